@@ -1,0 +1,108 @@
+"""Table 1 as data: the network configurations, free of torch.
+
+A configuration is five blocks of convolutions. Every block ends with a 2x2 max-pool of stride 2,
+and all configurations share three fully-connected layers, fc6, fc7 and fc8 (Section 2.1); so
+neither needs to be written down for each.
+"""
+
+import re
+from math import isfinite
+from typing import NamedTuple
+
+from vggrepro import UserError
+
+DOWNSAMPLING = 32
+"""Input pixels per unit of the last feature map: five pools of stride 2."""
+
+
+class Conv(NamedTuple):
+    """One convolution of stride 1 that keeps the map's size, and what follows it."""
+
+    kernel: int
+    channels: int
+    relu: bool = True
+    lrn: bool = False
+
+
+Blocks = tuple[tuple[Conv, ...], ...]
+
+
+def _parse(table: str) -> Blocks:
+    """Read cells like `64`, `1-256`, `64-LRN`: a kernel if it is not 3x3, channels, a mark."""
+    return tuple(tuple(_parse_cell(cell) for cell in row.split()) for row in table.split("|"))
+
+
+def _parse_cell(cell: str) -> Conv:
+    kernel, channels, mark = re.fullmatch(r"(?:(\d)-)?(\d+)(?:-(\w+))?", cell).groups()
+    return Conv(int(kernel or 3), int(channels), relu=mark != "linear", lrn=mark == "LRN")
+
+
+# fmt: off
+CONFIGS: dict[str, Blocks] = {
+    name: _parse(table)
+    for name, table in {
+        # The columns of Table 1. The one LRN follows the ReLU of the first convolution.
+        "A":     "64     | 128     | 256 256         | 512 512         | 512 512",
+        "A-LRN": "64-LRN | 128     | 256 256         | 512 512         | 512 512",
+        "B":     "64 64  | 128 128 | 256 256         | 512 512         | 512 512",
+        "C":     "64 64  | 128 128 | 256 256 1-256   | 512 512 1-512   | 512 512 1-512",
+        "D":     "64 64  | 128 128 | 256 256 256     | 512 512 512     | 512 512 512",
+        "E":     "64 64  | 128 128 | 256 256 256 256 | 512 512 512 512 | 512 512 512 512",
+        # Section 4.1: "a shallow net with five 5x5 conv. layers", B with each pair replaced.
+        "B-5x5": "5-64   | 5-128   | 5-256           | 5-512           | 5-512",
+        # Section 2.3: one 7x7 layer in place of three 3x3. The paper trains no such net.
+        "D-7x7": "64 64  | 128 128 | 7-256           | 7-512           | 7-512",
+        # Control for C, not in the paper: its 1x1 layers without the ReLU, so the capacity
+        # without the non-linearity.
+        "C-linear": "64 64 | 128 128 | 256 256 1-256-linear | 512 512 1-512-linear "
+                    "| 512 512 1-512-linear",
+    }.items()
+}
+# fmt: on
+
+
+def blocks(config: str, width: float = 1.0) -> Blocks:
+    """Return the five blocks of a configuration, channels multiplied by `width`.
+
+    Channels are rounded and at least 1. Raises UserError for a configuration that is not in
+    `CONFIGS` or a width that is not a positive number.
+    """
+    if config not in CONFIGS:
+        raise UserError(f"unknown config {config!r}: choose one of {', '.join(CONFIGS)}")
+    if not (isfinite(width) and width > 0):
+        raise UserError(f"width must be a positive number, not {width}")
+    return tuple(
+        tuple(conv._replace(channels=max(1, round(conv.channels * width))) for conv in block)
+        for block in CONFIGS[config]
+    )
+
+
+def layer_names(config: str) -> tuple[str, ...]:
+    """Return the names of the layers with weights: conv1_1, ..., fc6, fc7, fc8."""
+    convs = (
+        f"conv{i}_{j}"
+        for i, block in enumerate(blocks(config), start=1)
+        for j, _ in enumerate(block, start=1)
+    )
+    return (*convs, "fc6", "fc7", "fc8")
+
+
+def map_side(crop: int) -> int:
+    """Return the side of the last feature map for a square input of `crop` pixels.
+
+    Five pools round down, so `crop` need not be a multiple of 32. Raises UserError below 32 px,
+    where nothing is left.
+    """
+    if crop < DOWNSAMPLING:
+        raise UserError(
+            f"crop must be at least {DOWNSAMPLING} px, not {crop}: "
+            "five pools leave nothing of a smaller image"
+        )
+    return crop // DOWNSAMPLING
+
+
+def check_units(**units: int) -> None:
+    """Raise UserError unless every named number of units is at least 1."""
+    for name, value in units.items():
+        if value < 1:
+            raise UserError(f"{name} must be at least 1, not {value}")

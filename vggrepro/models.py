@@ -1,0 +1,297 @@
+"""The nets of Table 1 in PyTorch: building, initialising, and making fully convolutional.
+
+Attribute names and the order of modules are torchvision's, so that state dicts of its vgg11,
+vgg13, vgg16 and vgg19 load into configs A, B, D and E as they are.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vggrepro import UserError
+from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks, check_units, layer_names, map_side
+
+__all__ = [
+    "CONFIGS",
+    "INITIALISATIONS",
+    "LRN",
+    "VGG",
+    "DenseVGG",
+    "copy_from_a",
+    "count_parameters",
+    "initialise",
+    "make_layers",
+    "named_layers",
+    "to_dense",
+]
+
+LRN_ALPHA = 1e-4
+"""Krizhevsky's alpha, for inputs of 0 to 255 (Section 3.3 of the AlexNet paper)."""
+
+
+class LRN(nn.Module):
+    """Local response normalisation across channels, as Krizhevsky et al. (2012) write it.
+
+    `y_i = x_i / (k + alpha * sum_j x_j^2) ** beta`, the sum over the `size` channels around i.
+    `torch.nn.LocalResponseNorm` divides alpha by `size` and this formula does not, so the two
+    agree when torch is given `alpha * size`. Torch's layer does not show its denominator, which
+    the study records, and works in the precision of its input.
+    """
+
+    k, size, beta = 2.0, 5, 0.75
+
+    def __init__(self, alpha: float = LRN_ALPHA) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def denominator(self, maps: Tensor) -> Tensor:
+        """Return `k + alpha * sum_j x_j^2`, before the power beta: (N, C, H, W), float32.
+
+        Always in float32 or better: bfloat16 keeps 8 bits, too few for a base that moves by a
+        few per cent.
+        """
+        maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+        reach, channels = self.size // 2, maps.shape[1]
+        squares = F.pad(maps.square(), (0, 0, 0, 0, reach, reach))
+        total = sum(squares[:, i : i + channels] for i in range(self.size))
+        return self.k + self.alpha * total
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Normalise feature maps (N, C, H, W); the result has their dtype and layout."""
+        return (maps * self.denominator(maps).pow(-self.beta)).to(maps.dtype)
+
+    def extra_repr(self) -> str:
+        """Show alpha when the net is printed: it is scaled to the inputs."""
+        return f"alpha={self.alpha:g}"
+
+
+def make_layers(config: str, width: float = 1.0, lrn_alpha: float = LRN_ALPHA) -> nn.Sequential:
+    """Return the convolutional part of a net (Table 1): (N, 3, H, W) to (N, C, H//32, W//32).
+
+    `lrn_alpha` is alpha in Krizhevsky's formula, used by A-LRN only. Raises UserError for an
+    unknown config or a width that is not positive.
+    """
+    modules: list[nn.Module] = []
+    channels = 3
+    for block in blocks(config, width):
+        for conv in block:
+            modules.append(
+                nn.Conv2d(channels, conv.channels, conv.kernel, padding=conv.kernel // 2)
+            )
+            if conv.relu:
+                modules.append(nn.ReLU(inplace=True))
+            if conv.lrn:
+                modules.append(LRN(lrn_alpha))
+            channels = conv.channels
+        # Max-pool and ReLU commute exactly. Pooling first leaves a quarter of the values for
+        # ReLU, and the convolutions keep torchvision's indices.
+        last_is_relu = isinstance(modules[-1], nn.ReLU)
+        modules.insert(len(modules) - last_is_relu, nn.MaxPool2d(kernel_size=2, stride=2))
+    return nn.Sequential(*modules)
+
+
+class VGG(nn.Module):
+    """A net of Table 1: `features` (convolutions), then `classifier` (fc6, fc7, fc8).
+
+    Weights are PyTorch's defaults until `initialise` or `load_state_dict` is called.
+    """
+
+    def __init__(
+        self,
+        config: str = "A",
+        num_classes: int = 1000,
+        *,
+        width: float = 1.0,
+        crop: int = 224,
+        hidden: int = 4096,
+        dropout: float = 0.5,
+        input_divisor: float = 1.0,
+    ) -> None:
+        """Build the net; under `torch.device("meta")` in milliseconds and without memory.
+
+        `width` multiplies the channels of the convolutions, `crop` is the side of the square
+        input in pixels (at least 32), `hidden` is the number of units in fc6 and in fc7,
+        `dropout` the probability after each of them (Section 3.1). `input_divisor` is what the
+        0-255 pixels were divided by after subtracting the mean. Raises UserError for an unknown
+        config or a size out of range.
+        """
+        super().__init__()
+        check_units(num_classes=num_classes, hidden=hidden)
+        if not input_divisor > 0:
+            raise UserError(f"input_divisor must be positive, not {input_divisor}")
+        if not 0 <= dropout < 1:
+            raise UserError(f"dropout must be in [0, 1), not {dropout}")
+        self.config, self.crop = config, crop
+        self.map_side = map_side(crop)
+        # DEVIATION: the paper's inputs are 0-255. Divided by s they need alpha * s^2, or LRN
+        # would see squares s^2 times smaller and do next to nothing.
+        self.features = make_layers(config, width, LRN_ALPHA * input_divisor**2)
+        channels = blocks(config, width)[-1][-1].channels
+        self.classifier = nn.Sequential(
+            nn.Linear(channels * self.map_side**2, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return logits (N, num_classes) for images (N, 3, crop, crop).
+
+        Raises UserError for images whose last feature map does not fit fc6.
+        """
+        if {side // DOWNSAMPLING for side in images.shape[-2:]} != {self.map_side}:
+            raise UserError(
+                f"this net takes {self.crop} px crops, not {tuple(images.shape[-2:])}: "
+                "crop the images, or evaluate to_dense(model) on whole images"
+            )
+        return self.classifier(torch.flatten(self.features(images), 1))
+
+
+class DenseVGG(nn.Module):
+    """A fully convolutional net, as made by `to_dense` (Section 3.2)."""
+
+    def __init__(self, features: nn.Sequential, classifier: nn.Sequential, map_side: int) -> None:
+        super().__init__()
+        self.features, self.classifier, self.map_side = features, classifier, map_side
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return a map of logits (N, num_classes, h, w) for images (N, 3, H, W).
+
+        h = H // 32 - crop // 32 + 1, and w likewise. Raises UserError for images smaller than
+        the crop.
+        """
+        if min(images.shape[-2:]) // DOWNSAMPLING < self.map_side:
+            raise UserError(
+                f"images of {tuple(images.shape[-2:])} px are smaller than this net's crop: "
+                f"it needs at least {DOWNSAMPLING * self.map_side} px on both sides"
+            )
+        return self.classifier(self.features(images))
+
+
+def to_dense(model: VGG) -> DenseVGG:
+    """Return the net with fc6, fc7 and fc8 as convolutions (Section 3.2).
+
+    fc6 becomes a convolution over `crop // 32` units, fc7 and fc8 become 1x1. On an image of the
+    crop's size the score map is 1x1 and holds the net's logits. The weights are shared with
+    `model`, not copied, until one of the two is moved or converted; so call it when evaluating.
+    """
+    modules: list[nn.Module] = []
+    kernel = model.map_side
+    for module in model.classifier:
+        if isinstance(module, nn.Linear):
+            modules.append(_as_conv(module, kernel))
+            kernel = 1
+        elif isinstance(module, nn.Dropout):
+            modules.append(nn.Dropout(module.p))
+        else:
+            modules.append(nn.ReLU(inplace=True))
+    dense = DenseVGG(model.features, nn.Sequential(*modules), model.map_side)
+    return dense.train(model.training)
+
+
+def _as_conv(linear: nn.Linear, kernel: int) -> nn.Conv2d:
+    in_channels = linear.in_features // kernel**2
+    # On the meta device no memory is taken for weights that are replaced in the next line.
+    conv = nn.Conv2d(in_channels, linear.out_features, kernel, device="meta")
+    weight = linear.weight.detach().view(linear.out_features, in_channels, kernel, kernel)
+    conv.weight = nn.Parameter(weight)
+    conv.bias = nn.Parameter(linear.bias.detach())
+    return conv
+
+
+def named_layers(model: VGG) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Return the layers with weights by the field's names: conv1_1, ..., fc6, fc7, fc8."""
+    found = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    return dict(zip(layer_names(model.config), found, strict=True))
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Return the number of weights and biases (Table 2); works on the meta device."""
+    return sum(p.numel() for p in model.parameters())
+
+
+INITIALISATIONS = {
+    # Section 3.1 to the letter: "a normal distribution with the zero mean and 10⁻² variance".
+    "normal-variance": lambda w, g: nn.init.normal_(w, std=0.1, generator=g),
+    # The reading that can be trained: 10^-2 as the standard deviation, as in AlexNet.
+    "normal-std": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),
+    # Glorot & Bengio (2010), eq. 16, uniform. The fans of a convolution are its kernel's area
+    # times its input and output channels. (Caffe's "xavier" uses the fan-in alone.)
+    "glorot": lambda w, g: nn.init.xavier_uniform_(w, generator=g),
+    # He et al. (2015), eq. 10: variance 2 / fan-in, for every layer, fc8 included.
+    "he": lambda w, g: nn.init.kaiming_normal_(w, nonlinearity="relu", generator=g),
+}
+
+
+@torch.no_grad()
+def initialise(
+    model: VGG, method: str, *, seed: int, parent: Mapping[str, Tensor] | None = None
+) -> None:
+    """Draw the weights of every layer by `method` and set the biases to 0 (Section 3.1).
+
+    `method` is a key of `INITIALISATIONS`. The weights depend on the seed alone: not on the
+    global generator, the device or the memory format. With `parent`, a state dict of net A, the
+    layers named in `copy_from_a` are then copied from it; the others are as without a parent.
+    Raises UserError for an unknown method or a parent that does not fit.
+    """
+    if method not in INITIALISATIONS:
+        raise UserError(
+            f"unknown initialisation {method!r}: choose one of {', '.join(INITIALISATIONS)}"
+        )
+    generator = torch.Generator().manual_seed(seed)
+    for layer in named_layers(model).values():
+        # Drawn in a plain CPU tensor: filling a channels-last or CUDA weight in place would put
+        # the same numbers elsewhere, or draw others.
+        weight = torch.empty(layer.weight.shape)
+        layer.weight.copy_(INITIALISATIONS[method](weight, generator))
+        layer.bias.zero_()
+    if parent is not None:
+        copy_from_a(model, parent)
+
+
+# "The first four convolutional layers and the last three fully-connected layers with the layers
+# of net A" (Section 3.1). A's first four are 3-64, 64-128, 128-256, 256-256. Taken by position
+# only the first would fit B to E; these are the places where all four fit.
+_KEYS_IN_A = {
+    "conv1_1": "features.0",
+    "conv2_1": "features.3",
+    "conv3_1": "features.6",
+    "conv3_2": "features.8",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
+
+
+@torch.no_grad()
+def copy_from_a(model: VGG, parent: Mapping[str, Tensor]) -> None:
+    """Copy the first four convolutions and fc6 to fc8 from a state dict of net A (Section 3.1).
+
+    A's four convolutions go to conv1_1, conv2_1, conv3_1 and conv3_2, the places whose shapes
+    fit; the paper does not say which. Nothing is changed if one of them does not fit: then
+    UserError says which, as for B-5x5, whose kernels are larger.
+    """
+    keys = [f"{key}.{part}" for key in _KEYS_IN_A.values() for part in ("weight", "bias")]
+    missing = [key for key in keys if key not in parent]
+    if missing:
+        raise UserError(f"the parent is not a state dict of net A: it has no {missing[0]}")
+    layers = named_layers(model)
+    pairs = []
+    # B-5x5 and D-7x7 have no conv3_2, but an earlier kernel of theirs has already not fitted.
+    for name, key in _KEYS_IN_A.items():
+        for part in ("weight", "bias"):
+            source, target = parent[f"{key}.{part}"], getattr(layers[name], part)
+            if source.shape != target.shape:
+                raise UserError(
+                    f"config {model.config} cannot start from this net A: {name}.{part} has "
+                    f"shape {tuple(source.shape)} there, {tuple(target.shape)} here. Both nets "
+                    "need the same width, crop, hidden and num_classes, and 3x3 kernels"
+                )
+            pairs.append((target, source))
+    for target, source in pairs:
+        target.copy_(source)
