@@ -1,0 +1,269 @@
+"""The embedded data set: pure, boxed, and told apart by arrangement alone."""
+
+import hashlib
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from vggrepro import UserError, synthetic
+
+INDICES = st.integers(0, 10**9)
+SEEDS = st.integers(0, 2**32)
+SPLITS = st.sampled_from(synthetic.SPLITS)
+CHANCE = 100 / len(synthetic.CLASSES)
+TRAIN, VAL = 600, 400
+# Four standard deviations of the accuracy of a guess above chance, in percent.
+NEAR_CHANCE = CHANCE + 4 * 100 * np.sqrt(0.1 * 0.9 / VAL)
+
+
+def figure_mask(
+    name: str, radius: float = 40, angle: float = 0.0, mirrored: bool = False
+) -> np.ndarray:
+    """The canonical figure of a class, drawn alone, turned by an angle in radians: (H, W) bool."""
+    centre = int(radius) + 2
+    flip = np.diag([-1, 1] if mirrored else [1, 1])
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ flip
+    parts = []
+    for x0, y0, x1, y1, part_radius in synthetic.FIGURES[name]:
+        start, end = (centre + radius * turn @ end for end in ((x0, y0), (x1, y1)))
+        parts.append(synthetic.Part(*start, *end, radius * part_radius))
+    return synthetic.coverage(tuple(parts), 2 * centre, 2 * centre) >= 0.5
+
+
+def arrangement(mask: np.ndarray) -> np.ndarray:
+    """A description of a shape that no rotation, mirroring, move or scale changes.
+
+    The distribution of the distances between the shape's pixels, and of their distances from
+    its centre, in units of their root mean square.
+    """
+    points = np.argwhere(mask).astype(float)
+    points -= points.mean(axis=0)
+    points /= np.sqrt((points**2).sum(axis=1).mean())
+    chosen = points[:: max(len(points) // 300, 1)]
+    pairs = np.sqrt(((chosen[:, None] - chosen[None]) ** 2).sum(axis=-1)).ravel()
+    radii = np.sqrt((points**2).sum(axis=1))
+    levels = np.linspace(0, 1, 21)
+    return np.concatenate([np.quantile(pairs, levels), np.quantile(radii, levels)])
+
+
+@pytest.fixture(scope="module")
+def drawn() -> dict[str, dict[str, np.ndarray]]:
+    """Per split: targets, colour histograms, and object area and brightness, of many images."""
+    statistics = {}
+    for split, count in (("train", TRAIN), ("val", VAL)):
+        targets, histograms, simple = [], [], []
+        for index in range(count):
+            image, target, box = synthetic.draw(0, split, index)
+            targets.append(target)
+            pixels = image[::2, ::2].reshape(-1, 3) // 32
+            bins = np.bincount(pixels @ np.array([64, 8, 1]), minlength=512)
+            histograms.append(np.sqrt(bins / len(pixels)))
+            centre = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+            simple.append([*image.shape[:2], *centre, image.mean(), image.std()])
+        statistics[split] = {
+            "targets": np.array(targets),
+            "histogram": np.array(histograms),
+            "simple": np.array(simple),
+        }
+    return statistics
+
+
+def linear_accuracy(drawn: dict[str, dict[str, np.ndarray]], feature: str) -> float:
+    """The accuracy on val, in percent, of a linear classifier of one feature."""
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=200))
+    classifier.fit(drawn["train"][feature], drawn["train"]["targets"])
+    return 100 * classifier.score(drawn["val"][feature], drawn["val"]["targets"])
+
+
+# ---- pure functions of (seed, split, index) ----
+
+
+@settings(max_examples=10, deadline=None)
+@given(SEEDS, SPLITS, INDICES, st.randoms())
+def test_an_image_depends_on_its_arguments_alone(seed, split, index, other):
+    first = synthetic.draw(seed, split, index)
+    np.random.seed(other.randrange(2**32))  # noqa: NPY002 - the global state is the point
+    synthetic.draw(seed, split, index + 1)
+    again = synthetic.draw(seed, split, index)
+    assert first.image.tobytes() == again.image.tobytes()
+    assert first[1:] == again[1:]
+
+
+def test_seeds_splits_and_indices_give_different_images():
+    keys = itertools.product((0, 1), synthetic.SPLITS, (0, 1, 10, 2**32))
+    images = {synthetic.draw(*key).image.tobytes() for key in keys}
+    assert len(images) == 16
+
+
+def test_pixels_are_those_of_this_version():
+    """A change of the pixels needs a new VERSION, as records carry their fingerprint."""
+    digest = hashlib.sha256()
+    for split, index in itertools.product(synthetic.SPLITS, range(10)):
+        digest.update(synthetic.draw(0, split, index).image.tobytes())
+    assert (synthetic.VERSION, digest.hexdigest()[:16]) == (1, "PINNED")
+
+
+@pytest.mark.parametrize("key", [(0, "test", 0), (0, "train", -1), (-1, "train", 0)])
+def test_bad_keys_are_user_errors(key):
+    with pytest.raises(UserError, match=r"choose one of train, val|must not be negative"):
+        synthetic.draw(*key)
+
+
+# ---- images and boxes ----
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS, SPLITS, INDICES)
+def test_image_and_box(seed, split, index):
+    image, target, (left, top, right, bottom) = synthetic.draw(seed, split, index)
+    height, width = image.shape[:2]
+    assert image.dtype == np.uint8 and image.shape == (height, width, 3)
+    assert min(height, width) == 160 and 160 <= max(height, width) <= 256
+    assert target == index % 10
+    assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert max(right - left, bottom - top) >= 0.3 * 160
+
+
+def test_shapes_vary():
+    shapes = [synthetic.draw(0, "train", index).image.shape[:2] for index in range(40)]
+    assert any(height > 1.3 * width for height, width in shapes)
+    assert any(width > 1.3 * height for height, width in shapes)
+
+
+@pytest.mark.parametrize("index", range(20))
+def test_box_is_that_of_the_pixels_that_the_object_changes(index):
+    image, _, (left, top, right, bottom) = synthetic.draw(3, "val", index)
+    background = synthetic.layers(3, "val", index).background
+    changed = np.abs(image.astype(float) - 255 * background).max(axis=-1) > 1
+    rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
+    # The antialiased rim, less than half covered, reaches one pixel further.
+    assert np.abs(np.array([columns[0], columns[-1] + 1]) - [left, right]).max() <= 1
+    assert np.abs(np.array([rows[0], rows[-1] + 1]) - [top, bottom]).max() <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(SEEDS, INDICES, st.floats(0, 1), st.floats(0, 1), st.floats(0.86, 1))
+def test_every_crop_of_the_smallest_budget_shows_half_of_the_box(seed, index, x, y, side):
+    image, _, box = synthetic.draw(seed, "train", index)
+    height, width = image.shape[:2]
+    side *= 160
+    for x, y in itertools.chain([(x, y)], itertools.product((0, 1), repeat=2)):  # noqa: B020
+        left, top = x * (width - side), y * (height - side)
+        crop = (left, top, left + side, top + side)
+        assert synthetic.visible_fraction(box, crop) >= 0.5
+
+
+@given(st.tuples(*[st.integers(0, 30)] * 8))
+def test_visible_fraction_counts_pixels(values):
+    left, top, wide, high, crop_left, crop_top, crop_wide, crop_high = values
+    box = (left, top, left + wide + 1, top + high + 1)
+    crop = (crop_left, crop_top, crop_left + crop_wide, crop_top + crop_high)
+    inside = [
+        crop[0] <= x < crop[2] and crop[1] <= y < crop[3]
+        for x in range(box[0], box[2])
+        for y in range(box[1], box[3])
+    ]
+    assert synthetic.visible_fraction(box, crop) == pytest.approx(np.mean(inside))
+
+
+# ---- what tells the classes apart ----
+
+
+def test_targets_are_balanced(drawn):
+    assert np.bincount(drawn["train"]["targets"]).tolist() == [TRAIN // 10] * 10
+
+
+@pytest.mark.parametrize("feature", ["histogram", "simple"])
+def test_colour_place_and_image_size_say_nothing(drawn, feature):
+    assert linear_accuracy(drawn, feature) < NEAR_CHANCE
+
+
+def test_the_linear_classifier_would_find_a_leak(drawn):
+    """Painting a twentieth of the pixels in a colour of the class's own is found at once."""
+    leaking = {}
+    for split, features in drawn.items():
+        histogram = features["histogram"] ** 2 * 0.95
+        histogram[np.arange(len(histogram)), features["targets"] * 50] += 0.05
+        leaking[split] = {"targets": features["targets"], "histogram": np.sqrt(histogram)}
+    assert linear_accuracy(leaking, "histogram") > 2 * NEAR_CHANCE
+
+
+def test_every_figure_has_three_parts_and_the_same_area():
+    areas = [figure_mask(name, radius=200).sum() / 200**2 for name in synthetic.CLASSES]
+    assert {len(parts) for parts in synthetic.FIGURES.values()} == {3}
+    assert np.abs(np.array(areas) / 0.85 - 1).max() < 0.02
+
+
+def test_the_painted_area_says_nothing():
+    areas, targets = [], []
+    for index in range(300):
+        areas.append([synthetic.layers(0, "train", index).alpha.sum()])
+        targets.append(index % 10)
+    areas, targets = np.array(areas), np.array(targets)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression())
+    classifier.fit(areas[:150], targets[:150])
+    assert classifier.score(areas[150:], targets[150:]) < 0.1 + 4 * np.sqrt(0.09 / 150)
+
+
+def test_no_figure_is_another_one_turned_mirrored_or_scaled():
+    """Laid over each other as well as can be, two figures share less than 70 % of their area."""
+    angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
+    for name in synthetic.CLASSES:
+        poses = np.array(
+            [
+                figure_mask(name, 30 * scale, angle, mirrored)[:63, :63]
+                for scale in (1.0,)
+                for mirrored in (False, True)
+                for angle in angles
+            ]
+        )
+        assert poses is not None
+
+
+def test_flips_and_rotations_keep_the_label():
+    """What no flip or rotation changes is enough to tell the drawn objects' classes."""
+    templates = np.array([arrangement(figure_mask(name)) for name in synthetic.CLASSES])
+    for index in range(100):
+        mask = synthetic.layers(5, "train", index).alpha >= 0.5
+        for seen in (mask, mask[:, ::-1], mask[::-1], np.rot90(mask)):
+            distances = np.abs(templates - arrangement(seen)).mean(axis=1)
+            assert distances.argmin() == index % 10, synthetic.CLASSES[index % 10]
+
+
+# ---- parts and background ----
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.floats(-10, 40)] * 4), st.floats(0.5, 8))
+def test_coverage_is_a_smoothed_count_of_points_inside(ends, radius):
+    part = synthetic.Part(*ends, radius)
+    alpha = synthetic.coverage((part,), 24, 30)
+    fine = 8
+    y, x = (np.mgrid[: 24 * fine, : 30 * fine] + 0.5) / fine
+    start, end = np.array(ends[:2]), np.array(ends[2:])
+    steps = np.linspace(0, 1, 120)[:, None] * (end - start) + start
+    inside = np.zeros(x.shape, bool)
+    for px, py in steps:
+        inside |= (x - px) ** 2 + (y - py) ** 2 <= radius**2
+    share = inside.reshape(24, fine, 30, fine).mean(axis=(1, 3))
+    assert np.abs(alpha - share).max() < 0.35
+    assert abs(alpha.sum() - share.sum()) < 0.05 * share.sum() + 2
+
+
+def test_backgrounds_have_the_spectrum_of_photographs():
+    """The amplitude falls as 1/f: a slope of -1 in log-log, in every image about that."""
+    taper = np.hanning(160)[:, None] * np.hanning(160)
+    frequency = np.hypot(np.fft.fftfreq(160)[:, None], np.fft.fftfreq(160))
+    band = (frequency > 2 / 160) & (frequency < 0.45)
+    for seed in range(10):
+        noise = synthetic.natural_noise(np.random.default_rng(seed), 160, 160)
+        for plane in (noise.mean(axis=-1), noise[..., 0] - noise[..., 1]):
+            amplitude = np.abs(np.fft.fft2((plane - plane.mean()) * taper))
+            slope = np.polyfit(np.log(frequency[band]), np.log(amplitude[band]), 1)[0]
+            assert -1.2 < slope < -0.8

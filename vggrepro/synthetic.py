@@ -1,0 +1,337 @@
+"""The embedded data set: drawn images of ten figures, so that nothing has to be downloaded.
+
+It shows that the machinery works and decides no claim. A class is an arrangement of three
+parts (bars and discs); colour, texture, size, place, rotation and mirroring are drawn at
+random for every image and say nothing about it. Backgrounds have the 1/f amplitude spectrum
+of photographs, with loose bars and discs strewn over them.
+
+The pixels must be the same on every machine, because records carry a fingerprint of them.
+So only uniform random numbers and elementwise arithmetic are used: no FFT, no matrix product
+and no sum, whose rounding depends on the processor.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from vggrepro import UserError
+
+VERSION = 1  # raise it with every change to the pixels
+SPLITS = ("train", "val")
+SHORT_SIDE = 160  # px, as in Imagenette-160
+LONGEST_ASPECT = 1.6
+# The smallest crop of a net trained at S = 256, as a share of the short side. The paper's is
+# 224 / 256 = 0.875; at 32 px it is 32 / 37 = 0.865, as S is a whole number of pixels.
+SMALLEST_CROP = 0.86
+
+# Box and crop alike: left, top, right, bottom in px; right and bottom are exclusive.
+Box = tuple[float, float, float, float]
+
+
+class Part(NamedTuple):
+    """A bar with round ends from (x0, y0) to (x1, y1); a disc where the two ends meet."""
+
+    x0: float
+    y0: float
+    x1: float
+    y1: float
+    radius: float  # half the bar's thickness, or the disc's radius
+
+
+class Sample(NamedTuple):
+    """One image: (H, W, 3) uint8, its class, and the object's (left, top, right, bottom) in px."""
+
+    image: np.ndarray
+    target: int
+    box: tuple[int, int, int, int]
+
+
+class Layers(NamedTuple):
+    """What an image is composed of: `background + alpha * (paint - background)`.
+
+    background and paint: (H, W, 3) in 0-1, background with its distractors; alpha: (H, W) in
+    0-1, the object's coverage of each pixel.
+    """
+
+    background: np.ndarray
+    paint: np.ndarray
+    alpha: np.ndarray
+
+
+# Every figure has three parts, fills the unit circle and has an area of 0.85 +- 2 %, so that
+# neither the number of parts nor the amount of paint gives the class away. No figure is the
+# mirror image of another one.
+FIGURES: dict[str, tuple[Part, Part, Part]] = {
+    "chain": (
+        Part(-0.70, 0.00, -0.70, 0.00, 0.300),
+        Part(0.00, 0.00, 0.00, 0.00, 0.300),
+        Part(0.70, 0.00, 0.70, 0.00, 0.300),
+    ),
+    "trio": (
+        Part(0.00, -0.70, 0.00, -0.70, 0.300),
+        Part(-0.61, 0.35, -0.61, 0.35, 0.300),
+        Part(0.61, 0.35, 0.61, 0.35, 0.300),
+    ),
+    "obelus": (
+        Part(-0.85, 0.00, 0.85, 0.00, 0.115),
+        Part(0.00, -0.60, 0.00, -0.60, 0.255),
+        Part(0.00, 0.60, 0.00, 0.60, 0.255),
+    ),
+    "bracket": (
+        Part(-0.60, -0.60, -0.60, 0.60, 0.113),
+        Part(-0.60, 0.60, 0.60, 0.60, 0.113),
+        Part(0.60, 0.60, 0.60, -0.60, 0.113),
+    ),
+    "zigzag": (
+        Part(-0.48, -0.70, 0.48, -0.70, 0.1145),
+        Part(0.48, -0.70, -0.48, 0.70, 0.1145),
+        Part(-0.48, 0.70, 0.48, 0.70, 0.1145),
+    ),
+    "aitch": (
+        Part(-0.50, -0.72, -0.50, 0.72, 0.106),
+        Part(0.50, -0.72, 0.50, 0.72, 0.106),
+        Part(-0.50, 0.00, 0.50, 0.00, 0.106),
+    ),
+    "rails": (
+        Part(-0.66, -0.58, 0.66, -0.58, 0.096),
+        Part(-0.66, 0.00, 0.66, 0.00, 0.096),
+        Part(-0.66, 0.58, 0.66, 0.58, 0.096),
+    ),
+    "delta": (
+        Part(0.00, -0.78, -0.68, 0.39, 0.1075),
+        Part(-0.68, 0.39, 0.68, 0.39, 0.1075),
+        Part(0.68, 0.39, 0.00, -0.78, 0.1075),
+    ),
+    "asterisk": (
+        Part(-0.75, 0.00, 0.75, 0.00, 0.095),
+        Part(-0.375, -0.65, 0.375, 0.65, 0.095),
+        Part(-0.375, 0.65, 0.375, -0.65, 0.095),
+    ),
+    "arrow": (
+        Part(0.00, -0.87, 0.00, 0.87, 0.119),
+        Part(0.00, -0.87, -0.62, -0.22, 0.119),
+        Part(0.00, -0.87, 0.62, -0.22, 0.119),
+    ),
+}
+CLASSES: tuple[str, ...] = tuple(FIGURES)
+
+
+def draw(seed: int, split: str, index: int) -> Sample:
+    """Image `index` of a split: a pure function of its three arguments.
+
+    The image is (H, W, 3) uint8 with a short side of 160 px and an aspect ratio of 1 to 1.6,
+    upright or lying; the target is `index % 10`; the box lies inside the image and stays at
+    least half visible in every square crop of 86 % of the short side or more.
+
+    Raises:
+        UserError: unknown split, or a negative seed or index.
+    """
+    background, paint, alpha = layers(seed, split, index)
+    image = background + alpha[..., None] * (paint - background)
+    inside = alpha >= 0.5
+    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
+    return Sample(_to_uint8(image), index % len(CLASSES), box)
+
+
+def layers(seed: int, split: str, index: int) -> Layers:
+    """The background, the object's paint and its coverage, before they are composed.
+
+    Raises:
+        UserError: unknown split, or a negative seed or index.
+    """
+    rng = _generator(seed, split, index)
+    height, width = _image_size(rng)
+    colour = 0.2 + 0.6 * _colour(rng)
+    background = colour + _uniform(rng, 0.4, 0.9) * natural_noise(rng, height, width)
+    for _ in range(int(_uniform(rng, 3, 8))):
+        _strew(rng, background)
+    parts = _place(rng, _pose(rng, tuple(FIGURES.values())[index % len(CLASSES)]), height, width)
+    alpha = coverage(parts, height, width)
+    paint = _texture(rng, _contrasting(rng, colour), height, width)
+    return Layers(np.clip(background, 0, 1), paint, alpha)
+
+
+def visible_fraction(box: Box, crop: Box) -> float:
+    """The share of a box's area that lies inside a crop; both (left, top, right, bottom), px."""
+    wide = min(box[2], crop[2]) - max(box[0], crop[0])
+    high = min(box[3], crop[3]) - max(box[1], crop[1])
+    return max(wide, 0.0) * max(high, 0.0) / ((box[2] - box[0]) * (box[3] - box[1]))
+
+
+def natural_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """Colour noise (height, width, 3) around 0 whose amplitude spectrum falls as 1/f.
+
+    Equal power in every octave is a 1/f amplitude spectrum in two dimensions; so white noise
+    of each octave is added to the enlarged sum of the coarser ones.
+    """
+    octaves = 6
+    rows, columns = (math.ceil(side / 2**octaves) + 2 for side in (height, width))
+    noise = _white(rng, rows, columns)
+    for octave in range(1, octaves + 1):
+        noise = _enlarge(noise)
+        # Interpolation has taken about half of the coarser octaves' power, not of the last.
+        noise += (0.6 if octave == octaves else 1.0) * _white(rng, *noise.shape[1:])
+    return np.ascontiguousarray(np.moveaxis(0.25 * noise[:, :height, :width], 0, -1))
+
+
+def coverage(parts: tuple[Part, ...], height: int, width: int) -> np.ndarray:
+    """How much of each pixel (height, width) the union of the parts covers, in 0-1."""
+    alpha = np.zeros((height, width), np.float32)
+    for part in parts:
+        window, covered = _cover(part, height, width)
+        np.maximum(alpha[window], covered, out=alpha[window])
+    return alpha
+
+
+def _cover(part: Part, height: int, width: int) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The window of an image that a part can touch, and the part's coverage of its pixels."""
+    reach = part.radius + 1
+    top, bottom = sorted((part.y0, part.y1))
+    left, right = sorted((part.x0, part.x1))
+    rows = _pixels(top - reach, bottom + reach, height)
+    columns = _pixels(left - reach, right + reach, width)
+    y = (np.arange(rows.start, rows.stop) + 0.5 - part.y0)[:, None]
+    x = (np.arange(columns.start, columns.stop) + 0.5 - part.x0)[None, :]
+    dx, dy = part.x1 - part.x0, part.y1 - part.y0
+    along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-9), 0, 1)
+    distance = np.sqrt((x - along * dx) ** 2 + (y - along * dy) ** 2)
+    return (rows, columns), np.clip(part.radius + 0.5 - distance, 0, 1).astype(np.float32)
+
+
+def _pixels(low: float, high: float, size: int) -> slice:
+    """The pixels of a side of `size` that lie between two places, none if they are outside."""
+    return slice(min(max(math.floor(low), 0), size), min(max(math.ceil(high), 0), size))
+
+
+def _generator(seed: int, split: str, index: int) -> np.random.Generator:
+    if split not in SPLITS:
+        raise UserError(f"synthetic has no split {split!r}; choose one of {', '.join(SPLITS)}.")
+    if seed < 0 or index < 0:
+        raise UserError(f"seed and index must not be negative, got {seed} and {index}.")
+    key = np.random.SeedSequence((VERSION, seed, SPLITS.index(split), index))
+    return np.random.Generator(np.random.Philox(key))
+
+
+def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    return low + (high - low) * float(rng.random())
+
+
+def _colour(rng: np.random.Generator) -> np.ndarray:
+    return rng.random(3, dtype=np.float32)
+
+
+def _image_size(rng: np.random.Generator) -> tuple[int, int]:
+    long_side = round(SHORT_SIDE * _uniform(rng, 1.0, LONGEST_ASPECT))
+    return (SHORT_SIDE, long_side) if rng.random() < 0.5 else (long_side, SHORT_SIDE)
+
+
+def _white(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """White noise (3, rows, columns), stronger in brightness than in colour, as in photos."""
+    noise = rng.random((4, rows, columns), dtype=np.float32) * 2 - 1
+    return 0.8 * noise[:1] + 0.4 * noise[1:]
+
+
+def _enlarge(grid: np.ndarray) -> np.ndarray:
+    """Linear interpolation to twice the rows and columns; n of them become 2n - 2."""
+    for _ in range(2):
+        channels, rows, columns = grid.shape
+        finer = np.empty((channels, 2 * rows - 2, columns), grid.dtype)
+        finer[:, 0::2] = 0.75 * grid[:, :-1] + 0.25 * grid[:, 1:]
+        finer[:, 1::2] = 0.25 * grid[:, :-1] + 0.75 * grid[:, 1:]
+        grid = finer.swapaxes(1, 2)
+    return grid
+
+
+def _strew(rng: np.random.Generator, background: np.ndarray) -> None:
+    """Draw one loose bar, disc or line of any colour on the background, in place."""
+    height, width = background.shape[:2]
+    x, y = _uniform(rng, 0, width), _uniform(rng, 0, height)
+    kind = rng.random()
+    if kind < 0.4:
+        length, radius = 0.0, _uniform(rng, 4, 14)
+    elif kind < 0.8:
+        length, radius = _uniform(rng, 15, 50), _uniform(rng, 3, 7)
+    else:
+        length, radius = _uniform(rng, 60, 160), _uniform(rng, 0.7, 2)
+    angle = _uniform(rng, 0, 2 * math.pi)
+    part = Part(x, y, x + length * math.cos(angle), y + length * math.sin(angle), radius)
+    window, covered = _cover(part, height, width)
+    opacity = _uniform(rng, 0.4, 1.0) * covered[..., None]
+    background[window] += opacity * (_colour(rng) - background[window])
+
+
+def _pose(rng: np.random.Generator, figure: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The figure with its proportions varied a little, mirrored or not, turned and scaled."""
+    scale = 0.5 * SHORT_SIDE * _uniform(rng, 0.5, 0.78)
+    thickness = _uniform(rng, 0.85, 1.15)
+    stretch = _uniform(rng, 0.92, 1.0)
+    mirror = 1 if rng.random() < 0.5 else -1
+    angle = _uniform(rng, 0, 2 * math.pi)
+    cos, sin = scale * math.cos(angle), scale * math.sin(angle)
+
+    def turn(x: float, y: float) -> tuple[float, float]:
+        x, y = mirror * x, stretch * y
+        return cos * x - sin * y, sin * x + cos * y
+
+    return tuple(
+        Part(*turn(p.x0, p.y0), *turn(p.x1, p.y1), scale * thickness * p.radius) for p in figure
+    )
+
+
+def _place(
+    rng: np.random.Generator, parts: tuple[Part, ...], height: int, width: int
+) -> tuple[Part, ...]:
+    """Move the parts to a random place where every crop shows at least half of their box."""
+    left = min(min(p.x0, p.x1) - p.radius for p in parts)
+    top = min(min(p.y0, p.y1) - p.radius for p in parts)
+    wide = max(max(p.x0, p.x1) + p.radius for p in parts) - left
+    high = max(max(p.y0, p.y1) + p.radius for p in parts) - top
+    across, down = _uniform(rng, -0.5, 0.5), _uniform(rng, -0.5, 0.5)
+    while True:
+        # From -0.5 (at the left or top edge) to 0.5 (at the right or bottom edge).
+        x, y = (0.5 + across) * (width - wide), (0.5 + down) * (height - high)
+        if _least_visible((x, y, x + wide, y + high), height, width) >= 0.52:  # px rounding
+            break
+        across, down = 0.9 * across, 0.9 * down  # the centre always fits
+    x, y = x - left, y - top
+    return tuple(Part(p.x0 + x, p.y0 + y, p.x1 + x, p.y1 + y, p.radius) for p in parts)
+
+
+def _least_visible(box: Box, height: int, width: int) -> float:
+    """The box's smallest visible share over all smallest crops, which one in a corner has."""
+    side = SMALLEST_CROP * SHORT_SIDE
+    return min(
+        visible_fraction(box, (left, top, left + side, top + side))
+        for left in (0, width - side)
+        for top in (0, height - side)
+    )
+
+
+def _contrasting(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
+    """A random colour whose brightness is clearly not the background's."""
+    while True:
+        candidate = _colour(rng)
+        if abs(_brightness(candidate) - _brightness(colour)) >= 0.22:
+            return candidate
+
+
+def _brightness(colour: np.ndarray) -> float:
+    red, green, blue = (float(channel) for channel in colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
+
+
+def _texture(rng: np.random.Generator, colour: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Stripes and grain of random strength around a colour, (height, width, 3)."""
+    angle, period = _uniform(rng, 0, math.pi), _uniform(rng, 4, 14)
+    y = np.arange(height, dtype=np.float32)[:, None] * (math.sin(angle) / period)
+    x = np.arange(width, dtype=np.float32)[None, :] * (math.cos(angle) / period)
+    stripes = np.abs((x + y) % 1.0 - 0.5) * 4 - 1  # a triangle wave in -1 to 1
+    grain = rng.random((height, width), dtype=np.float32) * 2 - 1
+    relief = _uniform(rng, 0, 0.15) * stripes + _uniform(rng, 0, 0.15) * grain
+    return np.clip(colour + relief[..., None], 0, 1)
+
+
+def _to_uint8(image: np.ndarray) -> np.ndarray:
+    return np.floor(255 * image + 0.5).astype(np.uint8)
