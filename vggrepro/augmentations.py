@@ -1,0 +1,171 @@
+"""What happens to an image before a net sees it, in training (3.1) and in testing (3.2).
+
+Every crop is one resize of the wanted box: PIL's filter reads the pixels around the box too, so
+that the result is the crop of the rescaled image, without rescaling what is thrown away.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vggrepro import UserError
+from vggrepro.data import ImageSet, PixelStatistics
+
+# The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
+INTERPOLATION = Image.Resampling.BILINEAR
+# Five poolings halve the map five times: one position of the score map is 32 px of the image.
+STRIDE = 32
+
+
+class Window(NamedTuple):
+    """A rectangle of the rescaled image: rescaled to `scale`, cut at (left, top), in pixels."""
+
+    scale: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def rescaled_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """(height, width) after isotropic rescaling to a shortest side of `scale`.
+
+    The long side is rounded down, as torchvision's `Resize` does.
+    """
+    if height <= width:
+        return scale, int(scale * width / height)
+    return int(scale * height / width), scale
+
+
+def cut(image: np.ndarray, window: Window) -> np.ndarray:
+    """That window of the rescaled image: (H, W, 3) uint8 in, (height, width, 3) uint8 out."""
+    height, width = image.shape[:2]
+    ratio = min(height, width) / window.scale
+    box = (
+        window.left * ratio,
+        window.top * ratio,
+        min((window.left + window.width) * ratio, width),
+        min((window.top + window.height) * ratio, height),
+    )
+    size = (window.width, window.height)
+    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, box))
+
+
+# --- training (Section 3.1) ---------------------------------------------------------------
+
+
+class Draws(NamedTuple):
+    """The random numbers of one epoch: row i belongs to image i, whoever asks and when.
+
+    So workers, ranks, order and interruptions change nothing.
+    """
+
+    uniform: np.ndarray  # (N, 4): scale, left, top, flip
+    normal: np.ndarray  # (N, 3): weights of the three principal colours
+
+    @classmethod
+    def of(cls, seed: int, epoch: int, count: int) -> "Draws":
+        """The draws for `count` images in that epoch of that seed."""
+        generator = np.random.default_rng([seed, epoch, 0])
+        uniform = generator.random((count, 4), dtype=np.float32)
+        return cls(uniform, generator.standard_normal((count, 3), dtype=np.float32))
+
+
+def random_window(
+    size: tuple[int, int], train_scale: tuple[int, int], crop: int, uniform: np.ndarray
+) -> Window:
+    """The training crop: S uniform among the whole numbers of `train_scale`, place uniform.
+
+    `size` is (height, width) of the image, scales and crop are in pixels, `uniform` holds four
+    numbers in [0, 1), of which three are used.
+    """
+    low, high = train_scale
+    scale = low + int(uniform[0] * (high - low + 1))
+    height, width = rescaled_size(*size, scale)
+    left = int(uniform[1] * (width - crop + 1))
+    top = int(uniform[2] * (height - crop + 1))
+    return Window(scale, left, top, crop, crop)
+
+
+def training_batch(
+    images: ImageSet,
+    indices: np.ndarray,
+    train_scale: tuple[int, int],
+    crop: int,
+    draws: Draws,
+) -> torch.Tensor:
+    """Random crops with random flips, one per image: (B, 3, crop, crop) uint8, channels last."""
+    batch = np.empty((len(indices), crop, crop, 3), np.uint8)
+    for row, index in zip(batch, indices, strict=True):
+        image = images.images[index]
+        window = random_window(image.shape[:2], train_scale, crop, draws.uniform[index])
+        patch = cut(image, window)
+        row[:] = patch[:, ::-1] if draws.uniform[index, 3] < 0.5 else patch
+    return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+
+def colour_shifts(
+    draws: Draws, indices: np.ndarray, pixels: PixelStatistics, std: float
+) -> torch.Tensor:
+    """The PCA RGB shift of each image, (B, 3) float32 in pixel units: sum of a_i l_i p_i.
+
+    a_i is normal with that standard deviation, l_i and p_i are the eigenvalues and eigenvectors
+    of the covariance of the training pixels.
+    """
+    # The paper leaves the scale of the pixels open, and eigenvalues grow with its square: at
+    # 0 to 255 the formula would blank the image. It is taken on pixels from 0 to 1, as the
+    # field does, and the shift then brought back to 0 to 255.
+    spread = pixels.eigenvalues / 255 * std
+    shifts = (draws.normal[indices] * spread) @ pixels.eigenvectors.T
+    return torch.from_numpy(shifts.astype(np.float32))
+
+
+def normalise(
+    batch: torch.Tensor,
+    mean: torch.Tensor,
+    input_divisor: float,
+    shifts: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """(pixel - mean RGB) / divisor, Section 2.1: (B, 3, H, W) uint8 to float32.
+
+    `mean` is (3,), `shifts` (B, 3), both in pixel units on the device of the batch.
+    """
+    offset = -mean[None] if shifts is None else shifts - mean
+    return batch.float().add_(offset[:, :, None, None]).div_(input_divisor)
+
+
+# --- testing (Section 3.2) ----------------------------------------------------------------
+
+
+def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
+    """The central crop x crop square of the image rescaled to `scale`.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    if scale < crop:
+        raise UserError(f"Q = {scale} px is smaller than the {crop} px crop: choose a larger Q")
+    height, width = rescaled_size(*size, scale)
+    return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
+
+
+def dense_window(size: tuple[int, int], scale: int) -> Window:
+    """The whole image rescaled to `scale`, trimmed evenly to multiples of 32 px.
+
+    Raises `UserError` if the rescaled image has no room for one position.
+    """
+    if scale < STRIDE:
+        raise UserError(f"Q = {scale} px is smaller than the {STRIDE} px the net needs")
+    height, width = rescaled_size(*size, scale)
+    # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
+    # moves the grid off the centre; trimming both sides alike keeps it there.
+    kept_height, kept_width = height // STRIDE * STRIDE, width // STRIDE * STRIDE
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return Window(scale, left, top, kept_width, kept_height)
+
+
+def cut_batch(images: ImageSet, indices: np.ndarray, windows: list[Window]) -> torch.Tensor:
+    """One window of each image, all of one size: (B, 3, height, width) uint8, channels last."""
+    patches = [cut(images.images[i], w) for i, w in zip(indices, windows, strict=True)]
+    return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)

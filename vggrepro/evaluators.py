@@ -1,0 +1,175 @@
+"""Test protocols (Section 3.2): a trained net and images in, one posterior per image out.
+
+Every protocol is a list of windows per image. The net runs over them fully convolutionally:
+class scores are averaged over the score map, passed through soft-max, and averaged with the
+flipped window's, then over windows and scales. A centre crop is a 1x1 score map.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from vggrepro import UserError
+from vggrepro.augmentations import Window, centre_window, cut_batch, dense_window, normalise
+from vggrepro.data import ImageSet
+from vggrepro.experiments import scaled
+from vggrepro.loader import ahead
+from vggrepro.machine import Machine
+from vggrepro.models import VGG, DenseVGG, to_dense
+
+# Pixels in one batch: 256 windows of 64 px, fewer of larger ones.
+BATCH_PIXELS = 2**20
+
+
+class Tested(NamedTuple):
+    """What a protocol gives: (N, classes) float32 posteriors, and the score maps it saw."""
+
+    posteriors: np.ndarray
+    positions: dict[str, int]  # "1x2" (height x width) -> how many windows
+
+
+class Inputs(NamedTuple):
+    """How pixels become inputs of this net: subtract `mean` (3,), divide (Section 2.1)."""
+
+    mean: torch.Tensor
+    input_divisor: float
+
+
+# (height, width) of the image, Q in pixels, crop in pixels -> windows.
+PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
+    "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
+    "dense": lambda size, scale, crop: [dense_window(size, scale)],
+}
+
+
+def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tuple[int, Window]]:
+    """All windows of all images at one scale (in pixels), as (image, window).
+
+    Raises `UserError` for an unknown protocol or a scale that is too small.
+    """
+    if protocol not in PROTOCOLS:
+        raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
+    return [
+        (index, window)
+        for index, size in enumerate(images.sizes)
+        for window in PROTOCOLS[protocol]((int(size[0]), int(size[1])), scale, crop)
+    ]
+
+
+Batch = list[tuple[int, Window]]
+
+
+def _batches(work: Batch) -> list[Batch]:
+    """The windows in batches of one shape each, about `BATCH_PIXELS` pixels; none is padded."""
+    by_shape: dict[tuple[int, int], Batch] = {}
+    for item in work:
+        by_shape.setdefault(item[1][-2:], []).append(item)
+    batches = []
+    for (width, height), items in by_shape.items():
+        size = max(1, BATCH_PIXELS // (width * height))
+        batches += [items[i : i + size] for i in range(0, len(items), size)]
+    return batches
+
+
+@torch.inference_mode()
+def evaluate(
+    model: VGG,
+    images: ImageSet,
+    protocol: str,
+    test_scale: int,
+    inputs: Inputs,
+    machine: Machine,
+    progress: Callable[[int], None] = lambda windows: None,
+) -> Tested:
+    """Run `model`, in eval mode, over `images` under a protocol at one Q (the paper's number).
+
+    `progress` is told the number of windows after each batch. Each image counts exactly once,
+    whatever the batches. Raises `UserError` as `windows` does.
+    """
+    work = windows(protocol, images, scaled(test_scale, model.crop), model.crop)
+    was_training = model.training
+    dense = to_dense(model.eval())
+    # Summed on the CPU in float64: neither batches nor the device decide the order that matters.
+    total = np.zeros((len(images), len(images.classes)))
+    positions: Counter[str] = Counter()
+
+    def load(batch: Batch) -> tuple[Batch, torch.Tensor]:
+        return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch])
+
+    for batch, crops in ahead(load, _batches(work)):
+        x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
+        both = [_posteriors(dense, view, machine) for view in (x, x.flip(-1))]
+        found = ((both[0][0] + both[1][0]) / 2).cpu().numpy()
+        np.add.at(total, [i for i, _ in batch], found)
+        positions[both[0][1]] += len(batch)
+        progress(len(batch))
+    model.train(was_training)
+    passes = len(work) // len(images)
+    return Tested((total / passes).astype(np.float32), dict(sorted(positions.items())))
+
+
+def _posteriors(dense: DenseVGG, x: torch.Tensor, machine: Machine) -> tuple[torch.Tensor, str]:
+    """(B, classes) soft-max of the spatially averaged scores, and the map's size."""
+    with machine.autocast():
+        scores = dense(x)
+    posteriors = scores.float().mean((-2, -1)).softmax(-1).double()
+    return posteriors, f"{scores.shape[-2]}x{scores.shape[-1]}"
+
+
+def combine(tested: list[Tested]) -> Tested:
+    """The mean of posteriors over scales (4.2), protocols (4.3) or nets (4.4)."""
+    positions: Counter[str] = Counter()
+    for one in tested:
+        positions.update(one.positions)
+    mean = np.mean([one.posteriors for one in tested], axis=0, dtype=np.float64)
+    return Tested(mean.astype(np.float32), dict(sorted(positions.items())))
+
+
+def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Per image: top-1 correct, top-5 correct (both (N,) bool), log-probability of the target.
+
+    A tie counts as wrong: the target must beat all but its rank of the other classes strictly.
+    """
+    own = posteriors[np.arange(len(targets)), targets]
+    # The target itself is one of those that reach its own value.
+    rank = (posteriors >= own[:, None]).sum(1)
+    log_probability = np.log(np.maximum(own, np.finfo(np.float32).tiny))
+    return rank <= 1, rank <= 5, log_probability
+
+
+def error_and_loss(posteriors: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
+    """Top-1 error in percent and mean negative log-probability in nats."""
+    correct, _, log_probability = outcomes(posteriors, targets)
+    return 100 * (1 - float(correct.mean())), -float(log_probability.mean())
+
+
+def lrn_layer(model: nn.Module) -> nn.Module | None:
+    """The net's LRN layer, if it has one."""
+    return next((m for m in model.modules() if hasattr(m, "denominator")), None)
+
+
+@torch.inference_mode()
+def lrn_denominator(
+    model: VGG, x: torch.Tensor, quantiles: tuple[float, ...]
+) -> tuple[float, ...] | None:
+    """Quantiles of LRN's denominator over a batch of inputs (B, 3, H, W); None without LRN.
+
+    A layer whose denominator hardly varies is a constant factor, and its ablation says nothing.
+    """
+    layer = lrn_layer(model)
+    if layer is None:
+        return None
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda m, args: seen.append(m.denominator(args[0])))
+    try:
+        was_training = model.training
+        model.eval()(x)
+        model.train(was_training)
+    finally:
+        hook.remove()
+    values = seen[0].float().flatten().cpu().numpy()
+    return tuple(round(float(q), 5) for q in np.quantile(values, quantiles))

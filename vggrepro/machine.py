@@ -1,0 +1,131 @@
+"""The machine a run uses: device, precision, and what a record says about them."""
+
+import platform
+import resource
+import subprocess
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vggrepro import UserError, __version__
+from vggrepro.records import Provenance
+
+PRECISIONS = ("auto", "bf16", "float32")
+
+
+def _bf16_is_fast(device: torch.device) -> bool:
+    """Whether the processor has bfloat16 instructions; without them autocast only costs."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return any(known.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    return False
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A device and the precision of the convolutions on it ("bf16" or "float32")."""
+
+    device: torch.device
+    precision: str
+
+    def autocast(self) -> AbstractContextManager:
+        """bfloat16 for convolutions and matrix products; weights and updates stay float32."""
+        return torch.autocast(
+            self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
+        )
+
+    def send(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor on the device, without waiting for the copy where the device allows it."""
+        if self.device.type == "cuda":  # not yet run on a GPU by anyone of us
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+
+def choose(device: str = "auto", precision: str = "auto") -> Machine:
+    """The machine for `--device` and `--precision`.
+
+    "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. Raises
+    `UserError` for a device or a precision that is not there.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda: PyTorch sees no CUDA device here. Use --device cpu, or check "
+            "`python -c 'import torch; print(torch.cuda.is_available())'` and the driver"
+        )
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UserError(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    if precision not in PRECISIONS:
+        raise UserError(f"unknown precision {precision!r}; use one of: {', '.join(PRECISIONS)}")
+    if precision == "auto":
+        precision = "bf16" if _bf16_is_fast(chosen) else "float32"
+    return Machine(chosen, precision)
+
+
+def describe(machine: Machine) -> str:
+    """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
+    return (
+        f"{machine.device} ({_processor(machine.device)}, {torch.get_num_threads()} threads), "
+        + (machine.precision)
+    )
+
+
+def _processor(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git(*arguments: str) -> str:
+    folder = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def provenance(
+    machine: Machine, command: str, *, wall_seconds: float, images_per_second: float
+) -> Provenance:
+    """How a record was made: code, versions and hardware, but no user, host or path.
+
+    `dirty` looks at the library alone: records and notebooks may change while a study runs.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if machine.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(machine.device) / 2**20
+    return Provenance(
+        command=command,
+        commit=_git("rev-parse", "HEAD") or "unknown",
+        dirty=bool(_git("status", "--porcelain", "--", ".")),
+        versions={
+            "vggrepro": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
+        },
+        device=machine.device.type,
+        processor=_processor(machine.device),
+        threads=torch.get_num_threads(),
+        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
+        wall_seconds=round(wall_seconds, 1),
+        images_per_second=round(images_per_second, 1),
+        peak_memory_mib=round(peak, 1),
+    )
