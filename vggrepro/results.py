@@ -1,0 +1,201 @@
+"""Records on disk: where they lie, how they are written, and whether they can be believed.
+
+One JSON file each, written atomically and never replaced unless asked. `verify` recomputes the
+digests and counts the errors again from the outcome of every image.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import MISSING, asdict, fields
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vggrepro import UserError
+from vggrepro.experiments import Evaluation, Experiment
+from vggrepro.records import (
+    NOT_REPEATABLE,
+    SCHEMA_VERSION,
+    EvalRecord,
+    R,
+    Record,
+    TrainRecord,
+    digest,
+    sealed,
+    summarise,
+)
+
+
+def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """`<results>/<budget>/<data>/<run>/seed<k>`.
+
+    The data set is part of the path because `reduced` trains the same run on two of them.
+    """
+    return results_dir / experiment.budget / experiment.data / experiment.name / f"seed{seed}"
+
+
+def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """Where the record of that training belongs."""
+    return folder_of(results_dir, experiment, seed) / "train.json"
+
+
+def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
+    """Where the record of that evaluation belongs."""
+    return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new, never a part.
+
+    Raises `UserError` if the disk is full or the folder cannot be written; what was there stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Nothing was lost: free some space or "
+            "choose another --results-dir, and start the same command again."
+        ) from error
+
+
+def write(record: R, path: Path, *, overwrite: bool = False) -> R:
+    """Seal the record and write it atomically; returns it as written.
+
+    Raises `UserError` if there already is a record and `overwrite` is false, or on a full disk.
+    """
+    if path.exists() and not overwrite:
+        raise UserError(f"{path} already holds a record; --fresh runs it again and replaces it")
+    record = sealed(record)
+    text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+    write_atomically(path, text.encode())
+    return record
+
+
+def read(path: Path) -> Record:
+    """The record in `path`; its digests are not checked here, see `problems`.
+
+    Raises `UserError` for a missing file, text that is not JSON or fields that do not fit.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema version {content.get('schema_version')}, this version of "
+                f"vggrepro reads {SCHEMA_VERSION}: run it again, or use the version that wrote it"
+            )
+        model = {"train": TrainRecord, "eval": EvalRecord}[content.get("kind")]
+        return model.model_validate(content)
+    except FileNotFoundError as error:
+        raise UserError(f"no record at {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is not a record: {where}: {first['msg']}") from error
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a readable record ({error!r}): restore it, or delete it and run again"
+        ) from error
+
+
+def record_files(results_dir: Path) -> list[Path]:
+    """All record files below `results_dir`, in a fixed order."""
+    return sorted(p for p in results_dir.rglob("seed*/*.json"))
+
+
+def problems(path: Path) -> Iterator[str]:
+    """What is wrong with the record at `path`: nothing if it can be believed.
+
+    Checks both digests, that the file lies where its declaration says, and that errors and
+    loss are those of the per-image outcomes.
+    """
+    try:
+        record = read(path)
+    except UserError as error:
+        yield str(error)
+        return
+    if record.file_digest != digest(record, {"file_digest"}):
+        yield f"{path}: edited after it was written (file_digest does not fit the content)"
+    if record.result_digest != digest(record, NOT_REPEATABLE):
+        yield f"{path}: the result was edited (result_digest does not fit the content)"
+    place = [record.experiment[key] for key in ("budget", "data", "name")]
+    if list(path.parts[-5:-1]) != [*place, f"seed{record.seed}"]:
+        yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
+    if isinstance(record, EvalRecord):
+        yield from _wrong_counts(path, record)
+
+
+def _wrong_counts(path: Path, record: EvalRecord) -> Iterator[str]:
+    try:
+        recounted = summarise(*record.outcomes())
+    except ValueError as error:
+        yield f"{path}: the per-image outcomes cannot be read ({error})"
+        return
+    for name in ("top1_error", "top5_error", "log_loss"):
+        stated = getattr(record, name)
+        if abs(stated - recounted[name]) > 1e-9:
+            yield f"{path}: {name} {stated} is not that of its images ({recounted[name]})"
+
+
+# --- reading many -------------------------------------------------------------------------
+
+
+class NotRecordedError(Exception):
+    """No usable record: `str` says which run is not there, and why."""
+
+
+def current(path: Path, experiment: Experiment) -> Record:
+    """The record at `path` if it is whole and was made under `experiment` as declared now.
+
+    Raises `NotRecordedError` if there is none, or if a field of the declaration has changed since.
+    """
+    if not path.exists():
+        raise NotRecordedError("not run")
+    record = read(path)
+    declared = json.loads(json.dumps(asdict(experiment)))
+    # A field that was added to the declaration later had its default before.
+    defaults = {f.name: f.default for f in fields(experiment) if f.default is not MISSING}
+    then = json.loads(json.dumps(defaults)) | record.experiment
+    changed = [name for name in declared if then.get(name) != declared[name]]
+    if changed:
+        raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")
+    return record
+
+
+def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
+    found = {}
+    for path in folder_of(results_dir, experiment, 0).parent.glob(f"seed*/{file}"):
+        try:
+            record = current(path, experiment)
+        except NotRecordedError:
+            continue
+        found[record.seed] = record
+    return dict(sorted(found.items()))
+
+
+def trainings(results_dir: Path, experiment: Experiment) -> dict[int, TrainRecord]:
+    """The trainings of a run by seed, failed ones too, under the declaration as it is now."""
+    return _by_seed(results_dir, experiment, "train.json")
+
+
+def evaluations(
+    results_dir: Path, experiment: Experiment, evaluation: Evaluation
+) -> dict[int, EvalRecord]:
+    """The evaluations of a run by seed, under the declaration as it is now."""
+    return _by_seed(results_dir, experiment, f"eval-{evaluation.name}.json")
+
+
+def verify(paths: Iterable[Path]) -> list[str]:
+    """All problems of all records, in order."""
+    return [problem for path in paths for problem in problems(path)]
