@@ -1,0 +1,182 @@
+"""The command line: `vggrepro list, run, rerun, status, verify`.
+
+Nothing heavy is imported before a command needs it, so `--help` answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vggrepro import UserError
+from vggrepro.budgets import BUDGETS, at_budget, data_of
+from vggrepro.experiments import ROWS, RUNS
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Rerun the experiments of the VGG paper and look at what was recorded.",
+)
+
+RECORDED, RERUN = Path("results"), Path("rerun")
+_BUDGETS = ", ".join(BUDGETS)
+Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
+Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
+CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are kept.")]
+Results = Annotated[Path, typer.Option(help="Folder of records.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
+AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
+
+
+def _where(results_dir: Path, data_dir, cache_dir, download, device, precision, fresh):
+    from vggrepro.runner import Where
+
+    return Where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
+
+
+@app.command("list")
+def list_rows(
+    budget: Budget = "reduced",
+    data: Data = None,
+    results_dir: Results = RECORDED,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Only commands of missing runs.")
+    ] = False,
+) -> None:
+    """Every row of the paper's tables: the value there, and what is recorded."""
+    from vggrepro import report
+
+    data = data_of(budget, data)
+    if missing:
+        for command in report.missing_commands(results_dir, budget, data):
+            typer.echo(command)
+        return
+    typer.echo(f"budget {budget}, data {data}, records in {results_dir}")
+    typer.echo(f"{'row':22}{'protocol and Q':24}{'paper, top-1 error':>20}   recorded")
+    for row in ROWS:
+        recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
+        paper = f"{report.paper_value(row):.1f} %"
+        typer.echo(f"{row.name:22}{row.evaluation.name:24}{paper:>20}   {recorded}")
+
+
+@app.command()
+def run(
+    runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All declared runs.")] = False,
+    budget: Budget = "quick",
+    data: Data = None,
+    data_dir: DataDir = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
+    results_dir: Results = RERUN,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    download: Download = False,
+    fresh: Fresh = False,
+) -> None:
+    """Train and evaluate runs, and the runs they start from. Recorded ones are skipped.
+
+    Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on.
+    """
+    names = list(RUNS) if every else list(runs or [])
+    if not names:
+        raise UserError(f"name a run, or use --all; there are: {', '.join(RUNS)}")
+    for name in names:
+        at_budget(name, budget, data)  # bad names fail before anything is loaded
+    from vggrepro import runner
+
+    where = _where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
+    chosen = [seed] if seed is not None else list(range(seeds))
+    runner.run(names, budget, data, chosen, where)
+
+
+@app.command()
+def rerun(
+    chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
+    budget: Budget = "quick",
+    data: Data = None,
+    data_dir: DataDir = None,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
+    results_dir: Results = RERUN,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    download: Download = False,
+    fresh: Fresh = False,
+) -> None:
+    """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
+    from vggrepro import render, report
+
+    data = data_of(budget, data)
+    count = seeds or BUDGETS[budget].seeds
+    scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
+    names = list(dict.fromkeys(n for s in scripts for n in report.CHAPTER_RUNS.get(s.stem, ())))
+    if names:
+        from vggrepro import runner
+
+        where = _where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
+        runner.run(names, budget, data, list(range(count)), where)
+    shared = {
+        "budget": budget,
+        "data": data,
+        "seeds": count,
+        "results_dir": str(results_dir.resolve()),
+    }
+    for script in scripts:
+        output = render.execute(script, Path("_build/rerun") / f"{script.stem}.ipynb", shared)
+        typer.echo(f"executed {output}")
+
+
+@app.command()
+def status(
+    results_dir: AnyResults = None,
+) -> None:
+    """What is recorded and what is missing, for the recorded study and the latest rerun."""
+    from vggrepro import report
+
+    for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
+        for line in report.status_lines(folder):
+            typer.echo(line)
+
+
+@app.command()
+def verify(
+    results_dir: AnyResults = None,
+) -> None:
+    """Recompute digests and errors of every record; exit 1 if one does not hold."""
+    from vggrepro import results
+
+    folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
+    paths = [path for folder in folders for path in results.record_files(folder)]
+    if not paths:
+        raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
+    found = results.verify(paths)
+    for problem in found:
+        typer.echo(problem, err=True)
+    if found:
+        raise UserError(f"{len(found)} problems in {len(paths)} records")
+    typer.echo(f"{len(paths)} records, all as they were written")
+
+
+def main() -> None:
+    """Entry point: a `UserError` is one message and exit status 1, Ctrl-C is 130."""
+    try:
+        app(standalone_mode=False)
+    except UserError as error:
+        print(f"vggrepro: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt as stop:
+        print(f"vggrepro: {stop or 'stopped'}", file=sys.stderr)
+        sys.exit(130)
+    except typer.Abort:
+        sys.exit(130)
+    except typer.Exit as exit_:
+        sys.exit(exit_.exit_code)

@@ -1,0 +1,271 @@
+"""The only training loop: mini-batch gradient descent with momentum, as in Section 3.1.
+
+Everything random is a function of (seed, epoch, image), and a checkpoint is written after each
+epoch. So a training that is killed and started again ends in the same weights as an
+undisturbed one.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from vggrepro import checkpoints
+from vggrepro.augmentations import Draws, colour_shifts, normalise, training_batch
+from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.evaluators import Inputs, error_and_loss, evaluate, lrn_denominator
+from vggrepro.experiments import Experiment, learning_rate_at, scaled, single_scale
+from vggrepro.loader import ahead
+from vggrepro.machine import Machine
+from vggrepro.models import VGG
+from vggrepro.records import Epoch
+
+QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
+# Epochs without a better minival error before the rate drops, and how often it may drop (3.1).
+PATIENCE, DROPS = 5, 3
+
+
+@dataclass
+class Training:
+    """How far a training has come. `seconds` counts all sessions, `images` what they saw."""
+
+    curve: list[Epoch] = field(default_factory=list)
+    seconds: float = 0.0
+    images: int = 0
+    status: Literal["ok", "diverged", "interrupted"] = "ok"
+    reason: str | None = None
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images per second, evaluation of the curve included."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Sets:
+    """What a training reads: images to train on, the held-out minival, their pixel statistics."""
+
+    train: ImageSet
+    minival: ImageSet
+    pixels: PixelStatistics
+
+    def inputs(self, experiment: Experiment, machine: Machine) -> Inputs:
+        """Mean and divisor, with the mean on the device."""
+        mean = torch.tensor(self.pixels.mean, dtype=torch.float32, device=machine.device)
+        return Inputs(mean, experiment.input_divisor)
+
+    def fit(self) -> ImageSet:
+        """As many training images as minival has, evenly spread: for the error in eval mode."""
+        every = np.linspace(0, len(self.train) - 1, min(len(self.minival), len(self.train)))
+        chosen = every.round().astype(int)
+        return ImageSet(
+            name=self.train.name,
+            split="train",
+            classes=self.train.classes,
+            targets=self.train.targets[chosen],
+            fingerprint="",
+            images=[self.train.images[i] for i in chosen],
+            sizes=self.train.sizes[chosen],
+        )
+
+
+def build(experiment: Experiment, num_classes: int) -> VGG:
+    """The net that an experiment declares, not yet initialised."""
+    return VGG(
+        experiment.config,
+        num_classes,
+        width=experiment.width,
+        crop=experiment.crop,
+        hidden=experiment.hidden,
+        dropout=experiment.dropout,
+        input_divisor=experiment.input_divisor,
+    )
+
+
+def train(
+    model: VGG,
+    experiment: Experiment,
+    seed: int,
+    sets: Sets,
+    machine: Machine,
+    checkpoint: Path,
+    address: str,
+    progress: Callable[[str, int], None] = lambda stage, images: None,
+) -> Training:
+    """Train `model` in place for the epochs that `experiment` declares.
+
+    Goes on from `checkpoint` if there is one, and writes it after each epoch; `address` says of
+    which training it is, with everything that can change the result. A loss that is no
+    longer finite ends the training with status "diverged", Ctrl-C with "interrupted".
+    `progress` is told "train" or "eval" and how many images were done. Raises `UserError` for a
+    checkpoint that is truncated or of another run, or when the disk is full.
+    """
+    model.to(machine.device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=experiment.learning_rate,
+        momentum=experiment.momentum,
+        weight_decay=experiment.weight_decay,
+        fused=machine.device.type in ("cpu", "cuda"),
+    )
+    scheduler = _scheduler(optimizer, experiment)
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    training = Training()
+    if checkpoint.exists():
+        done = checkpoints.resume(checkpoint, address, parts)
+        curve = [Epoch(**epoch) for epoch in done["curve"]]
+        training = Training(curve, done["seconds"], done["images"])
+        progress("train", training.images)
+    fit = sets.fit()
+    for epoch in range(len(training.curve), experiment.epochs):
+        started = time.perf_counter()
+        rate = optimizer.param_groups[0]["lr"]
+        try:
+            loss, error = train_one_epoch(
+                model, optimizer, experiment, seed, epoch, sets, machine, progress
+            )
+            if not math.isfinite(loss):
+                training.status = "diverged"
+                training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
+                break
+            measured = _measure(model, experiment, fit, sets, machine, progress)
+        except KeyboardInterrupt:
+            training.status = "interrupted"
+            training.reason = f"stopped in epoch {epoch + 1}; the same command goes on from there"
+            break
+        running = {"running_loss": loss, "running_error": error}
+        training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **running, **measured))
+        scheduler.step(*([measured["minival_error"]] if experiment.schedule == "plateau" else []))
+        training.images += len(sets.train)
+        training.seconds += time.perf_counter() - started
+        done = {
+            "curve": [entry.model_dump() for entry in training.curve],
+            "seconds": training.seconds,
+            "images": training.images,
+        }
+        checkpoints.save(checkpoint, address, parts, done)
+    return training
+
+
+def train_one_epoch(
+    model: VGG,
+    optimizer: torch.optim.Optimizer,
+    experiment: Experiment,
+    seed: int,
+    epoch: int,
+    sets: Sets,
+    machine: Machine,
+    progress: Callable[[str, int], None],
+) -> tuple[float, float]:
+    """One pass over the training images, one crop each: mean loss and error (%) while training."""
+    criterion = nn.CrossEntropyLoss()  # the paper's multinomial logistic regression objective
+    inputs = sets.inputs(experiment, machine)
+    # Dropout draws from the global generator: seeded here, it needs no place in the checkpoint.
+    torch.manual_seed(_seed(seed, epoch))
+    model.train()
+    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
+    for images, shifts, targets in batches(experiment, seed, epoch, sets):
+        images, targets = machine.send(images), machine.send(targets)
+        x = normalise(images, inputs.mean, inputs.input_divisor, machine.send(shifts))
+        with machine.autocast():
+            logits = model(x)
+        logits = logits.float()
+        loss = criterion(logits, targets)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        wrong = (logits.detach().argmax(1) != targets).sum()
+        total += torch.stack([loss.detach() * len(targets), wrong]).double()
+        progress("train", len(targets))
+    loss_sum, wrong_sum = total.tolist()
+    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
+
+
+def batches(
+    experiment: Experiment, seed: int, epoch: int, sets: Sets
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """The mini-batches of an epoch: crops (B, 3, c, c) uint8, colour shifts (B, 3), targets (B,).
+
+    Every image once, in an order that depends on seed and epoch alone. The last batch may be
+    smaller.
+    """
+    count = len(sets.train)
+    draws = Draws.of(seed, epoch, count)
+    order = np.random.default_rng([seed, epoch, 1]).permutation(count)
+    train_scale = tuple(scaled(s, experiment.crop) for s in experiment.train_scale)
+
+    def make(indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (
+            training_batch(sets.train, indices, train_scale, experiment.crop, draws),
+            colour_shifts(draws, indices, sets.pixels, experiment.colour_shift),
+            torch.from_numpy(sets.train.targets[indices]),
+        )
+
+    size = experiment.batch_size
+    return ahead(make, [order[i : i + size] for i in range(0, count, size)])
+
+
+def _measure(
+    model: VGG,
+    experiment: Experiment,
+    fit: ImageSet,
+    sets: Sets,
+    machine: Machine,
+    progress: Callable[[str, int], None],
+) -> dict[str, Any]:
+    """The part of an epoch's entry that is measured in eval mode, by centre crop and flip."""
+    inputs = sets.inputs(experiment, machine)
+    found = {}
+    for images in (fit, sets.minival):
+        tested = evaluate(
+            model,
+            images,
+            "centre-crop",
+            single_scale(experiment),
+            inputs,
+            machine,
+            lambda n: progress("eval", n),
+        )
+        found[images.split] = error_and_loss(tested.posteriors, images.targets)
+    some = np.arange(min(64, len(sets.minival)))
+    crops = training_batch(
+        sets.minival,
+        some,
+        (scaled(single_scale(experiment), experiment.crop),) * 2,
+        experiment.crop,
+        Draws.of(0, 0, len(some)),
+    )
+    x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
+    return {
+        "train_error": found["train"][0],
+        "minival_error": found["minival"][0],
+        "minival_loss": found["minival"][1],
+        "lrn_denominator": lrn_denominator(model, x, QUANTILES),
+    }
+
+
+def _scheduler(
+    optimizer: torch.optim.Optimizer, experiment: Experiment
+) -> LambdaLR | ReduceLROnPlateau:
+    if experiment.schedule == "plateau":
+        return ReduceLROnPlateau(
+            optimizer,
+            mode="min",
+            factor=0.1,
+            patience=PATIENCE,
+            threshold=0.0,
+            min_lr=experiment.learning_rate * 0.1**DROPS * 0.999,
+        )
+    base = experiment.learning_rate
+    return LambdaLR(optimizer, lambda epoch: learning_rate_at(experiment, epoch) / base)
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1)[0])
