@@ -1,0 +1,34 @@
+"""Pages that need no other host: MathJax from the site itself, and no Thebe.
+
+sphinx-mathjax-offline's own extension would copy all of MathJax (24 MB); one file is enough.
+Jupyter Book puts Thebe's scripts on each page, twice, even where no page can run live.
+"""
+
+from importlib.util import find_spec
+from pathlib import Path
+from shutil import copyfile
+
+MATHJAX = "mathjax/tex-svg.js"
+
+
+def copy_mathjax(app, exception):
+    if exception is None and app.builder.format == "html":
+        package = Path(find_spec("sphinx-mathjax-offline").origin).parent
+        target = Path(app.outdir, "_static", MATHJAX)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copyfile(package / "static" / MATHJAX, target)
+
+
+def drop_thebe(app, pagename, templatename, context, doctree):
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", ())
+        if "thebe" not in f"{script.filename} {script.attributes.get('body')}".lower()
+    ]
+
+
+def setup(app):
+    app.config.mathjax_path = MATHJAX
+    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions' own
+    return {"parallel_read_safe": True}

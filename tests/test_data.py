@@ -1,0 +1,229 @@
+"""Image sets: sources, canonical order, splits, fingerprints, statistics."""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.image_folders import pairs, random_images, write_folders, write_set
+from vggrepro import UserError, data, sources, synthetic
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+# -- folder -----------------------------------------------------------------------------------
+
+
+def test_splits_are_disjoint_complete_and_stratified(tmp_path):
+    root = write_set(tmp_path / "set")
+    train, minival, val = (data.load("folder", split, root) for split in data.SPLITS)
+    written = sorted(
+        (i % 2, image.shape, image.tobytes()) for i, image in enumerate(random_images(40))
+    )
+    assert sorted(pairs(train) + pairs(minival)) == written
+    assert np.bincount(train.targets).tolist() == [18, 18]
+    assert np.bincount(minival.targets).tolist() == [2, 2]
+    assert len(val) == 6 and val.classes == train.classes == ("cat", "dog")
+    assert len({train.fingerprint, minival.fingerprint, val.fingerprint}) == 3
+    assert [list(image.shape[:2]) for image in train.images] == train.sizes.tolist()
+    assert train.targets.dtype == np.int64
+    with pytest.raises(ValueError, match="read-only"):
+        train[0][0][0] = 0
+
+
+def test_content_alone_fixes_order_fingerprint_and_minival(tmp_path):
+    """Other file names, another format, `test` for `val`: the same set."""
+    one = write_set(tmp_path / "one")
+    images, targets = random_images(40)[::-1], [i % 2 for i in range(40)][::-1]
+    two = tmp_path / "two"
+    write_folders(two / "train", images, targets, ("a", "b"), ".bmp")
+    write_folders(two / "test", random_images(6, seed=1), [0, 1] * 3, ("a", "b"))
+    for split in data.SPLITS:
+        a, b = data.load("folder", split, one), data.load("folder", split, two)
+        assert a.fingerprint == b.fingerprint
+        assert pairs(a) == pairs(b)
+
+
+def test_fingerprint_is_what_the_docstring_says(tmp_path):
+    val = data.load("folder", "val", write_set(tmp_path / "set"))
+    digest = hashlib.sha256(b"".join(int(t).to_bytes(8, "little") for t in val.targets))
+    for image in val.images:
+        shape = b"".join(n.to_bytes(8, "little") for n in image.shape)
+        digest.update(hashlib.sha256(shape + image.tobytes()).digest())
+    assert val.fingerprint == digest.hexdigest()
+
+
+def test_fingerprint_sees_one_pixel_and_one_label(tmp_path):
+    root = write_set(tmp_path / "set")
+    before = data.load("folder", "val", root).fingerprint
+    path = root / "val" / "cat" / "0000.png"
+    image = np.array(Image.open(path))
+    image[0, 0, 0] ^= 1
+    Image.fromarray(image).save(path)  # the cache must notice, too
+    changed = data.load("folder", "val", root).fingerprint
+    (root / "val" / "dog" / "0001.png").rename(root / "val" / "cat" / "0001.png")
+    assert len({before, changed, data.load("folder", "val", root).fingerprint}) == 3
+
+
+def test_duplicates_stay_on_one_side(tmp_path):
+    """30 images of which many are equal: no pixels are in both train and minival."""
+    few = random_images(4, shape=(4, 4))
+    images = [few[i % 4] for i in range(30)]
+    write_folders(tmp_path / "train", images, [0] * 30, ["thing"])
+    train, minival = (data.load("folder", split, tmp_path) for split in ("train", "minival"))
+    assert len(train) + len(minival) == 30 and len(minival) >= 7
+    assert not set(pairs(train)) & set(pairs(minival))
+
+
+@given(
+    st.lists(st.integers(0, 2), min_size=60, max_size=200),
+    st.integers(2, 256),
+    st.randoms(use_true_random=False),
+)
+def test_hold_out_properties(classes, variety, random):
+    """Any order of the images gives the same images; a tenth per class; duplicates together."""
+    items = sorted((c, random.randrange(variety)) for c in [0, 1, 2] * 20 + classes)
+
+    def held_out(items):
+        digests = np.zeros((len(items), 32), np.uint8)
+        digests[:, 0] = [d for _, d in items]
+        return data.hold_out(np.array([c for c, _ in items]), digests, "abc")
+
+    tenths = [sorted(d for c, d in items if c == target) for target in range(3)]
+    tenths = [digests[(len(digests) + 5) // 10 - 1] for digests in tenths]
+    if any(max(d for c, d in items if c == target) == tenths[target] for target in range(3)):
+        with pytest.raises(UserError, match="too few different"):
+            held_out(items)
+        return
+    mask = held_out(items)
+    for (target, digest), held in zip(items, mask, strict=True):
+        assert held == (digest <= tenths[target])
+    shuffled = items.copy()
+    random.shuffle(shuffled)
+    mask = held_out(shuffled)
+    for (target, digest), held in zip(shuffled, mask, strict=True):
+        assert held == (digest <= tenths[target])
+
+
+def test_hidden_and_other_files_are_passed_over_and_subfolders_are_read(tmp_path):
+    root = write_set(tmp_path / "set")
+    before = data.load("folder", "val", root).fingerprint
+    (root / "val" / "cat" / "notes.txt").write_text("not an image")
+    (root / "val" / "cat" / "._0000.png").write_text("not an image")
+    (root / "val" / ".cache").mkdir()
+    (root / "val" / "cat" / "more").mkdir()
+    (root / "val" / "cat" / "0000.png").rename(root / "val" / "cat" / "more" / "0000.PNG")
+    assert data.load("folder", "val", root).fingerprint == before
+
+
+def test_a_broken_file_is_named(tmp_path):
+    root = write_set(tmp_path / "set")
+    path = root / "train" / "dog" / "0007.png"
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(UserError, match=r"dog/0007\.png"):
+        data.load("folder", "train", root)
+    assert len(data.load("folder", "val", root)) == 6
+
+
+def test_bad_folders_are_clear_errors(tmp_path):
+    root = write_set(tmp_path / "set")
+    (root / "train" / "empty").mkdir()
+    (root / "val" / "empty").mkdir()
+    with pytest.raises(UserError, match=r"empty holds no images"):
+        data.load("folder", "train", root)
+    (root / "val" / "empty").rmdir()
+    with pytest.raises(UserError, match=r"same class folders.*'empty'"):
+        data.load("folder", "val", root)
+    shutil.rmtree(root / "train" / "empty")
+    shutil.rmtree(root / "val")
+    with pytest.raises(UserError, match="no folder"):
+        data.load("folder", "val", root)
+    (root / "val").mkdir()
+    with pytest.raises(UserError, match="no class folders"):
+        data.load("folder", "val", root)
+    single = tmp_path / "single"
+    write_folders(single / "train", random_images(3), [0, 0, 1], ("cat", "dog"))
+    with pytest.raises(UserError, match=r"'dog' has 1 training images"):
+        data.load("folder", "minival", single)
+
+
+def test_bad_arguments_are_clear_errors(tmp_path):
+    with pytest.raises(UserError, match=r"'mnist'.*synthetic, cifar10"):
+        data.load("mnist", "train")
+    with pytest.raises(UserError, match=r"'test'.*train, minival, val"):
+        data.load("synthetic", "test")
+    with pytest.raises(UserError, match="needs a data folder"):
+        data.load("cifar10", "train")
+    with pytest.raises(UserError, match="does not exist"):
+        data.load("folder", "train", tmp_path / "nowhere")
+    with pytest.raises(UserError, match="positive"):
+        data.load("synthetic", "train", counts=(0, 5))
+    with pytest.raises(UserError, match=r"'64px'.*160px"):
+        data.load("imagenette", "train", tmp_path, size="64px")
+    with pytest.raises(UserError, match="limit"):
+        data.load("folder", "train", write_set(tmp_path / "set"), cache_limit=100)
+
+
+# -- synthetic --------------------------------------------------------------------------------
+
+
+def test_synthetic_is_what_the_drawings_are():
+    train, minival, val = (data.load("synthetic", split, counts=(40, 10)) for split in data.SPLITS)
+    assert (len(train), len(minival), len(val)) == (30, 10, 10)
+    assert train.classes == synthetic.CLASSES
+    drawn = [synthetic.draw(sources.SYNTHETIC_SEED, "train", i) for i in range(40)]
+    expected = sorted((s.target, s.image.shape, s.image.tobytes()) for s in drawn)
+    assert sorted(pairs(train) + pairs(minival)) == expected
+
+
+def test_more_synthetic_images_do_not_replace_fewer(tmp_path):
+    few = data.load("synthetic", "val", cache_dir=tmp_path, counts=(20, 4))
+    many = data.load("synthetic", "val", cache_dir=tmp_path, counts=(20, 6))
+    assert set(pairs(few)) < set(pairs(many))
+    assert len(list(tmp_path.glob("synthetic-val-*"))) == 2
+
+
+def test_loading_does_not_import_torch():
+    code = (
+        "import sys; from vggrepro import data; data.load('synthetic', 'val', counts=(20, 2));"
+        "sys.exit(any(m in sys.modules for m in ('torch', 'torchvision')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# -- statistics -------------------------------------------------------------------------------
+
+
+def test_pixel_statistics_against_numpy(tmp_path):
+    train = data.load("folder", "train", write_set(tmp_path / "set"))
+    pixels = np.concatenate([image.reshape(-1, 3) for image in train.images]).astype(float)
+    statistics = data.pixel_statistics(train)
+    np.testing.assert_allclose(statistics.mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(statistics.covariance, np.cov(pixels.T, bias=True), rtol=1e-9)
+    values, vectors = statistics.eigenvalues, statistics.eigenvectors
+    assert (np.diff(values) <= 0).all()
+    np.testing.assert_allclose(vectors @ np.diag(values) @ vectors.T, statistics.covariance)
+    np.testing.assert_allclose(vectors.T @ vectors, np.eye(3), atol=1e-12)
+    assert (vectors.max(0) >= -vectors.min(0)).all()  # the largest component is positive
+
+
+def test_pixel_statistics_are_kept_and_recomputed_when_damaged(tmp_path):
+    train = data.load("folder", "train", write_set(tmp_path / "set"))
+    first = data.pixel_statistics(train, tmp_path / "cache")
+    (path,) = (tmp_path / "cache").glob("statistics-*.json")
+    object.__setattr__(train, "images", None)  # a second reading of the pixels would fail
+    again = data.pixel_statistics(train, tmp_path / "cache")
+    assert np.array_equal(first.mean, again.mean)
+    assert np.array_equal(first.eigenvectors, again.eigenvectors)
+    path.write_text("{")
+    with pytest.raises(TypeError):
+        data.pixel_statistics(train, tmp_path / "cache")

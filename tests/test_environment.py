@@ -1,0 +1,97 @@
+"""One set of versions: pyproject's ranges, constraints.txt and environment.yml agree."""
+
+import re
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, requires
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[1]
+MACHINES = ("x86_64", "aarch64", "arm64")
+
+# torch pins these itself, for its CUDA build.
+LEFT_TO_TORCH = re.compile(r"nvidia-|cuda-|triton$")
+
+
+def read(text: str) -> dict[str, list[Requirement]]:
+    found: dict[str, list[Requirement]] = {}
+    for line in text.splitlines():
+        if line.strip() and not line.startswith("#"):
+            requirement = Requirement(line)
+            found.setdefault(canonicalize_name(requirement.name), []).append(requirement)
+    return found
+
+
+def pinned(name: str, machine: str) -> str:
+    """The one version that constraints.txt gives for a package on a machine."""
+    fitting = [
+        requirement
+        for requirement in CONSTRAINTS[name]
+        if not requirement.marker or requirement.marker.evaluate({"platform_machine": machine})
+    ]
+    assert len(fitting) == 1, f"{name} on {machine}: {fitting}"
+    (specifier,) = fitting[0].specifier
+    assert specifier.operator == "=="
+    return specifier.version
+
+
+CONSTRAINTS = read((ROOT / "constraints.txt").read_text())
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = PROJECT["optional-dependencies"].values()
+DIRECT = read("\n".join(chain(PROJECT["dependencies"], *EXTRAS)))
+ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_pins_are_within_the_ranges(machine):
+    for name, requirements in DIRECT.items():
+        for requirement in requirements:
+            assert requirement.specifier.contains(pinned(name, machine)), (name, machine)
+
+
+def test_conda_gets_the_same_pins():
+    (lines,) = (entry["pip"] for entry in ENVIRONMENT["dependencies"] if isinstance(entry, dict))
+    assert lines[0] == "-c constraints.txt"
+    assert lines[-1] == "-e .[book,test]"
+    listed = read("\n".join(lines[1:-1]))
+    assert set(listed) == set(DIRECT)
+    assert {name: set(map(str, pins)) for name, pins in listed.items()} == {
+        name: set(map(str, CONSTRAINTS[name])) for name in DIRECT
+    }
+
+
+def test_conda_gets_a_python_that_the_project_takes():
+    (python,) = (d for d in ENVIRONMENT["dependencies"] if str(d).startswith("python"))
+    wanted = Requirement(f"python{PROJECT['requires-python']}").specifier
+    assert wanted.contains(python.removeprefix("python="))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the pins are those of Linux")
+def test_everything_that_is_needed_is_pinned():
+    """Walk from the direct dependencies to all that they bring."""
+    left = [requirement for pins in DIRECT.values() for requirement in pins]
+    seen = set()
+    while left:
+        requirement = left.pop()
+        name = canonicalize_name(requirement.name)
+        key = (name, frozenset(requirement.extras))
+        if key in seen or LEFT_TO_TORCH.match(name):
+            continue
+        seen.add(key)
+        assert name in CONSTRAINTS, f"{requirement} has no pin in constraints.txt"
+        try:
+            needed = map(Requirement, requires(name) or ())
+        except PackageNotFoundError:
+            pytest.skip(f"{name} is not installed: pip install -e '.[book,test]'")
+        left += [
+            need
+            for need in needed
+            if not need.marker
+            or any(need.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras))
+        ]

@@ -1,0 +1,58 @@
+"""Each notebook is the executed form of the script beside it."""
+
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+BOOK = Path(__file__).resolve().parents[1] / "book"
+SCRIPTS = sorted(BOOK.glob("*.py"))
+CHAPTERS = [script for script in SCRIPTS if re.match(r"\d\d_", script.stem)]
+all_scripts = pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+
+
+def executed(script: Path):
+    return nbformat.read(script.with_suffix(".ipynb"), as_version=4)
+
+
+def contents(notebook) -> list[tuple]:
+    return [
+        (cell.cell_type, cell.source, sorted(cell.metadata.get("tags", ())))
+        for cell in notebook.cells
+    ]
+
+
+def with_tag(notebook, tag: str) -> list:
+    return [cell for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
+
+
+def test_every_notebook_has_a_script():
+    assert {path.stem for path in BOOK.glob("*.ipynb")} == {script.stem for script in SCRIPTS}
+
+
+@all_scripts
+def test_script_and_notebook_agree(script):
+    assert contents(executed(script)) == contents(jupytext.read(script))
+
+
+@all_scripts
+def test_every_cell_has_run_once_and_in_order(script):
+    code = [cell for cell in executed(script).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    outputs = [output for cell in code for output in cell.outputs]
+    assert [output for output in outputs if output.output_type == "error"] == []
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+
+
+@all_scripts
+def test_kernel_is_one_that_everyone_has(script):
+    assert executed(script).metadata.kernelspec.name == "python3"
+
+
+@pytest.mark.parametrize("script", CHAPTERS, ids=lambda script: script.stem)
+def test_a_chapter_has_one_cell_of_parameters(script):
+    notebook = executed(script)
+    assert len(with_tag(notebook, "parameters")) == 1
+    assert with_tag(notebook, "injected-parameters") == []

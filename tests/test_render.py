@@ -1,0 +1,98 @@
+"""Rendering: the same bytes twice, and nothing written when a chapter fails."""
+
+import nbformat
+import pytest
+
+from vggrepro import UserError, render
+
+CHAPTER = """# %% [markdown]
+# # A chapter
+
+# %% tags=["parameters"]
+budget: str = "reduced"
+
+# %%
+import sys
+import warnings
+
+if budget not in ("quick", "reduced"):
+    raise ValueError(f"no budget {budget!r}\\nthe budgets are quick, reduced")
+for word in "one two".split():
+    print(word, flush=True)
+    print(word, file=sys.stderr, flush=True)
+
+# %%
+import matplotlib.pyplot as plt
+
+plt.plot([1, 2, 3])
+plt.show()
+"""
+
+
+@pytest.fixture
+def chapter(tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "BOOK", tmp_path)
+    monkeypatch.setattr(render, "ROOT", tmp_path)
+    monkeypatch.setattr(render, "RENDERED", tmp_path / "_build")
+    script = tmp_path / "07_some_name.py"
+    script.write_text(CHAPTER)
+    return script
+
+
+def test_rendering_twice_writes_the_same_bytes(chapter, capsys):
+    assert render.main([]) == 0
+    notebook = chapter.with_suffix(".ipynb")
+    first = notebook.read_bytes()
+    assert b"image/png" in first
+    assert render.main(["--check"]) == 0
+
+    notebook.write_bytes(first.replace(b'"two', b'"2wo'))
+    capsys.readouterr()
+    assert render.main(["--check"]) == 1
+    assert "07_some_name.ipynb differs" in (said := capsys.readouterr().err)
+    assert "cell 2 (outputs)" in said
+    assert b'"2wo' in notebook.read_bytes()
+
+
+def test_parameters_and_streams(chapter, tmp_path):
+    output = render.execute(chapter, tmp_path / "out" / "x.ipynb", {"budget": "quick"})
+    cells = nbformat.read(output, as_version=4).cells
+    assert "injected-parameters" in cells[2].metadata.tags
+    assert [(out.name, out.text) for out in cells[3].outputs] == [
+        ("stdout", "one\ntwo\n"),
+        ("stderr", "one\ntwo\n"),
+    ]
+    assert [path.name for path in output.parent.iterdir()] == ["x.ipynb"]
+
+
+def test_a_failing_chapter_leaves_only_its_traceback(chapter, tmp_path):
+    output = tmp_path / "out" / "x.ipynb"
+    output.parent.mkdir()
+    output.write_text("what was there")
+    with pytest.raises(UserError) as caught:
+        render.execute(chapter, output, {"budget": "quik"})
+    failed = output.with_name("x.failed.ipynb")
+    assert str(caught.value).splitlines()[-1] == "the budgets are quick, reduced"
+    assert str(failed) in str(caught.value)
+    assert "ValueError" in failed.read_text()
+    assert output.read_text() == "what was there"
+
+
+def test_a_cell_that_takes_too_long(chapter, tmp_path):
+    chapter.write_text("# %%\nimport time\n\ntime.sleep(60)\n")
+    with pytest.raises(UserError, match="timed out"):
+        render.execute(chapter, tmp_path / "x.ipynb", cell_timeout=1)
+    assert not (tmp_path / "x.ipynb").exists()
+
+
+@pytest.mark.parametrize("name", ["07", "some_name", "07_some_name", "book/07_some_name.ipynb"])
+def test_names_of_a_chapter(chapter, name):
+    assert render.find_chapter(name) == chapter
+
+
+def test_unknown_chapter_and_no_book(chapter, capsys):
+    assert render.main(["08"]) == 1
+    assert "there are: 07_some_name" in capsys.readouterr().err
+    chapter.unlink()
+    with pytest.raises(UserError, match="clone the repository"):
+        render.chapters()
