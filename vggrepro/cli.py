@@ -30,15 +30,10 @@ Results = Annotated[Path, typer.Option(help="Folder of records.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
-
-
-def _where(results_dir: Path, data_dir, cache_dir, download, device, precision, fresh):
-    from vggrepro.runner import Where
-
-    return Where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
 
 
 @app.command("list")
@@ -79,6 +74,7 @@ def run(
     cache_dir: CacheDir = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    threads: Threads = None,
     download: Download = False,
     fresh: Fresh = False,
 ) -> None:
@@ -93,7 +89,9 @@ def run(
         at_budget(name, budget, data)  # bad names fail before anything is loaded
     from vggrepro import runner
 
-    where = _where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
+    where = runner.Where(
+        results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
+    )
     chosen = [seed] if seed is not None else list(range(seeds))
     runner.run(names, budget, data, chosen, where)
 
@@ -109,6 +107,7 @@ def rerun(
     cache_dir: CacheDir = None,
     device: Device = "auto",
     precision: Precision = "auto",
+    threads: Threads = None,
     download: Download = False,
     fresh: Fresh = False,
 ) -> None:
@@ -122,7 +121,9 @@ def rerun(
     if names:
         from vggrepro import runner
 
-        where = _where(results_dir, data_dir, cache_dir, download, device, precision, fresh)
+        where = runner.Where(
+            results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
+        )
         runner.run(names, budget, data, list(range(count)), where)
     shared = {
         "budget": budget,

@@ -47,12 +47,15 @@ class Machine:
         return tensor.to(self.device)
 
 
-def choose(device: str = "auto", precision: str = "auto") -> Machine:
-    """The machine for `--device` and `--precision`.
+def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
+    """The machine for `--device`, `--precision` and `--threads`.
 
-    "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. Raises
-    `UserError` for a device or a precision that is not there.
+    "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. The
+    number of threads decides in which order sums are rounded, so the same record needs the same
+    number. Raises `UserError` for a device or a precision that is not there.
     """
+    if threads is not None:
+        torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

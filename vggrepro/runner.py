@@ -37,6 +37,7 @@ class Where:
     download: bool = False
     device: str = "auto"
     precision: str = "auto"
+    threads: int | None = None
     fresh: bool = False
 
 
@@ -46,7 +47,7 @@ def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], 
     Raises `UserError` for bad input, `KeyboardInterrupt` after an interrupted training has been
     recorded.
     """
-    chosen = machine.choose(where.device, where.precision)
+    chosen = machine.choose(where.device, where.precision, where.threads)
     print(f"device: {machine.describe(chosen)}", file=sys.stderr)
     for seed in seeds:
         for name in in_order(names):
@@ -233,7 +234,7 @@ class Run:
         e = self.experiment
         command = (
             f"vggrepro run {e.name} --budget {e.budget} --data {e.data} --seed {self.seed} "
-            f"--precision {self.machine.precision}"
+            f"--precision {self.machine.precision} --threads {torch.get_num_threads()}"
         )
         return {
             "experiment": json.loads(json.dumps(asdict(e))),
