@@ -12,6 +12,7 @@ import typer
 from vggrepro import UserError
 from vggrepro.budgets import BUDGETS, at_budget, data_of
 from vggrepro.experiments import ROWS, RUNS
+from vggrepro.results import RECORDED, RERUN
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,7 +21,6 @@ app = typer.Typer(
     help="Rerun the experiments of the VGG paper and look at what was recorded.",
 )
 
-RECORDED, RERUN = Path("results"), Path("rerun")
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]

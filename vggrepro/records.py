@@ -143,8 +143,32 @@ class EvalRecord(_Record):
         return bits[0], bits[1], self.log_probability.numpy().astype(np.float64)
 
 
-Record = TrainRecord | EvalRecord
-R = TypeVar("R", TrainRecord, EvalRecord)
+class Measured(_Strict):
+    """One quantity, every time it was measured: rounds of what is compared take turns."""
+
+    name: str
+    unit: str
+    values: tuple[float, ...]
+
+
+class BenchRecord(_Strict):
+    """Time and memory, measured. Nothing in it has to repeat, so it has no `result_digest`."""
+
+    kind: Literal["bench"] = "bench"
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    settings: dict[str, Any]
+    measured: tuple[Measured, ...]
+    provenance: Provenance
+    file_digest: str = ""
+
+    def values(self, name: str) -> np.ndarray:
+        """Every measurement of that name, in the order they were taken."""
+        return np.array(next(m.values for m in self.measured if m.name == name))
+
+
+Record = TrainRecord | EvalRecord | BenchRecord
+R = TypeVar("R", TrainRecord, EvalRecord, BenchRecord)
 
 
 def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np.ndarray) -> dict:
@@ -174,6 +198,7 @@ def digest(record: Record, without: set[str]) -> str:
 
 
 def sealed(record: R) -> R:
-    """The record with both digests filled in."""
-    record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
+    """The record with its digests filled in."""
+    if not isinstance(record, BenchRecord):
+        record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
     return record.model_copy(update={"file_digest": digest(record, {"file_digest"})})

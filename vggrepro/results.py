@@ -18,6 +18,7 @@ from vggrepro.experiments import Evaluation, Experiment
 from vggrepro.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
+    BenchRecord,
     EvalRecord,
     R,
     Record,
@@ -27,6 +28,10 @@ from vggrepro.records import (
     summarise,
 )
 
+ROOT = Path(__file__).resolve().parents[1]
+"""The checkout, for chapters: they are executed in other folders than the one they read."""
+RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+
 
 def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
     """`<results>/<budget>/<data>/<run>/seed<k>`.
@@ -34,6 +39,11 @@ def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
     The data set is part of the path because `reduced` trains the same run on two of them.
     """
     return results_dir / experiment.budget / experiment.data / experiment.name / f"seed{seed}"
+
+
+def bench_path(results_dir: Path, name: str) -> Path:
+    """Where the measurements of that name belong."""
+    return results_dir / "bench" / f"{name}.json"
 
 
 def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
@@ -95,7 +105,8 @@ def read(path: Path) -> Record:
                 f"{path} has schema version {content.get('schema_version')}, this version of "
                 f"vggrepro reads {SCHEMA_VERSION}: run it again, or use the version that wrote it"
             )
-        model = {"train": TrainRecord, "eval": EvalRecord}[content.get("kind")]
+        kinds = {"train": TrainRecord, "eval": EvalRecord, "bench": BenchRecord}
+        model = kinds[content.get("kind")]
         return model.model_validate(content)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
@@ -111,7 +122,7 @@ def read(path: Path) -> Record:
 
 def record_files(results_dir: Path) -> list[Path]:
     """All record files below `results_dir`, in a fixed order."""
-    return sorted(p for p in results_dir.rglob("seed*/*.json"))
+    return sorted(results_dir.rglob("*.json"))
 
 
 def problems(path: Path) -> Iterator[str]:
@@ -127,6 +138,8 @@ def problems(path: Path) -> Iterator[str]:
         return
     if record.file_digest != digest(record, {"file_digest"}):
         yield f"{path}: edited after it was written (file_digest does not fit the content)"
+    if isinstance(record, BenchRecord):
+        return
     if record.result_digest != digest(record, NOT_REPEATABLE):
         yield f"{path}: the result was edited (result_digest does not fit the content)"
     place = [record.experiment[key] for key in ("budget", "data", "name")]
