@@ -216,6 +216,19 @@ def test_pixel_statistics_against_numpy(tmp_path):
     assert (vectors.max(0) >= -vectors.min(0)).all()  # the largest component is positive
 
 
+def test_eigenvector_signs_do_not_depend_on_the_solver(tmp_path, monkeypatch):
+    train = data.load("folder", "train", write_set(tmp_path / "set"))
+    first = data.pixel_statistics(train).eigenvectors
+    solve = np.linalg.eigh
+
+    def flipped(matrix):
+        values, vectors = solve(matrix)
+        return values, -vectors
+
+    monkeypatch.setattr(np.linalg, "eigh", flipped)
+    assert np.array_equal(data.pixel_statistics(train).eigenvectors, first)
+
+
 def test_pixel_statistics_are_kept_and_recomputed_when_damaged(tmp_path):
     train = data.load("folder", "train", write_set(tmp_path / "set"))
     first = data.pixel_statistics(train, tmp_path / "cache")

@@ -10,6 +10,7 @@ So only uniform random numbers and elementwise arithmetic are used: no FFT, no m
 and no sum, whose rounding depends on the processor.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -67,6 +68,10 @@ def _bars(radius: float, *ends: tuple[float, float, float, float]) -> tuple[Part
     return tuple(Part(*end, radius) for end in ends)
 
 
+def _strokes(*points: tuple[float, float]) -> list[tuple[float, float, float, float]]:
+    return [(*start, *end) for start, end in itertools.pairwise(points)]
+
+
 def _around(count: int, radius: float) -> list[tuple[float, float]]:
     turns = (2 * math.pi * k / count for k in range(count))
     return [(radius * math.sin(turn), radius * math.cos(turn)) for turn in turns]
@@ -80,17 +85,13 @@ FIGURES: dict[str, tuple[Part, ...]] = {
     "chain": _discs(0.3, (-0.7, 0), (0, 0), (0.7, 0)),
     "trio": _discs(0.3, *_around(3, 0.7)),
     "necklace": _discs(0.165, *_around(10, 0.83)),
-    "grid": _discs(0.173, *((x, y) for x in (-0.58, 0, 0.58) for y in (-0.58, 0, 0.58))),
+    "grid": _discs(0.13, *((x / 5, y / 5) for x in (-3, -1, 1, 3) for y in (-3, -1, 1, 3))),
     "wheel": _bars(0.068, *((-x, -y, x, y) for x, y in _around(8, 0.8)[:4])),
-    "cross": _bars(0.119, (-0.85, 0, 0.85, 0), (0, -0.85, 0, 0.85)),
-    "rails": _bars(0.096, *((-0.66, y, 0.66, y) for y in (-0.58, 0, 0.58))),
-    "delta": _bars(
-        0.1075, (0, -0.78, -0.68, 0.39), (-0.68, 0.39, 0.68, 0.39), (0.68, 0.39, 0, -0.78)
-    ),
-    "bracket": _bars(0.113, (-0.6, -0.6, -0.6, 0.6), (-0.6, 0.6, 0.6, 0.6), (0.6, 0.6, 0.6, -0.6)),
-    "zigzag": _bars(
-        0.1145, (-0.48, -0.7, 0.48, -0.7), (0.48, -0.7, -0.48, 0.7), (-0.48, 0.7, 0.48, 0.7)
-    ),
+    "cross": _bars(0.12, (-0.85, 0, 0.85, 0), (0, -0.85, 0, 0.85)),
+    "rails": _bars(0.073, *((-0.67, y / 5, 0.67, y / 5) for y in (-3, -1, 1, 3))),
+    "delta": _bars(0.107, *_strokes((0, -0.78), (-0.68, 0.39), (0.68, 0.39), (0, -0.78))),
+    "bracket": _bars(0.113, *_strokes((-0.6, -0.6), (-0.6, 0.6), (0.6, 0.6), (0.6, -0.6))),
+    "zigzag": _bars(0.086, *_strokes(*((k * 0.32 - 0.8, 0.45 * (-1) ** k) for k in range(6)))),
 }
 CLASSES: tuple[str, ...] = tuple(FIGURES)
 
@@ -121,8 +122,8 @@ def layers(seed: int, split: str, index: int) -> Layers:
     """
     rng = _generator(seed, split, index)
     height, width = _image_size(rng)
-    colour = _uniform(rng, 0.1, 0.4) + 0.2 * _colour(rng)
-    background = colour + _uniform(rng, 0.3, 0.6) * natural_noise(rng, height, width)
+    colour = _uniform(rng, 0.2, 0.35) + 0.1 * _colour(rng)
+    background = colour + _uniform(rng, 0.25, 0.45) * natural_noise(rng, height, width)
     for _ in range(int(_uniform(rng, 2, 6))):
         _strew(rng, background)
     parts = _place(rng, _pose(rng, tuple(FIGURES.values())[index % len(CLASSES)]), height, width)
@@ -236,13 +237,13 @@ def _strew(rng: np.random.Generator, background: np.ndarray) -> None:
     angle = _uniform(rng, 0, 2 * math.pi)
     part = Part(x, y, x + length * math.cos(angle), y + length * math.sin(angle), radius)
     window, covered = _cover(part, height, width)
-    opacity = _uniform(rng, 0.3, 0.7) * covered[..., None]
+    opacity = _uniform(rng, 0.2, 0.5) * covered[..., None]
     background[window] += opacity * (_colour(rng) - background[window])
 
 
 def _pose(rng: np.random.Generator, figure: tuple[Part, ...]) -> tuple[Part, ...]:
     """The figure with its proportions varied a little, mirrored or not, turned and scaled."""
-    scale = 0.5 * SHORT_SIDE * _uniform(rng, 0.55, 0.8)
+    scale = 0.5 * SHORT_SIDE * _uniform(rng, 0.62, 0.8)
     thickness = _uniform(rng, 0.85, 1.15)
     stretch = _uniform(rng, 0.92, 1.0)
     mirror = 1 if rng.random() < 0.5 else -1
@@ -266,7 +267,7 @@ def _place(
     top = min(min(p.y0, p.y1) - p.radius for p in parts)
     wide = max(max(p.x0, p.x1) + p.radius for p in parts) - left
     high = max(max(p.y0, p.y1) + p.radius for p in parts) - top
-    across, down = _uniform(rng, -0.5, 0.5), _uniform(rng, -0.5, 0.5)
+    across, down = _uniform(rng, -0.4, 0.4), _uniform(rng, -0.4, 0.4)
     while True:
         # From -0.5 (at the left or top edge) to 0.5 (at the right or bottom edge).
         x, y = (0.5 + across) * (width - wide), (0.5 + down) * (height - high)
@@ -291,7 +292,7 @@ def _lighter(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:
     """A random colour that is clearly lighter than another one."""
     while True:
         candidate = _colour(rng)
-        if _brightness(candidate) - _brightness(colour) >= 0.25:
+        if _brightness(candidate) - _brightness(colour) >= 0.35:
             return candidate
 
 
