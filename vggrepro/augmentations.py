@@ -89,20 +89,46 @@ def random_window(
     return Window(scale, left, top, crop, crop)
 
 
-def training_batch(
-    images: ImageSet,
-    indices: np.ndarray,
-    train_scale: tuple[int, int],
-    crop: int,
-    draws: Draws,
-) -> torch.Tensor:
+class Rescaled:
+    """The images of a set, rescaled to a fixed S once and kept, or cut anew for a range of S.
+
+    Which of the two depends on the set alone: on its sizes, and on whether it is read from
+    the cache. Both give the same crops but for the rounding of a grey level.
+    """
+
+    LIMIT_BYTES = 2**30
+
+    def __init__(self, images: ImageSet, train_scale: tuple[int, int]) -> None:
+        self.images, self.train_scale = images, train_scale
+        low, high = train_scale
+        ratios = low / images.sizes.min(1)
+        size = 3 * float((images.sizes.prod(1) * ratios**2).sum())
+        fits = low == high and size <= self.LIMIT_BYTES
+        self._kept: list[np.ndarray | None] | None = [None] * len(images) if fits else None
+
+    def crop(self, index: int, window: Window) -> np.ndarray:
+        """That window of image `index`: (height, width, 3) uint8."""
+        if self._kept is None:
+            return cut(self.images.images[index], window)
+        whole = self._kept[index]
+        if whole is None:
+            image = self.images.images[index]
+            height, width = rescaled_size(*image.shape[:2], window.scale)
+            whole = cut(image, Window(window.scale, 0, 0, width, height))
+            self._kept[index] = whole
+        bottom, right = window.top + window.height, window.left + window.width
+        return whole[window.top : bottom, window.left : right]
+
+
+def training_batch(images: Rescaled, indices: np.ndarray, crop: int, draws: Draws) -> torch.Tensor:
     """Random crops with random flips, one per image: (B, 3, crop, crop) uint8, channels last."""
     batch = np.empty((len(indices), crop, crop, 3), np.uint8)
     for row, index in zip(batch, indices, strict=True):
-        image = images.images[index]
-        window = random_window(image.shape[:2], train_scale, crop, draws.uniform[index])
-        patch = cut(image, window)
-        row[:] = patch[:, ::-1] if draws.uniform[index, 3] < 0.5 else patch
+        uniform = draws.uniform[index]
+        height, width = images.images.sizes[index]
+        window = random_window((int(height), int(width)), images.train_scale, crop, uniform)
+        patch = images.crop(index, window)
+        row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 

@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify`.
+"""The command line: `vggrepro list, run, rerun, status, verify, bench`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -167,17 +167,58 @@ def verify(
     typer.echo(f"{len(paths)} records, all as they were written")
 
 
+# Typer brings its own copy of Click or imports it, depending on its version.
+UsageError = typer.BadParameter.__base__
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Argument(help="lrn: net A with and without LRN.")] = "lrn",
+    results_dir: Results = RERUN,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
+) -> None:
+    """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
+    from vggrepro import results
+
+    if what != "lrn":
+        raise UserError(f"unknown benchmark {what!r}; there is: lrn")
+    path = results.bench_path(results_dir, what)
+    if path.exists() and not fresh:
+        raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
+    from vggrepro import bench as benchmarks
+    from vggrepro import machine
+
+    record = benchmarks.lrn(machine.choose(device, precision, threads))
+    results.write(record, path, overwrite=True)
+    typer.echo(f"{'':>8}{'net':>16}{'ms per image':>16}{'kept, kB per image':>22}")
+    for measured in record.measured:
+        if measured.name == "training step":
+            kept = record.values("kept", **measured.of)[0] / 1000
+            median = sorted(measured.values)[len(measured.values) // 2]
+            typer.echo(
+                f"{measured.of['crop']:>5} px{measured.of['net']:>16}{median:>16.3f}{kept:>22.1f}"
+            )
+    typer.echo(f"written to {path}")
+
+
 def main() -> None:
-    """Entry point: a `UserError` is one message and exit status 1, Ctrl-C is 130."""
+    """Entry point: a `UserError` is one message and exit status 1, wrong usage 2, Ctrl-C 130."""
+    command = typer.main.get_command(app)
     try:
-        app(standalone_mode=False)
+        # Not `app()`: that turns Ctrl-C into a return value, and its message is lost.
+        with command.make_context("vggrepro", sys.argv[1:]) as context:
+            command.invoke(context)
     except UserError as error:
         print(f"vggrepro: {error}", file=sys.stderr)
         sys.exit(1)
+    except UsageError as error:
+        error.show()
+        sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
         print(f"vggrepro: {stop or 'stopped'}", file=sys.stderr)
-        sys.exit(130)
-    except typer.Abort:
         sys.exit(130)
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)

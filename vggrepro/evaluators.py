@@ -135,8 +135,9 @@ def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, .
     A tie counts as wrong: the target must beat all but its rank of the other classes strictly.
     """
     own = posteriors[np.arange(len(targets)), targets]
-    # The target itself is one of those that reach its own value.
-    rank = (posteriors >= own[:, None]).sum(1)
+    # The target itself is one of those that reach its own value. Not-a-number is below nothing,
+    # so that a net that has diverged has the last rank, not the first.
+    rank = (~(posteriors < own[:, None])).sum(1)
     log_probability = np.log(np.maximum(own, np.finfo(np.float32).tiny))
     return rank <= 1, rank <= 5, log_probability
 

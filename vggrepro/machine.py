@@ -58,15 +58,14 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device not in ("cpu", "cuda"):
+        raise UserError(f"unknown device {device!r}; use auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError(
             "--device cuda: PyTorch sees no CUDA device here. Use --device cpu, or check "
             "`python -c 'import torch; print(torch.cuda.is_available())'` and the driver"
         )
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:
-        raise UserError(f"unknown device {device!r}; use auto, cpu or cuda") from error
+    chosen = torch.device(device)
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision {precision!r}; use one of: {', '.join(PRECISIONS)}")
     if precision == "auto":

@@ -148,6 +148,7 @@ class Measured(_Strict):
 
     name: str
     unit: str
+    of: dict[str, str | int | float]  # what was measured: net, crop, width …
     values: tuple[float, ...]
 
 
@@ -162,9 +163,10 @@ class BenchRecord(_Strict):
     provenance: Provenance
     file_digest: str = ""
 
-    def values(self, name: str) -> np.ndarray:
-        """Every measurement of that name, in the order they were taken."""
-        return np.array(next(m.values for m in self.measured if m.name == name))
+    def values(self, name: str, **of: str | int | float) -> np.ndarray:
+        """Every measurement of that name whose `of` agrees, in the order they were taken."""
+        fitting = (m for m in self.measured if m.name == name and m.of.items() >= of.items())
+        return np.array(next(fitting).values)
 
 
 Record = TrainRecord | EvalRecord | BenchRecord

@@ -88,9 +88,12 @@ def write(record: R, path: Path, *, overwrite: bool = False) -> R:
     if path.exists() and not overwrite:
         raise UserError(f"{path} already holds a record; --fresh runs it again and replaces it")
     record = sealed(record)
-    text = json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
-    write_atomically(path, text.encode())
+    write_atomically(path, _text(record).encode())
     return record
+
+
+def _text(record: Record) -> str:
+    return json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
 
 
 def read(path: Path) -> Record:
@@ -114,7 +117,7 @@ def read(path: Path) -> Record:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise UserError(f"{path} is not a record: {where}: {first['msg']}") from error
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a readable record ({error!r}): restore it, or delete it and run again"
         ) from error
@@ -138,11 +141,14 @@ def problems(path: Path) -> Iterator[str]:
         return
     if record.file_digest != digest(record, {"file_digest"}):
         yield f"{path}: edited after it was written (file_digest does not fit the content)"
+    elif path.read_text(encoding="utf-8") != _text(record):
+        # A digest is over values: two texts can be the same number, or one key can stand twice.
+        yield f"{path}: edited after it was written (the text is not as it was written)"
     if isinstance(record, BenchRecord):
         return
     if record.result_digest != digest(record, NOT_REPEATABLE):
         yield f"{path}: the result was edited (result_digest does not fit the content)"
-    place = [record.experiment[key] for key in ("budget", "data", "name")]
+    place = [str(record.experiment.get(key)) for key in ("budget", "data", "name")]
     if list(path.parts[-5:-1]) != [*place, f"seed{record.seed}"]:
         yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
     if isinstance(record, EvalRecord):
@@ -152,7 +158,7 @@ def problems(path: Path) -> Iterator[str]:
 def _wrong_counts(path: Path, record: EvalRecord) -> Iterator[str]:
     try:
         recounted = summarise(*record.outcomes())
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         yield f"{path}: the per-image outcomes cannot be read ({error})"
         return
     for name in ("top1_error", "top5_error", "log_loss"):

@@ -153,7 +153,10 @@ class Run:
             results.train_path(self.where.results_dir, parent, self.seed), parent
         )
         if record.status != "ok":
-            raise UserError(f"{e.name} starts from {parent.name}, which {record.reason}")
+            raise UserError(
+                f"{e.name} starts from {parent.name}, which is recorded as {record.status}: "
+                f"{record.reason}"
+            )
         folder = results.folder_of(self.where.results_dir, parent, self.seed)
         of_parent = Run(parent, self.seed, replace(self.where, fresh=False), self.machine, folder)
         return of_parent._with_weights(record).state_dict(), record.weights_digest

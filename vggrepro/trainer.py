@@ -18,7 +18,15 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vggrepro import checkpoints
-from vggrepro.augmentations import Draws, colour_shifts, normalise, training_batch
+from vggrepro.augmentations import (
+    Draws,
+    Rescaled,
+    centre_window,
+    colour_shifts,
+    cut_batch,
+    normalise,
+    training_batch,
+)
 from vggrepro.data import ImageSet, PixelStatistics
 from vggrepro.evaluators import Inputs, error_and_loss, evaluate, lrn_denominator
 from vggrepro.experiments import Experiment, learning_rate_at, scaled, single_scale
@@ -55,6 +63,12 @@ class Sets:
     train: ImageSet
     minival: ImageSet
     pixels: PixelStatistics
+
+    def rescaled(self, experiment: Experiment) -> Rescaled:
+        """The training images at the S of an experiment; kept over the epochs of a training."""
+        return Rescaled(
+            self.train, tuple(scaled(s, experiment.crop) for s in experiment.train_scale)
+        )
 
     def inputs(self, experiment: Experiment, machine: Machine) -> Inputs:
         """Mean and divisor, with the mean on the device."""
@@ -123,13 +137,13 @@ def train(
         curve = [Epoch(**epoch) for epoch in done["curve"]]
         training = Training(curve, done["seconds"], done["images"])
         progress("train", training.images)
-    fit = sets.fit()
+    fit, rescaled = sets.fit(), sets.rescaled(experiment)
     for epoch in range(len(training.curve), experiment.epochs):
         started = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         try:
             loss, error = train_one_epoch(
-                model, optimizer, experiment, seed, epoch, sets, machine, progress
+                model, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
             )
             if not math.isfinite(loss):
                 training.status = "diverged"
@@ -161,6 +175,7 @@ def train_one_epoch(
     seed: int,
     epoch: int,
     sets: Sets,
+    rescaled: Rescaled,
     machine: Machine,
     progress: Callable[[str, int], None],
 ) -> tuple[float, float]:
@@ -171,7 +186,7 @@ def train_one_epoch(
     torch.manual_seed(_seed(seed, epoch))
     model.train()
     total = torch.zeros(2, dtype=torch.float64, device=machine.device)
-    for images, shifts, targets in batches(experiment, seed, epoch, sets):
+    for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
         images, targets = machine.send(images), machine.send(targets)
         x = normalise(images, inputs.mean, inputs.input_divisor, machine.send(shifts))
         with machine.autocast():
@@ -189,7 +204,7 @@ def train_one_epoch(
 
 
 def batches(
-    experiment: Experiment, seed: int, epoch: int, sets: Sets
+    experiment: Experiment, seed: int, epoch: int, sets: Sets, rescaled: Rescaled
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """The mini-batches of an epoch: crops (B, 3, c, c) uint8, colour shifts (B, 3), targets (B,).
 
@@ -199,11 +214,10 @@ def batches(
     count = len(sets.train)
     draws = Draws.of(seed, epoch, count)
     order = np.random.default_rng([seed, epoch, 1]).permutation(count)
-    train_scale = tuple(scaled(s, experiment.crop) for s in experiment.train_scale)
 
     def make(indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return (
-            training_batch(sets.train, indices, train_scale, experiment.crop, draws),
+            training_batch(rescaled, indices, experiment.crop, draws),
             colour_shifts(draws, indices, sets.pixels, experiment.colour_shift),
             torch.from_numpy(sets.train.targets[indices]),
         )
@@ -234,14 +248,10 @@ def _measure(
             lambda n: progress("eval", n),
         )
         found[images.split] = error_and_loss(tested.posteriors, images.targets)
+    q = scaled(single_scale(experiment), experiment.crop)
     some = np.arange(min(64, len(sets.minival)))
-    crops = training_batch(
-        sets.minival,
-        some,
-        (scaled(single_scale(experiment), experiment.crop),) * 2,
-        experiment.crop,
-        Draws.of(0, 0, len(some)),
-    )
+    windows = [centre_window(tuple(sets.minival.sizes[i]), q, experiment.crop) for i in some]
+    crops = cut_batch(sets.minival, some, windows)
     x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
     return {
         "train_error": found["train"][0],

@@ -1,0 +1,295 @@
+"""From records to verdicts: the rules of `criteria`, applied to every claim.
+
+The primary claims are decided together by Holm's procedure: it gives each its level, and the
+claim's interval at that level earns the word. A claim that is not run stays in the count. The
+others are decided at 5 % each, and marked as secondary. No claim names drawn images, so none is
+decided by them.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from vggrepro import cost, paper, results
+from vggrepro.budgets import at_budget, budget_named
+from vggrepro.claims import CLAIMS, claim_named
+from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides
+from vggrepro.experiments import RUNS, Evaluation, single_scale
+from vggrepro.records import EvalRecord
+from vggrepro.statistics import (
+    HolmStep,
+    Interval,
+    Verdict,
+    Word,
+    deciding,
+    difference,
+    holm,
+    p_value,
+    paired,
+    pooled,
+    verdict,
+)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One claim and what the records say.
+
+    `interval` is the 95 % interval of the difference in top-1 error (points; percent for a
+    measurement), None below two seeds; `step` is Holm's level and adjusted p of a primary claim.
+    `log_loss` is the secondary outcome (nats), shown and not decided by. `controls` are the
+    intervals of the claim's controls by name. `exact` is the figure of an arithmetic claim.
+    """
+
+    claim: Claim
+    word: Word
+    reason: str
+    n: int = 0
+    interval: Interval | None = None
+    p: float | None = None
+    step: HolmStep | None = None
+    log_loss: Interval | None = None
+    controls: Mapping[str, Interval | None] = field(default_factory=dict)
+    exact: float | None = None
+
+    @property
+    def decided_by(self) -> Interval | None:
+        """The interval from which the word is read, at the confidence of rule and level."""
+        level = self.step.level if self.step else ALPHA
+        return deciding(self.interval, self.claim.rule, level) if self.interval else None
+
+
+@dataclass
+class Study:
+    """The records of one budget below `results_dir`, each read once."""
+
+    results_dir: Path
+    budget: str
+    pilots: set[tuple[str, str]] = field(default_factory=set)
+    _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
+
+    def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
+        """Records by seed, pilots left out; none for a run or data set that is not declared."""
+        key = (run, data, evaluation)
+        if key not in self._read:
+            declared = run in RUNS and data in budget_named(self.budget).data
+            found = {}
+            if declared:
+                experiment = at_budget(run, self.budget, data)
+                found = results.evaluations(self.results_dir, experiment, evaluation)
+            self.pilots |= {(run, data) for record in found.values() if record.pilot}
+            self._read[key] = {seed: r for seed, r in found.items() if not r.pilot}
+        return self._read[key]
+
+    def errors(self, side: Side, data: str, seeds: int, metric: str) -> dict[int, float]:
+        """`metric` of a side by seed, of the first `seeds` seeds."""
+        found = [
+            {s: getattr(r, metric) for s, r in self.records(side.run, data, e).items() if s < seeds}
+            for e in (side.evaluation, *side.or_else)
+        ]
+        # Choosing among fewer where some are missing would not be the same choice.
+        shared = set.intersection(*(set(errors) for errors in found))
+        if not shared:
+            return {}
+        best = min(found, key=lambda errors: np.mean([errors[s] for s in shared]))
+        return {s: best[s] for s in sorted(shared)}
+
+    def differences(self, sides: Sides, data: str, seeds: int, metric: str) -> dict[int, float]:
+        """Second minus first for each seed that both sides have."""
+        first, second = (self.errors(side, data, seeds, metric) for side in sides)
+        return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
+
+    def by_pooled(self, sides: Sides, data: str, seeds: int, metric: str) -> Interval | None:
+        """The interval with the spread of all nets; None without one."""
+        nets = {}
+        for run in POOLED.get(data, ()):
+            at_own_q = Evaluation("centre-crop", (single_scale(RUNS[run]),))
+            found = self.records(run, data, at_own_q)
+            nets[run] = {seed: getattr(record, metric) for seed, record in found.items()}
+        spread = pooled(nets)
+        first, second = (self.errors(side, data, seeds, metric) for side in sides)
+        if spread.df < 1 or not first.keys() & second.keys():
+            return None
+        return difference(spread, first, second)
+
+
+def interval_of(
+    study: Study, claim: Claim, data: str | None = None, metric: str = "top1_error"
+) -> Interval | None:
+    """The difference that the claim is about; None below two seeds.
+
+    `data` may be another data set than the one that decides, to be reported beside it.
+    """
+    data = data or claim.data
+    if claim.test == "between trainings":
+        return study.by_pooled(claim.sides, data, claim.seeds, metric)
+    if claim.test == "measurement":
+        return _paired(_extra_time(study, claim)) if metric == "top1_error" else None
+    found = study.differences(claim.sides, data, claim.seeds, metric)
+    if claim.less:
+        less = study.differences(claim.less, data, claim.seeds, metric)
+        found = {seed: found[seed] - less[seed] for seed in found.keys() & less.keys()}
+    return _paired(found.values())
+
+
+def _paired(differences: Iterable[float]) -> Interval | None:
+    values = list(differences)
+    return paired(values) if len(values) > 1 else None
+
+
+def _extra_time(study: Study, claim: Claim) -> list[float]:
+    """How much longer the second side trains an image, in percent, for each seed.
+
+    Only trainings of one machine, software and precision are compared.
+    """
+    if claim.data not in budget_named(study.budget).data:
+        return []
+    runs = []
+    for side in claim.sides:
+        experiment = at_budget(side.run, study.budget, claim.data)
+        runs.append({} if experiment.pilot else results.trainings(study.results_dir, experiment))
+    extra = []
+    for seed in sorted(runs[0].keys() & runs[1].keys() & set(range(claim.seeds))):
+        first, second = (found[seed] for found in runs)
+        speeds = [r.provenance.images_per_second for r in (first, second)]
+        if _machine(first) == _machine(second) and min(speeds) > 0:
+            extra.append(100 * (speeds[0] / speeds[1] - 1))
+    return extra
+
+
+def _machine(record) -> tuple:
+    p = record.provenance
+    return record.precision, p.device, p.processor, p.threads, p.versions
+
+
+# --- arithmetic ---------------------------------------------------------------------------
+
+
+def _seven_by_seven(claim: Claim) -> tuple[float, bool]:
+    """More weights in D-7x7's fifth block than in D's, whose layers have one width."""
+    small, large = (
+        sum(layer.weights for layer in cost.layers(config) if layer.name.startswith("conv5"))
+        for config in ("D", "D-7x7")
+    )
+    more = 100 * (large / small - 1)
+    return more, abs(more - claim.paper.difference) < claim.matters
+
+
+def _parameters(claim: Claim) -> tuple[float, bool]:
+    """Growth from A to E; no net has more weights than the 144 million that the paper quotes."""
+    weights = {net: sum(layer.weights for layer in cost.layers(net)) for net in paper.TABLE_1}
+    return 100 * (weights["E"] / weights["A"] - 1), max(weights.values()) <= 144e6
+
+
+def _lrn_memory(claim: Claim) -> tuple[float, bool]:
+    """Activations of A-LRN over those of A."""
+    without, with_lrn = (
+        sum(layer.activations for layer in cost.layers(net)) for net in ("A", "A-LRN")
+    )
+    return 100 * (with_lrn / without - 1), with_lrn > without
+
+
+ARITHMETIC: dict[str, Callable[[Claim], tuple[float, bool]]] = {
+    "seven-by-seven": _seven_by_seven,
+    "parameters": _parameters,
+    "lrn-costs-memory": _lrn_memory,
+}
+
+
+# --- decisions ----------------------------------------------------------------------------
+
+
+def decide(key: str, results_dir: Path, budget: str = "reduced") -> Decision:
+    """One claim, among all: the level of a primary claim depends on the others.
+
+    Raises `UserError` as `claim_named` and `decide_all` do.
+    """
+    return decide_all(results_dir, budget)[claim_named(key).key]
+
+
+def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision]:
+    """Every claim by key, from the records below `results_dir`.
+
+    Raises `UserError` for an unknown budget or a record that cannot be read.
+    """
+    study = Study(results_dir, budget)
+    intervals = {c.key: interval_of(study, c) for c in CLAIMS.values() if c.sides}
+    # A claim without a verdict's number of seeds has no p; it still counts among the primaries.
+    p_values = {
+        key: p_value(interval, CLAIMS[key].rule, CLAIMS[key].matters)
+        for key, interval in intervals.items()
+        if interval is not None and interval.n >= CLAIMS[key].seeds
+    }
+    steps = holm({c.key: p_values.get(c.key, 1.0) for c in CLAIMS.values() if c.primary})
+    return {
+        key: (
+            _decided(study, claim, intervals[key], p_values.get(key), steps.get(key))
+            if claim.sides
+            else _calculated(claim)
+        )
+        for key, claim in CLAIMS.items()
+    }
+
+
+def _calculated(claim: Claim) -> Decision:
+    value, holds = ARITHMETIC[claim.key](claim)
+    word = "holds" if holds else "contradicted"
+    return Decision(claim, word, f"{value:.1f} % more, by arithmetic", exact=value)
+
+
+def _decided(
+    study: Study,
+    claim: Claim,
+    interval: Interval | None,
+    p: float | None,
+    step: HolmStep | None,
+) -> Decision:
+    n = interval.n if interval else _seeds(study, claim)
+    if p is None or interval is None:
+        found = _undecided(study, claim, n)
+    else:
+        level = step.level if step else ALPHA
+        found = verdict(interval, claim.rule, claim.matters, level)
+        found = _at_other_length(study, claim, interval, found)
+    controls = {name: _control(study, claim, sides) for name, sides in claim.controls}
+    loss = interval_of(study, claim, metric="log_loss")
+    return Decision(claim, *found, n, interval, p, step, loss, controls)
+
+
+def _seeds(study: Study, claim: Claim) -> int:
+    if claim.test == "measurement":
+        return len(_extra_time(study, claim))
+    return len(study.differences(claim.sides, claim.data, claim.seeds, "top1_error"))
+
+
+def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
+    if claim.data not in budget_named(study.budget).data:
+        return Verdict("not run", f"budget {study.budget} does not run on {claim.data}")
+    if n >= claim.seeds:
+        return Verdict("inconclusive", "the pooled nets have too few seeds to show their spread")
+    if n:
+        return Verdict("inconclusive", f"{n} of the {claim.seeds} seeds fixed beforehand")
+    if {(side.run, claim.data) for side in claim.sides} & study.pilots:
+        return Verdict("not run", "pilot records only, which decide nothing")
+    return Verdict("not run", "no seed has records of both sides")
+
+
+def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verdict) -> Verdict:
+    """A verdict that says which side is better has to say the same at another length."""
+    directed = found.word in ("holds", "holds and matters", "contradicted")
+    if claim.other_length is None or not directed:
+        return found
+    there = study.differences(claim.other_length, claim.data, claim.seeds, "top1_error")
+    if len(there) < FEWEST_SEEDS:
+        return Verdict("inconclusive", f"{found.reason}; not checked at another length")
+    if np.mean(list(there.values())) * interval.estimate <= 0:
+        return Verdict("inconclusive", f"{found.reason}, but not at another length")
+    return found
+
+
+def _control(study: Study, claim: Claim, sides: Sides) -> Interval | None:
+    if all(side.evaluation.protocol == "centre-crop" for side in sides):
+        return study.by_pooled(sides, claim.data, claim.seeds, "top1_error")
+    return _paired(study.differences(sides, claim.data, claim.seeds, "top1_error").values())
