@@ -72,6 +72,7 @@ _NETS = (
         paper=Said(None, "The paper gives no times."),
         cannot="What it costs on other hardware or in another implementation.",
         test="measurement",
+        seeds=12,
     ),
     Claim(
         key="lrn-does-not-help",

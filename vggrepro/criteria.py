@@ -38,8 +38,8 @@ TESTS: dict[str, str] = {
     "same weights": "One trained net tested in two ways: a difference for each seed, Student's t "
     "over seeds.",
     "arithmetic": "Computed at the paper's geometry.",
-    "measurement": "Training time for an image, second over first, in percent more: a ratio for "
-    "each seed, Student's t over seeds.",
+    "measurement": "Training time for an image at the paper's geometry, second over first, in "
+    "percent more: a ratio for each round in which both took turns, Student's t over rounds.",
 }
 
 #: The nets whose spread over seeds is pooled, for each data set, by centre crop at their own Q.

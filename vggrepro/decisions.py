@@ -16,7 +16,7 @@ from vggrepro import cost, paper, results
 from vggrepro.budgets import at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
 from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides
-from vggrepro.experiments import RUNS, Evaluation, single_scale
+from vggrepro.experiments import PAPER_CROP, RUNS, Evaluation, single_scale
 from vggrepro.records import EvalRecord
 from vggrepro.statistics import (
     HolmStep,
@@ -140,28 +140,19 @@ def _paired(differences: Iterable[float]) -> Interval | None:
 
 
 def _extra_time(study: Study, claim: Claim) -> list[float]:
-    """How much longer the second side trains an image, in percent, for each seed.
+    """How much longer the second side's net trains an image, in percent, for each round.
 
-    Only trainings of one machine, software and precision are compared.
+    At the paper's own geometry, as `vggrepro bench` measured it with the nets taking turns.
     """
-    if claim.data not in budget_named(study.budget).data:
+    path = results.bench_path(study.results_dir, "lrn")
+    if not path.exists():
         return []
-    runs = []
-    for side in claim.sides:
-        experiment = at_budget(side.run, study.budget, claim.data)
-        runs.append({} if experiment.pilot else results.trainings(study.results_dir, experiment))
-    extra = []
-    for seed in sorted(runs[0].keys() & runs[1].keys() & set(range(claim.seeds))):
-        first, second = (found[seed] for found in runs)
-        speeds = [r.provenance.images_per_second for r in (first, second)]
-        if _machine(first) == _machine(second) and min(speeds) > 0:
-            extra.append(100 * (speeds[0] / speeds[1] - 1))
-    return extra
-
-
-def _machine(record) -> tuple:
-    p = record.provenance
-    return record.precision, p.device, p.processor, p.threads, p.versions
+    record = results.read(path)
+    first, second = (
+        record.values("training step", net=RUNS[side.run].config, crop=PAPER_CROP)
+        for side in claim.sides
+    )
+    return list(100 * (second / first - 1))
 
 
 # --- arithmetic ---------------------------------------------------------------------------
@@ -265,6 +256,8 @@ def _seeds(study: Study, claim: Claim) -> int:
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
+    if claim.test == "measurement":
+        return Verdict("not run", "not measured: `vggrepro bench lrn`")
     if claim.data not in budget_named(study.budget).data:
         return Verdict("not run", f"budget {study.budget} does not run on {claim.data}")
     if n >= claim.seeds:

@@ -1,0 +1,259 @@
+"""From record files to verdicts: records of a known truth, written and read as the study's are."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from vggrepro import UserError, results
+from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.claims import CLAIMS
+from vggrepro.decisions import Study, decide, decide_all, interval_of
+from vggrepro.experiments import Evaluation
+from vggrepro.records import BenchRecord, DataUsed, EvalRecord, Measured, Provenance, summarise
+
+IMAGES = 2000
+CENTRE_256 = Evaluation("centre-crop", (256,))
+CENTRE_384 = Evaluation("centre-crop", (384,))
+ONE_Q, THREE_Q = Evaluation("dense", (384,)), Evaluation("dense", (256, 384, 512))
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """The budget as it is once its recipe is frozen: records are no pilots."""
+    for data in ("cifar10", "imagenette"):
+        monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "frozen")
+
+
+def common(run, data, seed, speed=100.0):
+    experiment = at_budget(run, "reduced", data)
+    provenance = Provenance(
+        command="", commit="", dirty=False, versions={}, device="cpu", processor="p", threads=1,
+        finished="", wall_seconds=1.0, images_per_second=speed, peak_memory_mib=1.0,
+    )  # fmt: skip
+    return experiment, {
+        "experiment": json.loads(json.dumps(asdict(experiment))),
+        "seed": seed,
+        "precision": "float32",
+        "weights_digest": "",
+        "provenance": provenance,
+    }
+
+
+def write(folder, run, evaluation, by_seed, data="cifar10"):
+    """Records of these errors in percent; the log-loss is 0.1 where right, 2 where wrong."""
+    for seed, error in by_seed.items():
+        experiment, fields = common(run, data, seed)
+        correct = np.arange(IMAGES) >= round(error * IMAGES / 100)
+        record = EvalRecord(
+            protocol=evaluation.protocol,
+            test_scales=evaluation.test_scales,
+            test_pixels=evaluation.test_scales,
+            data=DataUsed(name=data, split="val", count=IMAGES, fingerprint=""),
+            **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
+            **fields,
+        )
+        results.write(record, results.eval_path(folder, experiment, seed, evaluation))
+
+
+def write_nets(folder, truth, seeds=range(5), sd=0.2, rng_seed=0):
+    """Centre-crop records on CIFAR-10 of nets with these true errors."""
+    rng = np.random.default_rng(rng_seed)
+    shared = rng.normal(0, 0.3, 10)
+    for run, error in truth.items():
+        noisy = {k: error + shared[k] + rng.normal(0, sd) for k in seeds}
+        write(folder, run, CENTRE_256, noisy)
+
+
+NETS = {"A-S256": 20.0, "A-LRN-S256": 20.0, "B-S256": 18.5, "C-S256": 18.4, "D-S256": 16.0}
+SHORT = {"A-short": 24.0, "D-short": 21.0}
+
+
+def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
+    found = decide_all(tmp_path)
+    assert list(found) == list(CLAIMS)
+    for key, decision in found.items():
+        expected = "holds" if CLAIMS[key].test == "arithmetic" else "not run"
+        assert decision.word == expected and decision.reason
+    assert found["seven-by-seven"].exact == pytest.approx(100 * 22 / 27)
+    # From the exact weights of A and E in the literature, and 64 x 224 x 224 more activations.
+    assert found["parameters"].exact == pytest.approx(100 * (143_652_544 / 132_851_392 - 1))
+
+
+def test_a_known_truth_gets_its_words(tmp_path, frozen):
+    write_nets(tmp_path, NETS)
+    write_nets(tmp_path, SHORT, rng_seed=1)
+    found = decide_all(tmp_path)
+    words = {key: decision.word for key, decision in found.items()}
+    assert words["lrn-does-not-help"] in ("holds", "negligible")
+    assert words["depth-a-to-d"] == "holds and matters"
+    assert words["d-beats-c"] == "holds and matters"
+    assert words["depth-saturates"] == "not run"
+    decision = found["depth-a-to-d"]
+    assert decision.n == 5 and decision.interval.low < 4 < decision.interval.high
+    # 5 nets x 5 seeds: (5 - 1)(5 - 1) degrees of freedom, the short nets are not pooled.
+    assert decision.interval.df == 16
+    # A wrong image costs 1.9 nats more than a right one: 4 points are 0.076 nats.
+    assert decision.log_loss.estimate == pytest.approx(1.9 * decision.interval.estimate / 100, 0.01)
+
+
+def test_swapped_errors_contradict(tmp_path, frozen):
+    write_nets(tmp_path, NETS | {"A-S256": 16.0, "D-S256": 20.0})
+    write_nets(tmp_path, {"A-short": 20.0, "D-short": 24.0}, rng_seed=1)
+    found = decide_all(tmp_path)
+    assert found["depth-a-to-d"].word == "contradicted"
+    assert found["d-beats-c"].word == "contradicted"
+    # LRN is 4 points worse now.
+    assert found["lrn-does-not-help"].word == "holds"
+
+
+def test_primary_claims_share_one_chance_and_secondary_do_not(tmp_path, frozen):
+    write_nets(tmp_path, NETS)
+    found = decide_all(tmp_path)
+    primary = {key: d for key, d in found.items() if d.claim.primary}
+    assert len(primary) == 6 and all(d.step for d in primary.values())
+    levels = sorted(d.step.level for d in primary.values())
+    # Three of the six are run and clear; those that are not run still count.
+    assert levels == pytest.approx([0.05 / 6, 0.05 / 5, 0.05 / 4, *[0.05 / 3] * 3])
+    assert found["depth-b-to-d"].step is None
+    assert found["depth-b-to-d"].decided_by.confidence == 0.95
+    for key in ("depth-a-to-d", "d-beats-c"):
+        level = found[key].step.level
+        assert found[key].decided_by.confidence == pytest.approx(1 - level)
+    one_sided = found["lrn-does-not-help"]
+    assert one_sided.decided_by.confidence == pytest.approx(1 - 2 * one_sided.step.level)
+
+
+def test_depth_needs_the_same_sign_at_another_length(tmp_path, frozen):
+    write_nets(tmp_path, NETS)
+    assert "not checked" in decide("depth-a-to-d", tmp_path).reason
+    write_nets(tmp_path, {"A-short": 21.0, "D-short": 24.0}, seeds=range(3), rng_seed=1)
+    found = decide("depth-a-to-d", tmp_path)
+    assert found.word == "inconclusive" and "another length" in found.reason
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 4])
+def test_fewer_seeds_than_fixed_are_no_verdict(tmp_path, frozen, seeds):
+    write_nets(tmp_path, NETS, seeds=range(seeds))
+    found = decide("depth-b-to-d", tmp_path)
+    assert (found.word, found.n) == ("inconclusive", seeds)
+    assert f"{seeds} of the 5 seeds" in found.reason
+    assert (found.interval is None) == (seeds == 1)
+
+
+def test_further_seeds_are_not_used(tmp_path, frozen):
+    write_nets(tmp_path, NETS)
+    before = decide("depth-b-to-d", tmp_path).interval
+    write(tmp_path, "D-S256", CENTRE_256, {5: 90.0, 6: 90.0})
+    after = decide("depth-b-to-d", tmp_path).interval
+    assert (after.estimate, after.n) == (before.estimate, 5)
+
+
+def test_pilots_decide_nothing(tmp_path):
+    write_nets(tmp_path, NETS)  # the budget's own recipe
+    if not at_budget("A-S256", "reduced").pilot:
+        pytest.skip("the recipe is frozen: there are no pilots any more")
+    found = decide("depth-b-to-d", tmp_path)
+    assert found.word == "not run" and "pilot" in found.reason and found.interval is None
+
+
+def test_pilots_of_a_frozen_recipe_are_no_records(tmp_path, monkeypatch):
+    for recipe in ("pilot-9", "frozen"):
+        monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", recipe)
+        if recipe == "pilot-9":
+            write_nets(tmp_path, NETS)
+            assert "pilot" in decide("depth-b-to-d", tmp_path).reason
+    assert decide("depth-b-to-d", tmp_path).word == "not run"
+
+
+def test_same_weights_are_compared_seed_by_seed(tmp_path, frozen):
+    one = {0: 20.0, 1: 25.0, 2: 30.0, 3: 18.0, 4: 22.0}
+    gains = {0: 0.8, 1: 0.9, 2: 0.7, 3: 0.8, 4: 0.85}
+    write(tmp_path, "D-jitter", ONE_Q, one, "imagenette")
+    write(tmp_path, "D-jitter", THREE_Q, {k: one[k] - gains[k] for k in one}, "imagenette")
+    found = decide("several-q-jittered", tmp_path)
+    assert found.word == "holds and matters"
+    assert found.interval.estimate == pytest.approx(np.mean(list(gains.values())))
+    assert found.controls == {"shifts at one Q": None}
+    # The same gain for the net at a fixed scale: nothing is left of the interaction.
+    own = Evaluation("dense", (352, 384, 416))
+    write(tmp_path, "D-S384-longer", ONE_Q, one, "imagenette")
+    write(tmp_path, "D-S384-longer", own, {k: one[k] - gains[k] for k in one}, "imagenette")
+    found = decide("several-q-help-jittered-more", tmp_path)
+    assert found.interval.estimate == pytest.approx(0, abs=1e-9)
+    assert found.word == "negligible"
+
+
+def test_best_q_is_the_lowest_mean_and_needs_all(tmp_path, frozen):
+    scales = (256, 320, 384, 448, 512)
+    for run, errors in (
+        ("D-jitter", (24, 22, 20, 21, 23)),
+        ("D-S384-longer", (26, 24, 25, 26, 28)),
+    ):
+        for q, error in list(zip(scales, errors, strict=True))[:-1]:
+            write(
+                tmp_path, run, Evaluation("dense", (q,)),
+                {k: error + k / 10 for k in range(5)}, "imagenette",
+            )  # fmt: skip
+    assert decide("jitter-best-q", tmp_path).word == "not run"
+    for run in ("D-jitter", "D-S384-longer"):
+        write(tmp_path, run, Evaluation("dense", (512,)), dict.fromkeys(range(5), 29), "imagenette")
+    assert decide("jitter-best-q", tmp_path).interval.estimate == pytest.approx(4.0)
+
+
+def test_controls_stand_beside(tmp_path, frozen):
+    for run, error in (("D-jitter", 20.0), ("D-S384-longer", 21.0), ("D-S384", 23.0)):
+        noisy = {k: error + k / 5 + 0.05 * (k % 2) * (run == "D-S384") for k in range(5)}
+        write(tmp_path, run, CENTRE_384, noisy, "imagenette")
+    found = decide("jitter-equal-epochs", tmp_path)
+    assert found.interval.estimate == pytest.approx(1.0)
+    assert found.controls["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
+    assert found.controls["by dense evaluation"] is None
+
+
+def test_another_data_set_is_reported_beside(tmp_path, frozen):
+    for run, error in (("B-S256", 30.0), ("D-S256", 31.0)):
+        write(
+            tmp_path, run, CENTRE_256, {k: error + k * error / 100 for k in range(3)}, "imagenette"
+        )
+    claim = CLAIMS["depth-b-to-d"]
+    study = Study(tmp_path, "reduced")
+    assert interval_of(study, claim) is None
+    assert interval_of(study, claim, "imagenette").estimate == pytest.approx(-1, abs=0.1)
+
+
+@pytest.mark.parametrize(("slower", "word"), [(1.3, "holds and matters"), (0.8, "contradicted")])
+def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
+    assert decide("lrn-costs-time", tmp_path).reason == "not measured: `vggrepro bench lrn`"
+    rounds = 100 + np.arange(12.0)  # the machine slows down, the ratio of a round does not
+    wobble = 1 + 0.01 * (np.arange(12) % 3 - 1)
+    measured = [
+        Measured(
+            name="training step", unit="ms/image", of={"net": net, "crop": crop},
+            values=tuple(rounds * factor),
+        )
+        for crop, other in ((64, 3.0), (224, slower))
+        for net, factor in (("A", 1.0), ("A-LRN", other * wobble))
+    ]  # fmt: skip
+    _, fields = common("A-S256", "cifar10", 0)
+    record = BenchRecord(
+        name="lrn", settings={}, measured=tuple(measured), provenance=fields["provenance"]
+    )
+    results.write(record, results.bench_path(tmp_path, "lrn"))
+    found = decide("lrn-costs-time", tmp_path)
+    assert (found.word, found.n) == (word, 12)
+    assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)
+
+
+def test_drawn_images_decide_nothing(tmp_path):
+    found = decide_all(tmp_path, "quick")
+    assert found["depth-a-to-d"].reason == "budget quick does not run on cifar10"
+    assert {d.word for d in found.values() if d.claim.sides} == {"not run"}
+
+
+def test_unknown_names(tmp_path):
+    with pytest.raises(UserError, match="unknown claim"):
+        decide("depth", tmp_path)
+    with pytest.raises(UserError, match="unknown budget"):
+        decide_all(tmp_path, "huge")
