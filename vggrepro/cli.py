@@ -12,7 +12,7 @@ import typer
 from vggrepro import UserError
 from vggrepro.budgets import BUDGETS, at_budget, data_of
 from vggrepro.experiments import ROWS, RUNS
-from vggrepro.results import RECORDED, RERUN
+from vggrepro.results import RECORDED, RERUN, ROOT
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -21,6 +21,7 @@ app = typer.Typer(
     help="Rerun the experiments of the VGG paper and look at what was recorded.",
 )
 
+RERUN_CHAPTERS = ROOT / "_build" / "rerun"
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
@@ -47,10 +48,11 @@ def list_rows(
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded."""
     from vggrepro import report
+    from vggrepro import status as status_of
 
     data = data_of(budget, data)
     if missing:
-        for command in report.missing_commands(results_dir, budget, data):
+        for command in status_of.missing_commands(results_dir, budget, data):
             typer.echo(command)
         return
     typer.echo(f"budget {budget}, data {data}, records in {results_dir}")
@@ -132,7 +134,8 @@ def rerun(
         "results_dir": str(results_dir.resolve()),
     }
     for script in scripts:
-        output = render.execute(script, Path("_build/rerun") / f"{script.stem}.ipynb", shared)
+        parameters = shared if render.takes_parameters(script) else {}
+        output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
         typer.echo(f"executed {output}")
 
 
@@ -141,10 +144,10 @@ def status(
     results_dir: AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
-    from vggrepro import report
+    from vggrepro import status as status_of
 
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
-        for line in report.status_lines(folder):
+        for line in status_of.status_lines(folder):
             typer.echo(line)
 
 

@@ -53,6 +53,11 @@ def find_chapter(name: str) -> Path:
     return found[0]
 
 
+def takes_parameters(script: Path) -> bool:
+    """Whether the chapter has a cell of parameters; the front page has none."""
+    return 'tags=["parameters"' in script.read_text(encoding="utf-8")
+
+
 def to_notebook(script: Path) -> "NotebookNode":
     """Return the unexecuted notebook of a chapter's script."""
     jupytext = _import("jupytext")
@@ -74,6 +79,8 @@ def normalise(notebook: "NotebookNode") -> "NotebookNode":
             cell.metadata.pop(key, None)
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
+        elif "injected-parameters" in cell.metadata.tags:
+            cell.metadata.tags = ["injected-parameters", "hide-input"]
     notebook.nbformat_minor = 5  # the first with cell ids; papermill and jupytext write others
     return notebook
 

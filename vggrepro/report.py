@@ -11,20 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from IPython.display import Markdown
+from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results
 from vggrepro.budgets import BUDGETS, at_budget, data_of, deviations
 from vggrepro.experiments import (
+    PAPER_CROP,
+    ROWS,
     RUNS,
     Evaluation,
     Experiment,
     Row,
-    evaluations_of,
-    in_order,
     single_scale,
 )
-from vggrepro.records import EvalRecord, Record
+from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
 CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
@@ -123,6 +123,11 @@ def paper_value(row: Row, metric: str = "top1_error") -> float:
         protocol=row.evaluation.protocol,
         metric=metric,
     )
+
+
+def paper_error(table: int, run: str) -> float:
+    """The paper's top-1 error of a run in one of its tables, in percent."""
+    return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
 
 
 def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
@@ -251,92 +256,65 @@ vggrepro rerun {chapter} --budget reduced --data cifar10 --data-dir DATA --seeds
     )
 
 
-# --- what there is ------------------------------------------------------------------------
-
-
-def missing_commands(results_dir: Path, budget: str, data: str) -> list[str]:
-    """One command for each run that has no complete record for seed 0, parents first."""
-    return [
-        f"vggrepro run {name} --budget {budget} --data {data} --results-dir {results_dir}"
-        for name in in_order(list(RUNS))
-        if not _complete(results_dir, at_budget(name, budget, data), 0)
-    ]
-
-
-def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
-    trained = results.trainings(results_dir, experiment).get(seed)
-    if trained is None or trained.status == "interrupted":
-        return False
-    if trained.status == "diverged":
-        return True
-    return all(
-        seed in results.evaluations(results_dir, experiment, evaluation)
-        for evaluation in evaluations_of(experiment.name)
-    )
-
-
-def status_lines(results_dir: Path) -> list[str]:
-    """What `results_dir` holds and lacks: a line per budget and data set, and per run in it."""
-    if not results_dir.is_dir():
-        return [f"{results_dir}: no records yet"]
-    lines = [f"{results_dir}:"]
-    for budget in BUDGETS.values():
-        for data in budget.data:
-            folder = results_dir / budget.name / data
-            if not folder.is_dir():
-                continue
-            done = [name for name in RUNS if (folder / name).is_dir()]
-            lines.append(f"  {budget.name} on {data}: {len(done)} of {len(RUNS)} runs begun")
-            lines += [
-                f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
-            ]
-    if len(lines) == 1:
-        lines.append("  no records")
-    return lines
-
-
-def _status_of(results_dir: Path, experiment: Experiment) -> str:
-    trained = results.trainings(results_dir, experiment)
-    parts = []
-    for folder in sorted(results.folder_of(results_dir, experiment, 0).parent.glob("seed*")):
-        seed = int(folder.name[4:])
-        if seed not in trained:
-            state = (
-                "made under another declaration"
-                if (folder / "train.json").exists()
-                else ("interrupted" if (folder / "checkpoint.pt").exists() else "not trained")
-            )
-        elif trained[seed].status != "ok":
-            state = trained[seed].status
-        elif _complete(results_dir, experiment, seed):
-            state = "pilot" if trained[seed].pilot else "complete"
-        else:
-            state = "evaluations missing"
-        parts.append(f"seed {seed} {state}")
-    return f"{experiment.name:20} {', '.join(parts)}"
-
-
-def records_of(columns: Sequence[Column], runs: Sequence[str]) -> list[Record]:
-    """All trainings that a chapter shows."""
-    return [
-        record
-        for column in columns
-        for run in runs
-        for record in results.trainings(column.results_dir, column.experiment(run)).values()
-    ]
-
-
 def centre_crop(run: str) -> Evaluation:
     """The evaluation that decides claims about nets: centre crop and flip at the run's own Q."""
     return Evaluation("centre-crop", (single_scale(RUNS[run]),))
 
 
-def map_sizes(records: Iterable[EvalRecord]) -> str:
-    """The score maps of dense evaluation: `1x1 (58 %), 1x2 (40 %), …`."""
-    total: dict[str, int] = {}
-    for record in records:
-        for size, count in record.positions.items():
-            total[size] = total.get(size, 0) + count
-    everything = sum(total.values())
-    parts = sorted(total.items(), key=lambda item: -item[1])
-    return ", ".join(f"{size} ({100 * count / everything:.0f} %)" for size, count in parts)
+# --- sentences ---------------------------------------------------------------------------
+
+
+def pilot_difference(column: Column, first: str, second: str, evaluation: Evaluation) -> str:
+    """Second minus first over the seeds that both have, as a sentence for people."""
+    one, other = errors(column, first, evaluation), errors(column, second, evaluation)
+    shared = sorted(one.keys() & other.keys())
+    if not shared:
+        return f"{column.title}: not run."
+    differences = [other[seed] - one[seed] for seed in shared]
+    text = f"{np.mean(differences):+.2f} points"
+    if len(shared) > 1:
+        text += f" (standard deviation over seeds {np.std(differences, ddof=1):.2f})"
+    return f"{column.title}: {second} minus {first} is {text}, n = {len(shared)}."
+
+
+def denominator_sentence(column: Column, run: str) -> str:
+    """How much LRN's denominator varied after the last epoch, per column."""
+    trained = results.trainings(column.results_dir, column.experiment(run)).values()
+    last = [record.curve[-1].lrn_denominator for record in trained if record.status == "ok"]
+    if not last:
+        return f"{column.title}: not run."
+    low, *_, high = np.mean(last, axis=0)
+    alive = "alive" if high / low > 1.5 else "close to a constant factor"
+    return (
+        f"{column.title}: after the last epoch the denominator reaches from {low:.2f} (1 %) to "
+        f"{high:.2f} (99 %), a ratio of {high / low:.1f}: LRN was {alive}."
+    )
+
+
+def cost_sentence(record: BenchRecord | None) -> str:
+    """What LRN added to a training step at the paper's geometry, in words."""
+    if record is None:
+        return "Not measured yet: `vggrepro bench lrn --results-dir results`."
+    parts = []
+    for net in ("A-LRN", "A-LRN (torch)"):
+        time, kept = (
+            record.values(name, net=net, crop=PAPER_CROP)
+            / record.values(name, net="A", crop=PAPER_CROP)
+            for name in ("training step", "kept")
+        )
+        parts.append(
+            f"{net}: {100 * (np.median(time) - 1):+.0f} % time, {100 * (kept[0] - 1):+.0f} % kept"
+        )
+    p = record.provenance
+    return (
+        f"At {PAPER_CROP} px and full width, {'; '.join(parts)} (medians of "
+        f"{record.settings['rounds']} turns on {p.processor}, {p.threads} threads, "
+        f"{record.settings['precision']}). The relative cost is largest where the net is "
+        "narrowest: LRN works at the full resolution of the image, where a convolution over few "
+        "channels is cheap."
+    )
+
+
+def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:
+    """A table as the book shows it: no index clutter, scrolling on a phone."""
+    return HTML(frame.to_html(border=0, escape=False, classes=classes))

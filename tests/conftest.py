@@ -1,0 +1,55 @@
+"""What the tests share: hypothesis without a clock, and one small study, trained once."""
+
+import os
+import shutil
+
+import pytest
+from hypothesis import settings
+
+# Examples are not timed: a busy machine is no failure.
+settings.register_profile("vggrepro", deadline=None)
+settings.load_profile("vggrepro")
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """Where runs at `smoke` read and write: one thread, float32, one cache for all tests."""
+    from vggrepro.runner import Where
+
+    folder = tmp_path_factory.mktemp("smoke")
+    return Where(
+        folder / "results", cache_dir=folder / "cache", device="cpu", precision="float32", threads=1
+    )
+
+
+@pytest.fixture(scope="session")
+def study(smoke):
+    """Results of C-S256, which starts from A-S256, seed 0. Only to be read: see `copied`."""
+    from vggrepro import runner
+
+    runner.run(["C-S256"], "smoke", None, [0], smoke)
+    return smoke.results_dir
+
+
+@pytest.fixture
+def copied(study, tmp_path):
+    """A copy of the study, weights included, to be damaged."""
+    return shutil.copytree(study, tmp_path / "results", copy_function=shutil.copy2)
+
+
+@pytest.fixture
+def vggrepro(monkeypatch, capsys):
+    """The command line in this process: `vggrepro("run", "A-S256")` is (exit status, out, err)."""
+    from vggrepro import cli
+
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["vggrepro", *map(os.fspath, arguments)])
+        capsys.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call

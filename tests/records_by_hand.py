@@ -1,0 +1,101 @@
+"""Small records made by hand, and where they are written."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from vggrepro import results
+from vggrepro.budgets import at_budget
+from vggrepro.experiments import evaluations_of
+from vggrepro.records import (
+    Array,
+    DataUsed,
+    Epoch,
+    EvalRecord,
+    Provenance,
+    TrainRecord,
+    summarise,
+)
+
+EXPERIMENT = at_budget("A-S256", "smoke")
+CENTRE_CROP = evaluations_of("A-S256")[0]
+PROVENANCE = Provenance(
+    command="vggrepro run A-S256",
+    commit="0123456789",
+    dirty=False,
+    versions={"torch": "2.9.1"},
+    device="cpu",
+    processor="a processor",
+    threads=1,
+    finished="2026-01-02T03:04Z",
+    wall_seconds=12.5,
+    images_per_second=0.30000000000000004,
+    peak_memory_mib=321.0,
+)
+
+
+def _common(experiment, seed):
+    return {
+        "experiment": json.loads(json.dumps(asdict(experiment))),
+        "seed": seed,
+        "precision": "float32",
+        "weights_digest": "12ab" * 16,
+        "provenance": PROVENANCE,
+    }
+
+
+def train_record(experiment=EXPERIMENT, seed=0, **changes):
+    """A training of two epochs; 0.30000000000000004 has neighbours that are the same double."""
+    curve = tuple(
+        Epoch(
+            epoch=epoch,
+            learning_rate=0.02,
+            running_loss=2.25,
+            running_error=100 / 3,
+            train_error=55.0,
+            minival_error=60.5,
+            minival_loss=0.30000000000000004,
+        )
+        for epoch in range(2)
+    )
+    fields = {
+        "data": (DataUsed(name="synthetic", split="train", count=240, fingerprint="9f" * 32),),
+        "parameters": 1234,
+        "pixel_mean": (101.5, 102.25, 99.125),
+        "curve": curve,
+        "arrays": {"first_layer_filters": Array.of(np.arange(6, dtype="f2").reshape(2, 3) / 7)},
+        **_common(experiment, seed),
+    }
+    return TrainRecord(**{**fields, **changes})
+
+
+def eval_record(experiment=EXPERIMENT, seed=0, **changes):
+    """Eleven images: three wrong in top-1, one in top-5."""
+    correct = np.array([1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 1], bool)
+    correct_top5 = np.array([1, 1, 1, 1, 1, 0, 1, 1, 1, 1, 1], bool)
+    log_probability = -np.arange(1, 12) / 7
+    fields = {
+        "protocol": CENTRE_CROP.protocol,
+        "test_scales": CENTRE_CROP.test_scales,
+        "test_pixels": (37,),
+        "data": DataUsed(name="synthetic", split="val", count=11, fingerprint="8e" * 32),
+        "positions": {"1x1": 11},
+        **summarise(correct, correct_top5, log_probability),
+        **_common(experiment, seed),
+    }
+    return EvalRecord(**{**fields, **changes})
+
+
+def path_of(record, results_dir, experiment=EXPERIMENT):
+    """Where the record belongs."""
+    if isinstance(record, TrainRecord):
+        return results.train_path(results_dir, experiment, record.seed)
+    return results.eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
+
+
+def written(record, results_dir, experiment=EXPERIMENT):
+    """The path of the record, after writing it there."""
+    path = path_of(record, results_dir, experiment)
+    results.write(record, path, overwrite=True)
+    return path

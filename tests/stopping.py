@@ -1,0 +1,31 @@
+"""`python tests/stopping.py STEP SIGNAL ARGUMENTS...`: vggrepro, which gets a signal on its way.
+
+After STEP steps of gradient descent the process sends SIGNAL (`SIGINT`, `SIGSTOP`) to itself, so
+that a test meets a training in the middle of an epoch and need not guess how fast it is.
+"""
+
+import os
+import signal
+import sys
+
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from vggrepro import cli
+
+
+def main() -> None:
+    step, name, *arguments = sys.argv[1:]
+    steps_left = [int(step)]
+
+    def stop(*_):
+        steps_left[0] -= 1
+        if steps_left[0] == 0:
+            os.kill(os.getpid(), signal.Signals[name])
+
+    register_optimizer_step_post_hook(stop)
+    sys.argv = ["vggrepro", *arguments]
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

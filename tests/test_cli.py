@@ -1,0 +1,242 @@
+"""The command line: what it says, where it says it, and its exit status."""
+
+import shlex
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from vggrepro import cli, results
+from vggrepro.budgets import BUDGETS
+from vggrepro.experiments import RUNS, in_order
+
+
+def options(smoke, results_dir):
+    return [
+        *("--budget", "smoke", "--results-dir", results_dir, "--cache-dir", smoke.cache_dir),
+        *("--threads", "1", "--device", "cpu", "--precision", "float32"),
+    ]
+
+
+# --- help and usage -------------------------------------------------------------------------
+
+
+def test_nothing_heavy_is_imported_for_help_or_a_bad_name():
+    code = """if True:
+        import sys
+        from vggrepro import cli
+        for arguments in (["--help"], ["run", "--help"], ["run", "Z"], ["run"]):
+            sys.argv = ["vggrepro", *arguments]
+            try:
+                cli.main()
+            except SystemExit as stop:
+                assert stop.code == (0 if "--help" in arguments else 1), (arguments, stop.code)
+            heavy = {"torch", "torchvision", "pandas", "matplotlib"} & set(sys.modules)
+            assert not heavy, (arguments, heavy)
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_names_the_commands(vggrepro):
+    status, out, err = vggrepro("--help")
+    assert (status, err) == (0, "")
+    for command in ("list", "run", "rerun", "status", "verify"):
+        assert f" {command} " in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Usage"),
+        (["frobnicate"], "No such command 'frobnicate'"),
+        (["run", "A-S256", "--nosuch"], "--nosuch"),
+        (["run", "A-S256", "--seeds", "0"], "--seeds"),
+        (["run", "A-S256", "--seed", "-1"], "--seed"),
+        (["run", "A-S256", "--threads", "two"], "--threads"),
+    ],
+)
+def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
+    status, out, err = vggrepro(*arguments)
+    assert status == 2
+    assert message in out + err
+    assert "Traceback" not in err
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "choices"),
+    [
+        (["run"], list(RUNS)),
+        (["run", "D-S257"], list(RUNS)),
+        (["run", "A-S256", "D-S257", "--budget", "smoke"], list(RUNS)),
+        (["run", "A-S256", "--budget", "tiny"], list(BUDGETS)),
+        (["run", "A-S256", "--budget", "smoke", "--data", "mnist"], ["synthetic"]),
+        (["run", "A-S256", "--budget", "reduced", "--data", "x"], list(BUDGETS["reduced"].data)),
+        (["run", "A-S256", "--budget", "smoke", "--device", "tpu"], ["auto", "cpu", "cuda"]),
+        (["run", "A-S256", "--budget", "smoke", "--device", "mps"], ["auto", "cpu", "cuda"]),
+        (["run", "A-S256", "--budget", "smoke", "--precision", "fp8"], ["bf16", "float32"]),
+        (["list", "--budget", "tiny"], list(BUDGETS)),
+        (["list", "--data", "mnist"], list(BUDGETS["reduced"].data)),
+        (["rerun", "99_nothing"], []),
+    ],
+)
+def test_bad_input_is_one_line_with_the_choices(vggrepro, tmp_path, arguments, choices):
+    status, out, err = vggrepro(*arguments, "--results-dir", tmp_path / "results")
+    assert (status, out) == (1, "")
+    (line,) = err.splitlines()
+    assert line.startswith("vggrepro: ")
+    assert all(choice in line for choice in choices)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_cuda_where_there_is_none(vggrepro, tmp_path, device):
+    status, _, err = vggrepro(
+        *("run", "A-S256", "--budget", "smoke"),
+        *("--device", device, "--results-dir", tmp_path / "results"),
+    )
+    assert status == 1
+    assert len(err.splitlines()) == 1
+    assert "cpu" in err
+
+
+@pytest.mark.parametrize(
+    ("data_dir", "message"),
+    [([], "--data-dir"), (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist")],
+)
+def test_a_missing_data_folder(vggrepro, tmp_path, data_dir, message):
+    arguments = ["run", "A-S256", "--budget", "reduced", "--data", "imagenette", *data_dir]
+    status, _, err = vggrepro(
+        *arguments, "--results-dir", tmp_path, "--cache-dir", tmp_path / "cache", "--device", "cpu"
+    )
+    assert status == 1
+    assert err.splitlines()[-1].startswith("vggrepro: ")
+    assert message in err
+    assert "Traceback" not in err
+    assert results.record_files(tmp_path) == []
+
+
+# --- run ------------------------------------------------------------------------------------
+
+
+def test_run_says_what_it_did(vggrepro, smoke, study, tmp_path):
+    status, out, err = vggrepro("run", "A-S256", "--seed", "1", *options(smoke, tmp_path))
+    assert (status, out) == (0, "")
+    folder = tmp_path / "smoke" / "synthetic" / "A-S256" / "seed1"
+    for name in ("centre-crop-256", "dense-256"):
+        error = results.read(folder / f"eval-{name}.json").top1_error
+        assert f"smoke/synthetic/A-S256 seed 1: {name}: top-1 error {error:.2f} %" in err
+    seed_0 = results.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    seed_1 = results.read(folder / "train.json")
+    assert seed_1.weights_digest != seed_0.weights_digest
+    assert seed_1.provenance.threads == 1
+
+
+def test_the_recorded_command_makes_the_record(vggrepro, smoke, study, tmp_path):
+    record = results.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    program, *arguments = shlex.split(record.provenance.command)
+    assert program == "vggrepro"
+    where = ["--results-dir", tmp_path, "--cache-dir", smoke.cache_dir]
+    assert vggrepro(*arguments, *where)[0] == 0
+    again = results.read(tmp_path / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    assert again.result_digest == record.result_digest
+
+
+def test_a_second_run_is_already_recorded(vggrepro, smoke, copied):
+    status, _, err = vggrepro("run", "C-S256", *options(smoke, copied))
+    assert status == 0
+    assert err.count("already recorded") == 2
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt("stopped in epoch 3")])
+def test_ctrl_c_is_130(vggrepro, monkeypatch, tmp_path, stop):
+    from vggrepro import runner
+
+    def interrupted(*args):
+        raise stop
+
+    monkeypatch.setattr(runner, "run", interrupted)
+    status, _, err = vggrepro("run", "A-S256", "--results-dir", tmp_path)
+    assert (status, err) == (130, f"vggrepro: {stop or 'stopped'}\n")
+
+
+# --- verify ---------------------------------------------------------------------------------
+
+
+def test_verify_believes_what_was_written(vggrepro, study):
+    count = len(results.record_files(study))
+    assert vggrepro("verify", "--results-dir", study) == (
+        0,
+        f"{count} records, all as they were written\n",
+        "",
+    )
+
+
+def test_verify_names_an_edited_record(vggrepro, copied):
+    path = copied / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-256.json"
+    text = path.read_text()
+    at = text.index('"top1_error": ') + len('"top1_error": ')
+    path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
+    status, out, err = vggrepro("verify", "--results-dir", copied)
+    assert (status, out) == (1, "")
+    *problems, summary = err.splitlines()
+    assert all(line.startswith(f"{path}: ") for line in problems)
+    assert any("edited after it was written" in line for line in problems)
+    assert any("not that of its images" in line for line in problems)
+    assert summary == f"vggrepro: {len(problems)} problems in 7 records"
+
+
+def test_verify_without_records(vggrepro, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "RECORDED", tmp_path / "results")
+    monkeypatch.setattr(cli, "RERUN", tmp_path / "rerun")
+    for arguments in ([], ["--results-dir", tmp_path]):
+        status, _, err = vggrepro("verify", *arguments)
+        assert status == 1
+        assert "no records in" in err
+
+
+# --- list and status ------------------------------------------------------------------------
+
+
+def test_list_shows_the_paper_beside_the_records(vggrepro, study):
+    status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", study)
+    assert status == 0
+    lines = {" ".join(line.split()[:2]): line for line in out.splitlines()}
+    recorded = study / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-224+256+288.json"
+    ours = f"{results.read(recorded).top1_error:.1f} % (n = 1)"
+    row = lines["table4/C-S256 dense-224+256+288"]
+    assert "27.7 %" in row
+    assert ours in row
+    assert "25.6 %" in lines["table3/D-jitter dense-384"]
+    assert lines["table3/D-jitter dense-384"].endswith("not run")
+
+
+def test_list_missing_prints_commands_parents_first(vggrepro, study):
+    status, out, _ = vggrepro("list", "--missing", "--budget", "smoke", "--results-dir", study)
+    assert status == 0
+    commands = [shlex.split(line) for line in out.splitlines()]
+    names = [command[2] for command in commands]
+    assert names == [name for name in in_order(list(RUNS)) if name not in ("A-S256", "C-S256")]
+    expected = ["--budget", "smoke", "--data", "synthetic", "--results-dir", str(study)]
+    assert all(c[:2] == ["vggrepro", "run"] and c[3:] == expected for c in commands)
+
+
+def test_status_tells_complete_from_incomplete(vggrepro, copied):
+    (copied / "smoke" / "synthetic" / "A-S256" / "seed0" / "eval-dense-256.json").unlink()
+    status, out, _ = vggrepro("status", "--results-dir", copied)
+    assert status == 0
+    assert f"smoke on synthetic: 2 of {len(RUNS)} runs begun" in out
+    states = {line.split()[0]: line for line in out.splitlines()[2:]}
+    assert states["A-S256"].endswith("seed 0 evaluations missing")
+    assert states["C-S256"].endswith(("seed 0 complete", "seed 0 pilot"))
+
+
+def test_status_of_nothing(vggrepro, tmp_path):
+    status, out, _ = vggrepro("status", "--results-dir", tmp_path / "none")
+    assert status == 0
+    assert "no records yet" in out

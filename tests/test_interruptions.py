@@ -1,0 +1,112 @@
+"""Accidents while training: whatever happens, the same command ends in the same records."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.running import PowerCutError, after_step, digests, folder, power_cut
+from vggrepro import UserError, results, runner
+
+
+@contextmanager
+def stopping(smoke, results_dir, step, name):
+    """A process that trains A-S256 and gets a signal after `step` steps."""
+    script = Path(__file__).with_name("stopping.py")
+    command = [
+        *(sys.executable, script, str(step), name),
+        *("run", "A-S256", "--budget", "smoke", "--results-dir", results_dir),
+        *("--cache-dir", smoke.cache_dir, "--threads", "1", "--device", "cpu"),
+        *("--precision", "float32"),
+    ]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    root = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, cwd=root, env=environment
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_until_stopped(process, seconds=60):
+    """Wait for SIGSTOP to have its effect."""
+    for _ in range(seconds * 20):
+        pid, status = os.waitpid(process.pid, os.WNOHANG | os.WUNTRACED)
+        if pid:
+            assert os.WIFSTOPPED(status), process.stderr.read()
+            return
+        time.sleep(0.05)
+    raise AssertionError("the process did not get as far as its signal")
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 8])
+def test_a_power_cut_at_any_step_changes_nothing(study, smoke, tmp_path, step):
+    """Four steps make an epoch: in the first one and at its end, in the last and at its end."""
+    where = replace(smoke, results_dir=tmp_path)
+    with after_step(step, power_cut), pytest.raises(PowerCutError):
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    assert digests(tmp_path, "A-S256") == {}
+    assert (folder(tmp_path, "A-S256") / "checkpoint.pt").exists() == (step > 4)
+    runner.run(["A-S256"], "smoke", None, [0], where)
+    assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
+    assert not (folder(tmp_path, "A-S256") / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("write", range(1, 7))
+def test_a_power_cut_at_any_write_changes_nothing(study, smoke, tmp_path, monkeypatch, write):
+    """Two checkpoints, the training's record, the weights, two evaluations: each not finished."""
+    where = replace(smoke, results_dir=tmp_path)
+    rename, left = Path.replace, [write]
+
+    def cut(self, target):
+        left[0] -= 1
+        return rename(self, target) if left[0] else power_cut()
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(Path, "replace", cut)
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    assert len(digests(tmp_path, "A-S256")) == [0, 0, 0, 1, 1, 2][write - 1]
+    runner.run(["A-S256"], "smoke", None, [0], where)
+    assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
+    assert results.verify(results.record_files(tmp_path)) == []
+
+
+def test_two_processes_and_kill_9(study, smoke, tmp_path):
+    """While one process trains another is sent away; after `kill -9` it goes on from there."""
+    where = replace(smoke, results_dir=tmp_path)
+    with stopping(smoke, tmp_path, 6, "SIGSTOP") as process:
+        wait_until_stopped(process)
+        with pytest.raises(UserError, match=r"another process is working on .*A-S256/seed0"):
+            runner.run(["A-S256"], "smoke", None, [0], where)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert digests(tmp_path, "A-S256") == {}
+    assert (folder(tmp_path, "A-S256") / "checkpoint.pt").exists()
+    with after_step(5, power_cut):  # the four steps of the second epoch are all that is left
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
+
+
+def test_ctrl_c_is_recorded_and_goes_on(study, smoke, tmp_path):
+    with stopping(smoke, tmp_path, 6, "SIGINT") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("vggrepro: stopped in epoch 2; the same command")
+    assert "Traceback" not in err
+    path = folder(tmp_path, "A-S256") / "train.json"
+    record = results.read(path)
+    assert record.status == "interrupted"
+    assert len(record.curve) == 1
+    assert results.verify([path]) == []
+    with after_step(5, power_cut):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=tmp_path))
+    assert digests(tmp_path, "A-S256") == digests(study, "A-S256")

@@ -1,0 +1,155 @@
+"""Records on disk: read with one message, replaced only when asked, found by declaration."""
+
+import errno
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.records_by_hand import (
+    CENTRE_CROP,
+    EXPERIMENT,
+    eval_record,
+    path_of,
+    train_record,
+    written,
+)
+from vggrepro import UserError, results
+from vggrepro.results import NotRecordedError
+
+KINDS = pytest.mark.parametrize("make", [train_record, eval_record])
+
+
+# --- reading --------------------------------------------------------------------------------
+
+
+def _changed(**changes):
+    content = json.loads(train_record().model_dump_json())
+    return json.dumps({**content, **changes})
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("", "not a readable record"),
+        ("{", "not a readable record"),
+        ("[]", "not a readable record"),
+        ("\xff\xfe", "not a readable record"),
+        (_changed(kind="fusion"), "fusion"),
+        (_changed(kind=["train"]), "not a readable record"),
+        (_changed(schema_version=2), "schema version 2"),
+        (_changed(schema_version=None), "schema version None"),
+        (_changed(top1_eror=25.3), "top1_eror: Extra inputs are not permitted"),
+        (_changed(curve=[{"epoch": 0}]), "curve.0.learning_rate: Field required"),
+        (_changed(status="fine"), "status: "),
+    ],
+)
+def test_what_is_not_a_record_gets_one_message(tmp_path, text, part):
+    path = tmp_path / "train.json"
+    path.write_text(text, encoding="latin-1")
+    with pytest.raises(UserError) as caught:
+        results.read(path)
+    assert str(path) in str(caught.value)
+    assert part in str(caught.value)
+    assert list(results.problems(path)) == [str(caught.value)]
+
+
+def test_a_record_without_a_name_is_a_problem_not_a_crash(tmp_path):
+    path = written(train_record().model_copy(update={"experiment": {}}), tmp_path)
+    (problem,) = results.problems(path)
+    assert "not of this folder" in problem
+
+
+def test_no_record_is_a_user_error(tmp_path):
+    with pytest.raises(UserError, match="no record at"):
+        results.read(tmp_path / "train.json")
+
+
+# --- writing --------------------------------------------------------------------------------
+
+
+@KINDS
+def test_a_record_is_replaced_only_when_asked(make, tmp_path):
+    path = written(make(), tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="already holds a record; --fresh"):
+        results.write(make(precision="bf16"), path)
+    assert path.read_bytes() == before
+    results.write(make(precision="bf16"), path, overwrite=True)
+    assert results.read(path).precision == "bf16"
+
+
+@pytest.mark.parametrize("fails", [(os, "fsync"), (Path, "replace")])
+def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch, fails):
+    path = written(train_record(), tmp_path)
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(*fails, full)
+    with pytest.raises(UserError, match=r"train\.json: No space left on device\. Nothing was lost"):
+        results.write(train_record(precision="bf16"), path, overwrite=True)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == ["train.json"]
+
+
+def test_a_file_in_the_way_is_a_user_error(tmp_path):
+    (tmp_path / "smoke").write_text("not a folder")
+    with pytest.raises(UserError, match="cannot write"):
+        written(train_record(), tmp_path)
+
+
+# --- reading many ---------------------------------------------------------------------------
+
+
+def test_seeds_are_sorted_as_numbers(tmp_path):
+    for seed in (10, 0, 2):
+        written(train_record(seed=seed), tmp_path)
+        written(eval_record(seed=seed), tmp_path)
+    assert list(results.trainings(tmp_path, EXPERIMENT)) == [0, 2, 10]
+    assert list(results.evaluations(tmp_path, EXPERIMENT, CENTRE_CROP)) == [0, 2, 10]
+
+
+def test_current_is_the_record_of_the_same_declaration(tmp_path):
+    path = path_of(train_record(), tmp_path)
+    with pytest.raises(NotRecordedError, match="not run"):
+        results.current(path, EXPERIMENT)
+    written(train_record(), tmp_path)
+    assert results.current(path, EXPERIMENT) == results.read(path)
+
+
+@pytest.mark.parametrize(
+    "change", [{"epochs": 3}, {"learning_rate": 0.03, "init": "glorot"}, {"counts": (240, 61)}]
+)
+def test_a_changed_declaration_makes_a_record_old(tmp_path, change):
+    path = written(train_record(), tmp_path)
+    now = replace(EXPERIMENT, **change)
+    with pytest.raises(NotRecordedError) as caught:
+        results.current(path, now)
+    assert all(name in str(caught.value) for name in change)
+    assert results.trainings(tmp_path, now) == {}
+
+
+def test_a_field_declared_later_had_its_default_before(tmp_path):
+    record = train_record()
+    older = {k: v for k, v in record.experiment.items() if k != "length"}
+    path = written(record.model_copy(update={"experiment": older}), tmp_path)
+    assert results.current(path, EXPERIMENT).experiment == older
+    with pytest.raises(NotRecordedError, match=r"\(length changed\)"):
+        results.current(path, replace(EXPERIMENT, length=2.0))
+
+
+def test_a_damaged_record_is_not_passed_over(tmp_path):
+    path = written(train_record(), tmp_path)
+    path.write_text("{")
+    with pytest.raises(UserError, match="not a readable record"):
+        results.trainings(tmp_path, EXPERIMENT)
+
+
+def test_a_provisional_recipe_is_marked():
+    pilot = train_record(replace(EXPERIMENT, recipe="pilot-1"))
+    assert (pilot.run, pilot.pilot) == ("A-S256", True)
+    assert not train_record(replace(EXPERIMENT, recipe="frozen-1")).pilot

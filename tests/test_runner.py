@@ -1,0 +1,215 @@
+"""Runs at `smoke`, really trained: parents first, nothing twice, nothing mixed."""
+
+import json
+import os
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.running import (
+    EXPERIMENTS,
+    PowerCutError,
+    after_step,
+    digests,
+    folder,
+    power_cut,
+    snapshot,
+)
+from vggrepro import UserError, checkpoints, machine, results, runner
+from vggrepro.budgets import BUDGETS
+from vggrepro.experiments import evaluations_of
+
+# --- what a run leaves ----------------------------------------------------------------------
+
+
+def test_parents_run_first(monkeypatch, smoke):
+    seen = []
+    monkeypatch.setattr(runner, "run_one", lambda e, seed, where, m: seen.append((e.name, seed)))
+    runner.run(["C-jitter", "B-he"], "smoke", None, [0, 1], smoke)
+    order = ["A-S256", "C-S256", "C-S384", "C-jitter", "B-he"]
+    assert seen == [(name, 0) for name in order] + [(name, 1) for name in order]
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_a_run_leaves_its_records_and_weights(study, name):
+    found = {path.name for path in folder(study, name).iterdir()} - {".lock"}
+    expected = {f"eval-{e.name}.json" for e in evaluations_of(name)}
+    assert found == {"train.json", "weights.pt"} | expected
+    assert results.verify(results.record_files(study)) == []
+    trained = results.trainings(study, EXPERIMENTS[name])[0]
+    assert trained.status == "ok"
+    assert len(trained.curve) == EXPERIMENTS[name].epochs
+    weights = checkpoints.load_weights(folder(study, name) / "weights.pt")
+    assert checkpoints.weights_digest(weights) == trained.weights_digest
+    assert trained.parameters == sum(w.numel() for w in weights.values())
+    for evaluation in evaluations_of(name):
+        tested = results.evaluations(study, EXPERIMENTS[name], evaluation)[0]
+        assert tested.weights_digest == trained.weights_digest
+        assert tested.data.count == EXPERIMENTS[name].counts[1]
+        assert tested.test_scales == evaluation.test_scales
+
+
+def test_a_child_starts_from_its_parent(study):
+    parent = results.trainings(study, EXPERIMENTS["A-S256"])[0]
+    child = results.trainings(study, EXPERIMENTS["C-S256"])[0]
+    assert parent.parent_weights is None
+    assert child.parent_weights == parent.weights_digest
+
+
+def test_no_record_tells_user_or_place(study, smoke):
+    for path in results.record_files(study):
+        text = path.read_text()
+        assert str(smoke.cache_dir) not in text
+        assert str(study) not in text
+        assert os.uname().nodename not in json.loads(text)["provenance"].values()
+
+
+def test_what_is_recorded_is_skipped(copied, smoke, capsys):
+    before = snapshot(copied)
+    runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert snapshot(copied) == before
+    assert capsys.readouterr().err.count("already recorded") == 2
+
+
+def test_a_missing_evaluation_is_made_without_training(copied, smoke):
+    before = digests(copied, "A-S256")
+    (folder(copied, "A-S256") / "eval-dense-256.json").unlink()
+    with after_step(1, power_cut):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert digests(copied, "A-S256") == before
+
+
+def test_fresh_replaces_the_run_but_not_its_parent(copied, smoke):
+    good = digests(copied, "C-S256")
+    parent = snapshot(folder(copied, "A-S256"))
+    for path in folder(copied, "C-S256").glob("*.json"):
+        results.write(results.read(path).model_copy(update={"reason": "old"}), path, overwrite=True)
+    assert not digests(copied, "C-S256").items() & good.items()
+    runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied, fresh=True))
+    assert digests(copied, "C-S256") == good
+    assert snapshot(folder(copied, "A-S256")) == parent
+
+
+# --- weights that are gone or damaged -------------------------------------------------------
+
+
+def test_weights_that_are_gone_are_trained_again(copied, smoke):
+    """A's for C, and C's, whose record is gone too: all as before, A's record untouched."""
+    before = digests(copied, "C-S256")
+    (folder(copied, "A-S256") / "weights.pt").unlink()
+    records = snapshot(folder(copied, "A-S256"))
+    shutil.rmtree(folder(copied, "C-S256"))
+    runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert digests(copied, "C-S256") == before
+    assert (folder(copied, "A-S256") / "weights.pt").exists()
+    assert snapshot(folder(copied, "A-S256")).items() >= records.items()
+
+
+def test_weights_trained_again_must_match_the_record(copied, smoke):
+    path = folder(copied, "A-S256") / "train.json"
+    other = results.read(path).model_copy(update={"weights_digest": "0" * 64})
+    results.write(other, path, overwrite=True)
+    (path.parent / "weights.pt").unlink()
+    record = path.read_bytes()
+    with pytest.raises(UserError, match="the weights are not those of the record"):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert path.read_bytes() == record
+
+
+def _truncate(path):
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def _change_one_weight(path):
+    state = checkpoints.load_weights(path)
+    next(iter(state.values())).view(-1)[0] += 1
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_truncate, "weights.pt is not a readable checkpoint .*: delete it"),
+        (_change_one_weight, "weights.pt does not hold the weights of the record .*: delete it"),
+    ],
+)
+def test_damaged_weights_are_not_evaluated(copied, smoke, damage, message):
+    path = folder(copied, "A-S256") / "weights.pt"
+    damage(path)
+    missing = path.with_name("eval-dense-256.json")
+    missing.unlink()
+    with pytest.raises(UserError, match=message):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert not missing.exists()
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+
+def test_a_changed_declaration_is_not_silently_run_again(copied, smoke, monkeypatch):
+    monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "learning_rate", 0.03)
+    before = snapshot(copied)
+    with pytest.raises(UserError, match=r"learning_rate changed.*--fresh"):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert snapshot(copied) == before
+
+
+def test_precisions_are_not_mixed(copied, smoke):
+    before = snapshot(copied)
+    where = replace(smoke, results_dir=copied, precision="bf16")
+    with pytest.raises(UserError, match="recorded in float32, this would be bf16"):
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    assert snapshot(copied) == before
+
+
+def test_a_damaged_record_stops_the_run(copied, smoke):
+    path = folder(copied, "A-S256") / "train.json"
+    _truncate(path)
+    with pytest.raises(UserError, match=r"train\.json is not a readable record"):
+        runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+
+
+def test_a_file_in_place_of_the_folder(smoke, tmp_path):
+    (tmp_path / "smoke").write_text("")
+    with pytest.raises(UserError, match="cannot write to"):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=tmp_path))
+
+
+def test_a_checkpoint_of_another_declaration_is_refused(smoke, tmp_path, monkeypatch):
+    where = replace(smoke, results_dir=tmp_path)
+    with after_step(5, power_cut), pytest.raises(PowerCutError):
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "learning_rate", 0.03)
+    with pytest.raises(UserError, match="belongs to another declaration of this run"):
+        runner.run(["A-S256"], "smoke", None, [0], where)
+
+
+def test_a_diverged_run_is_recorded_once_and_has_no_children(smoke, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "learning_rate", 1e30)
+    where = replace(smoke, results_dir=tmp_path)
+    runner.run(["A-S256"], "smoke", None, [0], where)
+    path = folder(tmp_path, "A-S256") / "train.json"
+    record = results.read(path)
+    assert record.status == "diverged"
+    assert "no longer finite" in record.reason
+    assert results.verify([path]) == []
+    assert {p.name for p in path.parent.glob("*.*")} <= {"train.json", ".lock"}
+    before = path.read_bytes()
+    capsys.readouterr()
+    with pytest.raises(UserError, match="C-S256 starts from A-S256, which is recorded as diverged"):
+        runner.run(["C-S256"], "smoke", None, [0], where)
+    assert "recorded as diverged" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_threads_are_set_and_told():
+    before = torch.get_num_threads()
+    try:
+        for threads in (2, 1):  # no machine starts with both
+            chosen = machine.choose("cpu", "float32", threads)
+            assert torch.get_num_threads() == threads
+            assert f"{threads} threads), float32" in machine.describe(chosen)
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,154 @@
+"""Figures from records: every seed a dot, every curve with its band, every axis with its unit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vggrepro import results
+from vggrepro.experiments import RUNS
+from vggrepro.records import BenchRecord, TrainRecord
+from vggrepro.report import Column, errors
+
+STYLE = Path(__file__).with_name("book.mplstyle")
+
+
+def use_style() -> None:
+    """The book's style, for every figure after this."""
+    plt.style.use(STYLE)
+
+
+def _axes(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
+    fig, axes = plt.subplots(1, count, figsize=(5.8, height), squeeze=False, **options)
+    return fig, list(axes[0])
+
+
+def _short(column: Column) -> str:
+    return column.title.replace(": ", ":\n", 1)
+
+
+def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
+    """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
+
+    `evaluation_of` gives the evaluation of a run. A run without records is an empty place.
+    """
+    fig, axes = _axes(len(columns), 3.0)
+    for ax, column in zip(axes, columns, strict=True):
+        for place, run in enumerate(runs):
+            found = list(errors(column, run, evaluation_of(run)).values())
+            colour = f"C{place}"
+            ax.plot([place] * len(found), found, "o", color=colour, alpha=0.7)
+            if found:
+                ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=colour)
+            else:
+                ax.text(place, 0.5, "not run", ha="center", transform=ax.get_xaxis_transform())
+        ax.set_xticks(range(len(runs)), [RUNS[run].config for run in runs])
+        ax.set_xlim(-0.6, len(runs) - 0.4)
+        ax.set_title(_short(column))
+        ax.margins(y=0.3)
+    axes[0].set_ylabel("top-1 error, %")
+    return fig
+
+
+def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
+    """Error on minival (full line) and on training images in eval mode (dashed) by epoch.
+
+    Lines are means over seeds, bands reach from the lowest to the highest seed.
+    """
+    fig, axes = _axes(len(columns), 3.4)
+    for ax, column in zip(axes, columns, strict=True):
+        for place, run in enumerate(runs):
+            trained = _trained(column, run)
+            for field, line in (("minival_error", "-"), ("train_error", "--")):
+                _band(ax, trained, field, f"C{place}", line, RUNS[run].config)
+        _say_not_run(ax)
+        ax.set_title(_short(column))
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("top-1 error, %")
+    axes[0].legend(*_once(axes), loc="upper right")
+    return fig
+
+
+def _trained(column: Column, run: str) -> list[TrainRecord]:
+    found = results.trainings(column.results_dir, column.experiment(run)).values()
+    return [record for record in found if record.status == "ok"]
+
+
+def _band(
+    ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str, net: str
+) -> None:
+    if not trained:
+        return
+    values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
+    epochs = 1 + np.arange(values.shape[1])
+    what = "minival" if field == "minival_error" else "training images"
+    ax.plot(epochs, values.mean(0), line, color=colour, label=f"{net}, {what}")
+    ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def _say_not_run(ax: Axes) -> None:
+    if not ax.lines:
+        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+
+
+def _once(axes: Sequence[Axes]) -> tuple[list, list[str]]:
+    """Handles and labels of all panels, each label once."""
+    found = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    return list(found.values()), list(found)
+
+
+def denominators(run: str, columns: Sequence[Column]) -> Figure:
+    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
+
+    Over 64 minival images, mean over seeds.
+    """
+    fig, axes = _axes(len(columns), 3.0, sharey=True)
+    for ax, column in zip(axes, columns, strict=True):
+        trained = _trained(column, run)
+        if trained:
+            quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
+            epochs = 1 + np.arange(len(quantiles))
+            low, tenth, median, ninetieth, high = quantiles.T
+            ax.fill_between(epochs, low, high, alpha=0.2, linewidth=0, label="1 to 99 %")
+            ax.fill_between(
+                epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
+            )
+            ax.plot(epochs, median, label="median")
+        _say_not_run(ax)
+        ax.set_title(_short(column))
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("k + α Σ x²")
+    axes[0].legend(*_once(axes), loc="upper left")
+    return fig
+
+
+def costs(record: BenchRecord | None) -> Figure:
+    """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
+    fig, axes = _axes(2, 3.2)
+    nets = ("A-LRN", "A-LRN (torch)")
+    measured = record.measured if record else ()
+    crops = sorted({m.of["crop"] for m in measured})
+    for ax, name in zip(axes, ("training step", "kept"), strict=True):
+        for place, net in enumerate(nets):
+            for i, crop in enumerate(crops):
+                ratio = record.values(name, net=net, crop=crop) / record.values(
+                    name, net="A", crop=crop
+                )
+                middle = np.median(ratio)
+                ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
+                spread = [[middle - ratio.min()], [ratio.max() - middle]]
+                ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
+        ax.axhline(1, color="0.3", linewidth=1)
+        ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
+        _say_not_run(ax)
+    axes[0].set_ylabel("A-LRN over A")
+    axes[0].set_title("time of a training step")
+    axes[1].set_title("kept for the backward pass")
+    axes[1].legend(*_once(axes), loc="upper right")
+    return fig

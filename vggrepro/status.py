@@ -1,0 +1,69 @@
+"""What a folder of records holds and what it lacks, for `vggrepro list` and `status`."""
+
+from pathlib import Path
+
+from vggrepro import results
+from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.experiments import RUNS, Experiment, evaluations_of, in_order
+
+
+def missing_commands(results_dir: Path, budget: str, data: str) -> list[str]:
+    """One command for each run that has no complete record for seed 0, parents first."""
+    return [
+        f"vggrepro run {name} --budget {budget} --data {data} --results-dir {results_dir}"
+        for name in in_order(list(RUNS))
+        if not _complete(results_dir, at_budget(name, budget, data), 0)
+    ]
+
+
+def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+    trained = results.trainings(results_dir, experiment).get(seed)
+    if trained is None or trained.status == "interrupted":
+        return False
+    if trained.status == "diverged":
+        return True
+    return all(
+        seed in results.evaluations(results_dir, experiment, evaluation)
+        for evaluation in evaluations_of(experiment.name)
+    )
+
+
+def status_lines(results_dir: Path) -> list[str]:
+    """What `results_dir` holds and lacks: a line per budget and data set, and per run in it."""
+    if not results_dir.is_dir():
+        return [f"{results_dir}: no records yet"]
+    lines = [f"{results_dir}:"]
+    for budget in BUDGETS.values():
+        for data in budget.data:
+            folder = results_dir / budget.name / data
+            if not folder.is_dir():
+                continue
+            done = [name for name in RUNS if (folder / name).is_dir()]
+            lines.append(f"  {budget.name} on {data}: {len(done)} of {len(RUNS)} runs begun")
+            lines += [
+                f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
+            ]
+    if len(lines) == 1:
+        lines.append("  no records")
+    return lines
+
+
+def _status_of(results_dir: Path, experiment: Experiment) -> str:
+    trained = results.trainings(results_dir, experiment)
+    parts = []
+    for folder in sorted(results.folder_of(results_dir, experiment, 0).parent.glob("seed*")):
+        seed = int(folder.name[4:])
+        if seed not in trained:
+            state = (
+                "made under another declaration"
+                if (folder / "train.json").exists()
+                else ("interrupted" if (folder / "checkpoint.pt").exists() else "not trained")
+            )
+        elif trained[seed].status != "ok":
+            state = trained[seed].status
+        elif _complete(results_dir, experiment, seed):
+            state = "pilot" if trained[seed].pilot else "complete"
+        else:
+            state = "evaluations missing"
+        parts.append(f"seed {seed} {state}")
+    return f"{experiment.name:20} {', '.join(parts)}"
