@@ -16,9 +16,41 @@
 # Simonyan and Zisserman's *Very Deep Convolutional Networks for Large-Scale Image Recognition*
 # {cite:p}`simonyan2015vgg` showed what depth does to a convolutional network. This book reruns the
 # paper's experiments, one question a chapter: each number beside the paper's, each claim with a
-# verdict, and each chapter open to be rerun by anyone.
+# verdict whose rule was fixed before the runs, and each chapter open to be rerun by anyone.
 
-# %% tags=["hide-input"]
-import vggrepro
+# %% tags=["remove-input"]
+from IPython.display import Markdown
 
-print(f"vggrepro {vggrepro.__version__}")
+from vggrepro import report, verdicts
+
+Markdown(verdicts.state_of_the_study())
+
+# %% [markdown]
+# ## The claims
+#
+# Differences are in points of top-1 error: how much lower it is on the side that the paper puts
+# first. The brackets hold the 95 % interval, n is the number of seeds. A verdict says whether a
+# claim holds *at this scale*, on small photos and narrow nets; never that the paper is wrong.
+# Primary claims are corrected for being several (Holm {cite:p}`holm1979simple`); the others are
+# decided one by one, at 5 % each.
+
+# %% tags=["remove-input"]
+report.show(verdicts.scoreboard(), "words wrapped")
+
+# %% [markdown]
+# ## How to read it
+#
+# **Recorded** columns come from records in the repository, made by committed code on real photos:
+# CIFAR-10 {cite:p}`krizhevsky2009cifar` for claims about the nets, Imagenette
+# {cite:p}`howard2019imagenette` for claims about scale and testing. **Rerun** columns come from a
+# reader's own machine. **Pilot** records were made before the recipe was frozen; they are shown
+# and decide nothing.
+#
+# | verdict | the interval of the difference |
+# |---|---|
+# | holds | lies beyond zero, as the paper says |
+# | holds and matters | lies beyond the smallest difference that matters |
+# | negligible | lies within plus and minus that difference |
+# | contradicted | lies beyond zero, the other way |
+# | inconclusive | says none of these |
+# | not run | there is no record that may decide |

@@ -182,7 +182,7 @@ def test_a_checkpoint_of_another_declaration_is_refused(smoke, tmp_path, monkeyp
     with after_step(5, power_cut), pytest.raises(PowerCutError):
         runner.run(["A-S256"], "smoke", None, [0], where)
     monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "learning_rate", 0.03)
-    with pytest.raises(UserError, match="belongs to another declaration of this run"):
+    with pytest.raises(UserError, match="was left by another training"):
         runner.run(["A-S256"], "smoke", None, [0], where)
 
 

@@ -17,7 +17,7 @@ INDICES = st.integers(0, 10**9)
 SEEDS = st.integers(0, 2**32)
 SPLITS = st.sampled_from(synthetic.SPLITS)
 CHANCE = 100 / len(synthetic.CLASSES)
-TRAIN, VAL = 600, 400
+TRAIN, VAL = 400, 400
 # Four standard deviations of the accuracy of a guess above chance, in percent.
 NEAR_CHANCE = CHANCE + 4 * 100 * np.sqrt(0.1 * 0.9 / VAL)
 
@@ -88,7 +88,7 @@ def linear_accuracy(drawn: dict[str, dict[str, np.ndarray]], feature: str) -> fl
 @given(SEEDS, SPLITS, INDICES, st.randoms())
 def test_an_image_depends_on_its_arguments_alone(seed, split, index, other):
     first = synthetic.draw(seed, split, index)
-    np.random.seed(other.randrange(2**32))  # noqa: NPY002 - the global state is the point
+    np.random.seed(other.randrange(2**32))
     synthetic.draw(seed, split, index + 1)
     again = synthetic.draw(seed, split, index)
     assert first.image.tobytes() == again.image.tobytes()
@@ -106,7 +106,7 @@ def test_pixels_are_those_of_this_version():
     digest = hashlib.sha256()
     for split, index in itertools.product(synthetic.SPLITS, range(10)):
         digest.update(synthetic.draw(0, split, index).image.tobytes())
-    assert (synthetic.VERSION, digest.hexdigest()[:16]) == (1, "PINNED")
+    assert (synthetic.VERSION, digest.hexdigest()[:16]) == (1, "c2cea9e763554dd2")
 
 
 @pytest.mark.parametrize("key", [(0, "test", 0), (0, "train", -1), (-1, "train", 0)])
@@ -195,19 +195,19 @@ def test_the_linear_classifier_would_find_a_leak(drawn):
 
 
 def test_every_figure_has_the_same_area():
-    areas = [figure_mask(name, radius=200).sum() / 200**2 for name in synthetic.CLASSES]
+    areas = [figure_mask(name, 200, angle=0.3).sum() / 200**2 for name in synthetic.CLASSES]
     assert np.abs(np.array(areas) / 0.85 - 1).max() < 0.02
 
 
 def test_the_painted_area_says_nothing():
     areas, targets = [], []
-    for index in range(300):
+    for index in range(200):
         areas.append([synthetic.layers(0, "train", index).alpha.sum()])
         targets.append(index % 10)
     areas, targets = np.array(areas), np.array(targets)
     classifier = make_pipeline(StandardScaler(), LogisticRegression())
-    classifier.fit(areas[:150], targets[:150])
-    assert classifier.score(areas[150:], targets[150:]) < 0.1 + 4 * np.sqrt(0.09 / 150)
+    classifier.fit(areas[:100], targets[:100])
+    assert classifier.score(areas[100:], targets[100:]) < 0.1 + 4 * np.sqrt(0.09 / 100)
 
 
 def test_no_figure_is_another_one_turned_or_mirrored():
@@ -215,7 +215,11 @@ def test_no_figure_is_another_one_turned_or_mirrored():
     angles = np.linspace(0, 2 * np.pi, 60, endpoint=False)
     poses = {
         name: np.array(
-            [figure_mask(name, 30, angle, mirrored) for mirrored in (False, True) for angle in angles]
+            [
+                figure_mask(name, 30, angle, mirrored)
+                for mirrored in (False, True)
+                for angle in angles
+            ]
         ).reshape(2, len(angles), -1)
         for name in synthetic.CLASSES
     }
@@ -234,7 +238,7 @@ def test_no_figure_is_another_one_turned_or_mirrored():
 def test_flips_and_rotations_keep_the_label():
     """What no flip or rotation changes is enough to tell the drawn objects' classes."""
     templates = np.array([arrangement(figure_mask(name)) for name in synthetic.CLASSES])
-    for index in range(100):
+    for index in range(60):
         mask = synthetic.layers(5, "train", index).alpha >= 0.5
         for seen in (mask, mask[:, ::-1], mask[::-1], np.rot90(mask)):
             distances = np.abs(templates - arrangement(seen)).mean(axis=1)

@@ -175,6 +175,7 @@ _IDENTITY = {"name", "config", "budget"}
 def deviations(experiment: Experiment) -> tuple[Deviation, ...]:
     """What `experiment` changes against the paper, from the two declarations themselves."""
     declared = RUNS[experiment.name]
+    declared = replace(declared, epochs=round(declared.epochs * declared.length))
     return tuple(
         Deviation(f.name, getattr(declared, f.name), getattr(experiment, f.name), WHY[f.name])
         for f in fields(Experiment)

@@ -59,8 +59,8 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     content = _read(path)
     if content.get("address") != address:
         raise UserError(
-            f"{path} belongs to another declaration of this run (recipe, data, precision or "
-            "parent changed): --fresh starts the run again"
+            f"{path} was left by another training (recipe, data, precision, threads or parent "
+            "differ): go on as it was begun, or start the run again with --fresh"
         )
     for name, part in parts.items():
         part.load_state_dict({**part.state_dict(), **content["parts"][name]})

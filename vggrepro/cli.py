@@ -42,9 +42,8 @@ def list_rows(
     budget: Budget = "reduced",
     data: Data = None,
     results_dir: Results = RECORDED,
-    missing: Annotated[
-        bool, typer.Option("--missing", help="Only commands of missing runs.")
-    ] = False,
+    missing: Missing = False,
+    data_dir: DataDir = None,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded."""
     from vggrepro import report
@@ -52,7 +51,7 @@ def list_rows(
 
     data = data_of(budget, data)
     if missing:
-        for command in status_of.missing_commands(results_dir, budget, data):
+        for command in status_of.missing_commands(results_dir, budget, data, data_dir):
             typer.echo(command)
         return
     typer.echo(f"budget {budget}, data {data}, records in {results_dir}")

@@ -64,7 +64,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -153,6 +153,20 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
     if isinstance(record, EvalRecord):
         yield from _wrong_counts(path, record)
+        yield from _other_weights(path, path.with_name("train.json"), record.weights_digest)
+    elif record.parent_weights:
+        parent = path.parents[2] / str(record.experiment.get("init_from")) / path.parent.name
+        yield from _other_weights(path, parent / "train.json", record.parent_weights)
+
+
+def _other_weights(path: Path, trained: Path, digest_here: str) -> Iterator[str]:
+    """A record that rests on weights which the training it names does not end in."""
+    try:
+        found = read(trained).weights_digest
+    except UserError:
+        return  # missing or damaged: a problem of that record, not of this one
+    if found != digest_here:
+        yield f"{path}: rests on other weights than {trained} ends in; run it again"
 
 
 def _wrong_counts(path: Path, record: EvalRecord) -> Iterator[str]:

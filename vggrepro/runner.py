@@ -27,8 +27,9 @@ from vggrepro.trainer import Sets, Training, build, train
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run reads and writes, and on what it computes. Nothing here changes a result
-    but `precision`, which is part of the record.
+    """Where a run reads and writes, and on what it computes.
+
+    Only `precision` and `threads` can change the bits of a result; records name both.
     """
 
     results_dir: Path
@@ -64,15 +65,16 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
     folder = results.folder_of(where.results_dir, experiment, seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", blocking=False):
-            if where.fresh:
-                for old in ("checkpoint.pt", "weights.pt"):
-                    (folder / old).unlink(missing_ok=True)
-            Run(experiment, seed, where, chosen, folder).complete()
+        lock = FileLock(folder / ".lock", blocking=False).acquire()
     except Timeout as error:
         raise UserError(f"another process is working on {folder}; wait for it to end") from error
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    with lock:
+        if where.fresh:
+            for old in ("checkpoint.pt", "weights.pt"):
+                (folder / old).unlink(missing_ok=True)
+        Run(experiment, seed, where, chosen, folder).complete()
 
 
 @dataclass
@@ -178,8 +180,8 @@ class Run:
         if done is not None and record.weights_digest != done.weights_digest:
             raise UserError(
                 f"{self.folder}: trained again because weights.pt was gone, and the weights are "
-                "not those of the record (another machine or other versions?). The record stays; "
-                "use another --results-dir, or --fresh to replace it"
+                "not those of the record (another machine, other threads or versions?). The "
+                "record stays; use another --results-dir, or --fresh to replace it"
             )
         if done is None:
             path = results.train_path(self.where.results_dir, self.experiment, self.seed)
@@ -222,6 +224,7 @@ class Run:
             self.experiment.digest(),
             self.seed,
             self.machine.precision,
+            torch.get_num_threads(),
             sets.train.fingerprint,
             sets.minival.fingerprint,
             parent_digest,

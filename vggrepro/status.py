@@ -7,10 +7,13 @@ from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import RUNS, Experiment, evaluations_of, in_order
 
 
-def missing_commands(results_dir: Path, budget: str, data: str) -> list[str]:
+def missing_commands(
+    results_dir: Path, budget: str, data: str, data_dir: Path | None = None
+) -> list[str]:
     """One command for each run that has no complete record for seed 0, parents first."""
+    where = f"--results-dir {results_dir}" + (f" --data-dir {data_dir}" if data_dir else "")
     return [
-        f"vggrepro run {name} --budget {budget} --data {data} --results-dir {results_dir}"
+        f"vggrepro run {name} --budget {budget} --data {data} {where}"
         for name in in_order(list(RUNS))
         if not _complete(results_dir, at_budget(name, budget, data), 0)
     ]

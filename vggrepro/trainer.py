@@ -145,14 +145,17 @@ def train(
             loss, error = train_one_epoch(
                 model, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
             )
-            if not math.isfinite(loss):
+            measured = _measure(model, experiment, fit, sets, machine, progress)
+            # The last step of an epoch shows in minival's loss only.
+            if not math.isfinite(loss + measured["minival_loss"]):
                 training.status = "diverged"
                 training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
                 break
-            measured = _measure(model, experiment, fit, sets, machine, progress)
         except KeyboardInterrupt:
             training.status = "interrupted"
-            training.reason = f"stopped in epoch {epoch + 1}; the same command goes on from there"
+            training.reason = (
+                f"stopped in epoch {epoch + 1}; the same command without --fresh goes on from there"
+            )
             break
         running = {"running_loss": loss, "running_error": error}
         training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **running, **measured))
@@ -271,7 +274,7 @@ def _scheduler(
             factor=0.1,
             patience=PATIENCE,
             threshold=0.0,
-            min_lr=experiment.learning_rate * 0.1**DROPS * 0.999,
+            min_lr=experiment.learning_rate * 0.1**DROPS,
         )
     base = experiment.learning_rate
     return LambdaLR(optimizer, lambda epoch: learning_rate_at(experiment, epoch) / base)

@@ -1,6 +1,7 @@
 """Decisions into what a reader sees: a chapter's verdicts and the scoreboard of all claims."""
 
 from collections import Counter
+from typing import get_args
 
 import pandas as pd
 from IPython.display import Markdown
@@ -10,7 +11,7 @@ from vggrepro.criteria import TESTS, Claim
 from vggrepro.decisions import Decision, decide_all
 from vggrepro.records import TrainRecord
 from vggrepro.results import RECORDED, ROOT
-from vggrepro.statistics import Interval
+from vggrepro.statistics import Interval, Word
 
 
 def verdict_box(*keys: str) -> Markdown:
@@ -39,18 +40,20 @@ def shown_interval(interval: Interval) -> str:
 
 def scoreboard() -> pd.DataFrame:
     """Every claim with its verdict, from the recorded study; linked where a chapter is there."""
-    rows = {}
+    rows = []
     for decision in decide_all(RECORDED).values():
         claim = decision.claim
         said = claim.paper.difference
-        rows[_linked(claim)] = {
-            "verdict": f"<b>{decision.word}</b>",
-            "why": decision.reason,
-            "paper": "–" if said is None else f"{said:+.1f}",
-            "here": shown_interval(decision.interval) if decision.interval else "–",
-            "kind": "primary" if claim.primary else "secondary",
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
+        rows.append(
+            {
+                "verdict": decision.word,
+                "claim": _linked(claim) + (" (primary)" if claim.primary else ""),
+                "paper": "–" if said is None else f"{said:+.1f}",
+                "here": shown_interval(decision.interval) if decision.interval else "–",
+                "why": decision.reason,
+            }
+        )
+    return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
 
 
 def _linked(claim: Claim) -> str:
@@ -66,10 +69,10 @@ def state_of_the_study() -> str:
     trained = [record for record in records if isinstance(record, TrainRecord)]
     pilots = sum(record.pilot for record in trained)
     hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600
-    said = ", ".join(f"{count} {word}" for word, count in words.most_common())
+    said = ", ".join(f"{words[word]} {word}" for word in get_args(Word) if words[word])
     return (
         f"**State of the study:** {sum(words.values())} claims of the paper are written down: "
-        f"{said}. {len(trained)} trainings are recorded ({pilots} of them pilots), "
+        f"{said}. So far {len(trained)} trainings are recorded ({pilots} of them pilots), "
         f"{hours:.1f} core-hours in all, with {len(records) - len(trained)} evaluations and "
         "measurements."
     )

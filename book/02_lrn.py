@@ -1,0 +1,170 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Normalisation: does LRN help?
+#
+# AlexNet had local response normalisation (LRN). The paper tries it once, in the shallowest of its
+# nets, finds nothing and leaves it out of all the others. This chapter trains net A with and
+# without it, on two sets of photos, and measures what it costs.
+
+# %% tags=["parameters", "hide-input"]
+budget: str = (
+    "reduced"  # how much of the paper's protocol a rerun does: smoke, quick, reduced, gpu, full
+)
+data: str = ""  # data set of the rerun; empty: the budget's first
+seeds: int = 0  # how many seeds the rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train what is missing, then show it beside the recorded study
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder of the rerun's records; empty: rerun/ in the checkout
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import figures, report, results, verdicts
+from vggrepro.experiments import RUNS, evaluations_of
+
+options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+figures.use_style()
+
+PAIR = report.CHAPTER_RUNS["02_lrn"]
+options.ensure(PAIR)
+columns = options.columns()
+
+# %% [markdown]
+# ## The claim
+
+# %% tags=["remove-input"]
+report.claim_box("lrn", "lrn-costs")
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# The paper trains A and A-LRN on ILSVRC-2012 and compares them by dense evaluation at the scale
+# they were trained at. A-LRN has one LRN layer, after the first convolution and its ReLU. Both
+# sides here start from the same weights, see the same crops in the same order, and train for as
+# many epochs. Since dense evaluation of small images depends on where the grid falls, the centre
+# crop and its flip decide; dense evaluation stands beside it.
+
+# %% tags=["remove-input"]
+report.show(report.deviations_table("A-S256", columns), "words wrapped")
+
+# %% [markdown]
+# ## The idea
+#
+# Every activation is divided by a sum over its neighbours in the channel direction, at the same
+# place of the image:
+#
+# $$y_i = \frac{x_i}{\left(k + \alpha \sum_{j=i-2}^{i+2} x_j^2\right)^{\beta}},
+# \qquad k = 2,\; \alpha = 10^{-4},\; \beta = 0.75$$
+#
+# with the constants of {cite:t}`krizhevsky2012alexnet`. Two traps lie here, and an ablation that
+# falls into either compares A with itself.
+
+# %% [markdown]
+# ```{margin}
+# The paper names Krizhevsky's constants and not the formula. Caffe divides α by the window too, so
+# the authors' own code may have used a fifth of the α used here.
+# ```
+#
+# **α and n.** PyTorch's `LocalResponseNorm` divides α by the window of five channels; the formula
+# does not. The library takes the formula.
+#
+# **α and the scale of the inputs.** α was chosen for pixels from 0 to 255. Inputs that are divided
+# by $s$ make activations $s$ times and their squares $s^2$ times smaller: the denominator is then
+# $k^\beta$ to within a hair, a constant. So α is multiplied by $s^2$.
+
+# %% tags=["remove-input"]
+report.source("models", "LRN.denominator")
+
+# %% tags=["remove-input"]
+report.source("models", "LRN._band")
+
+# %% [markdown]
+# ## The errors
+
+# %% tags=["remove-input"]
+rows = []
+for run in PAIR:
+    for evaluation in evaluations_of(run):
+        paper = report.paper_error(3, run) if evaluation.protocol == "dense" else None
+        label = f"{RUNS[run].config}, {evaluation.protocol} at Q = 256"
+        rows.append((label, run, evaluation, paper))
+report.show(report.error_table(rows, columns))
+
+# %% [markdown]
+# Top-1 error: the paper's on its validation images, ours on the `val` images of each data set,
+# mean ± standard deviation over seeds. Columns are not comparable with each other: they differ in
+# images, classes and size of the nets. Rows within a column are.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-dots", "caption": "Top-1 error of net A with and without LRN by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of A and A-LRN, a panel for each data set, a dot for each seed and a line at the mean."}}
+figures.dots(PAIR, report.centre_crop, columns)
+figures.plt.show()
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A and A-LRN on minival and on training images, a panel for each data set."}}
+figures.curves(PAIR, columns)
+figures.plt.show()
+
+# %% [markdown]
+# ## Was LRN alive?
+#
+# If the denominator hardly varied, the ablation would say nothing. Every training of A-LRN records
+# how it is spread over channels, places and images of minival, after each epoch.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-denominator", "caption": "LRN's denominator before the power β, after each epoch: median, and the range of most values. With k = 2, a value of 2 means that LRN only scales."}, "image": {"alt": "Quantiles of LRN's denominator over epochs, a panel for each data set."}}
+figures.denominators("A-LRN-S256", columns)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown("\n\n".join(report.denominator_sentence(column, "A-LRN-S256") for column in columns))
+
+# %% [markdown]
+# ## What it costs
+#
+# The other half of the sentence. A and A-LRN took turns at training steps on one batch, so that
+# only ratios within a turn count. LRN is measured in two implementations: the library's, which
+# keeps little for the backward pass, and PyTorch's `LocalResponseNorm`, which a reader would reach
+# for.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-cost", "caption": "Time of a training step and bytes kept for the backward pass, A-LRN over A, at the two reduced sizes and at the paper's own (224 px, full width). Bars are medians over turns, whiskers the extremes."}, "image": {"alt": "Bars of time and memory of A-LRN relative to A for crops of 32, 64 and 224 pixels, for two implementations."}}
+path = results.bench_path(results.RECORDED, "lrn")
+bench = results.read(path) if path.exists() else None
+figures.costs(bench)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown(report.cost_sentence(bench))
+
+# %% [markdown]
+# ## The verdict
+
+# %% tags=["remove-input"]
+verdicts.verdict_box("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
+
+# %% [markdown]
+# What the records show so far, by centre crop and flip:
+
+# %% tags=["remove-input"]
+Markdown(
+    "\n".join(
+        f"- {report.pilot_difference(c, *PAIR, report.centre_crop('A-S256'))}" for c in columns
+    )
+)
+
+# %% [markdown]
+# ## Where the numbers come from
+
+# %% tags=["remove-input"]
+report.show(report.provenance_table(columns, PAIR), "words")
+
+# %% tags=["remove-input"]
+report.commands("02_lrn", PAIR)
