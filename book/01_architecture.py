@@ -18,12 +18,12 @@
 # the paper's.
 
 # %% tags=["parameters", "hide-input"]
-budget: str = "reduced"  # how much of the paper's protocol is run; this chapter runs none of it
-data: str = ""  # data set; empty: the budget's own
-seeds: int = 0  # how many seeds of each run; 0: all that are recorded
-rerun: bool = False  # True: train first; here it only computes the same numbers again
-data_dir: str = ""  # folder with the data set; empty: the default one
-results_dir: str = ""  # folder with the records; empty: the committed ones
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train first; this chapter has nothing to train
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["hide-input"]
 import re

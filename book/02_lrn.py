@@ -18,14 +18,12 @@
 # without it, on two sets of photos, and measures what it costs.
 
 # %% tags=["parameters", "hide-input"]
-budget: str = (
-    "reduced"  # how much of the paper's protocol a rerun does: smoke, quick, reduced, gpu, full
-)
-data: str = ""  # data set of the rerun; empty: the budget's first
-seeds: int = 0  # how many seeds the rerun trains; 0: the budget's own number
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
 rerun: bool = False  # True: train what is missing, then show it beside the recorded study
 data_dir: str = ""  # folder with the data set; drawn images need none
-results_dir: str = ""  # folder of the rerun's records; empty: rerun/ in the checkout
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["hide-input"]
 from IPython.display import Markdown

@@ -126,12 +126,9 @@ def rerun(
             results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
         )
         runner.run(names, budget, data, list(range(count)), where)
-    shared = {
-        "budget": budget,
-        "data": data,
-        "seeds": count,
-        "results_dir": str(results_dir.resolve()),
-    }
+    # The records are there now: the chapters only have to show them.
+    shared = {"budget": budget, "data": data, "seeds": count}
+    shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
     for script in scripts:
         parameters = shared if render.takes_parameters(script) else {}
         output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)

@@ -43,8 +43,7 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
             ax.plot([place] * len(found), found, "o", color=colour, alpha=0.7)
             if found:
                 ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=colour)
-            else:
-                ax.text(place, 0.5, "not run", ha="center", transform=ax.get_xaxis_transform())
+        _say_not_run(ax)
         ax.set_xticks(range(len(runs)), [RUNS[run].config for run in runs])
         ax.set_xlim(-0.6, len(runs) - 0.4)
         ax.set_title(_short(column))
@@ -58,7 +57,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
 
     Lines are means over seeds, bands reach from the lowest to the highest seed.
     """
-    fig, axes = _axes(len(columns), 3.4)
+    fig, axes = _axes(len(columns), 3.8)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             trained = _trained(column, run)
@@ -68,7 +67,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         ax.set_title(_short(column))
         ax.set_xlabel("epoch")
     axes[0].set_ylabel("top-1 error, %")
-    axes[0].legend(*_once(axes), loc="upper right")
+    _legend(fig, axes)
     return fig
 
 
@@ -90,17 +89,19 @@ def _band(
 
 
 def _say_not_run(ax: Axes) -> None:
-    if not ax.lines:
+    if not ax.has_data():
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        ax.set_yticks([])
 
 
-def _once(axes: Sequence[Axes]) -> tuple[list, list[str]]:
-    """Handles and labels of all panels, each label once."""
+def _legend(fig: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, below them, each label once."""
     found = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    return list(found.values()), list(found)
+    if found:
+        fig.legend(found.values(), found, loc="outside lower center", ncols=2)
 
 
 def denominators(run: str, columns: Sequence[Column]) -> Figure:
@@ -108,7 +109,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
 
     Over 64 minival images, mean over seeds.
     """
-    fig, axes = _axes(len(columns), 3.0, sharey=True)
+    fig, axes = _axes(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):
         trained = _trained(column, run)
         if trained:
@@ -123,8 +124,8 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
         _say_not_run(ax)
         ax.set_title(_short(column))
         ax.set_xlabel("epoch")
-    axes[0].set_ylabel("k + α Σ x²")
-    axes[0].legend(*_once(axes), loc="upper left")
+    axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
+    _legend(fig, axes)
     return fig
 
 
@@ -144,11 +145,11 @@ def costs(record: BenchRecord | None) -> Figure:
                 ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
                 spread = [[middle - ratio.min()], [ratio.max() - middle]]
                 ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
+        _say_not_run(ax)
         ax.axhline(1, color="0.3", linewidth=1)
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
-        _say_not_run(ax)
     axes[0].set_ylabel("A-LRN over A")
     axes[0].set_title("time of a training step")
     axes[1].set_title("kept for the backward pass")
-    axes[1].legend(*_once(axes), loc="upper right")
+    _legend(fig, axes)
     return fig

@@ -16,12 +16,14 @@ from IPython.display import HTML, Markdown
 from vggrepro import UserError, paper, results
 from vggrepro.budgets import BUDGETS, at_budget, data_of, deviations
 from vggrepro.experiments import (
+    FUSIONS,
     PAPER_CROP,
     ROWS,
     RUNS,
     Evaluation,
     Experiment,
     Row,
+    evaluation_in,
     single_scale,
 )
 from vggrepro.records import BenchRecord
@@ -65,6 +67,7 @@ class Options:
     rerun: bool
     data_dir: Path | None
     results_dir: Path
+    shows_rerun: bool
 
     def ensure(self, runs: Iterable[str]) -> None:
         """Train and evaluate `runs` if a rerun was asked for; recorded ones are skipped."""
@@ -80,7 +83,7 @@ class Options:
             Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
             for data in ("cifar10", "imagenette")
         ]
-        if self.rerun:
+        if self.shows_rerun:
             title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
             found.append(Column(title, self.results_dir, self.budget, self.data))
         return found
@@ -91,7 +94,8 @@ def options(
 ) -> Options:
     """Check a chapter's parameters; "" and 0 mean the default.
 
-    Raises `UserError` whose last line names the allowed values.
+    With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
+    column of its own. Raises `UserError` whose last line names the allowed values.
     """
     data = data_of(budget, data or None)
     if not isinstance(rerun, bool):
@@ -105,6 +109,7 @@ def options(
         rerun=rerun,
         data_dir=Path(data_dir) if data_dir else None,
         results_dir=Path(results_dir) if results_dir else results.RERUN,
+        shows_rerun=rerun or bool(results_dir),
     )
 
 
@@ -113,6 +118,15 @@ def options(
 
 def paper_value(row: Row, metric: str = "top1_error") -> float:
     """The paper's number for a row, in percent."""
+    if row.run in FUSIONS:
+        own = (evaluation_in(row.evaluation, run).test_scales for run in FUSIONS[row.run].runs)
+        return paper.value(
+            row.table,
+            test_scales=row.evaluation.test_scales
+            or " | ".join(",".join(map(str, scales)) for scales in own),
+            protocol=row.evaluation.protocol,
+            metric=metric,
+        )
     run = RUNS[row.run]
     low, high = run.train_scale
     return paper.value(
