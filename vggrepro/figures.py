@@ -39,10 +39,9 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             found = list(errors(column, run, evaluation_of(run)).values())
-            colour = f"C{place}"
-            ax.plot([place] * len(found), found, "o", color=colour, alpha=0.7)
             if found:
-                ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=colour)
+                ax.plot([place] * len(found), found, "o", color=f"C{place}", alpha=0.7)
+                ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=f"C{place}")
         _say_not_run(ax)
         ax.set_xticks(range(len(runs)), [RUNS[run].config for run in runs])
         ax.set_xlim(-0.6, len(runs) - 0.4)

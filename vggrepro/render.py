@@ -6,6 +6,7 @@ rendering a chapter twice writes the same bytes. ``python -m vggrepro.render`` r
 """
 
 import argparse
+import base64
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
 RENDERED = ROOT / "_build" / "render"
+
+#: The README's picture, and the chapter and the figure that it is.
+PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("02_lrn", "fig-lrn-dots")
 
 #: A chapter reads records and draws; a cell that takes longer than this (seconds) is stuck.
 CELL_TIMEOUT = 600
@@ -146,7 +150,17 @@ def _failure(script: Path, copy: Path, reason: str) -> UserError:
 def render(script: Path) -> Path:
     """Execute a chapter with its default parameters and put it beside its script."""
     executed = execute(script, RENDERED / f"{script.stem}.ipynb", cell_timeout=CELL_TIMEOUT)
+    if script.stem == PICTURE_OF[0]:
+        PICTURE.write_bytes(picture(executed, PICTURE_OF[1]))
     return executed.replace(script.with_suffix(".ipynb"))
+
+
+def picture(notebook: Path, figure: str) -> bytes:
+    """Return the PNG of the figure of that name in an executed notebook."""
+    for cell in _import("nbformat").read(notebook, as_version=4).cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
+            return base64.b64decode(cell.outputs[0].data["image/png"])
+    raise UserError(f"{notebook} has no figure called {figure}")
 
 
 def check(script: Path) -> str | None:
@@ -155,6 +169,8 @@ def check(script: Path) -> str | None:
     if not committed.exists():
         return f"{committed.name} is missing"
     executed = execute(script, RENDERED / committed.name, cell_timeout=CELL_TIMEOUT)
+    if script.stem == PICTURE_OF[0] and PICTURE.read_bytes() != picture(executed, PICTURE_OF[1]):
+        return f"{PICTURE.name} is not the figure of {committed.name}"
     if executed.read_bytes() == committed.read_bytes():
         return None
     return f"{committed.name} differs from {executed}, first in {_difference(executed, committed)}"

@@ -1,0 +1,181 @@
+"""Tables, sentences and figures of chapters, from records whose numbers are known."""
+
+import ast
+import inspect
+
+import matplotlib
+import numpy as np
+import pytest
+
+from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from vggrepro import UserError, figures, models, report, results, verdicts
+from vggrepro.budgets import at_budget
+from vggrepro.experiments import ROWS, RUNS, Evaluation
+from vggrepro.records import BenchRecord, Measured
+
+matplotlib.use("Agg")
+CENTRE = Evaluation("centre-crop", (256,))
+PAIR = ("A-S256", "A-LRN-S256")
+
+
+@pytest.fixture
+def column(tmp_path):
+    """Two runs, three seeds each, with denominators for the net with LRN."""
+    for run in PAIR:
+        experiment = at_budget(run, "smoke")
+        for seed in range(3):
+            record = train_record(experiment, seed)
+            if run == "A-LRN-S256":
+                spread = (2.0, 2.1, 2.5, 4.0, 6.0)
+                curve = [e.model_copy(update={"lrn_denominator": spread}) for e in record.curve]
+                record = record.model_copy(update={"curve": tuple(curve)})
+            results.write(record, results.train_path(tmp_path, experiment, seed))
+            path = results.eval_path(tmp_path, experiment, seed, CENTRE)
+            results.write(eval_record(experiment, seed), path)
+    return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
+
+
+def test_options_take_the_budgets_own_values():
+    chosen = report.options("smoke", "", 0, False, "", "")
+    assert (chosen.data, chosen.seeds, chosen.results_dir) == ("synthetic", 1, results.RERUN)
+    assert [c.data for c in chosen.columns()] == ["cifar10", "imagenette"]
+    assert len(report.options("smoke", "", 0, False, "", "somewhere").columns()) == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "allowed"),
+    [
+        ({"budget": "quik"}, "smoke, quick, reduced, gpu, full"),
+        ({"data": "cifar"}, "synthetic"),
+        ({"seeds": -1}, "whole number"),
+        ({"seeds": "3"}, "whole number"),
+        ({"rerun": "yes"}, "True or False"),
+    ],
+)
+def test_a_bad_parameter_names_what_is_allowed(wrong, allowed):
+    good = {"budget": "quick", "data": "", "seeds": 0, "rerun": False}
+    with pytest.raises(UserError) as error:
+        report.options(**good | wrong, data_dir="", results_dir="")
+    assert allowed in str(error.value).splitlines()[-1]
+
+
+def test_errors_stand_beside_the_papers(column):
+    rows = [("A", "A-S256", CENTRE, 29.6), ("B", "B-S256", CENTRE, None)]
+    table = report.error_table(rows, [column])
+    by_hand = [r.top1_error for r in results.evaluations(
+        column.results_dir, column.experiment("A-S256"), CENTRE).values()]  # fmt: skip
+    assert table.loc["A", "paper: ILSVRC-2012, full"] == "29.6 %"
+    assert table.loc["A", column.title].startswith(f"{np.mean(by_hand):.1f} ± ")
+    assert table.loc["A", column.title].endswith("(n = 3), pilot")
+    assert table.loc["B", column.title] == "not run"
+    assert table.loc["B", "paper: ILSVRC-2012, full"] == "–"
+
+
+def test_spread_is_the_sample_standard_deviation():
+    assert report.mean_and_spread([20.0, 22.0]) == "21.0 ± 1.4 % (n = 2)"
+    assert report.mean_and_spread([20.0]) == "20.0 % (n = 1)"
+
+
+def test_every_row_has_the_papers_value():
+    values = {row.name: report.paper_value(row) for row in ROWS}
+    assert values["table3/D-S256"] == 27.0
+    assert values["table4/E-jitter"] == 24.8
+    assert all(20 < value < 30 for value in values.values())
+
+
+def test_deviations_show_each_columns_value(column):
+    table = report.deviations_table("A-S256", [column])
+    assert table.loc["crop", "paper"] == "224"
+    assert table.loc["crop", column.title] == "32"
+    assert table.loc["batch size", "why"]
+
+
+def test_code_is_shown_as_it_stands():
+    shown = report.source("models", "LRN.forward").data
+    code = inspect.getsource(models.LRN.forward)
+    assert code.rstrip() in shown
+    whole = report.source("experiments", "scaled").data
+    ast.parse(whole.removeprefix("```python\n").removesuffix("\n```"))
+
+
+def test_provenance_names_commit_and_digest(column):
+    table = report.provenance_table([column], PAIR)
+    assert len(table) == 6
+    assert set(table["commit"]) == {PROVENANCE.commit[:8]}
+    assert table["result digest"].str.len().eq(12).all()
+
+
+def test_a_difference_of_pilots_is_over_shared_seeds(column):
+    said = report.pilot_difference(column, *PAIR, CENTRE)
+    assert "A-LRN-S256 minus A-S256 is +0.00 points" in said
+    assert said.endswith("n = 3.")
+    assert report.pilot_difference(column, "A-S256", "B-S256", CENTRE).endswith("not run.")
+
+
+def test_a_denominator_that_varies_is_called_alive(column):
+    said = report.denominator_sentence(column, "A-LRN-S256")
+    assert "from 2.00 (1 %) to 6.00 (99 %), a ratio of 3.0: LRN was alive." in said
+    assert report.denominator_sentence(column, "B-S256").endswith("not run.")
+
+
+def _bench():
+    times = {"A": (10.0, 11.0, 12.0), "A-LRN": (15.0, 16.5, 18.0), "A-LRN (torch)": (20, 22, 24)}
+    kept = {"A": 100.0, "A-LRN": 150.0, "A-LRN (torch)": 160.0}
+    of = {"crop": 224, "width": 1.0, "batch": 4}
+    measured = [
+        m
+        for net in times
+        for m in (
+            Measured(name="kept", unit="bytes/image", of={"net": net, **of}, values=(kept[net],)),
+            Measured(name="training step", unit="ms", of={"net": net, **of}, values=times[net]),
+        )
+    ]
+    return BenchRecord(
+        name="lrn", settings={"rounds": 3, "precision": "bf16"}, measured=tuple(measured),
+        provenance=PROVENANCE,
+    )  # fmt: skip
+
+
+def test_cost_is_a_ratio_within_turns():
+    said = report.cost_sentence(_bench())
+    assert "A-LRN: +50 % time, +50 % kept" in said
+    assert "A-LRN (torch): +100 % time, +60 % kept" in said
+    assert "vggrepro bench lrn" in report.cost_sentence(None)
+
+
+def test_figures_show_every_seed_and_name_their_axes(column):
+    dots = figures.dots(PAIR, report.centre_crop, [column]).axes[0]
+    points = [line for line in dots.lines if line.get_marker() == "o"]
+    assert [len(line.get_ydata()) for line in points] == [3, 3]
+    assert dots.get_ylabel() == "top-1 error, %"
+    curve = figures.curves(PAIR, [column]).axes[0]
+    assert len(curve.lines) == 4  # two nets, minival and training images
+    assert (curve.get_xlabel(), curve.get_ylabel()) == ("epoch", "top-1 error, %")
+    assert figures.denominators("A-LRN-S256", [column]).axes[0].get_ylabel().startswith("LRN's")
+    time = figures.costs(_bench()).axes[0]
+    assert [round(bar.get_height() + 1, 3) for bar in time.patches] == [1.5, 2.0]
+    figures.plt.close("all")
+
+
+def test_what_was_not_run_says_so_in_a_figure(tmp_path):
+    empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
+    drawn = [
+        figures.dots(PAIR, report.centre_crop, [empty]),
+        figures.curves(PAIR, [empty]),
+        figures.denominators("A-LRN-S256", [empty]),
+        figures.costs(None),
+    ]
+    for figure in drawn:
+        assert "not run" in [text.get_text() for text in figure.axes[0].texts]
+    figures.plt.close("all")
+
+
+def test_the_scoreboard_lists_every_claim():
+    board = verdicts.scoreboard()
+    assert len(board) == len(verdicts.decide_all(results.RECORDED))
+    assert board["claim"].str.contains("01_architecture.html").any()
+    assert "claims of the paper are written down" in verdicts.state_of_the_study()
+
+
+def test_every_run_of_a_chapter_is_declared():
+    assert all(run in RUNS for runs in report.CHAPTER_RUNS.values() for run in runs)
