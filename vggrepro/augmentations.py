@@ -4,53 +4,41 @@ Every crop is one resize of the wanted box: PIL's filter reads the pixels around
 that the result is the crop of the rescaled image, without rescaling what is thrown away.
 """
 
+from itertools import groupby
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
-from vggrepro import UserError
 from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.windows import Window, box, centre_window, dense_window, rescaled_size
+
+__all__ = [
+    "INTERPOLATION",
+    "Draws",
+    "Rescaled",
+    "Window",
+    "centre_window",
+    "colour_shifts",
+    "cut",
+    "cut_batch",
+    "dense_window",
+    "normalise",
+    "random_window",
+    "rescaled_size",
+    "training_batch",
+]
 
 # The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
 INTERPOLATION = Image.Resampling.BILINEAR
-# Five poolings halve the map five times: one position of the score map is 32 px of the image.
-STRIDE = 32
-
-
-class Window(NamedTuple):
-    """A rectangle of the rescaled image: rescaled to `scale`, cut at (left, top), in pixels."""
-
-    scale: int
-    left: int
-    top: int
-    width: int
-    height: int
-
-
-def rescaled_size(height: int, width: int, scale: int) -> tuple[int, int]:
-    """(height, width) after isotropic rescaling to a shortest side of `scale`.
-
-    The long side is rounded down, as torchvision's `Resize` does.
-    """
-    if height <= width:
-        return scale, int(scale * width / height)
-    return int(scale * height / width), scale
 
 
 def cut(image: np.ndarray, window: Window) -> np.ndarray:
     """That window of the rescaled image: (H, W, 3) uint8 in, (height, width, 3) uint8 out."""
-    height, width = image.shape[:2]
-    ratio = min(height, width) / window.scale
-    box = (
-        window.left * ratio,
-        window.top * ratio,
-        min((window.left + window.width) * ratio, width),
-        min((window.top + window.height) * ratio, height),
-    )
-    size = (window.width, window.height)
-    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, box))
+    size, place = (window.width, window.height), box(image.shape[:2], window)
+    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, place))
 
 
 # --- training (Section 3.1) ---------------------------------------------------------------
@@ -165,33 +153,13 @@ def normalise(
 # --- testing (Section 3.2) ----------------------------------------------------------------
 
 
-def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
-    """The central crop x crop square of the image rescaled to `scale`.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
-    if scale < crop:
-        raise UserError(f"Q = {scale} px is smaller than the {crop} px crop: choose a larger Q")
-    height, width = rescaled_size(*size, scale)
-    return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
-
-
-def dense_window(size: tuple[int, int], scale: int) -> Window:
-    """The whole image rescaled to `scale`, trimmed evenly to multiples of 32 px.
-
-    Raises `UserError` if the rescaled image has no room for one position.
-    """
-    if scale < STRIDE:
-        raise UserError(f"Q = {scale} px is smaller than the {STRIDE} px the net needs")
-    height, width = rescaled_size(*size, scale)
-    # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
-    # moves the grid off the centre; trimming both sides alike keeps it there.
-    kept_height, kept_width = height // STRIDE * STRIDE, width // STRIDE * STRIDE
-    left, top = (width - kept_width) // 2, (height - kept_height) // 2
-    return Window(scale, left, top, kept_width, kept_height)
-
-
 def cut_batch(images: ImageSet, indices: np.ndarray, windows: list[Window]) -> torch.Tensor:
-    """One window of each image, all of one size: (B, 3, height, width) uint8, channels last."""
-    patches = [cut(images.images[i], w) for i, w in zip(indices, windows, strict=True)]
+    """Windows of one size, each of its image: (B, 3, height, width) uint8, channels last.
+
+    Consecutive windows of one image read it once: where sets are not cached, that is decoding.
+    """
+    patches = []
+    for index, of_image in groupby(zip(indices, windows, strict=True), key=itemgetter(0)):
+        image = images.images[index]
+        patches += [cut(image, window) for _, window in of_image]
     return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)

@@ -1,12 +1,14 @@
 """Test protocols (Section 3.2): a trained net and images in, one posterior per image out.
 
-Every protocol is a list of windows per image. The net runs over them fully convolutionally:
-class scores are averaged over the score map, passed through soft-max, and averaged with the
-flipped window's, then over windows and scales. A centre crop is a 1x1 score map.
+Every protocol is a list of windows per image, see `windows`. The net runs over them fully
+convolutionally: class scores are averaged over the score map, passed through soft-max, and
+averaged with the flipped window's, then over windows and scales. A centre crop is a 1x1 score
+map. OverFeat's protocol alone has a finer map, and its maximum in place of the average.
 """
 
 from collections import Counter
 from collections.abc import Callable
+from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
@@ -14,22 +16,27 @@ import torch
 from torch import nn
 
 from vggrepro import UserError
-from vggrepro.augmentations import Window, centre_window, cut_batch, dense_window, normalise
+from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
 from vggrepro.experiments import scaled
 from vggrepro.loader import ahead
 from vggrepro.machine import Machine
-from vggrepro.models import VGG, DenseVGG, to_dense
+from vggrepro.models import VGG, to_dense
+from vggrepro.windows import PROTOCOLS, Window
 
 # Pixels in one batch: 256 windows of 64 px, fewer of larger ones.
 BATCH_PIXELS = 2**20
 
 
 class Tested(NamedTuple):
-    """What a protocol gives: (N, classes) float32 posteriors, and the score maps it saw."""
+    """What a protocol gives: (N, classes) float32 posteriors, and the score maps it saw.
+
+    `seconds` is the time it took.
+    """
 
     posteriors: np.ndarray
     positions: dict[str, int]  # "1x2" (height x width) -> how many windows
+    seconds: float = 0.0
 
 
 class Inputs(NamedTuple):
@@ -37,13 +44,6 @@ class Inputs(NamedTuple):
 
     mean: torch.Tensor
     input_divisor: float
-
-
-# (height, width) of the image, Q in pixels, crop in pixels -> windows.
-PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
-    "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
-    "dense": lambda size, scale, crop: [dense_window(size, scale)],
-}
 
 
 def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tuple[int, Window]]:
@@ -55,8 +55,8 @@ def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tupl
         raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
     return [
         (index, window)
-        for index, size in enumerate(images.sizes)
-        for window in PROTOCOLS[protocol]((int(size[0]), int(size[1])), scale, crop)
+        for index, (height, width) in enumerate(images.sizes.tolist())
+        for window in PROTOCOLS[protocol]((height, width), scale, crop)
     ]
 
 
@@ -91,8 +91,11 @@ def evaluate(
     whatever the batches. Raises `UserError` as `windows` does.
     """
     work = windows(protocol, images, scaled(test_scale, model.crop), model.crop)
+    started = perf_counter()
     was_training = model.training
-    dense = to_dense(model.eval())
+    overfeat = protocol == "overfeat"
+    dense = to_dense(model.eval(), every_offset=overfeat)
+    over_space = _maximum if overfeat else _mean
     # Summed on the CPU in float64: neither batches nor the device decide the order that matters.
     total = np.zeros((len(images), len(images.classes)))
     positions: Counter[str] = Counter()
@@ -102,22 +105,28 @@ def evaluate(
 
     for batch, crops in ahead(load, _batches(work)):
         x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
-        both = [_posteriors(dense, view, machine) for view in (x, x.flip(-1))]
-        found = ((both[0][0] + both[1][0]) / 2).cpu().numpy()
+        with machine.autocast():
+            maps = [dense(view) for view in (x, x.flip(-1))]
+        both = [over_space(scores.float()).softmax(-1).double() for scores in maps]
+        found = ((both[0] + both[1]) / 2).cpu().numpy()
         np.add.at(total, [i for i, _ in batch], found)
-        positions[both[0][1]] += len(batch)
+        positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
         progress(len(batch))
     model.train(was_training)
     passes = len(work) // len(images)
-    return Tested((total / passes).astype(np.float32), dict(sorted(positions.items())))
+    mean = (total / passes).astype(np.float32)
+    return Tested(mean, dict(sorted(positions.items())), perf_counter() - started)
 
 
-def _posteriors(dense: DenseVGG, x: torch.Tensor, machine: Machine) -> tuple[torch.Tensor, str]:
-    """(B, classes) soft-max of the spatially averaged scores, and the map's size."""
-    with machine.autocast():
-        scores = dense(x)
-    posteriors = scores.float().mean((-2, -1)).softmax(-1).double()
-    return posteriors, f"{scores.shape[-2]}x{scores.shape[-1]}"
+def _mean(scores: torch.Tensor) -> torch.Tensor:
+    """(B, classes) from score maps (B, classes, h, w)."""
+    return scores.mean((-2, -1))
+
+
+def _maximum(scores: torch.Tensor) -> torch.Tensor:
+    # Sermanet et al. (2014) do not say whether it is taken before or after soft-max. Before, what
+    # is averaged afterwards are distributions, as in the paper's own protocols.
+    return scores.amax((-2, -1))
 
 
 def combine(tested: list[Tested]) -> Tested:
@@ -126,7 +135,8 @@ def combine(tested: list[Tested]) -> Tested:
     for one in tested:
         positions.update(one.positions)
     mean = np.mean([one.posteriors for one in tested], axis=0, dtype=np.float64)
-    return Tested(mean.astype(np.float32), dict(sorted(positions.items())))
+    seconds = sum(one.seconds for one in tested)
+    return Tested(mean.astype(np.float32), dict(sorted(positions.items())), seconds)
 
 
 def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:

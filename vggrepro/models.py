@@ -53,7 +53,8 @@ class LRN(nn.Module):
         few per cent.
         """
         band = self._band(images)
-        with torch.autocast(images.device.type, enabled=False):
+        # The meta device has no autocast to switch off.
+        with torch.autocast("cpu" if images.is_meta else images.device.type, enabled=False):
             k = band.new_full((len(band),), self.k)
             return F.conv2d(images.to(band.dtype).square(), band, k)
 
@@ -213,33 +214,41 @@ class DenseVGG(nn.Module):
         return self.classifier(self.features(images))
 
 
-def to_dense(model: VGG) -> DenseVGG:
+def to_dense(model: VGG, *, every_offset: bool = False) -> DenseVGG:
     """Return the net with fc6, fc7 and fc8 as convolutions (Section 3.2).
 
     fc6 becomes a convolution over `crop // 32` units, fc7 and fc8 become 1x1. On an image of the
     crop's size the score map is 1x1 and holds the net's logits. The weights are shared with
     `model`, not copied, until one of the two is moved or converted; so call it when evaluating.
+
+    With `every_offset` the last pooling is done at all its pixel offsets, as in OverFeat: it
+    moves by one and fc6 takes every other unit. The maps of the four offsets come interleaved,
+    (2h - 1, 2w - 1) positions where there were (h, w).
     """
+    features, dilation = model.features, 1
+    if every_offset:
+        last = max(i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d))
+        pool = nn.MaxPool2d(kernel_size=2, stride=1)
+        features, dilation = nn.Sequential(*features[:last], pool, *features[last + 1 :]), 2
     modules: list[nn.Module] = []
     kernel = model.map_side
     for module in model.classifier:
         if isinstance(module, nn.Linear):
-            modules.append(_as_conv(module, kernel))
+            modules.append(_as_conv(module, kernel, dilation))
             kernel = 1
         elif isinstance(module, nn.Dropout):
             modules.append(nn.Dropout(module.p))
         else:
             modules.append(nn.ReLU(inplace=True))
-    dense = DenseVGG(model.features, nn.Sequential(*modules), model.map_side)
+    dense = DenseVGG(features, nn.Sequential(*modules), model.map_side)
     return dense.train(model.training)
 
 
-def _as_conv(linear: nn.Linear, kernel: int) -> nn.Conv2d:
-    in_channels = linear.in_features // kernel**2
+def _as_conv(linear: nn.Linear, kernel: int, dilation: int) -> nn.Conv2d:
+    channels, units = linear.in_features // kernel**2, linear.out_features
     # On the meta device no memory is taken for weights that are replaced in the next line.
-    conv = nn.Conv2d(in_channels, linear.out_features, kernel, device="meta")
-    weight = linear.weight.detach().view(linear.out_features, in_channels, kernel, kernel)
-    conv.weight = nn.Parameter(weight)
+    conv = nn.Conv2d(channels, units, kernel, dilation=dilation, device="meta")
+    conv.weight = nn.Parameter(linear.weight.detach().view(units, channels, kernel, kernel))
     conv.bias = nn.Parameter(linear.bias.detach())
     return conv
 

@@ -1,0 +1,49 @@
+"""Image sets in memory, for the tests of training and testing."""
+
+import numpy as np
+import torch
+
+from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.machine import Machine
+
+CPU = Machine(torch.device("cpu"), "float32")
+
+
+def noise(height, width, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def image_set(count, *, images=None, sizes=((40, 48), (52, 40)), classes=4, split="val", seed=0):
+    """Noise of those sizes (height, width) in turn, or `images`; targets 0, 1, 2, ... in turn."""
+    if images is None:
+        images = [noise(*sizes[i % len(sizes)], seed=seed + i) for i in range(count)]
+    return ImageSet(
+        name="hand-made",
+        split=split,
+        classes=tuple(f"class {c}" for c in range(classes)),
+        targets=np.arange(count) % classes,
+        fingerprint="",
+        images=images,
+        sizes=np.array([image.shape[:2] for image in images]),
+    )
+
+
+def coloured_set(count, *, split="train", seed=0):
+    """Images of 40x48 and 48x40 px whose class is their colour, under much noise."""
+    colours = np.array([[200, 90, 90], [90, 200, 90], [90, 90, 200], [170, 170, 60]])
+    rng = np.random.default_rng(seed)
+    images = []
+    for i in range(count):
+        shape = (40, 48, 3) if i % 3 else (48, 40, 3)
+        image = colours[i % 4] + rng.normal(0, 60, shape)
+        images.append(image.clip(0, 255).astype(np.uint8))
+    return image_set(count, images=images, split=split)
+
+
+def statistics_of(pixels):
+    """PixelStatistics of (N, 3) RGB values from 0 to 255, by numpy's own covariance."""
+    covariance = np.cov(pixels.T, bias=True)
+    eigenvalues, vectors = np.linalg.eigh(covariance)
+    return PixelStatistics(
+        pixels.mean(0), covariance, eigenvalues[::-1].copy(), vectors[:, ::-1].copy()
+    )

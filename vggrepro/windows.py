@@ -1,0 +1,185 @@
+"""Which parts of an image each test protocol looks at (Section 3.2): boxes to list and to draw.
+
+A protocol turns the size of an image (height, width), Q and the side of the crop, all in pixels,
+into windows. Every window is seen twice, as it is and mirrored; that is left to `evaluators`, as
+is what becomes of the scores. Nothing here needs torch.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from vggrepro import UserError
+
+# Five poolings halve the map five times: one position of the score map is 32 px of the image.
+STRIDE = 32
+
+
+class Window(NamedTuple):
+    """A rectangle of the rescaled image: rescaled to `scale`, cut at (left, top), in pixels."""
+
+    scale: int
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def rescaled_size(height: int, width: int, scale: int) -> tuple[int, int]:
+    """(height, width) after isotropic rescaling to a shortest side of `scale`.
+
+    The long side is rounded down, as torchvision's `Resize` does.
+    """
+    if height <= width:
+        return scale, int(scale * width / height)
+    return int(scale * height / width), scale
+
+
+def box(size: tuple[int, int], window: Window) -> tuple[float, float, float, float]:
+    """The window in pixels of the image before rescaling: left, top, right, bottom.
+
+    `size` is (height, width) of that image.
+    """
+    height, width = size
+    ratio = min(height, width) / window.scale
+    return (
+        window.left * ratio,
+        window.top * ratio,
+        min((window.left + window.width) * ratio, width),
+        min((window.top + window.height) * ratio, height),
+    )
+
+
+def _room(scale: int, crop: int) -> None:
+    if scale < crop:
+        raise UserError(f"Q = {scale} px is smaller than the {crop} px crop: choose a larger Q")
+
+
+# --- one window ---------------------------------------------------------------------------
+
+
+def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
+    """The central crop x crop square of the image rescaled to `scale`.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    height, width = rescaled_size(*size, scale)
+    return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
+
+
+def dense_window(size: tuple[int, int], scale: int) -> Window:
+    """The whole image rescaled to `scale`, trimmed evenly to multiples of 32 px.
+
+    Raises `UserError` if the rescaled image has no room for one position.
+    """
+    if scale < STRIDE:
+        raise UserError(f"Q = {scale} px is smaller than the {STRIDE} px the net needs")
+    height, width = rescaled_size(*size, scale)
+    # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
+    # moves the grid off the centre; trimming both sides alike keeps it there.
+    kept_height, kept_width = height // STRIDE * STRIDE, width // STRIDE * STRIDE
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    return Window(scale, left, top, kept_width, kept_height)
+
+
+# --- many windows -------------------------------------------------------------------------
+
+
+def grid_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """VGG's regular 5x5 grid of crops: 50 for a scale with their mirror images.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    height, width = rescaled_size(*size, scale)
+    # The paper does not say what the grid spans: here the whole rescaled image, its corners
+    # included, long sides too.
+    lefts, tops = ([round(i * (side - crop) / 4) for i in range(5)] for side in (width, height))
+    return [Window(scale, left, top, crop, crop) for top in tops for left in lefts]
+
+
+def shifted_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """Dense evaluation on two grids a direction, half a stride (16 px) apart: four windows.
+
+    The control for what depends on where the grid falls: about as many passes as several Q, at
+    one Q. Both grids are placed about the centre. The pixels that dense evaluation trims are room
+    to shift in. With fewer than 16 of them the grids are as far apart as the room allows; with
+    fewer than 8 the second is half a stride further in and one position shorter, unless it has
+    just one.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    height, width = rescaled_size(*size, scale)
+    return [
+        Window(scale, left, top, kept_width, kept_height)
+        for top, kept_height in _two_grids(height, crop)
+        for left, kept_width in _two_grids(width, crop)
+    ]
+
+
+def _two_grids(side: int, crop: int) -> list[tuple[int, int]]:
+    """(start, length) of both grids along a side."""
+    spare = side % STRIDE
+    kept, half = side - spare, STRIDE // 2
+    if spare < half / 2 and kept - STRIDE >= crop // STRIDE * STRIDE:
+        return [(spare // 2, kept), (spare // 2 + half, kept - STRIDE)]
+    shift = min(spare, half)
+    start = (spare - shift) // 2
+    return [(start, kept), (start + shift, kept)]
+
+
+def alexnet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """AlexNet's crops: corners and centre of the central square; 10 with mirror images.
+
+    Krizhevsky et al. (2012) cut the central 256 x 256 square out first, so the ends of a long
+    side are not seen. Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    return _corners_and_centre(scale, *_squares(size, scale)[1], crop)
+
+
+def googlenet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """GoogLeNet's crops at one of its four scales: 36 with mirror images, 144 at four scales.
+
+    Of the left, central and right square (top, central and bottom in a portrait): corners and
+    centre, and the square itself resized to the crop. For a square image the three are the same.
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    found = []
+    # DEVIATION: Szegedy et al. (2014) shrink the square cut at `scale`; here the image is rescaled
+    # once, to that smaller size. So the resized square is the same at each of the four scales.
+    for square, resized in zip(_squares(size, scale), _squares(size, crop), strict=True):
+        found += _corners_and_centre(scale, *square, crop)
+        found.append(Window(crop, *resized, crop, crop))
+    return found
+
+
+def _squares(size: tuple[int, int], scale: int) -> list[tuple[int, int]]:
+    """(left, top) of the squares of side `scale` at both ends of the long side and between."""
+    height, width = rescaled_size(*size, scale)
+    right, bottom = width - scale, height - scale  # one of them is 0
+    return [(0, 0), (right // 2, bottom // 2), (right, bottom)]
+
+
+def _corners_and_centre(scale: int, left: int, top: int, crop: int) -> list[Window]:
+    """Five crops of the square of side `scale` at (left, top)."""
+    far, middle = scale - crop, (scale - crop) // 2
+    places = ((0, 0), (far, 0), (0, far), (far, far), (middle, middle))
+    return [Window(scale, left + x, top + y, crop, crop) for x, y in places]
+
+
+# --- protocols ----------------------------------------------------------------------------
+
+#: (height, width) of the image, Q in pixels, crop in pixels -> as many windows for any image.
+PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
+    "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
+    "dense": lambda size, scale, crop: [dense_window(size, scale)],
+    "dense-shifted": shifted_windows,
+    "multi-crop": grid_windows,
+    "alexnet-10": alexnet_windows,
+    "googlenet-144": googlenet_windows,
+    # Dense evaluation's window; what differs is the net's last pooling and the maximum.
+    "overfeat": lambda size, scale, crop: [dense_window(size, scale)],
+}
