@@ -9,7 +9,7 @@ import torch
 
 from vggrepro import cli, results
 from vggrepro.budgets import BUDGETS
-from vggrepro.experiments import RUNS, in_order
+from vggrepro.experiments import FUSIONS, RUNS, in_order
 
 
 def options(smoke, results_dir):
@@ -70,8 +70,8 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "choices"),
     [
-        (["run"], list(RUNS)),
-        (["run", "D-S257"], list(RUNS)),
+        (["run"], [*RUNS, *FUSIONS]),
+        (["run", "D-S257"], [*RUNS, *FUSIONS]),
         (["run", "A-S256", "D-S257", "--budget", "smoke"], list(RUNS)),
         (["run", "A-S256", "--budget", "tiny"], list(BUDGETS)),
         (["run", "A-S256", "--budget", "smoke", "--data", "mnist"], ["synthetic"]),
@@ -181,7 +181,7 @@ def test_verify_names_an_edited_record(vggrepro, copied):
     path = copied / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-256.json"
     text = path.read_text()
     at = text.index('"top1_error": ') + len('"top1_error": ')
-    path.write_text(text[:at] + str((int(text[at]) + 1) % 10) + text[at + 1 :])
+    path.write_text(text[:at] + str(1 + int(text[at]) % 9) + text[at + 1 :])
     status, out, err = vggrepro("verify", "--results-dir", copied)
     assert (status, out) == (1, "")
     *problems, summary = err.splitlines()
@@ -221,7 +221,8 @@ def test_list_missing_prints_commands_parents_first(vggrepro, study):
     assert status == 0
     commands = [shlex.split(line) for line in out.splitlines()]
     names = [command[2] for command in commands]
-    assert names == [name for name in in_order(list(RUNS)) if name not in ("A-S256", "C-S256")]
+    everything = in_order([*RUNS, *FUSIONS])
+    assert names == [name for name in everything if name not in ("A-S256", "C-S256")]
     expected = ["--budget", "smoke", "--data", "synthetic", "--results-dir", str(study)]
     assert all(c[:2] == ["vggrepro", "run"] and c[3:] == expected for c in commands)
 

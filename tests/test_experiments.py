@@ -59,7 +59,7 @@ def test_the_paper_is_the_default(name):
     assert not run.pilot
 
 
-def test_rows_are_those_of_the_papers_tables_3_and_4():
+def test_rows_are_those_of_the_papers_tables_of_single_nets():
     def scale(text):
         numbers = tuple(int(n) for n in text.strip("[]").split(";"))
         return numbers if len(numbers) == 2 else numbers * 2
@@ -72,7 +72,7 @@ def test_rows_are_those_of_the_papers_tables_3_and_4():
             row.protocol,
             tuple(int(q) for q in row.test_scales.split(",")),
         )
-        for number in (3, 4)
+        for number in (3, 4, 5)
         for row in paper.table(number)
         if (row.metric, row.split) == ("top1_error", "val")
     )
@@ -85,6 +85,7 @@ def test_rows_are_those_of_the_papers_tables_3_and_4():
             row.evaluation.test_scales,
         )
         for row in ROWS
+        if row.table != 6
     )
     assert ours == printed
     assert set(ours.values()) == {1}
@@ -92,10 +93,10 @@ def test_rows_are_those_of_the_papers_tables_3_and_4():
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_evaluations_are_the_rows_and_a_centre_crop(name):
+def test_evaluations_are_a_centre_crop_and_the_rows(name):
     found = evaluations_of(name)
     assert found[0].protocol == "centre-crop"
-    assert set(found[1:]) == {row.evaluation for row in ROWS if row.run == name}
+    assert set(found[1:]) >= {row.evaluation for row in ROWS if row.run == name}
     assert len({e.name for e in found}) == len(found)
 
 

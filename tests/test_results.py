@@ -37,7 +37,7 @@ def _changed(**changes):
         ("{", "not a readable record"),
         ("[]", "not a readable record"),
         ("\xff\xfe", "not a readable record"),
-        (_changed(kind="fusion"), "fusion"),
+        (_changed(kind="average"), "average"),
         (_changed(kind=["train"]), "not a readable record"),
         (_changed(schema_version=2), "schema version 2"),
         (_changed(schema_version=None), "schema version None"),

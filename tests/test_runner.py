@@ -36,7 +36,7 @@ def test_parents_run_first(monkeypatch, smoke):
 def test_a_run_leaves_its_records_and_weights(study, name):
     found = {path.name for path in folder(study, name).iterdir()} - {".lock"}
     expected = {f"eval-{e.name}.json" for e in evaluations_of(name)}
-    assert found == {"train.json", "weights.pt"} | expected
+    assert found == {"train.json", "weights.pt", "posteriors"} | expected
     assert results.verify(results.record_files(study)) == []
     trained = results.trainings(study, EXPERIMENTS[name])[0]
     assert trained.status == "ok"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vggrepro import UserError
-from vggrepro.experiments import RUNS, Experiment, run_named
+from vggrepro.experiments import FUSIONS, RUNS, Experiment, run_named
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ BUDGETS: dict[str, Budget] = {
             {
                 "synthetic": {
                     **_SMALL,
-                    "crop": 64,
-                    "width": 1 / 8,
-                    "hidden": 128,
-                    "counts": (2000, 500),
+                    "crop": 32,
+                    "width": 0.25,
+                    "hidden": 256,
+                    "counts": (4000, 500),
                 }
             },
-            {"synthetic": {"scratch": 12, "fine-tune": 4, "jitter": 6}},
+            {"synthetic": {"scratch": 16, "fine-tune": 4, "jitter": 6}},
         ),
         Budget(
             "reduced",
@@ -128,9 +128,14 @@ def data_of(budget: str, data: str | None = None) -> str:
 def at_budget(run: str, budget: str, data: str | None = None) -> Experiment:
     """The declaration of `run` as `budget` runs it on `data`: a new frozen object.
 
-    Fine-tuning keeps the paper's ratio to the rate from scratch (1e-3 against 1e-2).
+    Fine-tuning keeps the paper's ratio to the rate from scratch (1e-3 against 1e-2). A fusion
+    trains nothing: it has its first net's declaration, with its own name and the configs of all.
     Raises `UserError` for an unknown run, budget or data set.
     """
+    if run in FUSIONS:
+        runs = FUSIONS[run].runs
+        configs = "+".join(RUNS[member].config for member in runs)
+        return replace(at_budget(runs[0], budget, data), name=run, config=configs)
     declared = run_named(run)
     data = data_of(budget, data)
     chosen = BUDGETS[budget]

@@ -11,7 +11,7 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.budgets import BUDGETS, at_budget, data_of
-from vggrepro.experiments import ROWS, RUNS
+from vggrepro.experiments import FUSIONS, ROWS, RUNS
 from vggrepro.results import RECORDED, RERUN, ROOT
 
 app = typer.Typer(
@@ -55,17 +55,17 @@ def list_rows(
             typer.echo(command)
         return
     typer.echo(f"budget {budget}, data {data}, records in {results_dir}")
-    typer.echo(f"{'row':22}{'protocol and Q':24}{'paper, top-1 error':>20}   recorded")
+    typer.echo(f"{'row':43}{'protocol and Q':30}{'paper, top-1 error':>20}   recorded")
     for row in ROWS:
         recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
         paper = f"{report.paper_value(row):.1f} %"
-        typer.echo(f"{row.name:22}{row.evaluation.name:24}{paper:>20}   {recorded}")
+        typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>20}   {recorded}")
 
 
 @app.command()
 def run(
     runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All declared runs.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     budget: Budget = "quick",
     data: Data = None,
     data_dir: DataDir = None,
@@ -79,13 +79,14 @@ def run(
     download: Download = False,
     fresh: Fresh = False,
 ) -> None:
-    """Train and evaluate runs, and the runs they start from. Recorded ones are skipped.
+    """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
     Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on.
     """
-    names = list(RUNS) if every else list(runs or [])
+    known = [*RUNS, *FUSIONS]
+    names = known if every else list(runs or [])
     if not names:
-        raise UserError(f"name a run, or use --all; there are: {', '.join(RUNS)}")
+        raise UserError(f"name a run, or use --all; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
     from vggrepro import runner

@@ -16,7 +16,7 @@ from vggrepro import cost, paper, results
 from vggrepro.budgets import at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
 from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides
-from vggrepro.experiments import PAPER_CROP, RUNS, Evaluation, single_scale
+from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation, single_scale
 from vggrepro.records import EvalRecord
 from vggrepro.statistics import (
     HolmStep,
@@ -71,10 +71,11 @@ class Study:
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
 
     def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
-        """Records by seed, pilots left out; none for a run or data set that is not declared."""
+        """Records by seed, pilots left out; none if run, fusion or data set is not declared."""
         key = (run, data, evaluation)
         if key not in self._read:
-            declared = run in RUNS and data in budget_named(self.budget).data
+            known = run in RUNS or run in FUSIONS
+            declared = known and data in budget_named(self.budget).data
             found = {}
             if declared:
                 experiment = at_budget(run, self.budget, data)

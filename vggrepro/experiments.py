@@ -1,4 +1,4 @@
-"""Every training of the study, declared once, with the paper's values as defaults.
+"""Every training and every fusion of the study, declared once, with the paper's values as defaults.
 
 Tables and claims name runs and evaluations from here. Scales are always the paper's (S and Q
 for a 224 px crop); `scaled` turns them into pixels. What a budget changes is in `budgets`.
@@ -66,20 +66,50 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A test protocol and its scales (the paper's Q): one trained net, one error (Section 3.2)."""
+    """A test protocol and its scales (the paper's Q): one trained net, one error (Section 3.2).
+
+    The protocol is one of `windows.PROTOCOLS`, or two joined by " & ", as in Table 5: the mean of
+    their posteriors. Without scales, in a fusion, each net has its own three Q.
+    """
 
     protocol: str
     test_scales: tuple[int, ...]
 
     @property
+    def file_protocol(self) -> str:
+        """The protocol as it stands in names of files: `multi-crop+dense`."""
+        return self.protocol.replace(" & ", "+")
+
+    @property
     def name(self) -> str:
         """`dense-256` or `dense-224+256+288`, as in the record's file name."""
-        return f"{self.protocol}-{'+'.join(map(str, self.test_scales))}"
+        return f"{self.file_protocol}-{'+'.join(map(str, self.test_scales)) or 'own'}"
+
+    @property
+    def parts(self) -> tuple[tuple[str, int], ...]:
+        """(protocol, Q) of all that is averaged, each with the same weight."""
+        return tuple((p, q) for p in self.protocol.split(" & ") for q in self.test_scales)
+
+
+@dataclass(frozen=True)
+class Fusion:
+    """Nets whose posteriors are averaged (Section 4.4), each with the same weight.
+
+    A run that is named twice takes part with two seeds.
+    """
+
+    name: str
+    runs: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+
+    def members(self, seed: int) -> tuple[tuple[str, int], ...]:
+        """(run, seed) of every net; a run's second net has the next seed."""
+        return tuple((run, seed + self.runs[:i].count(run)) for i, run in enumerate(self.runs))
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of one of the paper's tables: the view of one evaluation of one run."""
+    """A row of one of the paper's tables: the view of one evaluation of a run or of a fusion."""
 
     table: int
     run: str
@@ -87,8 +117,9 @@ class Row:
 
     @property
     def name(self) -> str:
-        """`table3/D-S256`."""
-        return f"table{self.table}/{self.run}"
+        """`table3/D-S256`; from Table 5 on, where protocols differ, `table5/D-jitter/dense`."""
+        protocol = f"/{self.evaluation.file_protocol}" if self.table >= 5 else ""
+        return f"table{self.table}/{self.run}{protocol}"
 
 
 def scaled(paper_pixels: int, crop: int) -> int:
@@ -183,46 +214,100 @@ def several_scales(run: Experiment) -> tuple[int, ...]:
     return (low - 32, low, low + 32) if low == high else (low, (low + high) // 2, high)
 
 
+def evaluation_in(evaluation: Evaluation, run: str) -> Evaluation:
+    """How a fusion's evaluation tests one of its nets: at the net's own three Q if it has none."""
+    return replace(evaluation, test_scales=evaluation.test_scales or several_scales(RUNS[run]))
+
+
+_BOTH = "multi-crop & dense"
+_THREE_Q = several_scales(RUNS["D-jitter"])
+_TABLE_5 = tuple(Evaluation(protocol, _THREE_Q) for protocol in ("dense", "multi-crop", _BOTH))
+_DENSE = _TABLE_5[:1]
+
+FUSIONS: dict[str, Fusion] = {
+    fusion.name: fusion
+    for fusion in (
+        # DEVIATION: in the submission the multi-scale D was fine-tuned in its FC layers only
+        # (Section 4.4); here it is the D that is jittered as a whole, as in all other rows.
+        Fusion(
+            "ILSVRC-submission",
+            ("D-S256", "D-S384", "D-jitter", "C-S256", "C-S384", "E-S256", "E-S384"),
+            (Evaluation("dense", ()),),
+        ),
+        Fusion("D-jitter+E-jitter", ("D-jitter", "E-jitter"), _TABLE_5),
+        # The control that the paper lacks: does another net help, or any second net?
+        Fusion("D-jitter+D-jitter", ("D-jitter", "D-jitter"), _DENSE),
+    )
+}
+
 _CHAINS = (f"{config}-{scale}" for config in "CDE" for scale in ("S256", "S384", "jitter"))
 _IN_TABLE_3 = ("A-S256", "A-LRN-S256", "B-S256", *_CHAINS)
-ROWS: tuple[Row, ...] = tuple(
-    [Row(3, name, Evaluation("dense", (single_scale(RUNS[name]),))) for name in _IN_TABLE_3]
-    + [
+ROWS: tuple[Row, ...] = (
+    *(Row(3, name, Evaluation("dense", (single_scale(RUNS[name]),))) for name in _IN_TABLE_3),
+    *(
         Row(4, name, Evaluation("dense", several_scales(RUNS[name])))
         for name in _IN_TABLE_3
         if not name.startswith("A")
-    ]
+    ),
+    *(Row(5, name, evaluation) for name in ("D-jitter", "E-jitter") for evaluation in _TABLE_5),
+    *(
+        Row(6, name, evaluation)
+        for name in ("ILSVRC-submission", "D-jitter+E-jitter")
+        for evaluation in FUSIONS[name].evaluations
+    ),
 )
+
+# What no row has and the claims need, or the curve over Q and the protocols of the field.
+_CURVE = tuple(Evaluation("dense", (q,)) for q in (256, 320, 384, 448, 512))
+_OF_THE_FIELD = (
+    Evaluation("alexnet-10", (256,)),
+    Evaluation("googlenet-144", (256, 288, 320, 352)),
+)
+_BESIDE_ROWS: dict[str, tuple[Evaluation, ...]] = {
+    "D-S256": _CURVE,
+    "D-S384-longer": (*_CURVE, Evaluation("dense", several_scales(RUNS["D-S384-longer"]))),
+    "D-jitter": (
+        *_CURVE,
+        Evaluation("dense-shifted", (384,)),
+        Evaluation("dense-shifted", _THREE_Q),
+        *_OF_THE_FIELD,
+        Evaluation("overfeat", _THREE_Q),
+    ),
+    "E-jitter": _OF_THE_FIELD,
+}
 
 
 def evaluations_of(run: str) -> tuple[Evaluation, ...]:
-    """All evaluations that tables and claims need of a run, the cheapest first.
+    """All evaluations that tables and claims need of a run or a fusion, the cheapest first.
 
-    Centre crop with flip is always there: it decides the claims about nets, since dense
-    evaluation at a small Q mixes in where the grid falls.
+    Centre crop with flip is always there for a run: it decides the claims about nets, since
+    dense evaluation at a small Q mixes in where the grid falls.
     """
-    experiment = RUNS[run]
-    needed = [Evaluation("centre-crop", (single_scale(experiment),))]
+    if run in FUSIONS:
+        return FUSIONS[run].evaluations
+    needed = [Evaluation("centre-crop", (single_scale(RUNS[run]),))]
     needed += [row.evaluation for row in ROWS if row.run == run]
-    return tuple(dict.fromkeys(needed))
+    return tuple(dict.fromkeys((*needed, *_BESIDE_ROWS.get(run, ()))))
 
 
 def run_named(name: str) -> Experiment:
     """The declared run of that name, at the paper's own values.
 
-    Raises `UserError`, naming the runs there are.
+    Raises `UserError`, naming the runs and the fusions there are.
     """
     if name not in RUNS:
-        raise UserError(f"unknown run {name!r}; choose one of: {', '.join(RUNS)}")
+        raise UserError(f"unknown run {name!r}; choose one of: {', '.join([*RUNS, *FUSIONS])}")
     return RUNS[name]
 
 
-def lineage(run: str) -> tuple[str, ...]:
-    """The runs that have to exist before `run`, the first ancestor first, then itself."""
-    parent = run_named(run).init_from
-    return ((*lineage(parent), run)) if parent else (run,)
+def lineage(name: str) -> tuple[str, ...]:
+    """The runs that have to exist before a run or a fusion, ancestors first, then itself."""
+    if name in FUSIONS:
+        return (*in_order(list(FUSIONS[name].runs)), name)
+    parent = run_named(name).init_from
+    return ((*lineage(parent), name)) if parent else (name,)
 
 
-def in_order(runs: list[str]) -> list[str]:
-    """`runs` with all their ancestors, parents before children, nothing twice."""
-    return list(dict.fromkeys(ancestor for run in runs for ancestor in lineage(run)))
+def in_order(names: list[str]) -> list[str]:
+    """`names` with all that they start from or fuse, that before them, nothing twice."""
+    return list(dict.fromkeys(ancestor for name in names for ancestor in lineage(name)))

@@ -143,6 +143,17 @@ class EvalRecord(_Record):
         return bits[0], bits[1], self.log_probability.numpy().astype(np.float64)
 
 
+class FusionRecord(EvalRecord):
+    """Several trained nets whose posteriors were averaged (Section 4.4).
+
+    `experiment` is the first net's declaration under the fusion's name, `weights_digest` is over
+    those of all nets. Without `test_scales` each net had its own, as `parents` says.
+    """
+
+    kind: Literal["fusion"] = "fusion"
+    parents: dict[str, str]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+
+
 class Measured(_Strict):
     """One quantity, every time it was measured: rounds of what is compared take turns."""
 

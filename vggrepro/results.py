@@ -20,6 +20,7 @@ from vggrepro.records import (
     SCHEMA_VERSION,
     BenchRecord,
     EvalRecord,
+    FusionRecord,
     R,
     Record,
     TrainRecord,
@@ -31,6 +32,9 @@ from vggrepro.records import (
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, for chapters: they are executed in other folders than the one they read."""
 RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+
+
+KINDS = {"train": TrainRecord, "eval": EvalRecord, "fusion": FusionRecord, "bench": BenchRecord}
 
 
 def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
@@ -72,12 +76,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise UserError(
             f"cannot write {path}: {error.strerror}. Nothing was lost: free some space or "
             "choose another --results-dir, and start the same command again."
         ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
 
 
 def write(record: R, path: Path, *, overwrite: bool = False) -> R:
@@ -108,8 +113,7 @@ def read(path: Path) -> Record:
                 f"{path} has schema version {content.get('schema_version')}, this version of "
                 f"vggrepro reads {SCHEMA_VERSION}: run it again, or use the version that wrote it"
             )
-        kinds = {"train": TrainRecord, "eval": EvalRecord, "bench": BenchRecord}
-        model = kinds[content.get("kind")]
+        model = KINDS[content.get("kind")]
         return model.model_validate(content)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
@@ -153,10 +157,19 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
     if isinstance(record, EvalRecord):
         yield from _wrong_counts(path, record)
+    if isinstance(record, FusionRecord):
+        yield from _other_parents(path, record)
+    elif isinstance(record, EvalRecord):
         yield from _other_weights(path, path.with_name("train.json"), record.weights_digest)
     elif record.parent_weights:
         parent = path.parents[2] / str(record.experiment.get("init_from")) / path.parent.name
         yield from _other_weights(path, parent / "train.json", record.parent_weights)
+
+
+def _other_parents(path: Path, record: FusionRecord) -> Iterator[str]:
+    for parent, weights in record.parents.items():
+        folder = path.parents[2].joinpath(*parent.split("/")[:2])
+        yield from _other_weights(path, folder / "train.json", weights)
 
 
 def _other_weights(path: Path, trained: Path, digest_here: str) -> Iterator[str]:
@@ -191,7 +204,8 @@ class NotRecordedError(Exception):
 def current(path: Path, experiment: Experiment) -> Record:
     """The record at `path` if it is whole and was made under `experiment` as declared now.
 
-    Raises `NotRecordedError` if there is none, or if a field of the declaration has changed since.
+    Raises `NotRecordedError` if there is none, if a field of the declaration has changed since, or
+    if one of the nets of a fusion has been trained to other weights since.
     """
     if not path.exists():
         raise NotRecordedError("not run")
@@ -203,6 +217,8 @@ def current(path: Path, experiment: Experiment) -> Record:
     changed = [name for name in declared if then.get(name) != declared[name]]
     if changed:
         raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")
+    if isinstance(record, FusionRecord) and any(_other_parents(path, record)):
+        raise NotRecordedError("fused from other weights than are recorded now")
     return record
 
 

@@ -4,27 +4,28 @@ from pathlib import Path
 
 from vggrepro import results
 from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.experiments import RUNS, Experiment, evaluations_of, in_order
+from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 
 
 def missing_commands(
     results_dir: Path, budget: str, data: str, data_dir: Path | None = None
 ) -> list[str]:
-    """One command for each run that has no complete record for seed 0, parents first."""
+    """One command for each run or fusion without complete records for seed 0, parents first."""
     where = f"--results-dir {results_dir}" + (f" --data-dir {data_dir}" if data_dir else "")
     return [
         f"vggrepro run {name} --budget {budget} --data {data} {where}"
-        for name in in_order(list(RUNS))
+        for name in in_order([*RUNS, *FUSIONS])
         if not _complete(results_dir, at_budget(name, budget, data), 0)
     ]
 
 
 def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
-    trained = results.trainings(results_dir, experiment).get(seed)
-    if trained is None or trained.status == "interrupted":
-        return False
-    if trained.status == "diverged":
-        return True
+    if experiment.name not in FUSIONS:
+        trained = results.trainings(results_dir, experiment).get(seed)
+        if trained is None or trained.status == "interrupted":
+            return False
+        if trained.status == "diverged":
+            return True
     return all(
         seed in results.evaluations(results_dir, experiment, evaluation)
         for evaluation in evaluations_of(experiment.name)
@@ -41,8 +42,9 @@ def status_lines(results_dir: Path) -> list[str]:
             folder = results_dir / budget.name / data
             if not folder.is_dir():
                 continue
-            done = [name for name in RUNS if (folder / name).is_dir()]
-            lines.append(f"  {budget.name} on {data}: {len(done)} of {len(RUNS)} runs begun")
+            done = [name for name in (*RUNS, *FUSIONS) if (folder / name).is_dir()]
+            begun = sum(name in RUNS for name in done)
+            lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
             lines += [
                 f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
             ]
@@ -56,7 +58,10 @@ def _status_of(results_dir: Path, experiment: Experiment) -> str:
     parts = []
     for folder in sorted(results.folder_of(results_dir, experiment, 0).parent.glob("seed*")):
         seed = int(folder.name[4:])
-        if seed not in trained:
+        if experiment.name in FUSIONS:
+            done = _complete(results_dir, experiment, seed)
+            state = "complete" if done else "evaluations missing"
+        elif seed not in trained:
             state = (
                 "made under another declaration"
                 if (folder / "train.json").exists()

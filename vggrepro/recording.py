@@ -1,0 +1,81 @@
+"""What runs and fusions write down: the fields that their records share, and the writing."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vggrepro import machine, results
+from vggrepro.data import ImageSet
+from vggrepro.evaluators import Tested, outcomes
+from vggrepro.experiments import Evaluation, Experiment, scaled
+from vggrepro.machine import Machine
+from vggrepro.records import DataUsed, EvalRecord, summarise
+
+
+def say(experiment: Experiment, seed: int, text: str) -> None:
+    """Tell the user something about a run or a fusion, above the progress bar."""
+    e = experiment
+    tqdm.write(f"{e.budget}/{e.data}/{e.name} seed {seed}: {text}", file=sys.stderr)
+
+
+def common(
+    experiment: Experiment,
+    seed: int,
+    chosen: Machine,
+    wall_seconds: float,
+    images_per_second: float,
+) -> dict:
+    """The fields that every record has."""
+    command = (
+        f"vggrepro run {experiment.name} --budget {experiment.budget} --data {experiment.data} "
+        f"--seed {seed} --precision {chosen.precision} --threads {torch.get_num_threads()}"
+    )
+    return {
+        "experiment": json.loads(json.dumps(asdict(experiment))),
+        "seed": seed,
+        "precision": chosen.precision,
+        "provenance": machine.provenance(
+            chosen, command, wall_seconds=wall_seconds, images_per_second=images_per_second
+        ),
+    }
+
+
+def outcome(
+    experiment: Experiment,
+    seed: int,
+    chosen: Machine,
+    evaluation: Evaluation,
+    val: ImageSet,
+    together: Tested,
+) -> dict:
+    """The fields of an evaluation's record, but for the weights that it rests on."""
+    seconds = together.seconds
+    return {
+        "protocol": evaluation.protocol,
+        "test_scales": evaluation.test_scales,
+        "test_pixels": tuple(scaled(q, experiment.crop) for q in evaluation.test_scales),
+        "data": used(val),
+        "positions": together.positions,
+        **summarise(*outcomes(together.posteriors, val.targets)),
+        **common(experiment, seed, chosen, seconds, len(val) / seconds if seconds else 0.0),
+    }
+
+
+def keep(
+    record: EvalRecord, evaluation: Evaluation, experiment: Experiment, results_dir: Path
+) -> None:
+    """Write the record of an evaluation and say its error."""
+    path = results.eval_path(results_dir, experiment, record.seed, evaluation)
+    results.write(record, path, overwrite=True)
+    say(experiment, record.seed, f"{evaluation.name}: top-1 error {record.top1_error:.2f} %")
+
+
+def used(images: ImageSet) -> DataUsed:
+    """Which images a record is about."""
+    return DataUsed(
+        name=images.name, split=images.split, count=len(images), fingerprint=images.fingerprint
+    )

@@ -1,0 +1,266 @@
+"""One run: its training, or its weights again, and its posteriors under every protocol asked for.
+
+What runs before what is in `runner`, what is made of several runs in `fusions`.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from vggrepro import UserError, checkpoints, data, posteriors, results
+from vggrepro.budgets import at_budget
+from vggrepro.data import ImageSet
+from vggrepro.evaluators import Tested, combine, evaluate, windows
+from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
+from vggrepro.machine import Machine
+from vggrepro.models import VGG, count_parameters, initialise, named_layers
+from vggrepro.recording import common, keep, outcome, say, used
+from vggrepro.records import Array, EvalRecord, TrainRecord
+from vggrepro.trainer import Sets, Training, build, train
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run reads and writes, and on what it computes.
+
+    Only `precision` and `threads` can change the bits of a result; records name both.
+    """
+
+    results_dir: Path
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    fresh: bool = False
+
+
+@dataclass
+class Run:
+    """One run in progress, or the net that it left."""
+
+    experiment: Experiment
+    seed: int
+    where: Where
+    machine: Machine
+    folder: Path
+
+    def complete(self) -> str | None:
+        """Do what is missing of the training and of the evaluations.
+
+        Returns why there are no weights for others to start from, None if there are.
+        """
+        done = None if self.where.fresh else self.trained()
+        missing = [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
+        if done is not None and done.status == "diverged":
+            self._say(f"recorded as diverged: {done.reason}")
+            return "recorded as diverged"
+        if done is not None and not missing:
+            self._say("already recorded")
+            return None
+        model = self.with_weights(done)
+        if model is None:
+            return "recorded as diverged"
+        self._evaluate(model, missing)
+        return None
+
+    def _say(self, text: str) -> None:
+        say(self.experiment, self.seed, text)
+
+    def trained(self) -> TrainRecord | None:
+        """The record of the training, None if there is none or it was interrupted.
+
+        Raises `UserError` if it was made under another declaration or in another precision.
+        """
+        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        try:
+            record = results.current(path, self.experiment)
+        except results.NotRecordedError as missing:
+            if path.exists():
+                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+            return None
+        if record.precision != self.machine.precision:
+            raise UserError(
+                f"{path} was recorded in {record.precision}, this would be {self.machine.precision}"
+                f": use --precision {record.precision}, or --fresh, or another --results-dir"
+            )
+        return None if record.status == "interrupted" else record
+
+    def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
+        path = results.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
+        if done is None or not path.exists():
+            return False
+        return results.read(path).weights_digest == done.weights_digest
+
+    def load(self, split: str) -> ImageSet:
+        """One split of the run's data set."""
+        e = self.experiment
+        options = {"size": e.data_size} if e.data_size else {}
+        if e.data == "synthetic":
+            options["counts"] = e.counts
+        return data.load(
+            e.data,
+            split,
+            self.where.data_dir,
+            cache_dir=self.where.cache_dir,
+            download=self.where.download,
+            **options,
+        )
+
+    def _sets(self) -> Sets:
+        trained_on = self.load("train")
+        pixels = data.pixel_statistics(trained_on, self.where.cache_dir)
+        return Sets(trained_on, self.load("minival"), pixels)
+
+    def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
+        """Weights of the parent run with the same seed, and their digest."""
+        if self.experiment.init_from is None:
+            return None
+        parent = self.of(self.experiment.init_from, self.seed)
+        record = parent.trained()  # it has been run before, `runner` sees to that
+        return parent.with_weights(record).state_dict(), record.weights_digest
+
+    def of(self, name: str, seed: int) -> "Run":
+        """Another run at the same budget, on the same data, to be read rather than run again."""
+        experiment = at_budget(name, self.experiment.budget, self.experiment.data)
+        folder = results.folder_of(self.where.results_dir, experiment, seed)
+        return Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
+
+    def with_weights(self, done: TrainRecord | None) -> VGG | None:
+        """The trained net: from its weights if they are there, else trained (again).
+
+        None if it diverges. Raises `UserError` if the weights are not those of the record `done`,
+        `KeyboardInterrupt` after an interrupted training has been recorded.
+        """
+        path = self.folder / "weights.pt"
+        if done is not None and path.exists():
+            state = checkpoints.load_weights(path)
+            if checkpoints.weights_digest(state) != done.weights_digest:
+                raise UserError(
+                    f"{path} does not hold the weights of the record beside it: delete it; the "
+                    "run is then trained again and compared with its record"
+                )
+            model = build(self.experiment, len(self.load("minival").classes))
+            model.load_state_dict(state)
+            return model.to(self.machine.device, memory_format=torch.channels_last)
+        model, record = self._train()
+        if done is not None and record.weights_digest != done.weights_digest:
+            raise UserError(
+                f"{self.folder}: trained again because weights.pt was gone, and the weights are "
+                "not those of the record (another machine, other threads or versions?). The "
+                "record stays; use another --results-dir, or --fresh to replace it"
+            )
+        if done is None:
+            path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+            results.write(record, path, overwrite=True)
+        if record.status == "interrupted":
+            raise KeyboardInterrupt(record.reason)
+        if record.status == "diverged":
+            self._say(record.reason)
+            return None
+        checkpoints.save_weights(model, self.folder / "weights.pt")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        return model
+
+    def _train(self) -> tuple[VGG, TrainRecord]:
+        e, sets, parent = self.experiment, self._sets(), self._parent()
+        model = build(e, len(sets.train.classes))
+        weights, parent_digest = parent or (None, None)
+        if e.inherit == "all":
+            model.load_state_dict(weights)
+        else:
+            initialise(model, e.init, seed=self.seed, parent=weights)
+        address = self._address(sets, parent_digest)
+        each_epoch = len(sets.train) + len(sets.fit()) + len(sets.minival)
+        with self._bar(e.epochs * each_epoch) as bar:
+            training = train(
+                model,
+                e,
+                self.seed,
+                sets,
+                self.machine,
+                self.folder / "checkpoint.pt",
+                address,
+                lambda stage, images: bar.update(images),
+            )
+        return model, self._train_record(model, sets, training, parent_digest)
+
+    def _address(self, sets: Sets, parent_digest: str | None) -> str:
+        """SHA-256 over everything that can change the result of this training."""
+        parts = [
+            self.experiment.digest(),
+            self.seed,
+            self.machine.precision,
+            torch.get_num_threads(),
+            sets.train.fingerprint,
+            sets.minival.fingerprint,
+            parent_digest,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _bar(self, total: int, unit: str = " img") -> tqdm:
+        e = self.experiment
+        name = f"{e.name} {e.data} seed {self.seed}"
+        return tqdm(total=total, desc=name, unit=unit, unit_scale=True, mininterval=1.0)
+
+    def _train_record(
+        self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
+    ) -> TrainRecord:
+        first = named_layers(model)["conv1_1"].weight.detach().float().cpu().numpy()
+        return TrainRecord(
+            status=training.status,
+            reason=training.reason,
+            data=(used(sets.train), used(sets.minival)),
+            parent_weights=parent_digest,
+            parameters=count_parameters(model),
+            pixel_mean=tuple(round(float(m), 4) for m in sets.pixels.mean),
+            weights_digest=checkpoints.weights_digest(model.state_dict()),
+            curve=tuple(training.curve),
+            arrays={"first_layer_filters": Array.of(first.astype("float16"))},
+            **common(
+                self.experiment,
+                self.seed,
+                self.machine,
+                training.seconds,
+                training.images_per_second,
+            ),
+        )
+
+    def _evaluate(self, model: VGG, evaluations: list[Evaluation]) -> None:
+        """Each protocol at each scale once, then every evaluation as the mean it declares."""
+        val, digest = self.load("val"), checkpoints.weights_digest(model.state_dict())
+        tested = self.tested(model, [part for e in evaluations for part in e.parts])
+        for evaluation in evaluations:
+            together = combine([tested[part] for part in evaluation.parts])
+            record = EvalRecord(
+                weights_digest=digest,
+                **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
+            )
+            keep(record, evaluation, self.experiment, self.where.results_dir)
+
+    def tested(self, model: VGG, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
+        """What each (protocol, Q) gives for this run's net, kept from earlier or found now."""
+        val = self.load("val")
+        digest = checkpoints.weights_digest(model.state_dict())
+        key = [digest, val.fingerprint, self.machine.precision, torch.get_num_threads()]
+        paths = {part: posteriors.path_of(self.folder, *part) for part in dict.fromkeys(parts)}
+        tested = {part: posteriors.load(path, key) for part, path in paths.items()}
+        missing = [part for part, found in tested.items() if found is None]
+        if not missing:
+            return tested
+        inputs = self._sets().inputs(self.experiment, self.machine)
+        crop = self.experiment.crop
+        total = sum(len(windows(protocol, val, scaled(q, crop), crop)) for protocol, q in missing)
+        with self._bar(total, " windows") as bar:
+            for protocol, q in missing:
+                bar.set_postfix_str(f"{protocol} Q={q}")
+                found = evaluate(model, val, protocol, q, inputs, self.machine, bar.update)
+                posteriors.save(paths[protocol, q], key, found)
+                tested[protocol, q] = found
+        return tested
