@@ -1,0 +1,442 @@
+"""The training loop: each step against the update by hand, each run against an undisturbed one."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.image_sets import CPU, coloured_set, image_set, statistics_of
+from vggrepro import UserError, trainer
+from vggrepro.augmentations import centre_window, cut
+from vggrepro.checkpoints import weights_digest
+from vggrepro.experiments import Experiment
+from vggrepro.models import initialise
+from vggrepro.trainer import Sets, Training, batches, build, train, train_one_epoch
+
+TINY = Experiment(
+    "tiny",
+    "A",
+    crop=32,
+    width=1 / 16,
+    hidden=32,
+    epochs=4,
+    batch_size=16,
+    learning_rate=0.01,
+    schedule="steps",
+    input_divisor=60.0,
+)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    train_images = coloured_set(40)
+    pixels = np.concatenate([image.reshape(-1, 3) for image in train_images.images])
+    return Sets(train_images, coloured_set(12, split="minival", seed=1), statistics_of(pixels))
+
+
+def silent(stage, images):
+    pass
+
+
+def net(experiment=TINY, seed=0):
+    model = build(experiment, 4)
+    initialise(model, "he", seed=seed)
+    return model
+
+
+def run(sets, path, experiment=TINY, *, seed=0, address="here", progress=silent):
+    model = net(experiment, seed)
+    return train(model, experiment, seed, sets, CPU, path, address, progress), model
+
+
+# --- one step ---------------------------------------------------------------------------------
+
+
+def test_two_steps_are_the_update_by_hand(sets):
+    experiment = replace(TINY, batch_size=30, dropout=0.0, weight_decay=0.03, momentum=0.7)
+    model, by_hand = net(experiment), net(experiment)
+    optimizer = torch.optim.SGD(
+        model.parameters(), lr=0.01, momentum=0.7, weight_decay=0.03, fused=True
+    )
+    rescaled = sets.rescaled(experiment)
+    loss, error = train_one_epoch(model, optimizer, experiment, 5, 0, sets, rescaled, CPU, silent)
+    # Krizhevsky's rule, which Section 3.1 follows: v <- m v - wd lr w - lr g, then w <- w + v.
+    weights = dict(by_hand.named_parameters())
+    velocity = {name: torch.zeros_like(w) for name, w in weights.items()}
+    losses, wrong = [], 0
+    for images, shifts, targets in batches(experiment, 5, 0, sets, rescaled):
+        mean = torch.tensor(sets.pixels.mean, dtype=torch.float32)
+        x = (images.float() - mean[None, :, None, None] + shifts[:, :, None, None]) / 60
+        logits = by_hand(x)
+        picked = logits.log_softmax(1)[torch.arange(len(targets)), targets]
+        gradients = torch.autograd.grad(-picked.mean(), list(weights.values()))
+        losses += (-picked).tolist()
+        wrong += (logits.argmax(1) != targets).sum().item()
+        with torch.no_grad():
+            for (name, w), g in zip(weights.items(), gradients, strict=True):
+                v = velocity[name]
+                v.copy_(0.7 * v - 0.03 * 0.01 * w - 0.01 * g)
+                w += v
+    for name, w in model.named_parameters():
+        torch.testing.assert_close(w, weights[name], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(weights["features.0.weight"], net().features[0].weight)
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)  # a mean over images, not batches
+    assert error == 100 * wrong / 40
+
+
+def test_train_hands_the_recipe_to_the_optimizer(sets, tmp_path):
+    # One batch, one step: the two differ by the decay alone, learning rate x decay x weight.
+    experiment = replace(TINY, epochs=1, batch_size=40, weight_decay=0.5, dropout=0.0)
+    with_decay, model = run(sets, tmp_path / "a", experiment)
+    without, plain = run(sets, tmp_path / "b", replace(experiment, weight_decay=0.0))
+    assert with_decay.curve[0].running_loss == without.curve[0].running_loss
+    start = dict(net().named_parameters())
+    for (name, w), p in zip(model.named_parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(w, p - 0.01 * 0.5 * start[name], rtol=1e-4, atol=1e-6)
+
+
+def test_dropout_is_on_while_training_and_seeded_by_seed_and_epoch(sets):
+    def loss_of(seed, epoch, dropout):
+        experiment = replace(TINY, dropout=dropout, colour_shift=0.0, batch_size=40)
+        model = build(experiment, 4)
+        initialise(model, "he", seed=0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        torch.rand(3)  # whoever drew before makes no difference
+        rescaled = sets.rescaled(experiment)
+        return train_one_epoch(
+            model, optimizer, experiment, seed, epoch, sets, rescaled, CPU, silent
+        )[0]
+
+    assert loss_of(0, 1, 0.5) == loss_of(0, 1, 0.5)
+    assert len({loss_of(0, 0, 0.5), loss_of(0, 1, 0.5), loss_of(1, 0, 0.5)}) == 3
+    assert abs(loss_of(0, 1, 0.5) - loss_of(0, 1, 0.0)) > 1e-3
+
+
+# --- the batches of an epoch ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "lengths"), [(16, [16, 16, 8]), (40, [40]), (99, [40]), (39, [39, 1])]
+)
+def test_every_image_once_in_an_epoch(sets, batch_size, lengths):
+    experiment = replace(TINY, batch_size=batch_size)
+    # With as many classes as images a target is an image's name.
+    numbered = replace(sets, train=replace(sets.train, targets=np.arange(40)))
+    rescaled = numbered.rescaled(experiment)
+    found = list(batches(experiment, 0, 3, numbered, rescaled))
+    assert [len(targets) for *_, targets in found] == lengths
+    assert sorted(torch.cat([targets for *_, targets in found]).tolist()) == list(range(40))
+    for images, shifts, targets in found:
+        assert images.shape == (len(targets), 3, 32, 32)
+        assert shifts.shape == (len(targets), 3)
+
+
+def test_an_images_crop_and_colour_stay_with_its_target(sets):
+    def by_image(batch_size):
+        experiment = replace(TINY, batch_size=batch_size)
+        numbered = replace(sets, train=replace(sets.train, targets=np.arange(40)))
+        return {
+            int(target): (image.numpy().tobytes(), shift.numpy().tobytes())
+            for images, shifts, targets in batches(
+                experiment, 7, 2, numbered, numbered.rescaled(experiment)
+            )
+            for image, shift, target in zip(images, shifts, targets, strict=True)
+        }
+
+    found = by_image(16)
+    assert len({crop for crop, _ in found.values()}) == 40
+    assert by_image(7) == found
+
+
+def test_order_depends_on_seed_and_epoch_alone(sets):
+    numbered = replace(sets, train=replace(sets.train, targets=np.arange(40)))
+    rescaled = numbered.rescaled(TINY)
+
+    def order(seed, epoch):
+        parts = [targets for *_, targets in batches(TINY, seed, epoch, numbered, rescaled)]
+        return torch.cat(parts).tolist()
+
+    assert order(0, 0) == order(0, 0)
+    different = [order(0, 0), order(0, 1), order(1, 0), order(1, 1), list(range(40))]
+    assert len({tuple(o) for o in different}) == 5
+
+
+def test_scales_are_the_papers_for_our_crop():
+    # S = 384 is 55 px for a crop of 32: the images are 55 px squares, cut at no other scale.
+    sets = Sets(image_set(3, sizes=((55, 55),)), image_set(3), statistics_of(np.eye(3) * 9))
+    experiment = replace(TINY, train_scale=(384, 384))
+    images, *_ = next(iter(batches(experiment, 0, 0, sets, sets.rescaled(experiment))))
+    for crop in images.numpy():
+        # Unscaled pixels: one of the images holds the crop's first row, or its mirror image.
+        row = crop[:, 0].T
+        assert any(
+            (image[top, left : left + 32] == view).all()
+            for image in sets.train.images
+            for view in (row, row[::-1])
+            for top in range(24)
+            for left in range(24)
+        )
+
+
+def test_fit_images_are_spread_over_the_training_set(sets):
+    fit = sets.fit()
+    assert len(fit) == len(sets.minival) == len(fit.images) == len(fit.sizes)
+    assert fit.split == "train"
+    places = [
+        next(i for i, image in enumerate(sets.train.images) if image is chosen)
+        for chosen in fit.images
+    ]
+    assert places[0] == 0 and places[-1] == 39
+    assert set(np.diff(places)) <= {3, 4}
+    np.testing.assert_array_equal(fit.targets, sets.train.targets[places])
+    np.testing.assert_array_equal(fit.sizes, sets.train.sizes[places])
+    small = replace(sets, train=coloured_set(5))
+    assert len(small.fit()) == 5
+
+
+# --- a training -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed(sets, tmp_path_factory):
+    training, model = run(sets, tmp_path_factory.mktemp("undisturbed") / "checkpoint.pt")
+    return training, weights_digest(model.state_dict())
+
+
+def test_training_learns_and_reports(sets, tmp_path):
+    experiment = replace(TINY, epochs=10, dropout=0.0)
+    told = {"train": 0, "eval": 0}
+
+    def progress(stage, images):
+        told[stage] += images
+
+    training, model = run(sets, tmp_path / "checkpoint.pt", experiment, progress=progress)
+    first, last = training.curve[0], training.curve[-1]
+    assert (training.status, training.reason) == ("ok", None)
+    assert [entry.epoch for entry in training.curve] == list(range(10))
+    assert first.running_loss > 1.2  # ln 4 = 1.39 is chance
+    assert last.running_loss < 0.5 * first.running_loss
+    assert last.minival_error <= 25 < 50 < first.running_error  # 75 is chance
+    assert last.minival_loss < 0.7
+    assert told == {"train": 400, "eval": 10 * (12 + 12)}
+    assert training.images == 400
+    assert training.images_per_second == pytest.approx(400 / training.seconds)
+    assert model.features[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_the_curve_is_measured_on_the_weights_after_the_epoch(sets, undisturbed, tmp_path):
+    training, _ = undisturbed
+    experiment = replace(TINY, epochs=1)
+    once, model = run(sets, tmp_path / "checkpoint.pt", experiment)
+    assert once.curve[0] == training.curve[0]
+    # Centre crop and flip at Q = 256, here 37 px: images of 40x48 and 48x40 px by hand.
+    model.eval()
+    losses, wrong = [], 0
+    for image, target in sets.minival:
+        crop = cut(image, centre_window(image.shape[:2], 37, 32)).astype(np.float32)
+        x = torch.from_numpy((crop - sets.pixels.mean.astype(np.float32)) / 60)
+        x = x.permute(2, 0, 1)[None]
+        with torch.no_grad():
+            posterior = (model(x).softmax(1) + model(x.flip(-1)).softmax(1))[0] / 2
+        losses.append(-math.log(posterior[target]))
+        wrong += int(posterior.argmax()) != target
+    assert once.curve[0].minival_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    assert once.curve[0].minival_error == pytest.approx(100 * wrong / 12)
+
+
+def test_a_lrn_curve_holds_the_denominator(sets, tmp_path):
+    training, _ = run(sets, tmp_path / "c.pt", replace(TINY, config="A-LRN", epochs=1))
+    quantiles = training.curve[0].lrn_denominator
+    assert len(quantiles) == len(trainer.QUANTILES)
+    assert list(quantiles) == sorted(quantiles)
+    assert quantiles[0] >= 2
+    assert quantiles[-1] > quantiles[0]
+
+
+class KilledError(Exception):
+    pass
+
+
+def stop_in(epoch, error, stage="train"):
+    """A progress callback that raises at the second batch of that epoch and stage."""
+    calls = {"train": 0, "eval": 0}
+
+    def progress(now, images):
+        # An epoch is 3 batches to train on, and one each of fit and minival to measure.
+        calls[now] += 1
+        if now == stage and calls[now] == epoch * (3 if stage == "train" else 2) + 2:
+            raise error
+
+    return progress
+
+
+@pytest.mark.parametrize("schedule", ["steps", "plateau"])
+@pytest.mark.parametrize(("epoch", "stage"), [(0, "train"), (2, "train"), (2, "eval")])
+def test_a_killed_training_ends_in_the_same_weights(sets, tmp_path, epoch, stage, schedule):
+    experiment = replace(TINY, schedule=schedule)
+    straight, model = run(sets, tmp_path / "straight.pt", experiment)
+    path = tmp_path / "checkpoint.pt"
+    with pytest.raises(KilledError):
+        run(sets, path, experiment, progress=stop_in(epoch, KilledError, stage))
+    assert path.exists() == (epoch > 0)
+    torch.manual_seed(99)  # another process has another global generator
+    told = []
+    again, resumed = run(sets, path, experiment, progress=lambda *what: told.append(what))
+    assert again.curve == straight.curve
+    assert again.images == straight.images == 160
+    assert sum(images for stage, images in told if stage == "train") == 160
+    for (name, w), one in zip(
+        resumed.state_dict().items(), model.state_dict().values(), strict=True
+    ):
+        assert torch.equal(w, one), name
+    assert weights_digest(resumed.state_dict()) == weights_digest(model.state_dict())
+
+
+def test_killed_after_every_epoch(sets, undisturbed, tmp_path):
+    training, digest = undisturbed
+    path = tmp_path / "checkpoint.pt"
+    for epoch in range(1, TINY.epochs):
+        # The last session's epochs are told at once; then one epoch more, and a bit.
+        calls = []
+
+        def progress(stage, images, calls=calls, known=epoch > 1):
+            calls.append(stage)
+            if calls.count("train") > 4 + known:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            run(sets, path, progress=progress)
+    again, model = run(sets, path)
+    assert again.curve == training.curve
+    assert weights_digest(model.state_dict()) == digest
+
+
+def test_a_finished_training_is_not_trained_on(sets, undisturbed, tmp_path):
+    training, digest = undisturbed
+    path = tmp_path / "checkpoint.pt"
+    run(sets, path)
+    before = path.read_bytes()
+    told = []
+    again, model = run(sets, path, progress=lambda *what: told.append(what))
+    assert told == [("train", 160)]
+    assert again.curve == training.curve
+    assert weights_digest(model.state_dict()) == digest
+    assert path.read_bytes() == before
+
+
+def test_another_seed_is_another_training(sets, undisturbed, tmp_path):
+    other, _ = run(sets, tmp_path / "checkpoint.pt", replace(TINY, epochs=1), seed=1)
+    assert other.curve[0].running_loss != undisturbed[0].curve[0].running_loss
+
+
+def test_ctrl_c_keeps_the_epochs_that_are_done(sets, undisturbed, tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    stopped, _ = run(sets, path, progress=stop_in(1, KeyboardInterrupt))
+    assert stopped.status == "interrupted"
+    assert stopped.reason.startswith("stopped in epoch 2; the same command")
+    assert stopped.curve == undisturbed[0].curve[:1]
+    assert stopped.images == 40
+    again, model = run(sets, path)
+    assert again.status == "ok"
+    assert again.curve == undisturbed[0].curve
+    assert weights_digest(model.state_dict()) == undisturbed[1]
+
+
+def test_a_checkpoint_of_another_training_is_refused(sets, tmp_path):
+    experiment = replace(TINY, epochs=1)
+    run(sets, tmp_path / "checkpoint.pt", experiment, address="one")
+    with pytest.raises(UserError, match="was left by another training"):
+        run(sets, tmp_path / "checkpoint.pt", experiment, address="two")
+
+
+@pytest.mark.parametrize("batch_size", [16, 40])
+def test_a_diverged_training_says_so(sets, tmp_path, batch_size):
+    # With one batch to an epoch the loss is still finite, and only the weights are not.
+    path = tmp_path / "checkpoint.pt"
+    experiment = replace(TINY, learning_rate=1e30, batch_size=batch_size)
+    training, _ = run(sets, path, experiment)
+    assert training.status == "diverged"
+    assert training.reason == "the loss was no longer finite in epoch 1"
+    assert training.curve == []
+    assert not path.exists()
+
+
+# --- learning rate ----------------------------------------------------------------------------
+
+
+def rates(experiment, errors):
+    """The rate of each epoch when minival's errors are these."""
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=experiment.learning_rate)
+    scheduler = trainer._scheduler(optimizer, experiment)
+    found = []
+    for error in errors:
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step(*([error] if experiment.schedule == "plateau" else []))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("epochs", "drops"), [(20, (12, 17)), (74, (44, 63)), (10, (6, 8)), (5, (3, 4))]
+)
+def test_steps_drop_at_60_and_85_percent(epochs, drops):
+    experiment = replace(TINY, epochs=epochs)
+    wanted = [0.01 / 10 ** sum(epoch >= drop for drop in drops) for epoch in range(epochs)]
+    np.testing.assert_allclose(rates(experiment, range(epochs)), wanted, rtol=1e-12)
+
+
+def test_the_curve_holds_the_rates_that_were_used(undisturbed):
+    np.testing.assert_allclose(
+        [entry.learning_rate for entry in undisturbed[0].curve], [0.01, 0.01, 0.001, 0.0001]
+    )
+
+
+@pytest.mark.parametrize("learning_rate", [1e-3, 1e-2, 0.02, 0.1])
+def test_plateau_drops_by_ten_and_three_times_at_most(learning_rate):
+    experiment = replace(TINY, schedule="plateau", learning_rate=learning_rate)
+    found = rates(experiment, [50.0] * 60)
+    # The first epoch is the best; after 1 + 5 epochs without a better one the rate drops.
+    wanted = [learning_rate / 10 ** min(3, max(0, (i - 1) // 6)) for i in range(60)]
+    np.testing.assert_allclose(found, wanted, rtol=1e-9)
+
+
+def test_plateau_waits_while_minival_improves():
+    experiment = replace(TINY, schedule="plateau")
+    assert set(rates(experiment, np.linspace(90, 10, 60))) == {0.01}
+    # Better by any amount starts the count anew; equal does not.
+    errors = [50.0] * 6 + [49.999] + [49.999] * 10
+    found = rates(experiment, errors)
+    assert found.index(min(found[:14])) == 13
+    assert found[13] == pytest.approx(0.001)
+
+
+def test_plateau_watches_minivals_error(sets, tmp_path, monkeypatch):
+    # PATIENCE 0: the first epoch that is not better than the best drops the rate of the next.
+    monkeypatch.setattr(trainer, "PATIENCE", 0)
+    experiment = replace(TINY, schedule="plateau", epochs=8, learning_rate=1e-4)
+    training, _ = run(sets, tmp_path / "checkpoint.pt", experiment)
+    rate, best, wanted = 1e-4, math.inf, []
+    for entry in training.curve:
+        wanted.append(rate)
+        if entry.minival_error < best:
+            best = entry.minival_error
+        else:
+            rate = max(rate / 10, 1e-7)
+    assert len(set(wanted)) > 1
+    np.testing.assert_allclose([e.learning_rate for e in training.curve], wanted, rtol=1e-9)
+
+
+def test_no_rate_before_the_first_epoch():
+    assert Training().images_per_second == 0.0
+
+
+def test_the_net_is_the_declared_one():
+    model = build(replace(TINY, config="C", dropout=0.3), 4)
+    logits = model(torch.zeros(2, 3, 32, 32))
+    assert F.softmax(logits, 1).shape == (2, 4)
+    assert (model.config, model.crop, model.classifier[2].p) == ("C", 32, 0.3)
+    assert [model.classifier[i].out_features for i in (0, 3)] == [32, 32]
+    assert model.features[0].out_channels == 4
