@@ -61,9 +61,11 @@ def test_a_power_cut_at_any_step_changes_nothing(study, smoke, tmp_path, step):
     assert not (folder(tmp_path, "A-S256") / "checkpoint.pt").exists()
 
 
-@pytest.mark.parametrize("write", range(1, 7))
+@pytest.mark.parametrize("write", range(1, 9))
 def test_a_power_cut_at_any_write_changes_nothing(study, smoke, tmp_path, monkeypatch, write):
-    """Two checkpoints, the training's record, the weights, two evaluations: each not finished."""
+    """Two checkpoints, the training's record, the weights; posteriors and records of two
+    evaluations: each not finished.
+    """
     where = replace(smoke, results_dir=tmp_path)
     rename, left = Path.replace, [write]
 
@@ -74,7 +76,7 @@ def test_a_power_cut_at_any_write_changes_nothing(study, smoke, tmp_path, monkey
     with monkeypatch.context() as patch, pytest.raises(PowerCutError):
         patch.setattr(Path, "replace", cut)
         runner.run(["A-S256"], "smoke", None, [0], where)
-    assert len(digests(tmp_path, "A-S256")) == [0, 0, 0, 1, 1, 2][write - 1]
+    assert len(digests(tmp_path, "A-S256")) == [0, 0, 0, 1, 1, 1, 1, 2][write - 1]
     runner.run(["A-S256"], "smoke", None, [0], where)
     assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
     assert results.verify(results.record_files(tmp_path)) == []
