@@ -13,9 +13,9 @@
 # %% [markdown]
 # # Normalisation: does LRN help?
 #
-# AlexNet had local response normalisation (LRN). The paper tries it once, in the shallowest of its
-# nets, finds nothing and leaves it out of all the others. This chapter trains net A with and
-# without it, on two sets of photos, and measures what it costs.
+# Does local response normalisation (LRN) earn what it costs? AlexNet had it. The paper tries it
+# once, in the shallowest of its nets, finds nothing and leaves it out of all the others. This
+# chapter trains net A with and without it, on two sets of photos, and measures what it costs.
 
 # %% tags=["parameters", "hide-input"]
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full

@@ -38,6 +38,14 @@ Markdown(verdicts.state_of_the_study())
 report.show(verdicts.scoreboard(), "words wrapped")
 
 # %% [markdown]
+# ## The chapters
+
+# %% tags=["remove-input"]
+verdicts.chapter_index()
+
+# %% [markdown]
+# To rerun any of them, see [](rerun.md).
+#
 # ## How to read it
 #
 # **Recorded** columns come from records in the repository, made by committed code on real photos:

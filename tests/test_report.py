@@ -177,5 +177,14 @@ def test_the_scoreboard_lists_every_claim():
     assert "claims of the paper are written down" in verdicts.state_of_the_study()
 
 
+def test_the_index_of_chapters_has_title_and_question():
+    lines = verdicts.chapter_index().data.splitlines()
+    assert lines[0] == (
+        "- [Architecture: six nets from one table](01_architecture.ipynb): "
+        "Are the paper's tables of nets right, and where do the parameters sit?"
+    )
+    assert len(lines) == len(list((results.ROOT / "book").glob("[0-9]*.ipynb")))
+
+
 def test_every_run_of_a_chapter_is_declared():
     assert all(run in RUNS for runs in report.CHAPTER_RUNS.values() for run in runs)

@@ -1,5 +1,6 @@
 """Decisions into what a reader sees: a chapter's verdicts and the scoreboard of all claims."""
 
+import re
 from collections import Counter
 from typing import get_args
 
@@ -25,17 +26,17 @@ def _verdict(decision: Decision) -> str:
     kind = "primary" if claim.primary else "secondary"
     lines = [f"**{claim.statement}** → **{decision.word}** ({kind})  ", f"{decision.reason}.  "]
     if decision.interval:
-        unit = "%" if claim.test == "measurement" else "points"
-        lines.append(f"Difference {shown_interval(decision.interval)} {unit}.  ")
+        in_points = "" if _unit(claim) else " points"
+        lines.append(f"Difference: {_here(decision)}{in_points}.  ")
     lines.append(f"Decided by: {TESTS[claim.test]}  ")
     lines.append(f"What this cannot decide: {claim.cannot}")
     return "\n".join(lines)
 
 
-def shown_interval(interval: Interval) -> str:
+def shown_interval(interval: Interval, unit: str = "") -> str:
     """`+0.3 [-0.1, 0.7], n = 5`: estimate and 95 % interval."""
     low, high = interval.low, interval.high
-    return f"{interval.estimate:+.1f} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
+    return f"{interval.estimate:+.1f}{unit} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
 
 
 def scoreboard() -> pd.DataFrame:
@@ -48,12 +49,22 @@ def scoreboard() -> pd.DataFrame:
             {
                 "verdict": decision.word,
                 "claim": _linked(claim) + (" (primary)" if claim.primary else ""),
-                "paper": "–" if said is None else f"{said:+.1f}",
-                "here": shown_interval(decision.interval) if decision.interval else "–",
+                "paper": "–" if said is None else f"{said:+.1f}{_unit(claim)}",
+                "here": _here(decision),
                 "why": decision.reason,
             }
         )
     return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
+
+
+def _unit(claim: Claim) -> str:
+    return " %" if claim.test in ("arithmetic", "measurement") else ""
+
+
+def _here(decision: Decision) -> str:
+    if decision.exact is not None:
+        return f"{decision.exact:+.1f} %"
+    return shown_interval(decision.interval, _unit(decision.claim)) if decision.interval else "–"
 
 
 def _linked(claim: Claim) -> str:
@@ -76,3 +87,21 @@ def state_of_the_study() -> str:
         f"{hours:.1f} core-hours in all, with {len(records) - len(trained)} evaluations and "
         "measurements."
     )
+
+
+def chapter_index() -> Markdown:
+    """The chapters there are, each with its title and its first sentence."""
+    lines = []
+    for script in sorted((ROOT / "book").glob("[0-9]*.py")):
+        title, text = _opening(script.read_text(encoding="utf-8"))
+        lines.append(f"- [{title}]({script.stem}.ipynb): {text}")
+    return Markdown("\n".join(lines))
+
+
+def _opening(script: str) -> tuple[str, str]:
+    """Title and first sentence of a chapter's script."""
+    first_cell = script.split("# %% [markdown]", 2)[1].split("# %%", 1)[0]
+    lines = [line.removeprefix("#").strip() for line in first_cell.strip().splitlines()]
+    title = lines[0].lstrip("# ")
+    paragraph = " ".join(lines[1:]).strip()
+    return title, re.split(r"(?<=[.?!]) ", paragraph, maxsplit=1)[0]
