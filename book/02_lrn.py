@@ -95,14 +95,14 @@ rows = []
 for run in PAIR:
     for evaluation in evaluations_of(run):
         paper = report.paper_error(3, run) if evaluation.protocol == "dense" else None
-        label = f"{RUNS[run].config}, {evaluation.protocol} at Q = 256"
+        label = f"{RUNS[run].config}, {evaluation.protocol}"
         rows.append((label, run, evaluation, paper))
 report.show(report.error_table(rows, columns))
 
 # %% [markdown]
-# Top-1 error: the paper's on its validation images, ours on the `val` images of each data set,
-# mean ± standard deviation over seeds. Columns are not comparable with each other: they differ in
-# images, classes and size of the nets. Rows within a column are.
+# Top-1 error in percent at Q = 256: the paper's on its validation images, ours on the `val` images
+# of each data set, mean ± standard deviation over n seeds. Rows within a column can be compared;
+# columns cannot, since they differ in images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-dots", "caption": "Top-1 error of net A with and without LRN by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of A and A-LRN, a panel for each data set, a dot for each seed and a line at the mean."}}
 figures.dots(PAIR, report.centre_crop, columns)

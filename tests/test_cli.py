@@ -208,11 +208,11 @@ def test_list_shows_the_paper_beside_the_records(vggrepro, study):
     assert status == 0
     lines = {" ".join(line.split()[:2]): line for line in out.splitlines()}
     recorded = study / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-224+256+288.json"
-    ours = f"{results.read(recorded).top1_error:.1f} % (n = 1)"
+    ours = f"{results.read(recorded).top1_error:.1f}, n = 1"
     row = lines["table4/C-S256 dense-224+256+288"]
-    assert "27.7 %" in row
+    assert " 27.7 " in row
     assert ours in row
-    assert "25.6 %" in lines["table3/D-jitter dense-384"]
+    assert " 25.6 " in lines["table3/D-jitter dense-384"]
     assert lines["table3/D-jitter dense-384"].endswith("not run")
 
 

@@ -64,16 +64,16 @@ def test_errors_stand_beside_the_papers(column):
     table = report.error_table(rows, [column])
     by_hand = [r.top1_error for r in results.evaluations(
         column.results_dir, column.experiment("A-S256"), CENTRE).values()]  # fmt: skip
-    assert table.loc["A", "paper: ILSVRC-2012, full"] == "29.6 %"
+    assert table.loc["A", "paper: ILSVRC-2012, full"] == "29.6"
     assert table.loc["A", column.title].startswith(f"{np.mean(by_hand):.1f} ± ")
-    assert table.loc["A", column.title].endswith("(n = 3), pilot")
+    assert table.loc["A", column.title].endswith("n = 3 (pilot)")
     assert table.loc["B", column.title] == "not run"
     assert table.loc["B", "paper: ILSVRC-2012, full"] == "–"
 
 
 def test_spread_is_the_sample_standard_deviation():
-    assert report.mean_and_spread([20.0, 22.0]) == "21.0 ± 1.4 % (n = 2)"
-    assert report.mean_and_spread([20.0]) == "20.0 % (n = 1)"
+    assert report.mean_and_spread([20.0, 22.0]) == "21.0 ± 1.4, n = 2"
+    assert report.mean_and_spread([20.0]) == "20.0, n = 1"
 
 
 def test_every_row_has_the_papers_value():

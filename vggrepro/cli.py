@@ -54,12 +54,12 @@ def list_rows(
         for command in status_of.missing_commands(results_dir, budget, data, data_dir):
             typer.echo(command)
         return
-    typer.echo(f"budget {budget}, data {data}, records in {results_dir}")
-    typer.echo(f"{'row':43}{'protocol and Q':30}{'paper, top-1 error':>20}   recorded")
+    typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
+    typer.echo(f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded")
     for row in ROWS:
         recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
-        paper = f"{report.paper_value(row):.1f} %"
-        typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>20}   {recorded}")
+        paper = f"{report.paper_value(row):.1f}"
+        typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>7}   {recorded}")
 
 
 @app.command()

@@ -151,17 +151,17 @@ def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """`25.3 ± 0.4 % (n = 3)`: mean and sample standard deviation over seeds."""
+    """`25.3 ± 0.4, n = 3`: mean and sample standard deviation over seeds."""
     if len(values) == 1:
-        return f"{values[0]:.1f} % (n = 1)"
-    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f} % (n = {len(values)})"
+        return f"{values[0]:.1f}, n = 1"
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}, n = {len(values)}"
 
 
 def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) -> str:
     """The recorded errors of an evaluation as one cell, or why there are none."""
     found = results.evaluations(results_dir, experiment, evaluation)
     if found:
-        pilot = ", pilot" if all(record.pilot for record in found.values()) else ""
+        pilot = " (pilot)" if all(record.pilot for record in found.values()) else ""
         return mean_and_spread([r.top1_error for r in found.values()]) + pilot
     failed = [
         f"{record.status} (seed {seed})"
@@ -174,10 +174,10 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
 def error_table(
     rows: Sequence[tuple[str, str, Evaluation, float | None]], columns: Sequence[Column]
 ) -> pd.DataFrame:
-    """Top-1 errors: a row per (label, run, evaluation, the paper's value or None)."""
+    """Top-1 errors, %: a row per (label, run, evaluation, the paper's value or None)."""
     table = {}
     for label, run, evaluation, value in rows:
-        cells = {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f} %"}
+        cells = {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
         for column in columns:
             cells[column.title] = recorded(column.results_dir, column.experiment(run), evaluation)
         table[label] = cells
