@@ -180,7 +180,7 @@ def test_the_scoreboard_lists_every_claim():
 def test_the_index_of_chapters_has_title_and_question():
     lines = verdicts.chapter_index().data.splitlines()
     assert lines[0] == (
-        "- [Architecture: six nets from one table](01_architecture.ipynb): "
+        "- [Architecture: six nets from one table](01_architecture.html): "
         "Are the paper's tables of nets right, and where do the parameters sit?"
     )
     assert len(lines) == len(list((results.ROOT / "book").glob("[0-9]*.ipynb")))

@@ -94,7 +94,7 @@ def chapter_index() -> Markdown:
     lines = []
     for script in sorted((ROOT / "book").glob("[0-9]*.py")):
         title, text = _opening(script.read_text(encoding="utf-8"))
-        lines.append(f"- [{title}]({script.stem}.ipynb): {text}")
+        lines.append(f"- [{title}]({script.stem}.html): {text}")
     return Markdown("\n".join(lines))
 
 
