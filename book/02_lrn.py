@@ -159,6 +159,13 @@ Markdown(
 )
 
 # %% [markdown]
+# The pilots surprise: with LRN the error is lower on both data sets, where the paper found none
+# lower. They decide nothing, and the recorded study is to tell what stays of it. What they do show
+# is where to look. A-LRN also fits its *training* images better (dashed lines of
+# {numref}`fig-lrn-curves`), so LRN acts here on how far a short training gets, less on how it
+# generalises. The paper trains until the error stops falling. And in a net of a quarter of the
+# width the five channels of LRN's window are a good part of all there are.
+#
 # ## Where the numbers come from
 
 # %% tags=["remove-input"]
