@@ -253,7 +253,9 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
                         "result digest": record.result_digest[:12],
                     }
                 )
-    return pd.DataFrame(rows)
+    if not rows:
+        return pd.DataFrame({"not run": []})
+    return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
 
 
 def commands(chapter: str, runs: Sequence[str]) -> Markdown:

@@ -24,12 +24,13 @@ def verdict_box(*keys: str) -> Markdown:
 def _verdict(decision: Decision) -> str:
     claim = decision.claim
     kind = "primary" if claim.primary else "secondary"
-    lines = [f"**{claim.statement}** → **{decision.word}** ({kind})  ", f"{decision.reason}.  "]
-    if decision.interval:
-        in_points = "" if _unit(claim) else " points"
-        lines.append(f"Difference: {_here(decision)}{in_points}.  ")
-    lines.append(f"Decided by: {TESTS[claim.test]}  ")
-    lines.append(f"What this cannot decide: {claim.cannot}")
+    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}; {decision.reason})\n"]
+    if decision.interval or decision.exact is not None:
+        points = "" if _unit(claim) else " points"
+        lines.append(f"- *difference:* {_here(decision)}{points}")
+    lines.append(f"- *decided by:* {TESTS[claim.test]}")
+    lines.append(f"- *smallest difference that matters:* {claim.matters:g}{_unit(claim)}")
+    lines.append(f"- *not decided:* {claim.cannot}")
     return "\n".join(lines)
 
 
