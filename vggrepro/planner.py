@@ -119,8 +119,9 @@ def lines(
         "devices and decoding keep up"
     )
     yield f"assumed: {memory.USABLE:.0%} of a device's memory is left to tensors"
-    yield from _table(plans, card.memory_gib)
-    yield from _too_large(plans, card, devices)
+    yield from _table(plans, card, devices)
+    if any(p.memory.largest_batch(card.memory_gib) < _per_device(p, devices) for p in plans):
+        yield "max batch < what the declared batch needs of each device: it does not fit at once"
 
 
 def _on_this_machine(
@@ -138,7 +139,9 @@ def _on_this_machine(
     known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
     if not {(p.experiment.width, p.experiment.crop) for p in plans} <= known:
         yield "no training at this crop and width is recorded: the hours are an extrapolation"
-    yield from _table(plans, None)
+    if not any(job.work.lrn_values for job in found.trainings):
+        yield "no training with LRN is recorded: its hours leave LRN's own time out"
+    yield from _table(plans, None, devices)
 
 
 def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
@@ -150,17 +153,17 @@ def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
     )
 
 
-def _table(plans: list[RunPlan], memory_gib: float | None) -> Iterator[str]:
+def _table(plans: list[RunPlan], card: Device | None, devices: int) -> Iterator[str]:
     yield (
         f"{'run':20}{'tables':10}{'times':>5}{'M param':>9}{'GMAC/img':>10}{'MiB weights':>13}"
         f"{'MiB/img':>9}{'max batch':>11}{'M images':>10}{'train h':>10}{'test h':>10}{'all h':>10}"
     )
     for p in plans:
-        batch = "-" if memory_gib is None else f"{p.memory.largest_batch(memory_gib):,}"
+        weights, kept = p.memory.weights / 2**20, p.memory.kept / 2**20
         yield (
             f"{p.experiment.name:20}{tables_of(p.experiment.name):10}{p.trainings:>5}"
             f"{p.parameters / 1e6:>9.2f}{p.step.multiply_adds / 1e9:>10.3f}"
-            f"{p.memory.weights / 2**20:>13.1f}{p.memory.kept / 2**20:>9.2f}{batch:>11}"
+            f"{weights:>13.1f}{kept:>9.2f}{_batch(p, card, devices):>11}"
             f"{p.images / 1e6:>10.2f}{p.training_hours:>10.2f}{p.evaluation_hours:>10.3f}"
             f"{p.hours:>10.2f}"
         )
@@ -172,12 +175,16 @@ def _table(plans: list[RunPlan], memory_gib: float | None) -> Iterator[str]:
     )
 
 
-def _too_large(plans: list[RunPlan], card: Device, devices: int) -> Iterator[str]:
-    for p in plans:
-        each = -(-p.experiment.batch_size // devices)
-        fits = p.memory.largest_batch(card.memory_gib)
-        if fits < each:
-            yield f"{p.experiment.name}: {each} images a device do not fit, {fits} do"
+def _batch(plan: RunPlan, card: Device | None, devices: int) -> str:
+    """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
+    if card is None:
+        return "-"
+    fits, needed = plan.memory.largest_batch(card.memory_gib), _per_device(plan, devices)
+    return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
+
+
+def _per_device(plan: RunPlan, devices: int) -> int:
+    return -(-plan.experiment.batch_size // devices)
 
 
 def paper_lines() -> Iterator[str]:

@@ -53,7 +53,7 @@ def paper_work(config: str) -> Work:
 
 def paper_weeks() -> tuple[int, int]:
     """The shortest and the longest training of a net that the paper reports (Section 3.3)."""
-    found = re.search(r"(\d+)–(\d+) weeks", paper.QUOTES["training-time"].text)
+    found = re.search(r"(\d+)–(\d+) weeks", paper.quote("training-time").text)
     return int(found[1]), int(found[2])
 
 
