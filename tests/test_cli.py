@@ -42,7 +42,7 @@ def test_nothing_heavy_is_imported_for_help_or_a_bad_name():
 def test_help_names_the_commands(vggrepro):
     status, out, err = vggrepro("--help")
     assert (status, err) == (0, "")
-    for command in ("list", "run", "rerun", "status", "verify"):
+    for command in ("list", "run", "rerun", "status", "verify", "plan"):
         assert f" {command} " in out
 
 

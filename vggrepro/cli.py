@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify, bench`.
+"""The command line: `vggrepro list, run, rerun, status, verify, plan, bench`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -12,6 +12,7 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.budgets import BUDGETS, at_budget, data_of
+from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
 from vggrepro.results import RECORDED, RERUN, ROOT
 
@@ -166,6 +167,38 @@ def verify(
     if found:
         raise UserError(f"{len(found)} problems in {len(paths)} records")
     typer.echo(f"{len(paths)} records, all as they were written")
+
+
+@app.command()
+def plan(
+    budget: Budget = "full",
+    data: Data = None,
+    device: Annotated[
+        str | None, typer.Option(help="A card, or this-machine; lists them if not given.")
+    ] = None,
+    devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
+    share: Annotated[
+        float | None, typer.Option(help=f"Share of its peak that is reached; {SHARE} if not given.")
+    ] = None,
+    results_dir: Results = RECORDED,
+    paper: Annotated[bool, typer.Option("--paper", help="The paper's own training time.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Recorded trainings against what was expected.")
+    ] = False,
+) -> None:
+    """Work, memory and hours of a budget on a device, before it is run."""
+    from vggrepro import planner
+
+    if paper:
+        lines = planner.paper_lines()
+    elif check:
+        lines = planner.check_lines(results_dir)
+    elif device is None:
+        lines = planner.device_lines()
+    else:
+        lines = planner.lines(budget, data, device, devices, share, results_dir)
+    for line in lines:
+        typer.echo(line)
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.

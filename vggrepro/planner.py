@@ -1,0 +1,240 @@
+"""What a budget takes before it is run: work, memory and hours for each run, as text.
+
+The arithmetic is in `workload` and `memory`, how fast a device is in `rates`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from vggrepro import UserError, memory, workload
+from vggrepro.budgets import BUDGETS, at_budget, data_of
+from vggrepro.devices import DEVICES, SHARE, THIS_MACHINE, Device, device_named
+from vggrepro.experiments import FUSIONS, ROWS, RUNS, Experiment
+from vggrepro.memory import Memory
+from vggrepro.rates import (
+    PAPER_DEVICE,
+    PAPER_DEVICES,
+    Seconds,
+    check,
+    fitted,
+    on_device,
+    paper_shares,
+    paper_weeks,
+    paper_work,
+    recorded,
+)
+
+WITHIN = 0.25
+"""How far an expected time may be off and still count as right."""
+_HOUR = 3600
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """What one run of a budget takes; work and hours are those of one of its trainings."""
+
+    experiment: Experiment
+    trainings: int
+    images: int
+    """Images that the training processes: training images times epochs."""
+    step: workload.Work
+    """Forward and backward pass of one image."""
+    parameters: int
+    memory: Memory
+    training_hours: float
+    evaluation_hours: float
+
+    @property
+    def hours(self) -> float:
+        """All trainings of the run, each with its evaluations."""
+        return self.trainings * (self.training_hours + self.evaluation_hours)
+
+
+def plan(
+    budget: str, data: str | None, precision: str, training: Seconds, evaluation: Seconds
+) -> list[RunPlan]:
+    """Every run of the study at a budget, in the order in which they are run.
+
+    `training` and `evaluation` turn work into seconds. Fusions are no runs: what they average is
+    in the evaluations of their nets. Raises `UserError` for an unknown budget or data set.
+    """
+    data = data_of(budget, data)
+    plans = []
+    for name, count in workload.trainings(BUDGETS[budget].seeds).items():
+        experiment = at_budget(name, budget, data)
+        size, net = workload.data_size(experiment), workload.net_of(experiment)
+        plans.append(
+            RunPlan(
+                experiment=experiment,
+                trainings=count,
+                images=size.train * experiment.epochs,
+                step=workload.training_step(net),
+                parameters=sum(layer.parameters for layer in net),
+                memory=memory.memory(net, precision),
+                training_hours=training(workload.training(experiment)) / _HOUR,
+                evaluation_hours=evaluation(workload.evaluation(experiment)) / _HOUR,
+            )
+        )
+    return plans
+
+
+def tables_of(run: str) -> str:
+    """The paper's tables that rest on a run, alone or in a fusion: "3 4 5"; "-" for a control."""
+    needed = {run, *(name for name, fusion in FUSIONS.items() if run in fusion.runs)}
+    return " ".join(sorted({str(row.table) for row in ROWS if row.run in needed})) or "-"
+
+
+# --- text ---------------------------------------------------------------------------------
+
+
+def lines(
+    budget: str,
+    data: str | None,
+    device: str,
+    devices: int = 1,
+    share: float | None = None,
+    results_dir: Path | None = None,
+) -> Iterator[str]:
+    """The plan of a budget for people: what is assumed, a line for each run, the total.
+
+    `device` is one of `DEVICES` or "this-machine", whose rate comes from the trainings recorded
+    in `results_dir`. Raises `UserError` for an unknown budget, data set or device, a share outside
+    (0, 1], or a share or several devices of this machine.
+    """
+    data = data_of(budget, data)
+    if device == THIS_MACHINE:
+        yield from _on_this_machine(budget, data, devices, share, results_dir)
+        return
+    card, share = device_named(device), SHARE if share is None else share
+    seconds = on_device(card, devices, share)
+    plans = plan(budget, data, card.precision, seconds, seconds)
+    yield from _head(budget, data, plans)
+    yield (
+        f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
+        f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})"
+    )
+    yield (
+        f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is less; "
+        "devices and decoding keep up"
+    )
+    yield f"assumed: {memory.USABLE:.0%} of a device's memory is left to tensors"
+    yield from _table(plans, card, devices)
+    if any(p.memory.largest_batch(card.memory_gib) < _per_device(p, devices) for p in plans):
+        yield "max batch < what the declared batch needs of each device: it does not fit at once"
+
+
+def _on_this_machine(
+    budget: str, data: str, devices: int, share: float | None, results_dir: Path | None
+) -> Iterator[str]:
+    if devices != 1 or share is not None:
+        raise UserError(f"{THIS_MACHINE} runs at its recorded rate: leave --devices, --share out")
+    found = recorded(results_dir)
+    training = fitted(found.trainings)
+    evaluation = fitted(found.evaluations) if found.evaluations else training
+    plans = plan(budget, data, found.precision, training, evaluation)
+    yield from _head(budget, data, plans)
+    yield f"as recorded in {results_dir}: {found.machine}"
+    yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"
+    known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
+    if not {(p.experiment.width, p.experiment.crop) for p in plans} <= known:
+        yield "no training at this crop and width is recorded: the hours are an extrapolation"
+    if not any(job.work.lrn_values for job in found.trainings):
+        yield "no training with LRN is recorded: its hours leave LRN's own time out"
+    yield from _table(plans, None, devices)
+
+
+def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
+    size = workload.data_size(plans[0].experiment)
+    height, width = size.typical
+    yield (
+        f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
+        f"{size.val:,} val, each taken as {height}x{width}"
+    )
+
+
+def _table(plans: list[RunPlan], card: Device | None, devices: int) -> Iterator[str]:
+    yield (
+        f"{'run':20}{'tables':10}{'times':>5}{'M param':>9}{'GMAC/img':>10}{'MiB weights':>13}"
+        f"{'MiB/img':>9}{'max batch':>11}{'M images':>10}{'train h':>10}{'test h':>10}{'all h':>10}"
+    )
+    for p in plans:
+        weights, kept = p.memory.weights / 2**20, p.memory.kept / 2**20
+        yield (
+            f"{p.experiment.name:20}{tables_of(p.experiment.name):10}{p.trainings:>5}"
+            f"{p.parameters / 1e6:>9.2f}{p.step.multiply_adds / 1e9:>10.3f}"
+            f"{weights:>13.1f}{kept:>9.2f}{_batch(p, card, devices):>11}"
+            f"{p.images / 1e6:>10.2f}{p.training_hours:>10.2f}{p.evaluation_hours:>10.3f}"
+            f"{p.hours:>10.2f}"
+        )
+    total = sum(p.hours for p in plans)
+    yield f"{'total':20}{'':10}{sum(p.trainings for p in plans):>5}{f'{total:,.2f}':>92}"
+    yield (
+        "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
+        "gradients and momentum. MiB/img: kept for the backward pass."
+    )
+
+
+def _batch(plan: RunPlan, card: Device | None, devices: int) -> str:
+    """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
+    if card is None:
+        return "-"
+    fits, needed = plan.memory.largest_batch(card.memory_gib), _per_device(plan, devices)
+    return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
+
+
+def _per_device(plan: RunPlan, devices: int) -> int:
+    return -(-plan.experiment.batch_size // devices)
+
+
+def paper_lines() -> Iterator[str]:
+    """The paper's own training time (Section 3.3): what share of the peak it implies."""
+    low, high = paper_weeks()
+    yield (
+        f"{PAPER_DEVICES} x {PAPER_DEVICE.name}, {low} to {high} weeks a net (Section 3.3): the "
+        f"share of peak that implies, and days at {SHARE:.0%}"
+    )
+    yield f"{'net':10}{'EFLOP':>10}{f'{low} weeks':>12}{f'{high} weeks':>12}{'days':>8}   verdict"
+    seconds = on_device(PAPER_DEVICE, PAPER_DEVICES)
+    for config in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
+        work = paper_work(config)
+        most, least = paper_shares(config)
+        days = seconds(work) / (24 * _HOUR)
+        yield (
+            f"{config:10}{2 * work.multiply_adds / 1e18:>10.2f}{most:>12.0%}{least:>12.0%}"
+            f"{days:>8.1f}   {'plausible' if most < 1 else 'more than the peak'}"
+            f"{', comes out' if 7 * low <= days <= 7 * high else ''}"
+        )
+    yield (
+        "Counted: the epochs of one training from scratch at one scale; not net A before it, "
+        "fine-tuning or testing. LRN has no multiply-adds."
+    )
+
+
+def check_lines(results_dir: Path) -> Iterator[str]:
+    """Recorded trainings against what the other runs' records make one expect, per training."""
+    found = recorded(results_dir)
+    yield f"trainings in {results_dir}: {found.machine}"
+    yield "each expected from the trainings of all other runs, not from its own"
+    yield f"{'run':30}{'seed':>5}{'recorded s':>12}{'expected s':>12}{'off':>8}"
+    right = told = 0
+    for job, expected in check(found.trainings):
+        name = f"{job.experiment.data}/{job.experiment.name}"
+        if expected is None:
+            yield f"{name:30}{job.seed:>5}{job.seconds:>12.1f}{'nothing like it':>20}"
+            continue
+        off = expected / job.seconds - 1
+        told, right = told + 1, right + (abs(off) <= WITHIN)
+        yield f"{name:30}{job.seed:>5}{job.seconds:>12.1f}{expected:>12.1f}{off:>+8.0%}"
+    yield f"{right} of {told} within {WITHIN:.0%}"
+
+
+def device_lines() -> Iterator[str]:
+    """The devices there are, with the figures of their data sheets."""
+    yield f"{'device':14}{'GiB':>5}{'float32':>9}{'bf16':>8}{'GB/s':>7}   source"
+    for d in DEVICES.values():
+        bf16 = "-" if d.bf16_tflops is None else f"{d.bf16_tflops:.1f}"
+        yield (
+            f"{d.name:14}{d.memory_gib:>5}{d.float32_tflops:>9.1f}{bf16:>8}"
+            f"{d.bandwidth_gb_s:>7}   {d.source}"
+        )
