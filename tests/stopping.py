@@ -1,7 +1,8 @@
 """`python tests/stopping.py STEP SIGNAL ARGUMENTS...`: vggrepro, which gets a signal on its way.
 
 After STEP steps of gradient descent the process sends SIGNAL (`SIGINT`, `SIGSTOP`) to itself, so
-that a test meets a training in the middle of an epoch and need not guess how fast it is.
+that a test meets a training in the middle of an epoch and need not guess how fast it is. Under
+torchrun only rank 1 does; "6,5" is 6 steps, and 5 when torchrun has started it again.
 """
 
 import os
@@ -15,14 +16,16 @@ from vggrepro import cli
 
 def main() -> None:
     step, name, *arguments = sys.argv[1:]
-    steps_left = [int(step)]
+    life = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    steps_left = [int(step.split(",")[life])]
 
     def stop(*_):
         steps_left[0] -= 1
         if steps_left[0] == 0:
             os.kill(os.getpid(), signal.Signals[name])
 
-    register_optimizer_step_post_hook(stop)
+    if os.environ.get("RANK", "1") == "1":
+        register_optimizer_step_post_hook(stop)
     sys.argv = ["vggrepro", *arguments]
     cli.main()
 

@@ -83,7 +83,9 @@ def run(
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
-    Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on.
+    Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on. Several
+    commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
+    shares each batch among N devices.
     """
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from vggrepro import UserError
+from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
 from vggrepro.experiments import scaled
@@ -88,9 +88,12 @@ def evaluate(
     """Run `model`, in eval mode, over `images` under a protocol at one Q (the paper's number).
 
     `progress` is told the number of windows after each batch. Each image counts exactly once,
-    whatever the batches. Raises `UserError` as `windows` does.
+    whatever the batches: of several processes every one takes its own images, and all get the
+    same result. Raises `UserError` as `windows` does.
     """
     work = windows(protocol, images, scaled(test_scale, model.crop), model.crop)
+    rank, world = distributed.rank(), distributed.world()
+    own = [item for item in work if item[0] % world == rank]
     started = perf_counter()
     was_training = model.training
     overfeat = protocol == "overfeat"
@@ -103,7 +106,7 @@ def evaluate(
     def load(batch: Batch) -> tuple[Batch, torch.Tensor]:
         return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch])
 
-    for batch, crops in ahead(load, _batches(work)):
+    for batch, crops in ahead(load, _batches(own)):
         x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
         with machine.autocast():
             maps = [dense(view) for view in (x, x.flip(-1))]
@@ -113,6 +116,10 @@ def evaluate(
         positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
         progress(len(batch))
     model.train(was_training)
+    total = distributed.add(total)
+    positions = sum(distributed.gather(positions), Counter())
+    if len(own) < len(work):
+        progress(len(work) - len(own))  # what the others did
     passes = len(work) // len(images)
     mean = (total / passes).astype(np.float32)
     return Tested(mean, dict(sorted(positions.items())), perf_counter() - started)

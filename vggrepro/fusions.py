@@ -3,7 +3,8 @@
 import hashlib
 import json
 
-from vggrepro import results
+from vggrepro import distributed, results
+from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine
 from vggrepro.experiments import FUSIONS, Evaluation, evaluation_in
 from vggrepro.recording import keep, outcome, say
@@ -18,11 +19,13 @@ def fuse(fusion: Run) -> None:
     """
     members = FUSIONS[fusion.experiment.name].members(fusion.seed)
     nets = [(net, net.trained()) for net in (fusion.of(*member) for member in members)]
-    todo = {
-        evaluation: parents
-        for evaluation in FUSIONS[fusion.experiment.name].evaluations
-        if not _made(fusion, evaluation, parents := _parents(evaluation, nets))
-    }
+    todo = distributed.first(
+        lambda: {
+            evaluation: parents
+            for evaluation in FUSIONS[fusion.experiment.name].evaluations
+            if not _made(fusion, evaluation, parents := _parents(evaluation, nets))
+        }
+    )
     if not todo:
         say(fusion.experiment, fusion.seed, "already recorded")
         return
@@ -31,9 +34,19 @@ def fuse(fusion: Run) -> None:
         own = {evaluation: evaluation_in(evaluation, net.experiment.name) for evaluation in todo}
         parts = [part for evaluation in own.values() for part in evaluation.parts]
         tested = net.tested(net.with_weights(trained), parts)
-        for evaluation, here in own.items():
-            found[evaluation].append(combine([tested[part] for part in here.parts]))
+        if distributed.rank() == 0:
+            for evaluation, here in own.items():
+                found[evaluation].append(combine([tested[part] for part in here.parts]))
     val = fusion.load("val")
+    distributed.first(lambda: _write(fusion, val, todo, found))
+
+
+def _write(
+    fusion: Run,
+    val: ImageSet,
+    todo: dict[Evaluation, dict[str, str]],
+    found: dict[Evaluation, list[Tested]],
+) -> None:
     for evaluation, parents in todo.items():
         together = combine(found[evaluation])
         record = FusionRecord(

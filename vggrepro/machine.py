@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from vggrepro import UserError, __version__
+from vggrepro import UserError, __version__, distributed
 from vggrepro.records import Provenance
 
 PRECISIONS = ("auto", "bf16", "float32")
@@ -76,9 +76,15 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
 def describe(machine: Machine) -> str:
     """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
     return (
-        f"{machine.device} ({_processor(machine.device)}, {torch.get_num_threads()} threads), "
+        f"{_devices(machine)} ({_processor(machine.device)}, {torch.get_num_threads()} threads), "
         + (machine.precision)
     )
+
+
+def _devices(machine: Machine) -> str:
+    """`cpu`, or `cuda x 4` when so many processes train one net."""
+    world = distributed.world()
+    return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
 
 
 def _processor(device: torch.device) -> str:
@@ -123,7 +129,7 @@ def provenance(
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
         },
-        device=machine.device.type,
+        device=_devices(machine),
         processor=_processor(machine.device),
         threads=torch.get_num_threads(),
         finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),

@@ -24,8 +24,8 @@ def path_of(folder: Path, protocol: str, test_scale: int) -> Path:
 def save(path: Path, key: list[str | int], tested: Tested) -> None:
     """Write what a protocol gave.
 
-    `key` names all that it depends on: weights, images, precision, threads. Raises `UserError`
-    on a full disk.
+    `key` names all that it depends on: weights, images, precision, threads, processes. Raises
+    `UserError` on a full disk.
     """
     buffer = io.BytesIO()
     about = {"key": key, "positions": tested.positions, "seconds": tested.seconds}

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vggrepro import machine, results
+from vggrepro import distributed, machine, results
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, outcomes
 from vggrepro.experiments import Evaluation, Experiment, scaled
@@ -18,6 +18,8 @@ from vggrepro.records import DataUsed, EvalRecord, summarise
 
 def say(experiment: Experiment, seed: int, text: str) -> None:
     """Tell the user something about a run or a fusion, above the progress bar."""
+    if distributed.rank() > 0:
+        return
     e = experiment
     tqdm.write(f"{e.budget}/{e.data}/{e.name} seed {seed}: {text}", file=sys.stderr)
 
@@ -30,9 +32,13 @@ def common(
     images_per_second: float,
 ) -> dict:
     """The fields that every record has."""
+    world = distributed.world()
+    # The ranks may have been spread over machines; the result is that of as many on one.
+    torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
     command = (
-        f"vggrepro run {experiment.name} --budget {experiment.budget} --data {experiment.data} "
-        f"--seed {seed} --precision {chosen.precision} --threads {torch.get_num_threads()}"
+        f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
+        f"--data {experiment.data} --seed {seed} --precision {chosen.precision} "
+        f"--threads {torch.get_num_threads()}"
     )
     return {
         "experiment": json.loads(json.dumps(asdict(experiment))),

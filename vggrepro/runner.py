@@ -1,16 +1,19 @@
 """From names to records: parents first, one seed of all before the next.
 
-What is recorded already is skipped, what was interrupted goes on, and two processes in one
-folder never do the same run twice.
+What is recorded already is skipped, what was interrupted goes on. Several commands in one folder
+share the work: none does what another is at, and what a killed one left is taken over.
 """
 
 import shutil
 import sys
+import time
+from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vggrepro import UserError, machine, results
+from vggrepro import UserError, distributed, machine, results
 from vggrepro.budgets import at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, in_order, lineage
 from vggrepro.fusions import fuse
@@ -18,34 +21,83 @@ from vggrepro.machine import Machine
 from vggrepro.recording import say
 from vggrepro.runs import Run, Where
 
+WAIT = 2.0  # seconds before looking again when all that is left is being done by others
+
+
+class BusyError(UserError):
+    """Another process is at that run."""
+
 
 def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], where: Where):
     """Train, evaluate and fuse `names` and what they need for each seed.
 
-    A run that diverges stops only what starts from it; that is left out, and named at the end.
-    Raises `UserError` for bad input or if something was left out, `KeyboardInterrupt` after an
-    interrupted training has been recorded.
+    Of several that were asked for, those that another process is at come last, when it has ended.
+    Started by torchrun, all ranks together do one after the other. A run that diverges stops only
+    what starts from it; that is left out, and named at the end.
+
+    Raises `UserError` for bad input, if something was left out, or if another process is at the
+    only run that was asked for; `KeyboardInterrupt` after an interrupted training has been
+    recorded.
     """
     chosen = machine.choose(where.device, where.precision, where.threads)
-    print(f"device: {machine.describe(chosen)}", file=sys.stderr)
-    without: dict[tuple[str, int], str] = {}  # what has no weights, and why
-    left_out = []
-    for name, seed in _tasks(names, seeds):
-        experiment = at_budget(name, budget, data_name)
-        lacking = next((need for need in _needs(name, seed) if need in without), None)
-        if lacking:
-            verb = "fuses" if name in FUSIONS else "starts from"
-            left_out.append(f"{name} {verb} {lacking[0]}, which is {without[lacking]}")
-            without[name, seed] = "left out"
-            say(experiment, seed, f"left out: {left_out[-1]}")
-            continue
-        # Only what was asked for is run again; its parents are reused.
-        fresh = where.fresh and name in names and seed in seeds
-        problem = run_one(experiment, seed, replace(where, fresh=fresh), chosen)
-        if problem:
-            without[name, seed] = problem
+    with distributed.group(chosen.device):
+        if distributed.rank() == 0:
+            print(f"device: {machine.describe(chosen)}", file=sys.stderr)
+        left_out = _run_all(names, budget, data_name, seeds, where, chosen)
+        distributed.first(lambda: _complain(left_out))
+
+
+def _complain(left_out: list[str]) -> None:
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
+
+
+def _run_all(
+    names: list[str],
+    budget: str,
+    data_name: str | None,
+    seeds: list[int],
+    where: Where,
+    chosen: Machine,
+) -> list[str]:
+    """Every task, those that others are at last: what had to be left out, and why."""
+    # Two that run all anew would each do everything, so --fresh does not wait for another.
+    patient = len(names) * len(seeds) > 1 and not where.fresh
+    without: dict[tuple[str, int], str] = {}  # what has no weights, and why
+    left_out = []
+    left, later = _tasks(names, seeds), []
+    told = set()
+    while left:
+        for name, seed in left:
+            experiment, needs = at_budget(name, budget, data_name), _needs(name, seed)
+            if any(need in later for need in needs):
+                later.append((name, seed))
+                continue
+            lacking = next((need for need in needs if need in without), None)
+            if lacking:
+                verb = "fuses" if name in FUSIONS else "starts from"
+                left_out.append(f"{name} {verb} {lacking[0]}, which is {without[lacking]}")
+                without[name, seed] = "left out"
+                say(experiment, seed, f"left out: {left_out[-1]}")
+                continue
+            # Only what was asked for is run again; its parents are reused.
+            fresh = where.fresh and name in names and seed in seeds
+            try:
+                problem = run_one(experiment, seed, replace(where, fresh=fresh), chosen)
+            except BusyError:
+                if not patient:
+                    raise
+                later.append((name, seed))
+                if (name, seed) not in told:
+                    say(experiment, seed, "another process is at it; coming back to it later")
+                    told.add((name, seed))
+                continue
+            if problem:
+                without[name, seed] = problem
+        if len(later) == len(left):
+            time.sleep(WAIT)
+        left, later = later, []
+    return left_out
 
 
 def _tasks(names: list[str], seeds: list[int]) -> list[tuple[str, int]]:
@@ -70,23 +122,34 @@ def _needs(name: str, seed: int) -> tuple[tuple[str, int], ...]:
 def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) -> str | None:
     """One run or fusion with one seed, what it needs being there: all its records.
 
-    Returns why it left no weights to start from, None if it did. Raises `UserError` if another
-    process is at it.
+    Returns why it left no weights to start from, None if it did. Raises `BusyError` if another
+    process is at it, `UserError` for a folder that cannot be written.
     """
     folder = results.folder_of(where.results_dir, experiment, seed)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", blocking=False).acquire()
-    except Timeout as error:
-        raise UserError(f"another process is working on {folder}; wait for it to end") from error
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
-    with lock:
+    with ExitStack() as held:
+        if not distributed.first(lambda: _lock(folder, held)):
+            raise BusyError(f"another process is working on {folder}; wait for it to end")
         this = Run(experiment, seed, where, chosen, folder)
         if experiment.name in FUSIONS:
             return fuse(this)
         if where.fresh:
-            for old in ("checkpoint.pt", "weights.pt"):
-                (folder / old).unlink(missing_ok=True)
-            shutil.rmtree(folder / "posteriors", ignore_errors=True)
+            distributed.first(lambda: _clear(folder))
         return this.complete()
+
+
+def _lock(folder: Path, held: ExitStack) -> bool:
+    """Whether the run is ours until `held` ends; the system ends it for a process that dies."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held.enter_context(FileLock(folder / ".lock", blocking=False))
+    except Timeout:
+        return False
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    return True
+
+
+def _clear(folder: Path) -> None:
+    for old in ("checkpoint.pt", "weights.pt"):
+        (folder / old).unlink(missing_ok=True)
+    shutil.rmtree(folder / "posteriors", ignore_errors=True)

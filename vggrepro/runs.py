@@ -7,12 +7,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, data, posteriors, results
+from vggrepro import UserError, checkpoints, data, distributed, posteriors, results
 from vggrepro.budgets import at_budget
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
@@ -28,7 +29,8 @@ from vggrepro.trainer import Sets, Training, build, train
 class Where:
     """Where a run reads and writes, and on what it computes.
 
-    Only `precision` and `threads` can change the bits of a result; records name both.
+    Only `precision`, `threads` and the number of processes can change the bits of a result;
+    records name all three.
     """
 
     results_dir: Path
@@ -39,6 +41,12 @@ class Where:
     precision: str = "auto"
     threads: int | None = None
     fresh: bool = False
+
+
+def _processes() -> list[int]:
+    """How many processes train one net, for keys; nothing for one, as before there were several."""
+    world = distributed.world()
+    return [world] if world > 1 else []
 
 
 @dataclass
@@ -57,7 +65,7 @@ class Run:
         Returns why there are no weights for others to start from, None if there are.
         """
         done = None if self.where.fresh else self.trained()
-        missing = [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
+        missing = distributed.first(lambda: self._missing(done))
         if done is not None and done.status == "diverged":
             self._say(f"recorded as diverged: {done.reason}")
             return "recorded as diverged"
@@ -78,6 +86,9 @@ class Run:
 
         Raises `UserError` if it was made under another declaration or in another precision.
         """
+        return distributed.first(self._trained)
+
+    def _trained(self) -> TrainRecord | None:
         path = results.train_path(self.where.results_dir, self.experiment, self.seed)
         try:
             record = results.current(path, self.experiment)
@@ -92,6 +103,9 @@ class Run:
             )
         return None if record.status == "interrupted" else record
 
+    def _missing(self, done: TrainRecord | None) -> list[Evaluation]:
+        return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
+
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
         path = results.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
         if done is None or not path.exists():
@@ -104,18 +118,22 @@ class Run:
         options = {"size": e.data_size} if e.data_size else {}
         if e.data == "synthetic":
             options["counts"] = e.counts
-        return data.load(
-            e.data,
-            split,
-            self.where.data_dir,
-            cache_dir=self.where.cache_dir,
-            download=self.where.download,
-            **options,
+        return distributed.first_then_others(
+            lambda: data.load(
+                e.data,
+                split,
+                self.where.data_dir,
+                cache_dir=self.where.cache_dir,
+                download=self.where.download,
+                **options,
+            )
         )
 
     def _sets(self) -> Sets:
         trained_on = self.load("train")
-        pixels = data.pixel_statistics(trained_on, self.where.cache_dir)
+        pixels = distributed.first_then_others(
+            lambda: data.pixel_statistics(trained_on, self.where.cache_dir)
+        )
         return Sets(trained_on, self.load("minival"), pixels)
 
     def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
@@ -138,35 +156,44 @@ class Run:
         None if it diverges. Raises `UserError` if the weights are not those of the record `done`,
         `KeyboardInterrupt` after an interrupted training has been recorded.
         """
-        path = self.folder / "weights.pt"
-        if done is not None and path.exists():
-            state = checkpoints.load_weights(path)
-            if checkpoints.weights_digest(state) != done.weights_digest:
-                raise UserError(
-                    f"{path} does not hold the weights of the record beside it: delete it; the "
-                    "run is then trained again and compared with its record"
-                )
+        if done is not None and distributed.first((self.folder / "weights.pt").exists):
+            state = distributed.first_then_others(lambda: self._weights(done))
             model = build(self.experiment, len(self.load("minival").classes))
             model.load_state_dict(state)
             return model.to(self.machine.device, memory_format=torch.channels_last)
         model, record = self._train()
-        if done is not None and record.weights_digest != done.weights_digest:
-            raise UserError(
-                f"{self.folder}: trained again because weights.pt was gone, and the weights are "
-                "not those of the record (another machine, other threads or versions?). The "
-                "record stays; use another --results-dir, or --fresh to replace it"
-            )
-        if done is None:
-            path = results.train_path(self.where.results_dir, self.experiment, self.seed)
-            results.write(record, path, overwrite=True)
+        distributed.first(lambda: self._keep(model, record, done))
         if record.status == "interrupted":
             raise KeyboardInterrupt(record.reason)
         if record.status == "diverged":
             self._say(record.reason)
             return None
-        checkpoints.save_weights(model, self.folder / "weights.pt")
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         return model
+
+    def _weights(self, done: TrainRecord) -> dict[str, torch.Tensor]:
+        path = self.folder / "weights.pt"
+        state = checkpoints.load_weights(path)
+        if checkpoints.weights_digest(state) != done.weights_digest:
+            raise UserError(
+                f"{path} does not hold the weights of the record beside it: delete it; the "
+                "run is then trained again and compared with its record"
+            )
+        return state
+
+    def _keep(self, model: VGG, record: TrainRecord, done: TrainRecord | None) -> None:
+        """Write the record unless it is there, and the weights if there are any."""
+        if done is not None and record.weights_digest != done.weights_digest:
+            raise UserError(
+                f"{self.folder}: trained again because weights.pt was gone, and the weights are "
+                "not those of the record (another machine, other threads, processes or versions?). "
+                "The record stays; use another --results-dir, or --fresh to replace it"
+            )
+        if done is None:
+            path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+            results.write(record, path, overwrite=True)
+        if record.status == "ok":
+            checkpoints.save_weights(model, self.folder / "weights.pt")
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _train(self) -> tuple[VGG, TrainRecord]:
         e, sets, parent = self.experiment, self._sets(), self._parent()
@@ -201,13 +228,15 @@ class Run:
             sets.train.fingerprint,
             sets.minival.fingerprint,
             parent_digest,
+            *_processes(),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
     def _bar(self, total: int, unit: str = " img") -> tqdm:
         e = self.experiment
         name = f"{e.name} {e.data} seed {self.seed}"
-        return tqdm(total=total, desc=name, unit=unit, unit_scale=True, mininterval=1.0)
+        shown = {"unit": unit, "unit_scale": True, "mininterval": 1.0}
+        return tqdm(total=total, desc=name, disable=distributed.rank() > 0, **shown)
 
     def _train_record(
         self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
@@ -236,22 +265,35 @@ class Run:
         """Each protocol at each scale once, then every evaluation as the mean it declares."""
         val, digest = self.load("val"), checkpoints.weights_digest(model.state_dict())
         tested = self.tested(model, [part for e in evaluations for part in e.parts])
-        for evaluation in evaluations:
-            together = combine([tested[part] for part in evaluation.parts])
-            record = EvalRecord(
-                weights_digest=digest,
-                **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
-            )
-            keep(record, evaluation, self.experiment, self.where.results_dir)
+
+        def write() -> None:
+            for evaluation in evaluations:
+                together = combine([tested[part] for part in evaluation.parts])
+                record = EvalRecord(
+                    weights_digest=digest,
+                    **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
+                )
+                keep(record, evaluation, self.experiment, self.where.results_dir)
+
+        distributed.first(write)
 
     def tested(self, model: VGG, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
-        """What each (protocol, Q) gives for this run's net, kept from earlier or found now."""
+        """What each (protocol, Q) gives for this run's net, kept from earlier or found now.
+
+        On rank 0; the others need not have what was kept.
+        """
         val = self.load("val")
         digest = checkpoints.weights_digest(model.state_dict())
         key = [digest, val.fingerprint, self.machine.precision, torch.get_num_threads()]
+        key += _processes()
         paths = {part: posteriors.path_of(self.folder, *part) for part in dict.fromkeys(parts)}
-        tested = {part: posteriors.load(path, key) for part, path in paths.items()}
-        missing = [part for part, found in tested.items() if found is None]
+        tested: dict[tuple[str, int], Tested] = {}
+
+        def look() -> list[tuple[str, int]]:
+            tested.update({part: posteriors.load(path, key) for part, path in paths.items()})
+            return [part for part, found in tested.items() if found is None]
+
+        missing = distributed.first(look)
         if not missing:
             return tested
         inputs = self._sets().inputs(self.experiment, self.machine)
@@ -261,6 +303,6 @@ class Run:
             for protocol, q in missing:
                 bar.set_postfix_str(f"{protocol} Q={q}")
                 found = evaluate(model, val, protocol, q, inputs, self.machine, bar.update)
-                posteriors.save(paths[protocol, q], key, found)
+                distributed.first(partial(posteriors.save, paths[protocol, q], key, found))
                 tested[protocol, q] = found
         return tested

@@ -2,13 +2,15 @@
 
 Everything random is a function of (seed, epoch, image), and a checkpoint is written after each
 epoch. So a training that is killed and started again ends in the same weights as an
-undisturbed one.
+undisturbed one. With several processes each makes its share of every batch, and the update is
+that of the whole batch.
 """
 
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +19,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from vggrepro import checkpoints
+from vggrepro import checkpoints, distributed
 from vggrepro.augmentations import (
     Draws,
     Rescaled,
@@ -117,7 +119,8 @@ def train(
 
     Goes on from `checkpoint` if there is one, and writes it after each epoch; `address` says of
     which training it is, with everything that can change the result. A loss that is no
-    longer finite ends the training with status "diverged", Ctrl-C with "interrupted".
+    longer finite ends the training with status "diverged", Ctrl-C with "interrupted"; of several
+    processes, which Ctrl-C does not stop at the same step, it ends all and leaves the checkpoint.
     `progress` is told "train" or "eval" and how many images were done. Raises `UserError` for a
     checkpoint that is truncated or of another run, or when the disk is full.
     """
@@ -132,18 +135,19 @@ def train(
     scheduler = _scheduler(optimizer, experiment)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     training = Training()
-    if checkpoint.exists():
-        done = checkpoints.resume(checkpoint, address, parts)
+    if distributed.first(checkpoint.exists):
+        done = distributed.first_then_others(lambda: checkpoints.resume(checkpoint, address, parts))
         curve = [Epoch(**epoch) for epoch in done["curve"]]
         training = Training(curve, done["seconds"], done["images"])
         progress("train", training.images)
+    net = distributed.parallel(model)
     fit, rescaled = sets.fit(), sets.rescaled(experiment)
     for epoch in range(len(training.curve), experiment.epochs):
         started = time.perf_counter()
         rate = optimizer.param_groups[0]["lr"]
         try:
             loss, error = train_one_epoch(
-                model, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
+                net, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
             )
             measured = _measure(model, experiment, fit, sets, machine, progress)
             # The last step of an epoch shows in minival's loss only.
@@ -152,6 +156,8 @@ def train(
                 training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
                 break
         except KeyboardInterrupt:
+            if distributed.world() > 1:
+                raise
             training.status = "interrupted"
             training.reason = (
                 f"stopped in epoch {epoch + 1}; the same command without --fresh goes on from there"
@@ -167,12 +173,12 @@ def train(
             "seconds": training.seconds,
             "images": training.images,
         }
-        checkpoints.save(checkpoint, address, parts, done)
+        distributed.first(partial(checkpoints.save, checkpoint, address, parts, done))
     return training
 
 
 def train_one_epoch(
-    model: VGG,
+    model: nn.Module,
     optimizer: torch.optim.Optimizer,
     experiment: Experiment,
     seed: int,
@@ -182,27 +188,37 @@ def train_one_epoch(
     machine: Machine,
     progress: Callable[[str, int], None],
 ) -> tuple[float, float]:
-    """One pass over the training images, one crop each: mean loss and error (%) while training."""
+    """One pass over the training images, one crop each: mean loss and error (%) while training.
+
+    `model` is a net, or `distributed.parallel` of one: the result is over all ranks.
+    """
     criterion = nn.CrossEntropyLoss()  # the paper's multinomial logistic regression objective
     inputs = sets.inputs(experiment, machine)
     # Dropout draws from the global generator: seeded here, it needs no place in the checkpoint.
-    torch.manual_seed(_seed(seed, epoch))
+    # Rank 0 adds nothing to the key (a 0 at its end is as good as none).
+    torch.manual_seed(_seed(seed, epoch, distributed.rank()))
     model.train()
     total = torch.zeros(2, dtype=torch.float64, device=machine.device)
+    left = len(sets.train)
     for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
+        whole = min(experiment.batch_size, left)
+        left -= whole
         images, targets = machine.send(images), machine.send(targets)
         x = normalise(images, inputs.mean, inputs.input_divisor, machine.send(shifts))
         with machine.autocast():
             logits = model(x)
         logits = logits.float()
-        loss = criterion(logits, targets)
+        # A rank that has no image of a small last batch takes part with an empty sum.
+        loss = criterion(logits, targets) if len(targets) else logits.sum()
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        # Gradients are averaged over ranks, so each counts by its share of the whole batch. For
+        # one process that is a factor of exactly 1.
+        (loss * (len(targets) * distributed.world() / whole)).backward()
         optimizer.step()
         wrong = (logits.detach().argmax(1) != targets).sum()
         total += torch.stack([loss.detach() * len(targets), wrong]).double()
-        progress("train", len(targets))
-    loss_sum, wrong_sum = total.tolist()
+        progress("train", whole)
+    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
     return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
 
 
@@ -212,7 +228,7 @@ def batches(
     """The mini-batches of an epoch: crops (B, 3, c, c) uint8, colour shifts (B, 3), targets (B,).
 
     Every image once, in an order that depends on seed and epoch alone. The last batch may be
-    smaller.
+    smaller. With several processes this is the rank's share of each batch, which may be empty.
     """
     count = len(sets.train)
     draws = Draws.of(seed, epoch, count)
@@ -225,8 +241,8 @@ def batches(
             torch.from_numpy(sets.train.targets[indices]),
         )
 
-    size = experiment.batch_size
-    return ahead(make, [order[i : i + size] for i in range(0, count, size)])
+    size, share = experiment.batch_size, slice(distributed.rank(), None, distributed.world())
+    return ahead(make, [order[i : i + size][share] for i in range(0, count, size)])
 
 
 def _measure(
