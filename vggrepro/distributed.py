@@ -42,7 +42,13 @@ def group(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":  # not yet run on GPUs by anyone of us
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, timeout=PATIENCE)
+    store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+    if os.environ.get("LOCAL_WORLD_SIZE") == os.environ["WORLD_SIZE"]:
+        # torchrun keeps one store over its restarts, and a rank may find the address of a dead one
+        # in it. Of several machines each counts its own restarts, so there it has to stay.
+        life = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        store = dist.PrefixStore(f"life {life}", store)
+    dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
     # Not left in order after an error: the others may be gone, or wait for something else.
     yield
     dist.destroy_process_group()
