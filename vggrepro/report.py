@@ -179,7 +179,8 @@ def error_table(
     for label, run, evaluation, value in rows:
         cells = {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
         for column in columns:
-            cells[column.title] = recorded(column.results_dir, column.experiment(run), evaluation)
+            cell = recorded(column.results_dir, column.experiment(run), evaluation)
+            cells[column.title] = cell.replace(", n = ", "<br>n = ")  # room on a phone
         table[label] = cells
     return pd.DataFrame.from_dict(table, orient="index")
 
