@@ -249,7 +249,7 @@ def test_flips_and_rotations_keep_the_label():
 
 
 @settings(max_examples=30, deadline=None)
-@given(st.tuples(*[st.floats(-10, 40)] * 4), st.floats(0.5, 8))
+@given(st.tuples(*[st.floats(-10, 40)] * 4), st.floats(1.5, 8))  # px; every part is thicker
 def test_coverage_is_a_smoothed_count_of_points_inside(ends, radius):
     part = synthetic.Part(*ends, radius)
     alpha = synthetic.coverage((part,), 24, 30)
