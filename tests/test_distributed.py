@@ -92,7 +92,7 @@ def tiny_sets():
     return Sets(images, coloured_set(13, split="minival", seed=1), statistics_of(pixels))
 
 
-def train_and_test(path, experiment=TINY):
+def train_and_test(path, experiment=TINY, chosen=CPU):
     """A training, and tests of its net on sets of 7 images and of 1: all that comes of it."""
     told = {"train": 0, "eval": 0, "dense": 0}
 
@@ -102,7 +102,7 @@ def train_and_test(path, experiment=TINY):
     with distributed.group(CPU.device):
         model = build(experiment, 4)
         initialise(model, "he", seed=0)
-        training = train(model, experiment, 0, tiny_sets(), CPU, path, "here", progress)
+        training = train(model, experiment, 0, tiny_sets(), chosen, path, "here", progress)
         inputs = Inputs(torch.tensor([120.0, 110.0, 100.0]), 60.0)
         tested = [
             evaluate(model, images, protocol, 384, inputs, CPU, lambda n: progress("dense", n))
@@ -135,6 +135,15 @@ def test_two_ranks_end_in_the_weights_of_one(alone_and_together):
         learnt = one["weights"][name] - before.numpy()
         difference = first["weights"][name] - one["weights"][name]
         assert np.abs(difference).max() < 1e-3 * np.abs(learnt).max(), name
+
+
+def test_two_ranks_sum_gradients_over_parts_of_a_batch(alone_and_together, tmp_path):
+    one, _ = alone_and_together
+    parts = replace(CPU, micro_batch=4)  # three parts on each rank, one on the last batch
+    first, second = in_processes(train_and_test, tmp_path / "parts.pt", TINY, parts)
+    assert first["digest"] == second["digest"]
+    for name, wanted in one["weights"].items():
+        np.testing.assert_allclose(first["weights"][name], wanted, rtol=1e-3, atol=1e-5)
 
 
 def test_two_ranks_have_the_curve_of_one(alone_and_together):

@@ -32,8 +32,12 @@ CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are ke
 Results = Annotated[Path, typer.Option(help="Folder of records.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16 or float32.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+MicroBatch = Annotated[
+    int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
@@ -80,6 +84,8 @@ def run(
     threads: Threads = None,
     download: Download = False,
     fresh: Fresh = False,
+    micro_batch: MicroBatch = None,
+    compile: Compile = False,
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
@@ -96,7 +102,16 @@ def run(
     from vggrepro import runner
 
     where = runner.Where(
-        results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
+        results_dir,
+        data_dir,
+        cache_dir,
+        download,
+        device,
+        precision,
+        threads,
+        fresh,
+        micro_batch,
+        compile,
     )
     chosen = [seed] if seed is not None else list(range(seeds))
     runner.run(names, budget, data, chosen, where)

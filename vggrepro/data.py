@@ -50,6 +50,14 @@ class ImageSet:
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         return self.images[i], int(self.targets[i])
 
+    @property
+    def loading_threads(self) -> int:
+        """How many threads make batches: one where photos are cached, all cores to decode them."""
+        if not isinstance(self.images, StreamedImages):
+            return 1
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, on this machine
+        return max(1, (os.cpu_count() or 1) // processes)
+
 
 def load(
     name: str,

@@ -10,7 +10,7 @@ Without torchrun there is one process, and nothing here does anything.
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
@@ -67,6 +67,11 @@ def world() -> int:
 def parallel(model: nn.Module) -> nn.Module:
     """The net with its gradients averaged over the ranks; with one process, the net itself."""
     return DistributedDataParallel(model) if world() > 1 else model
+
+
+def alone(model: nn.Module) -> AbstractContextManager:
+    """Within it, gradients are summed up on each rank; the backward pass after it averages them."""
+    return model.no_sync() if world() > 1 else nullcontext()
 
 
 def first(function: Callable[[], T]) -> T:

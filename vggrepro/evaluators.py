@@ -106,7 +106,7 @@ def evaluate(
     def load(batch: Batch) -> tuple[Batch, torch.Tensor]:
         return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch])
 
-    for batch, crops in ahead(load, _batches(own)):
+    for batch, crops in ahead(load, _batches(own), workers=images.loading_threads):
         x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
         with machine.autocast():
             maps = [dense(view) for view in (x, x.flip(-1))]

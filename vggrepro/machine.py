@@ -10,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from vggrepro import UserError, __version__, distributed
 from vggrepro.records import Provenance
 
-PRECISIONS = ("auto", "bf16", "float32")
+PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
 
 def _bf16_is_fast(device: torch.device) -> bool:
@@ -29,16 +30,46 @@ def _bf16_is_fast(device: torch.device) -> bool:
 
 @dataclass(frozen=True)
 class Machine:
-    """A device and the precision of the convolutions on it ("bf16" or "float32")."""
+    """A device, the precision of convolutions on it ("bf16", "float32", "tf32"), ways to train.
+
+    With `micro_batch` the gradient of a batch is summed over parts of so many images, so that the
+    paper's batch of 256 fits a small card; with `compile` the training step is compiled.
+    """
 
     device: torch.device
     precision: str
+    micro_batch: int | None = None
+    compile: bool = False
+
+    def key(self) -> list:
+        """What of this can change the bits of a training; the default ways add nothing."""
+        ways = [f"micro-batch {self.micro_batch}"] if self.micro_batch else []
+        ways += ["compiled"] if self.compile else []
+        return [self.precision, torch.get_num_threads(), *ways]
+
+    def options(self) -> str:
+        """The same as options of a command."""
+        text = f"--precision {self.precision} --threads {torch.get_num_threads()}"
+        text += f" --micro-batch {self.micro_batch}" if self.micro_batch else ""
+        return text + (" --compile" if self.compile else "")
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 for convolutions and matrix products; weights and updates stay float32."""
         return torch.autocast(
             self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"
         )
+
+    def compiled(self, net: nn.Module) -> nn.Module:
+        """The net for training, compiled if that was asked for; the weights are shared."""
+        if not self.compile:
+            return net
+        # On a GPU this mode records CUDA graphs, which save the launches: not yet run on one.
+        return torch.compile(net, mode="reduce-overhead" if self.device.type == "cuda" else None)
+
+    def parts(self, count: int) -> list[slice]:
+        """`count` images in parts of at most `micro_batch`; one, perhaps empty, without."""
+        size = self.micro_batch or max(count, 1)
+        return [slice(i, min(i + size, count)) for i in range(0, count, size)] or [slice(0, 0)]
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device, without waiting for the copy where the device allows it."""
@@ -47,8 +78,14 @@ class Machine:
         return tensor.to(self.device)
 
 
-def choose(device: str = "auto", precision: str = "auto", threads: int | None = None) -> Machine:
-    """The machine for `--device`, `--precision` and `--threads`.
+def choose(
+    device: str = "auto",
+    precision: str = "auto",
+    threads: int | None = None,
+    micro_batch: int | None = None,
+    compile: bool = False,
+) -> Machine:
+    """The machine for `--device`, `--precision`, `--threads`, `--micro-batch` and `--compile`.
 
     "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. The
     number of threads decides in which order sums are rounded, so the same record needs the same
@@ -70,7 +107,20 @@ def choose(device: str = "auto", precision: str = "auto", threads: int | None = 
         raise UserError(f"unknown precision {precision!r}; use one of: {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision = "bf16" if _bf16_is_fast(chosen) else "float32"
-    return Machine(chosen, precision)
+    if precision == "tf32" and chosen.type != "cuda":
+        raise UserError("--precision tf32 is a GPU's; use auto, bf16 or float32 on the CPU")
+    if chosen.type == "cuda":
+        _set_up_cuda(precision)
+    return Machine(chosen, precision, micro_batch, compile)
+
+
+def _set_up_cuda(precision: str) -> None:
+    """TF32 on purpose only, and the same algorithms each time. Not yet run on a GPU by us."""
+    # Without this, PyTorch multiplies float32 convolutions, and only these, in TF32.
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
 
 
 def describe(machine: Machine) -> str:

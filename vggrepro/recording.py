@@ -5,7 +5,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from vggrepro import distributed, machine, results
@@ -37,8 +36,7 @@ def common(
     torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
     command = (
         f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
-        f"--data {experiment.data} --seed {seed} --precision {chosen.precision} "
-        f"--threads {torch.get_num_threads()}"
+        f"--data {experiment.data} --seed {seed} {chosen.options()}"
     )
     return {
         "experiment": json.loads(json.dumps(asdict(experiment))),

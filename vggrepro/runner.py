@@ -39,7 +39,9 @@ def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], 
     only run that was asked for; `KeyboardInterrupt` after an interrupted training has been
     recorded.
     """
-    chosen = machine.choose(where.device, where.precision, where.threads)
+    chosen = machine.choose(
+        where.device, where.precision, where.threads, where.micro_batch, where.compile
+    )
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
             print(f"device: {machine.describe(chosen)}", file=sys.stderr)

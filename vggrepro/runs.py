@@ -29,8 +29,8 @@ from vggrepro.trainer import Sets, Training, build, train
 class Where:
     """Where a run reads and writes, and on what it computes.
 
-    Only `precision`, `threads` and the number of processes can change the bits of a result;
-    records name all three.
+    Only `precision`, `threads`, `micro_batch`, `compile` and the number of processes can change
+    the bits of a result; records name them all.
     """
 
     results_dir: Path
@@ -41,6 +41,8 @@ class Where:
     precision: str = "auto"
     threads: int | None = None
     fresh: bool = False
+    micro_batch: int | None = None
+    compile: bool = False
 
 
 def _processes() -> list[int]:
@@ -223,12 +225,12 @@ class Run:
         parts = [
             self.experiment.digest(),
             self.seed,
-            self.machine.precision,
-            torch.get_num_threads(),
+            *self.machine.key()[:2],
             sets.train.fingerprint,
             sets.minival.fingerprint,
             parent_digest,
             *_processes(),
+            *self.machine.key()[2:],
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ that of the whole batch.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -140,7 +141,7 @@ def train(
         curve = [Epoch(**epoch) for epoch in done["curve"]]
         training = Training(curve, done["seconds"], done["images"])
         progress("train", training.images)
-    net = distributed.parallel(model)
+    net = machine.compiled(distributed.parallel(model))
     fit, rescaled = sets.fit(), sets.rescaled(experiment)
     for epoch in range(len(training.curve), experiment.epochs):
         started = time.perf_counter()
@@ -203,20 +204,28 @@ def train_one_epoch(
     for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
         whole = min(experiment.batch_size, left)
         left -= whole
-        images, targets = machine.send(images), machine.send(targets)
-        x = normalise(images, inputs.mean, inputs.input_divisor, machine.send(shifts))
-        with machine.autocast():
-            logits = model(x)
-        logits = logits.float()
-        # A rank that has no image of a small last batch takes part with an empty sum.
-        loss = criterion(logits, targets) if len(targets) else logits.sum()
         optimizer.zero_grad(set_to_none=True)
-        # Gradients are averaged over ranks, so each counts by its share of the whole batch. For
-        # one process that is a factor of exactly 1.
-        (loss * (len(targets) * distributed.world() / whole)).backward()
+        parts = machine.parts(len(targets))
+        for part in parts:
+            x = normalise(
+                machine.send(images[part]),
+                inputs.mean,
+                inputs.input_divisor,
+                machine.send(shifts[part]),
+            )
+            y = machine.send(targets[part])
+            with machine.autocast():
+                logits = model(x)
+            logits = logits.float()
+            # A rank that has no image of a small last batch takes part with an empty sum.
+            loss = criterion(logits, y) if len(y) else logits.sum()
+            # Gradients are averaged over ranks, so each counts by its share of the whole batch.
+            # For one process and one part that is a factor of exactly 1.
+            with nullcontext() if part is parts[-1] else distributed.alone(model):
+                (loss * (len(y) * distributed.world() / whole)).backward()
+            wrong = (logits.detach().argmax(1) != y).sum()
+            total += torch.stack([loss.detach() * len(y), wrong]).double()
         optimizer.step()
-        wrong = (logits.detach().argmax(1) != targets).sum()
-        total += torch.stack([loss.detach() * len(targets), wrong]).double()
         progress("train", whole)
     loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
     return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
@@ -242,7 +251,8 @@ def batches(
         )
 
     size, share = experiment.batch_size, slice(distributed.rank(), None, distributed.world())
-    return ahead(make, [order[i : i + size][share] for i in range(0, count, size)])
+    indices = [order[i : i + size][share] for i in range(0, count, size)]
+    return ahead(make, indices, workers=sets.train.loading_threads)
 
 
 def _measure(

@@ -1,0 +1,103 @@
+"""The machine of a run: what it is asked for, what it says, and that ways to train change nothing."""
+
+import os
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from tests.image_sets import CPU, image_set
+from tests.test_trainer import TINY, net, silent
+from tests.test_trainer import sets as sets  # the fixture
+from vggrepro import UserError, data, machine
+from vggrepro.trainer import train, train_one_epoch
+
+
+@given(st.integers(0, 300), st.one_of(st.none(), st.integers(1, 300)))
+def test_parts_hold_every_image_once(count, micro_batch):
+    parts = replace(CPU, micro_batch=micro_batch).parts(count)
+    assert [i for part in parts for i in range(count)[part]] == list(range(count))
+    assert parts  # a rank without images takes part too
+    assert all(p.stop - p.start <= (micro_batch or count) for p in parts)
+
+
+def test_the_default_way_has_the_key_and_the_command_it_always_had():
+    assert CPU.key() == ["float32", torch.get_num_threads()]
+    assert CPU.options() == f"--precision float32 --threads {torch.get_num_threads()}"
+    other = replace(CPU, micro_batch=8, compile=True)
+    assert other.key() != CPU.key()
+    assert other.options().endswith("--micro-batch 8 --compile")
+
+
+@pytest.mark.parametrize("micro_batch", [1, 5, 16, 64])
+def test_parts_of_a_batch_make_its_step(sets, micro_batch):
+    def trained(chosen):
+        experiment = replace(TINY, dropout=0.0)
+        model = net(experiment)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        rescaled = sets.rescaled(experiment)
+        seen = []
+        found = train_one_epoch(
+            model,
+            optimizer,
+            experiment,
+            0,
+            0,
+            sets,
+            rescaled,
+            chosen,
+            lambda stage, n: seen.append(n),
+        )
+        return model, found, seen
+
+    whole, plain, batches = trained(CPU)
+    parts, found, same_batches = trained(replace(CPU, micro_batch=micro_batch))
+    assert found == pytest.approx(plain, rel=1e-5)
+    assert same_batches == batches
+    for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_compile_compiles_the_net_that_trains(sets, tmp_path, monkeypatch):
+    compiled = []
+
+    class Noted(nn.Module):
+        def __init__(self, net, mode):
+            super().__init__()
+            self.net, self.mode, self.calls = net, mode, 0
+            compiled.append(self)
+
+        def forward(self, images):
+            self.calls += self.training
+            return self.net(images)
+
+    monkeypatch.setattr(torch, "compile", Noted)
+    experiment = replace(TINY, epochs=1)
+    weights = []
+    for chosen in (CPU, replace(CPU, compile=True)):
+        model = net(experiment)
+        path = tmp_path / str(chosen.compile)
+        train(model, experiment, 0, sets, chosen, path, "here", silent)
+        weights.append(model.state_dict())
+    (noted,) = compiled
+    assert noted.calls == 3  # 40 images in batches of 16
+    assert noted.mode is None
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_tf32_is_a_gpus():
+    with pytest.raises(UserError, match="auto, bf16 or float32"):
+        machine.choose("cpu", "tf32")
+
+
+def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
+    cached = image_set(3)
+    assert cached.loading_threads == 1
+    streamed = replace(cached, images=data.StreamedImages(None, ["a", "b", "c"]))
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    assert streamed.loading_threads == 8
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert streamed.loading_threads == 2
