@@ -82,7 +82,7 @@ def slow_centre_crop(model, image, scale):
 @pytest.mark.parametrize("protocol", ["dense", "centre-crop"])
 def test_evaluate_against_one_image_at_a_time(protocol, pixels, monkeypatch):
     # Mixed shapes, in batches of any number, the last of them ragged.
-    monkeypatch.setattr(evaluators, "BATCH_PIXELS", pixels)
+    monkeypatch.setattr(evaluators, "BATCH_PIXELS", {"cpu": pixels})
     model = small_net()
     # Doubling multiples of 16 gives whole numbers: PIL, which may take rows or columns first, then
     # has nothing to round in between.
@@ -134,9 +134,7 @@ def test_positions_are_height_by_width():
 def test_every_window_is_in_one_batch_of_one_shape(kinds, pixels, protocol):
     images = image_set(len(kinds), images=[np.zeros((*size, 3), np.uint8) for size in kinds])
     work = windows(protocol, images, 110, 64)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluators, "BATCH_PIXELS", pixels)
-        batches = evaluators._batches(work)
+    batches = evaluators._batches(work, pixels)
     assert sorted(item for batch in batches for item in batch) == sorted(work)
     assert sorted(i for i, _ in work) == list(range(len(kinds)))
     for batch in batches:

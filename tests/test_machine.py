@@ -1,4 +1,4 @@
-"""The machine of a run: what it is asked for, what it says, and that ways to train change nothing."""
+"""The machine of a run: what it is asked for, what it says, ways to train that change nothing."""
 
 import os
 from dataclasses import replace

@@ -220,7 +220,7 @@ def crops_of(protocol, picture):
 @torch.no_grad()
 def test_crops_against_one_crop_at_a_time(protocol, pixels, monkeypatch):
     # Batches of seven leave a ragged last one: each crop is counted once all the same.
-    monkeypatch.setattr(evaluators, "BATCH_PIXELS", pixels)
+    monkeypatch.setattr(evaluators, "BATCH_PIXELS", {"cpu": pixels})
     # GoogLeNet's resized square starts at a fraction of a pixel, unless the image is square.
     sizes = SIZES[:1] if protocol == "googlenet-144" else SIZES
     model, images = small_net(), image_set(5, sizes=sizes)
