@@ -102,11 +102,40 @@ BUDGETS: dict[str, Budget] = {
 }
 
 
+def _candidate(change: str, about: str, times: int = 1, **factors: float) -> Budget:
+    """The reduced budget with `times` the epochs and the named fields times their factors."""
+    base, name = BUDGETS["reduced"], f"calibrate-{change}"
+    data, epochs = {}, {}
+    for key in ("cifar10", "imagenette"):
+        data[key] = base.data[key] | {"recipe": name}
+        for field_name, factor in factors.items():
+            value = base.data[key].get(field_name, getattr(Experiment, field_name))
+            data[key][field_name] = type(value)(value * factor)
+        epochs[key] = {stage: count * times for stage, count in base.epochs[key].items()}
+    return Budget(name, about, 1, data, epochs)
+
+
+# Candidates for the recipe: one thing changed at a time, then twice as long. Which is taken is
+# decided on minival, see `calibration`; none of these is ever tested on val.
+CALIBRATION: dict[str, Budget] = {
+    b.name: b
+    for b in (
+        _candidate("rate", "twice the learning rate", learning_rate=2),
+        _candidate("batch", "half the batch, so twice the steps", batch_size=0.5),
+        _candidate("dropout", "half the dropout", dropout=0.5),
+        _candidate("epochs", "twice the epochs", times=2),
+        _candidate("rate-epochs", "twice the learning rate, twice the epochs", 2, learning_rate=2),
+    )
+}
+
+
 def budget_named(name: str) -> Budget:
-    """The budget of that name.
+    """The budget of that name, or the candidate of the calibration.
 
     Raises `UserError`, naming the budgets there are.
     """
+    if name in CALIBRATION:
+        return CALIBRATION[name]
     if name not in BUDGETS:
         raise UserError(f"unknown budget {name!r}; choose one of: {', '.join(BUDGETS)}")
     return BUDGETS[name]
@@ -138,7 +167,7 @@ def at_budget(run: str, budget: str, data: str | None = None) -> Experiment:
         return replace(at_budget(runs[0], budget, data), name=run, config=configs)
     declared = run_named(run)
     data = data_of(budget, data)
-    chosen = BUDGETS[budget]
+    chosen = budget_named(budget)
     changes = dict(chosen.data[data])
     if "learning_rate" in changes:
         changes["learning_rate"] *= declared.learning_rate / Experiment.learning_rate
@@ -164,6 +193,7 @@ WHY = {
     "hidden": "units of the two hidden FC layers",
     "recipe": "provisional until it is calibrated on minival and frozen",
     "epochs": "fixed beforehand, the same for every net",
+    "dropout": "a candidate of the calibration",
     "batch_size": "a smaller set needs smaller batches for enough steps",
     "learning_rate": "found in trial runs with the smaller batch",
     "schedule": "divided by ten at 60 % and 85 % of the epochs instead of on a plateau",

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
-from vggrepro.budgets import BUDGETS, at_budget, data_of
+from vggrepro.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
 from vggrepro.results import RECORDED, RERUN, ROOT
@@ -136,7 +136,7 @@ def rerun(
     from vggrepro import render, report
 
     data = data_of(budget, data)
-    count = seeds or BUDGETS[budget].seeds
+    count = seeds or budget_named(budget).seeds
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
     names = list(dict.fromkeys(n for s in scripts for n in report.CHAPTER_RUNS.get(s.stem, ())))
     if names:

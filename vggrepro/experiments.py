@@ -57,7 +57,7 @@ class Experiment:
     @property
     def pilot(self) -> bool:
         """Whether the recipe was not yet frozen: such a run decides no claim."""
-        return self.recipe.startswith("pilot")
+        return self.recipe.startswith(("pilot", "calibrate"))
 
     def digest(self) -> str:
         """SHA-256 over every field: two declarations that differ anywhere differ here."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vggrepro import UserError, memory, workload
-from vggrepro.budgets import BUDGETS, at_budget, data_of
+from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import DEVICES, SHARE, THIS_MACHINE, Device, device_named
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Experiment
 from vggrepro.memory import Memory
@@ -61,7 +61,7 @@ def plan(
     """
     data = data_of(budget, data)
     plans = []
-    for name, count in workload.trainings(BUDGETS[budget].seeds).items():
+    for name, count in workload.trainings(budget_named(budget).seeds).items():
         experiment = at_budget(name, budget, data)
         size, net = workload.data_size(experiment), workload.net_of(experiment)
         plans.append(

@@ -102,7 +102,7 @@ class _Record(_Strict):
     @property
     def pilot(self) -> bool:
         """Made before the recipe was frozen: shown, but decides nothing."""
-        return str(self.experiment["recipe"]).startswith("pilot")
+        return str(self.experiment["recipe"]).startswith(("pilot", "calibrate"))
 
 
 class TrainRecord(_Record):

@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results
-from vggrepro.budgets import BUDGETS, at_budget, data_of, deviations
+from vggrepro.budgets import at_budget, budget_named, data_of, deviations
 from vggrepro.experiments import (
     FUSIONS,
     PAPER_CROP,
@@ -105,7 +105,7 @@ def options(
     return Options(
         budget=budget,
         data=data,
-        seeds=seeds or BUDGETS[budget].seeds,
+        seeds=seeds or budget_named(budget).seeds,
         rerun=rerun,
         data_dir=Path(data_dir) if data_dir else None,
         results_dir=Path(results_dir) if results_dir else results.RERUN,

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, data, distributed, posteriors, results
-from vggrepro.budgets import at_budget
+from vggrepro.budgets import CALIBRATION, at_budget
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
 from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
@@ -106,6 +106,8 @@ class Run:
         return None if record.status == "interrupted" else record
 
     def _missing(self, done: TrainRecord | None) -> list[Evaluation]:
+        if self.experiment.budget in CALIBRATION:
+            return []  # a recipe is chosen on minival: val is not looked at
         return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
 
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from vggrepro import results
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.budgets import BUDGETS, CALIBRATION, at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 
 
@@ -26,6 +26,8 @@ def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
             return False
         if trained.status == "diverged":
             return True
+    if experiment.budget in CALIBRATION:
+        return True
     return all(
         seed in results.evaluations(results_dir, experiment, evaluation)
         for evaluation in evaluations_of(experiment.name)
@@ -37,7 +39,7 @@ def status_lines(results_dir: Path) -> list[str]:
     if not results_dir.is_dir():
         return [f"{results_dir}: no records yet"]
     lines = [f"{results_dir}:"]
-    for budget in BUDGETS.values():
+    for budget in (*BUDGETS.values(), *CALIBRATION.values()):
         for data in budget.data:
             folder = results_dir / budget.name / data
             if not folder.is_dir():

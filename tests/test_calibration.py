@@ -1,0 +1,90 @@
+"""Candidates for the recipe: what each changes, who wins, and that val is never looked at."""
+
+from dataclasses import asdict
+
+import pytest
+
+from tests.image_sets import CPU
+from tests.records_by_hand import train_record, written
+from vggrepro import calibration, results
+from vggrepro.budgets import CALIBRATION, at_budget
+from vggrepro.calibration import NETS, best, candidates
+from vggrepro.experiments import RUNS
+from vggrepro.runs import Run, Where
+
+
+@pytest.mark.parametrize("data", ["cifar10", "imagenette"])
+@pytest.mark.parametrize("run", NETS)
+@pytest.mark.parametrize(
+    ("candidate", "changed"),
+    [
+        ("calibrate-rate", {"learning_rate": 2}),
+        ("calibrate-batch", {"batch_size": 0.5}),
+        ("calibrate-dropout", {"dropout": 0.5}),
+        ("calibrate-epochs", {"epochs": 2}),
+        ("calibrate-rate-epochs", {"learning_rate": 2, "epochs": 2}),
+    ],
+)
+def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, data, run):
+    base, found = (asdict(at_budget(run, budget, data)) for budget in ("reduced", candidate))
+    different = {key for key in base if base[key] != found[key]}
+    assert different == {"budget", "recipe", *changed}
+    for key, factor in changed.items():
+        assert found[key] == pytest.approx(factor * base[key])
+
+
+def record_of(results_dir, run, budget, minival_error, seed=0, **changes):
+    experiment = at_budget(run, budget, "cifar10")
+    record = train_record(experiment, seed)
+    last = record.curve[-1].model_copy(update={"minival_error": minival_error})
+    record = record.model_copy(update={"curve": (record.curve[0], last), **changes})
+    return written(record, results_dir, experiment)
+
+
+def by_name(results_dir):
+    return {candidate.name: candidate for candidate in candidates(results_dir, "cifar10")}
+
+
+def test_the_worst_net_decides(tmp_path):
+    for run, error in zip(NETS, (10.0, 20.0, 30.0), strict=True):
+        record_of(tmp_path, run, "calibrate-rate", error)
+    for run, error in zip(NETS, (24.0, 25.0, 29.0), strict=True):
+        record_of(tmp_path, run, "calibrate-batch", error)
+    record_of(tmp_path, NETS[0], "calibrate-epochs", 1.0)  # not all nets: no candidate yet
+    found = by_name(tmp_path)
+    assert found["calibrate-rate"].worst == 30.0
+    assert found["calibrate-epochs"].worst is None
+    assert best(list(found.values())).name == "calibrate-batch"
+
+
+def test_seeds_are_averaged_and_divergence_loses(tmp_path):
+    for run in NETS:
+        record_of(tmp_path, run, "reduced", 40.0)
+        record_of(tmp_path, run, "reduced", 50.0, seed=1)
+        record_of(tmp_path, run, "calibrate-rate", 1.0)
+    record_of(
+        tmp_path, NETS[2], "calibrate-rate", 1.0, status="diverged", reason="not finite", curve=()
+    )
+    found = by_name(tmp_path)
+    assert found["reduced"].minival == dict.fromkeys(NETS, 45.0)
+    assert found["calibrate-rate"].diverged == (NETS[2],)
+    assert best(list(found.values())).name == "reduced"
+
+
+def test_without_records_nothing_is_best(tmp_path):
+    found = candidates(tmp_path, "imagenette")
+    assert [candidate.name for candidate in found] == ["reduced", *CALIBRATION]
+    assert best(found) is None
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_a_candidate_is_never_tested_on_val(run, tmp_path):
+    experiment = at_budget(run, "calibrate-rate", "imagenette")
+    folder = results.folder_of(tmp_path, experiment, 0)
+    task = Run(experiment, 0, Where(tmp_path), CPU, folder)
+    assert task._missing(None) == []
+    assert experiment.pilot  # and decides no claim
+
+
+def test_the_nets_are_those_of_the_method():
+    assert [RUNS[name].config for name in calibration.NETS] == ["A", "D", "E"]
