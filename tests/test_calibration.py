@@ -88,3 +88,27 @@ def test_a_candidate_is_never_tested_on_val(run, tmp_path):
 
 def test_the_nets_are_those_of_the_method():
     assert [RUNS[name].config for name in calibration.NETS] == ["A", "D", "E"]
+
+
+def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
+    for run, error in zip(NETS, (10.0, 20.0, 30.0), strict=True):
+        record_of(tmp_path, run, "reduced", error)
+    record_of(tmp_path, NETS[0], "calibrate-rate", 9.0)
+    found = candidates(tmp_path, "cifar10")
+    table = calibration.table(found)
+    first = table.loc["as the study began (smallest worst)"]
+    assert (first["A"], first["E"], first["worst"]) == ("10.0 (55.0)", "30.0 (55.0)", "30.0")
+    second = table.loc["twice the learning rate"]
+    assert (second["rate"], second["A"], second["D"]) == ("0.04", "9.0 (55.0)", "not run")
+    assert second["worst"] == "–"
+
+
+def test_the_sentence_claims_no_winner_of_one(tmp_path):
+    assert "nothing to compare" in calibration.sentence(candidates(tmp_path, "cifar10"))
+    for run in NETS:
+        record_of(tmp_path, run, "reduced", 30.0)
+        record_of(tmp_path, run, "calibrate-epochs", 20.0)
+    text = calibration.sentence(candidates(tmp_path, "cifar10"))
+    assert "twice the epochs" in text
+    assert "20.0 %" in text
+    assert "4 of 6 recipes have not been run" in text

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from vggrepro import results
 from vggrepro.budgets import BUDGETS, CALIBRATION, at_budget
-from vggrepro.experiments import Experiment
+from vggrepro.experiments import RUNS, Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
 BASE = "reduced"  # the recipe that the candidates change
@@ -64,3 +65,39 @@ def best(found: list[Candidate]) -> Candidate | None:
     """The candidate whose worst net has the smallest minival error, of those with all nets."""
     complete = [candidate for candidate in found if candidate.worst is not None]
     return min(complete, key=lambda candidate: candidate.worst, default=None)
+
+
+def table(found: list[Candidate]) -> pd.DataFrame:
+    """What each candidate changes and reached, one line each, for the book."""
+    winner = best(found)
+    lines = {}
+    for candidate in found:
+        e = candidate.experiment
+        cells = {
+            "rate": f"{e.learning_rate:g}",
+            "batch": str(e.batch_size),
+            "dropout": f"{e.dropout:g}",
+            "epochs": str(e.epochs),
+            **{RUNS[net].config: _cell(candidate, net) for net in NETS},
+            "worst": "–" if candidate.worst is None else f"{candidate.worst:.1f}",
+        }
+        mark = " (smallest worst)" if candidate is winner else ""
+        lines[candidate.about + mark] = cells
+    return pd.DataFrame.from_dict(lines, orient="index")
+
+
+def _cell(candidate: Candidate, net: str) -> str:
+    if net in candidate.minival:
+        return f"{candidate.minival[net]:.1f} ({candidate.train[net]:.1f})"
+    return "diverged" if net in candidate.diverged else "not run"
+
+
+def sentence(found: list[Candidate]) -> str:
+    """Which candidate is the best so far, and whether all of them have been run."""
+    complete = [candidate for candidate in found if candidate.worst is not None]
+    if len(complete) < 2:
+        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
+    winner = best(found)
+    text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
+    left = len(found) - len(complete)
+    return text + (f"; {left} of {len(found)} recipes have not been run yet." if left else ".")
