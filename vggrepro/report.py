@@ -29,7 +29,19 @@ from vggrepro.experiments import (
 from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
+CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
+    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "06_scale_jitter": tuple(
+        f"{config}-{scale}"
+        for config in "CDE"
+        for scale in ("S256", "S384", "S384-longer", "jitter")
+    ),
+    "07_test_scales": (
+        *("B-S256", "C-S256", "C-S384", "C-jitter"),
+        *("D-S256", "D-S384", "D-S384-longer", "D-jitter"),
+        *("E-S256", "E-S384", "E-jitter"),
+    ),
+}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -264,16 +276,16 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
 
 
-def commands(chapter: str, runs: Sequence[str]) -> Markdown:
-    """How to rerun this chapter, to be copied."""
+def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
+    """How to rerun this chapter, on the recorded data set that decides it; to be copied."""
     return Markdown(
         f"""```bash
 # on drawn images, in minutes
 papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
 
 # on real photos, as recorded above (torchvision downloads them with --download)
-vggrepro run {" ".join(runs)} --budget reduced --data cifar10 --data-dir DATA --seeds 3
-vggrepro rerun {chapter} --budget reduced --data cifar10 --data-dir DATA --seeds 3
+vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds 3
+vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds 3
 ```"""
     )
 
