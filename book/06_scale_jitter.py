@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_scales, report, report_scales, verdicts
+from vggrepro import figures, figures_scales, report, tables_scales, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -37,7 +37,7 @@ RUNS = report.CHAPTER_RUNS["06_scale_jitter"]
 NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
 options.ensure(RUNS)
-columns = report_scales.columns_of(options)
+columns = tables_scales.columns_of(options)
 crop = columns[-1].experiment("D-jitter").crop
 
 # %% [markdown]
@@ -100,7 +100,7 @@ figures.plt.show()
 # $Q = 0.5\,(S_\min + S_\max)$.
 
 # %% tags=["remove-input"]
-report.show(report_scales.training_table(RUNS, columns))
+report.show(tables_scales.training_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n
@@ -119,10 +119,10 @@ figures.plt.show()
 # that it is reported on, alike for both.
 
 # %% tags=["remove-input"]
-report.show(report_scales.by_scale_table(PAIR[::-1], columns))
+report.show(tables_scales.by_scale_table(PAIR[::-1], columns))
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(report_scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
+Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
 
 # %% [markdown]
 # ## The verdict
@@ -142,10 +142,9 @@ report.show(
 )
 
 # %% [markdown]
-# What cannot be decided here: whether jitter gains as much at the paper's size, where a net has
-# room to learn a class at every scale. A narrow net on few photos fits each of its training scales
-# less well, and the schedule is short. If jitter loses here, learning curves can say whether it had
-# converged:
+# What cannot be decided here: whether jitter gains as much at the paper's size. A net has to learn
+# every class at every scale. A narrow net, few photos and a short schedule may leave it too little
+# room for that. Whether the two trainings had converged is seen in their learning curves:
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-curves", "caption": "Error while training of the jittered D and of its control, in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of the jittered net D and of the net that goes on at S = 384, on minival and on training images."}}
 figures.curves(PAIR, columns)

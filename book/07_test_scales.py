@@ -14,8 +14,9 @@
 # # Test scales: one look or several?
 #
 # Is a net better when it looks at a test image at three scales instead of one, and how far may the
-# test scale be from those it was trained at? Looking three times costs three times as much or more. This
-# chapter compares both on the same weights, and puts a third way of looking several times beside them.
+# test scale be from those it was trained at? Three looks cost about three times as much. This
+# chapter compares both on the same weights, and lays beside them another way of looking several
+# times.
 
 # %% tags=["parameters", "hide-input"]
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
@@ -28,17 +29,17 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_scales, report, report_scales, verdicts
+from vggrepro import figures, figures_scales, report, tables_scales, verdicts
 from vggrepro.experiments import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
 RUNS = report.CHAPTER_RUNS["07_test_scales"]
-CURVES = [run for run in RUNS if len(report_scales.single_test_scales(run)) > 1]
+CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 options.ensure(RUNS)
-columns = report_scales.columns_of(options)
+columns = tables_scales.columns_of(options)
 crop = columns[-1].experiment("D-jitter").crop
 
 # %% [markdown]
@@ -99,18 +100,18 @@ figures.plt.show()
 # ```
 
 # %% tags=["remove-input"]
-report.show(report_scales.score_maps_table(RUNS, columns))
+report.show(tables_scales.score_maps_table(RUNS, columns))
 
 # %% [markdown]
 # Positions on the short side of the score map, with Q in our pixels in brackets; then positions per
 # image, the average over the `val` images as recorded. This is the main limit of a small
-# geometry. Where all three Q have one position, three scales differ in how much of the border is
-# left out and in little else.
+# geometry: where the map has one position at all three Q, testing at three scales comes close to
+# averaging three crops of the centre.
 #
 # ## The errors
 
 # %% tags=["remove-input"]
-report.show(report_scales.gains_table(RUNS, columns))
+report.show(tables_scales.gains_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
@@ -130,7 +131,7 @@ figures_scales.curve(CURVES, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(report_scales.best_scale_sentence(c, CURVES) for c in columns))
+Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in columns))
 
 # %% [markdown]
 # ## The verdict

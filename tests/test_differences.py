@@ -82,7 +82,9 @@ def test_pilots_are_named_and_have_no_interval(columns, recipe):
 
 def test_two_evaluations_of_a_net_are_told_apart(columns):
     (name,) = differences_table("several-q-fixed", columns=columns).index
-    assert name == "dense, Q = 256 − dense, Q = 224, 256, 288"
+    assert name == "D-S256:<br>Q = 256<br>− Q = 224, 256, 288"
+    *_, control = differences_table("several-q-jittered", columns=columns).index
+    assert control == "D-jitter:<br>dense-shifted, Q = 384<br>− dense, Q = 256, 384, 512"
 
 
 @pytest.mark.parametrize("key", ["seven-by-seven", "lrn-costs-time", "depth"])

@@ -14,7 +14,7 @@ from vggrepro import synthetic
 from vggrepro.experiments import PAPER_CROP, RUNS, in_order, lineage, scaled
 from vggrepro.figures import _legend, _say_not_run, _short, plt
 from vggrepro.report import Column, centre_crop, errors
-from vggrepro.report_scales import (
+from vggrepro.tables_scales import (
     errors_by_scale,
     gain,
     is_control,
@@ -199,7 +199,7 @@ def _mark_train_scales(ax: Axes, runs: Sequence[str]) -> None:
     for place, run in enumerate(runs):
         low, high = RUNS[run].train_scale
         height = 0.03 + 0.035 * place
-        style = {"color": f"C{place}", "transform": ax.get_xaxis_transform(), "gid": "S"}
+        style = {"color": f"C{place}", "transform": ax.get_xaxis_transform(), "label": name_of(run)}
         if low == high:
             ax.plot([low], [height], "D", **style)
         else:

@@ -106,14 +106,17 @@ def _difference(claim: Claim, sides: Sides, column: Column) -> str:
 
 def _difference_name(sides: Sides) -> str:
     """`A-S256 − D-S256`: second minus first, named by what they differ in."""
-    first, second = (
-        side.run if sides[0].run != sides[1].run else _evaluation_name(side) for side in sides
-    )
-    return f"{second} − {first}"
+    first, second = sides
+    if first.run != second.run:
+        return f"{second.run} − {first.run}"
+    protocols = first.evaluation.protocol != second.evaluation.protocol
+    here, less = (_evaluation_name(side, protocols) for side in (second, first))
+    return f"{first.run}:<br>{here}<br>− {less}"  # room on a phone
 
 
-def _evaluation_name(side: Side) -> str:
-    return f"{side.evaluation.protocol}, Q = {', '.join(map(str, side.evaluation.test_scales))}"
+def _evaluation_name(side: Side, with_protocol: bool) -> str:
+    scales = f"Q = {', '.join(map(str, side.evaluation.test_scales))}"
+    return f"{side.evaluation.protocol}, {scales}" if with_protocol else scales
 
 
 # --- all claims ---------------------------------------------------------------------------

@@ -233,7 +233,7 @@ def score_maps_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataF
             crop = column.experiment(runs[0]).crop
             here = f"{_short_side(q, crop)} ({scaled(q, crop)} px)"
             cells[column.title] = here
-            cells[f"{column.title}: per image"] = mean_positions(column, runs, q)
+            cells[f"{column.title}, per image"] = mean_positions(column, runs, q)
         rows[f"Q = {q}"] = cells
     return _frame(rows)
 
