@@ -51,7 +51,7 @@ report.claim_box("jitter-training")
 #
 # S is the shortest side of a training image after rescaling; the net sees a random crop of it.
 # The paper trains C, D and E three times: at S = 256; from those weights on at S = 384; and from
-# there on with S drawn anew for every image between 256 and 512. All three are tested at one Q.
+# there on with S drawn anew for every image between 256 and 512. Each is tested at one Q.
 #
 # So the jittered net went on from the S = 384 net that it is compared with. It differs in its
 # scales, and in all the epochs that it had in addition. The control that the paper lacks goes on
