@@ -10,13 +10,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
 from vggrepro.data import ImageSet, PixelStatistics
-from vggrepro.windows import Window, box, centre_window, dense_window, rescaled_size
+from vggrepro.windows import (
+    Window,
+    centre_window,
+    cut,
+    dense_window,
+    random_window,
+    rescaled_size,
+)
 
 __all__ = [
-    "INTERPOLATION",
     "Draws",
     "Rescaled",
     "Window",
@@ -30,16 +35,6 @@ __all__ = [
     "rescaled_size",
     "training_batch",
 ]
-
-# The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
-INTERPOLATION = Image.Resampling.BILINEAR
-
-
-def cut(image: np.ndarray, window: Window) -> np.ndarray:
-    """That window of the rescaled image: (H, W, 3) uint8 in, (height, width, 3) uint8 out."""
-    size, place = (window.width, window.height), box(image.shape[:2], window)
-    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, place))
-
 
 # --- training (Section 3.1) ---------------------------------------------------------------
 
@@ -59,22 +54,6 @@ class Draws(NamedTuple):
         generator = np.random.default_rng([seed, epoch, 0])
         uniform = generator.random((count, 4), dtype=np.float32)
         return cls(uniform, generator.standard_normal((count, 3), dtype=np.float32))
-
-
-def random_window(
-    size: tuple[int, int], train_scale: tuple[int, int], crop: int, uniform: np.ndarray
-) -> Window:
-    """The training crop: S uniform among the whole numbers of `train_scale`, place uniform.
-
-    `size` is (height, width) of the image, scales and crop are in pixels, `uniform` holds four
-    numbers in [0, 1), of which three are used.
-    """
-    low, high = train_scale
-    scale = low + int(uniform[0] * (high - low + 1))
-    height, width = rescaled_size(*size, scale)
-    left = int(uniform[1] * (width - crop + 1))
-    top = int(uniform[2] * (height - crop + 1))
-    return Window(scale, left, top, crop, crop)
 
 
 class Rescaled:

@@ -29,7 +29,19 @@ from vggrepro.experiments import (
 from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
+CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
+    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "06_scale_jitter": tuple(
+        f"{config}-{scale}"
+        for config in "CDE"
+        for scale in ("S256", "S384", "S384-longer", "jitter")
+    ),
+    "07_test_scales": (
+        *("B-S256", "C-S256", "C-S384", "C-jitter"),
+        *("D-S256", "D-S384", "D-S384-longer", "D-jitter"),
+        *("E-S256", "E-S384", "E-jitter"),
+    ),
+}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -57,6 +69,14 @@ class Column:
         return at_budget(run, self.budget, self.data)
 
 
+def recorded_columns() -> list[Column]:
+    """The recorded study, a column for each of its data sets."""
+    return [
+        Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
+        for data in ("cifar10", "imagenette")
+    ]
+
+
 @dataclass(frozen=True)
 class Options:
     """The checked parameters of a chapter: what to read, what to rerun."""
@@ -79,10 +99,7 @@ class Options:
 
     def columns(self) -> list[Column]:
         """The recorded study on each of its data sets, then the reader's rerun if there is one."""
-        found = [
-            Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
-            for data in ("cifar10", "imagenette")
-        ]
+        found = recorded_columns()
         if self.shows_rerun:
             title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
             found.append(Column(title, self.results_dir, self.budget, self.data))
@@ -259,16 +276,16 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
 
 
-def commands(chapter: str, runs: Sequence[str]) -> Markdown:
-    """How to rerun this chapter, to be copied."""
+def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
+    """How to rerun this chapter, on the recorded data set that decides it; to be copied."""
     return Markdown(
         f"""```bash
 # on drawn images, in minutes
 papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
 
 # on real photos, as recorded above (torchvision downloads them with --download)
-vggrepro run {" ".join(runs)} --budget reduced --data cifar10 --data-dir DATA --seeds 3
-vggrepro rerun {chapter} --budget reduced --data cifar10 --data-dir DATA --seeds 3
+vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds 3
+vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds 3
 ```"""
     )
 

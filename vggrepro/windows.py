@@ -1,4 +1,6 @@
-"""Which parts of an image each test protocol looks at (Section 3.2): boxes to list and to draw.
+"""Which parts of an image a training crop (3.1) and each test protocol (3.2) look at.
+
+Boxes to list and to draw, and the pixels in them.
 
 A protocol turns the size of an image (height, width), Q and the side of the crop, all in pixels,
 into windows. Every window is seen twice, as it is and mirrored; that is left to `evaluators`, as
@@ -8,10 +10,16 @@ is what becomes of the scores. Nothing here needs torch.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+from PIL import Image
+
 from vggrepro import UserError
 
 # Five poolings halve the map five times: one position of the score map is 32 px of the image.
 STRIDE = 32
+
+# The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
+INTERPOLATION = Image.Resampling.BILINEAR
 
 
 class Window(NamedTuple):
@@ -49,9 +57,34 @@ def box(size: tuple[int, int], window: Window) -> tuple[float, float, float, flo
     )
 
 
+def cut(image: np.ndarray, window: Window) -> np.ndarray:
+    """That window of the rescaled image: (H, W, 3) uint8 in, (height, width, 3) uint8 out."""
+    size, place = (window.width, window.height), box(image.shape[:2], window)
+    return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, place))
+
+
 def _room(scale: int, crop: int) -> None:
     if scale < crop:
         raise UserError(f"Q = {scale} px is smaller than the {crop} px crop: choose a larger Q")
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+def random_window(
+    size: tuple[int, int], train_scale: tuple[int, int], crop: int, uniform: np.ndarray
+) -> Window:
+    """The training crop: S uniform among the whole numbers of `train_scale`, place uniform.
+
+    `size` is (height, width) of the image, scales and crop are in pixels, `uniform` holds four
+    numbers in [0, 1), of which three are used.
+    """
+    low, high = train_scale
+    scale = low + int(uniform[0] * (high - low + 1))
+    height, width = rescaled_size(*size, scale)
+    left = int(uniform[1] * (width - crop + 1))
+    top = int(uniform[2] * (height - crop + 1))
+    return Window(scale, left, top, crop, crop)
 
 
 # --- one window ---------------------------------------------------------------------------
@@ -80,6 +113,32 @@ def dense_window(size: tuple[int, int], scale: int) -> Window:
     kept_height, kept_width = height // STRIDE * STRIDE, width // STRIDE * STRIDE
     left, top = (width - kept_width) // 2, (height - kept_height) // 2
     return Window(scale, left, top, kept_width, kept_height)
+
+
+def score_map(size: tuple[int, int], scale: int, crop: int) -> tuple[int, int]:
+    """(rows, columns) of the map of class scores that dense evaluation averages over.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    window = dense_window(size, scale)
+    rows, columns = (side // STRIDE - crop // STRIDE + 1 for side in (window.height, window.width))
+    return rows, columns
+
+
+def positions(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """The crop that each position of the score map stands for, row by row.
+
+    A position sees more than its crop: where a crop is padded with zeros, the dense net goes on
+    into the image (Section 3.2). Raises `UserError` as `score_map` does.
+    """
+    rows, columns = score_map(size, scale, crop)
+    _, left, top, _, _ = dense_window(size, scale)
+    return [
+        Window(scale, left + STRIDE * column, top + STRIDE * row, crop, crop)
+        for row in range(rows)
+        for column in range(columns)
+    ]
 
 
 # --- many windows -------------------------------------------------------------------------

@@ -1,0 +1,159 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Test scales: one look or several?
+#
+# Is a net better when it looks at a test image at three scales instead of one, and how far may the
+# test scale be from those it was trained at? Three looks cost about three times as much. This
+# chapter compares both on the same weights, and lays beside them another way of looking several
+# times.
+
+# %% tags=["parameters", "hide-input"]
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train what is missing, then show it beside the recorded study
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import figures, figures_scales, report, tables_scales, verdicts
+from vggrepro.experiments import PAPER_CROP
+
+options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+figures.use_style()
+
+RUNS = report.CHAPTER_RUNS["07_test_scales"]
+CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
+CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
+options.ensure(RUNS)
+columns = tables_scales.columns_of(options)
+crop = columns[-1].experiment("D-jitter").crop
+
+# %% [markdown]
+# ## The claims
+
+# %% tags=["remove-input"]
+report.claim_box("jitter-testing", "scale-gap")
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# Q is the shortest side of a test image after rescaling. The paper tests every net densely at one Q
+# (Table 3), then at three (Table 4): at S and a little to both sides of it for a net trained
+# at one S; at both ends of the range and its middle for a jittered one.
+#
+# We take the same weights for both sides, seed by seed. Two things are added. A jittered net's
+# three Q lie further apart than those of a net at one S, so a net at S = 384 that was trained
+# for as long stands beside it (*longer*, see [](06_scale_jitter.ipynb)). And three Q are several
+# passes, whose average may help by itself. The control passes the image four times at one Q, on
+# grids that are shifted by half a stride.
+
+# %% [markdown]
+# ```{margin}
+# Notes about the paper at times have Q ≠ S as a rule. The paper only says that Q need not equal S:
+# in its Table 3, Q is S for every net with one training scale.
+# ```
+
+# %% tags=["remove-input"]
+report.show(report.deviations_table("D-S256", columns), "words wrapped")
+
+# %% [markdown]
+# ## The idea
+#
+# At each Q the net gives a posterior, the soft-max of the class scores averaged over its score
+# map. The posteriors of the three Q are averaged, with equal weights.
+
+# %% tags=["remove-input"]
+report.source("experiments", "several_scales")
+
+# %% tags=["remove-input"]
+report.source("evaluators", "combine")
+
+# %% [markdown]
+# ## What a score map looks at
+#
+# Dense evaluation gives one vector of class scores for every place where a crop would fit on a grid
+# of 32 px. A larger Q has more such places, and each of them sees a smaller part of the image.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-score-maps", "caption": "The places that a score map looks at, on a drawn image at three Q: in the paper's geometry, and in ours. Dots are the centres of the positions, boxes what the first and the last of them stand for. What is pale is trimmed, so that the grid is centred."}, "image": {"alt": "A drawn image six times, for three test scales in two geometries, with a grid of dots and two outlined squares: few dots and large squares at Q = 256, many dots and small squares at Q = 512, fewer dots in the small geometry."}}
+figures_scales.looks((256, 384, 512), (PAPER_CROP, crop))
+figures.plt.show()
+
+# %% [markdown]
+# ```{margin}
+# The paper prints no sizes of score maps. These count whole strides of 32 px. Caffe's pooling
+# rounds a size up where PyTorch's rounds it down, so the authors' maps may have been a position
+# larger.
+# ```
+
+# %% tags=["remove-input"]
+report.show(tables_scales.score_maps_table(RUNS, columns))
+
+# %% [markdown]
+# Positions on the short side of the score map, with Q in our pixels in brackets; then positions per
+# image, the average over the `val` images as recorded. This is the main limit of a small
+# geometry: where the map has one position at all three Q, testing at three scales comes close to
+# averaging three crops of the centre.
+#
+# ## The errors
+
+# %% tags=["remove-input"]
+report.show(tables_scales.gains_table(RUNS, columns))
+
+# %% [markdown]
+# Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
+# Tables 3 and 4, ours as means over seeds. A gain is taken seed by seed and has its standard deviation.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-gains", "caption": "How much lower the top-1 error is at three Q than at one. A dot is a seed, a bar the mean; open diamonds are the paper's, on other images and classes. The last row is the control: several passes at one Q, shifted, against one pass."}, "image": {"alt": "Gain in points of top-1 error from three test scales for each net and training scale, a dot for each seed, the paper's gain as an open diamond."}}
+figures_scales.gains(RUNS, [("D-jitter", "dense-shifted")], columns)
+figures.plt.show()
+
+# %% [markdown]
+# ## The gap between scales
+#
+# The same weights at one Q after the other. At the bottom stands what each net was trained at.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Diamonds mark a fixed S, the bar the range of S of the jittered net."}, "image": {"alt": "Curves of top-1 error against the test scale for net D trained at S = 256, at S = 384 for longer, and with S from 256 to 512; marks at the bottom show the training scales."}}
+figures_scales.curve(CURVES, columns)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in columns))
+
+# %% [markdown]
+# ## The verdict
+
+# %% tags=["remove-input"]
+verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# What the records show so far, in points of top-1 error; above zero is as the paper says:
+
+# %% tags=["remove-input"]
+report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% [markdown]
+# What cannot be decided here: how much several Q gain where every Q has a map of many positions. And
+# a curve over Q is drawn for net D alone, so how depth and the gap between scales go together
+# stays open.
+#
+# ## Where the numbers come from
+
+# %% tags=["remove-input", "hide-output"]
+report.show(report.provenance_table(columns, RUNS), "words")
+
+# %% tags=["remove-input"]
+report.commands("07_test_scales", CURVES, data="imagenette")
