@@ -97,9 +97,10 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
     found = candidates(tmp_path, "cifar10")
     table = calibration.table(found)
     first = table.loc["as the study began (smallest worst)"]
-    assert (first["A"], first["E"], first["worst"]) == ("10.0 (55.0)", "30.0 (55.0)", "30.0")
+    assert (first["A"], first["E"], first["worst"]) == ("10.0<br>(55.0)", "30.0<br>(55.0)", "30.0")
     second = table.loc["twice the learning rate"]
-    assert (second["rate"], second["A"], second["D"]) == ("0.04", "9.0 (55.0)", "not run")
+    assert second.iloc[0] == "0.04, 128, 0.5, 20"
+    assert (second["A"], second["D"]) == ("9.0<br>(55.0)", "not run")
     assert second["worst"] == "–"
 
 

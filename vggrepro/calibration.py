@@ -74,10 +74,8 @@ def table(found: list[Candidate]) -> pd.DataFrame:
     for candidate in found:
         e = candidate.experiment
         cells = {
-            "rate": f"{e.learning_rate:g}",
-            "batch": str(e.batch_size),
-            "dropout": f"{e.dropout:g}",
-            "epochs": str(e.epochs),
+            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size}, "
+            f"{e.dropout:g}, {e.epochs}",
             **{RUNS[net].config: _cell(candidate, net) for net in NETS},
             "worst": "–" if candidate.worst is None else f"{candidate.worst:.1f}",
         }
@@ -88,7 +86,7 @@ def table(found: list[Candidate]) -> pd.DataFrame:
 
 def _cell(candidate: Candidate, net: str) -> str:
     if net in candidate.minival:
-        return f"{candidate.minival[net]:.1f} ({candidate.train[net]:.1f})"
+        return f"{candidate.minival[net]:.1f}<br>({candidate.train[net]:.1f})"
     return "diverged" if net in candidate.diverged else "not run"
 
 
