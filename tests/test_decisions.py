@@ -246,6 +246,14 @@ def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
     assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)
 
 
+def test_pilots_are_counted_where_they_are_only_shown(tmp_path, monkeypatch):
+    monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
+    write_nets(tmp_path, NETS)
+    claim = CLAIMS["depth-b-to-d"]
+    assert interval_of(Study(tmp_path, "reduced"), claim) is None
+    assert interval_of(Study(tmp_path, "reduced", count_pilots=True), claim).n == 5
+
+
 def test_drawn_images_decide_nothing(tmp_path):
     found = decide_all(tmp_path, "quick")
     assert found["depth-a-to-d"].reason == "budget quick does not run on cifar10"

@@ -63,15 +63,19 @@ class Decision:
 
 @dataclass
 class Study:
-    """The records of one budget below `results_dir`, each read once."""
+    """The records of one budget below `results_dir`, each read once.
+
+    With `count_pilots` they are used as if the recipe had been frozen: to show, not to decide.
+    """
 
     results_dir: Path
     budget: str
+    count_pilots: bool = False
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
 
     def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
-        """Records by seed, pilots left out; none if run, fusion or data set is not declared."""
+        """Records by seed, without pilots; none if run, fusion or data set is not declared."""
         key = (run, data, evaluation)
         if key not in self._read:
             known = run in RUNS or run in FUSIONS
@@ -81,7 +85,8 @@ class Study:
                 experiment = at_budget(run, self.budget, data)
                 found = results.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
-            self._read[key] = {seed: r for seed, r in found.items() if not r.pilot}
+            used = {seed: r for seed, r in found.items() if self.count_pilots or not r.pilot}
+            self._read[key] = used
         return self._read[key]
 
     def errors(self, side: Side, data: str, seeds: int, metric: str) -> dict[int, float]:
@@ -128,11 +133,18 @@ def interval_of(
         return study.by_pooled(claim.sides, data, claim.seeds, metric)
     if claim.test == "measurement":
         return _paired(_extra_time(study, claim)) if metric == "top1_error" else None
+    return _paired(differences_of(study, claim, data, metric).values())
+
+
+def differences_of(
+    study: Study, claim: Claim, data: str, metric: str = "top1_error"
+) -> dict[int, float]:
+    """The difference that the claim is about for each seed that has both sides."""
     found = study.differences(claim.sides, data, claim.seeds, metric)
     if claim.less:
         less = study.differences(claim.less, data, claim.seeds, metric)
-        found = {seed: found[seed] - less[seed] for seed in found.keys() & less.keys()}
-    return _paired(found.values())
+        found = {seed: found[seed] - less[seed] for seed in sorted(found.keys() & less.keys())}
+    return found
 
 
 def _paired(differences: Iterable[float]) -> Interval | None:
@@ -245,7 +257,9 @@ def _decided(
         level = step.level if step else ALPHA
         found = verdict(interval, claim.rule, claim.matters, level)
         found = _at_other_length(study, claim, interval, found)
-    controls = {name: _control(study, claim, sides) for name, sides in claim.controls}
+    controls = {
+        name: control_interval(study, claim, sides, claim.data) for name, sides in claim.controls
+    }
     loss = interval_of(study, claim, metric="log_loss")
     return Decision(claim, *found, n, interval, p, step, loss, controls)
 
@@ -283,7 +297,8 @@ def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verd
     return found
 
 
-def _control(study: Study, claim: Claim, sides: Sides) -> Interval | None:
+def control_interval(study: Study, claim: Claim, sides: Sides, data: str) -> Interval | None:
+    """The difference between the sides of one of the claim's controls; None below two seeds."""
     if all(side.evaluation.protocol == "centre-crop" for side in sides):
-        return study.by_pooled(sides, claim.data, claim.seeds, "top1_error")
-    return _paired(study.differences(sides, claim.data, claim.seeds, "top1_error").values())
+        return study.by_pooled(sides, data, claim.seeds, "top1_error")
+    return _paired(study.differences(sides, data, claim.seeds, "top1_error").values())

@@ -57,6 +57,14 @@ class Column:
         return at_budget(run, self.budget, self.data)
 
 
+def recorded_columns() -> list[Column]:
+    """The recorded study, a column for each of its data sets."""
+    return [
+        Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
+        for data in ("cifar10", "imagenette")
+    ]
+
+
 @dataclass(frozen=True)
 class Options:
     """The checked parameters of a chapter: what to read, what to rerun."""
@@ -79,10 +87,7 @@ class Options:
 
     def columns(self) -> list[Column]:
         """The recorded study on each of its data sets, then the reader's rerun if there is one."""
-        found = [
-            Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
-            for data in ("cifar10", "imagenette")
-        ]
+        found = recorded_columns()
         if self.shows_rerun:
             title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
             found.append(Column(title, self.results_dir, self.budget, self.data))

@@ -2,15 +2,26 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import results
-from vggrepro.criteria import TESTS, Claim
-from vggrepro.decisions import Decision, decide_all
+from vggrepro import UserError, results
+from vggrepro.claims import claim_named
+from vggrepro.criteria import TESTS, Claim, Side, Sides
+from vggrepro.decisions import (
+    Decision,
+    Study,
+    control_interval,
+    decide_all,
+    differences_of,
+    interval_of,
+)
 from vggrepro.records import TrainRecord
+from vggrepro.report import Column, recorded_columns
 from vggrepro.results import RECORDED, ROOT
 from vggrepro.statistics import Interval, Word
 
@@ -38,6 +49,74 @@ def shown_interval(interval: Interval, unit: str = "") -> str:
     """`+0.3 [-0.1, 0.7], n = 5`: estimate and 95 % interval."""
     low, high = interval.low, interval.high
     return f"{interval.estimate:+.1f}{unit} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
+
+
+# --- differences on every data set --------------------------------------------------------
+
+
+def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd.DataFrame:
+    """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
+
+    Below each claim come its controls and the same pair at another length of training. A number
+    is bold on the data set that decides. Pilots, and a single seed, have no interval. Without
+    `columns`, the recorded study on its data sets. Raises `UserError` for an unknown claim and
+    for one that is not about errors.
+    """
+    columns = recorded_columns() if columns is None else columns
+    rows = []
+    for claim in map(claim_named, keys):
+        if claim.test in ("arithmetic", "measurement"):
+            raise UserError(f"claim {claim.key!r} is about no error: show it by `verdict_box`")
+        for sides, what, said in _compared(claim):
+            cells = {column.title: _difference(claim, sides, column) for column in columns}
+            row = {"error of": _difference_name(sides), "claim or control": what, "paper": said}
+            rows.append(row | cells)
+    return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
+
+
+def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
+    """The claim's own sides first, then what is shown beside it; with the paper's difference."""
+    said = claim.paper.difference
+    yield claim.sides, claim.statement, "–" if said is None else f"{said:+.1f}"
+    if claim.other_length:
+        yield claim.other_length, "control: the same at another length of training", "–"
+    for name, sides in claim.controls:
+        yield sides, f"control: {name}", "–"
+
+
+def _difference(claim: Claim, sides: Sides, column: Column) -> str:
+    for count_pilots in (False, True):
+        study = Study(column.results_dir, column.budget, count_pilots)
+        if sides == claim.sides:
+            found = differences_of(study, claim, column.data)
+            interval = interval_of(study, claim, column.data)
+        else:
+            found = study.differences(sides, column.data, claim.seeds, "top1_error")
+            interval = control_interval(study, claim, sides, column.data)
+        if found:
+            shown = f"{np.mean(list(found.values())):+.1f}, n = {len(found)}"
+            if count_pilots:
+                shown += " (pilot)"
+            elif interval:
+                shown = shown_interval(interval)
+            shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
+            return f"<b>{shown}</b>" if column.data == claim.data else shown
+    return "not run"
+
+
+def _difference_name(sides: Sides) -> str:
+    """`A-S256 − D-S256`: second minus first, named by what they differ in."""
+    first, second = (
+        side.run if sides[0].run != sides[1].run else _evaluation_name(side) for side in sides
+    )
+    return f"{second} − {first}"
+
+
+def _evaluation_name(side: Side) -> str:
+    return f"{side.evaluation.protocol}, Q = {', '.join(map(str, side.evaluation.test_scales))}"
+
+
+# --- all claims ---------------------------------------------------------------------------
 
 
 def scoreboard() -> pd.DataFrame:

@@ -1,0 +1,91 @@
+"""The table of differences: every claim and control, on every data set, from known records."""
+
+import pytest
+
+from tests.test_decisions import CENTRE_256, write
+from vggrepro import UserError
+from vggrepro.budgets import BUDGETS
+from vggrepro.report import Column
+from vggrepro.verdicts import differences_table
+
+CLAIM = "The error falls from 11 layers (A) to 16 (D)."
+
+
+@pytest.fixture
+def recipe(monkeypatch):
+    """Set whether the records that are written now are pilots."""
+
+    def choose(name):
+        for data in ("cifar10", "imagenette"):
+            monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", name)
+
+    choose("frozen")
+    return choose
+
+
+@pytest.fixture
+def columns(tmp_path):
+    return [Column(data, tmp_path, "reduced", data) for data in ("cifar10", "imagenette")]
+
+
+def errors(start, *seeds):
+    """An error for each seed, with a spread that has no net effect in it."""
+    return {seed: start + (0.5 if seed % 2 else -0.5) for seed in seeds}
+
+
+def by_claim(columns, key="depth-a-to-d"):
+    return differences_table(key, columns=columns).set_index("claim or control")
+
+
+def test_without_records_every_cell_says_so(columns):
+    table = differences_table("depth-a-to-d", "depth-saturates", columns=columns)
+    assert set(table[["cifar10", "imagenette"]].to_numpy().ravel()) == {"not run"}
+    assert list(table.index) == [
+        "A-S256 − D-S256",
+        "A-short − D-short",
+        "A-from-A − D-S256",
+        "A-from-A − D-he-long",
+        "E-S256 − D-S256",
+    ]
+    assert list(table["paper"]) == ["+2.6", "–", "–", "–", "+0.3"]
+
+
+def test_one_seed_has_no_interval_and_several_have_one(columns, recipe):
+    folder = columns[0].results_dir
+    for run, error in (("A-S256", 20.0), ("D-S256", 17.0), ("A-from-A", 19.0)):
+        write(folder, run, CENTRE_256, errors(error, 0, 1, 2))
+    write(folder, "A-S256", CENTRE_256, errors(30.0, 0), "imagenette")
+    write(folder, "D-S256", CENTRE_256, errors(32.0, 0), "imagenette")
+    table = by_claim(columns)
+    # The decisive data set is bold; a control is second minus first too: 19 - 17.
+    assert table.loc[CLAIM, "cifar10"] == "<b>+3.0 [+3.0, +3.0]<br>n = 3</b>"
+    assert table.loc[CLAIM, "imagenette"] == "-2.0<br>n = 1"
+    control = "control: A with the extra training that D had"
+    assert table.loc[control, "cifar10"] == "<b>+2.0 [+2.0, +2.0]<br>n = 3</b>"
+    assert table.loc[control, "imagenette"] == "not run"
+
+
+def test_seeds_beyond_those_fixed_are_not_used(columns, recipe):
+    write(columns[0].results_dir, "B-S256", CENTRE_256, dict.fromkeys(range(9), 20.0))
+    noisy = dict.fromkeys(range(5), 19.0) | dict.fromkeys(range(5, 9), 90.0)
+    write(columns[0].results_dir, "D-S256", CENTRE_256, noisy)
+    shown = by_claim(columns, "depth-b-to-d").loc[:, "cifar10"].item()
+    assert shown.startswith("<b>+1.0 [") and shown.endswith("n = 5</b>")
+
+
+def test_pilots_are_named_and_have_no_interval(columns, recipe):
+    recipe("pilot-9")
+    for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
+        write(columns[0].results_dir, run, CENTRE_256, errors(error, 0, 1))
+    assert by_claim(columns).loc[CLAIM, "cifar10"] == "<b>+3.0<br>n = 2 (pilot)</b>"
+
+
+def test_two_evaluations_of_a_net_are_told_apart(columns):
+    (name,) = differences_table("several-q-fixed", columns=columns).index
+    assert name == "dense, Q = 256 − dense, Q = 224, 256, 288"
+
+
+@pytest.mark.parametrize("key", ["seven-by-seven", "lrn-costs-time", "depth"])
+def test_a_claim_without_errors_is_refused(key):
+    with pytest.raises(UserError, match=key):
+        differences_table(key)
