@@ -300,6 +300,15 @@ def run_named(name: str) -> Experiment:
     return RUNS[name]
 
 
+def short_name(run: str) -> str:
+    """The net alone where it was trained as its row in Table 3 says: `D` for `D-S256`.
+
+    >>> short_name("D-S256"), short_name("D-he-long")
+    ('D', 'D-he-long')
+    """
+    return run.removesuffix("-S256")
+
+
 def lineage(name: str) -> tuple[str, ...]:
     """The runs that have to exist before a run or a fusion, ancestors first, then itself."""
     if name in FUSIONS:

@@ -9,10 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro import results
-from vggrepro.experiments import RUNS
+from vggrepro.experiments import short_name
 from vggrepro.records import BenchRecord, TrainRecord
 from vggrepro.report import Column, errors
 
+#: Letters of all names of nets that still fit side by side below a panel.
+MOST_LETTERS = 14
 STYLE = Path(__file__).with_name("book.mplstyle")
 
 
@@ -43,7 +45,9 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
                 ax.plot([place] * len(found), found, "o", color=f"C{place}", alpha=0.7)
                 ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=f"C{place}")
         _say_not_run(ax)
-        ax.set_xticks(range(len(runs)), [RUNS[run].config for run in runs])
+        names = [short_name(run) for run in runs]
+        crowded = len("".join(names)) > MOST_LETTERS
+        ax.set_xticks(range(len(runs)), names, rotation=90 if crowded else 0)
         ax.set_xlim(-0.6, len(runs) - 0.4)
         ax.set_title(_short(column))
         ax.margins(y=0.3)
@@ -61,7 +65,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         for place, run in enumerate(runs):
             trained = _trained(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _band(ax, trained, field, f"C{place}", line, RUNS[run].config)
+                _band(ax, trained, field, f"C{place}", line, short_name(run))
         _say_not_run(ax)
         ax.set_title(_short(column))
         ax.set_xlabel("epoch")
