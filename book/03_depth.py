@@ -71,7 +71,7 @@ Markdown(
 # Imagenette repeats them. Depth was not expected to pay on so few photos; whether it does tells
 # what depth needs.
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input"]
 report.show(report.deviations_table("D-S256", columns), "words wrapped")
 
 # %% [markdown]
@@ -153,7 +153,7 @@ Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column i
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the data set that decides. Below each claim are
+# Brackets are 95 % intervals over seeds; bold is the column that decides. Below each claim are
 # its controls. A pilot has no interval and decides nothing.
 
 # %% tags=["remove-input"]
@@ -173,7 +173,7 @@ verdicts.verdict_box(*CLAIMS)
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, CHAPTER), "words")
 
 # %% tags=["remove-input"]

@@ -55,7 +55,7 @@ report.claim_box("one-by-one", "context")
 # columns of Table 1 at a smaller size; each starts from net A, as in the paper, and trains for as
 # many epochs. The centre crop and its flip decide, with dense evaluation beside it.
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input"]
 report.show(report.deviations_table("D-S256", columns), "words wrapped")
 
 # %% [markdown]
@@ -72,13 +72,18 @@ report.show(report.deviations_table("D-S256", columns), "words wrapped")
 # ```
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-seen", "caption": "What a unit at the end of block 3 sees of the map at its start: B's two layers and C's three see as much, D's three see more."}, "image": {"alt": "Three squares of numbers, for B and C five by five places, for D seven by seven; the numbers are largest in the middle."}}
-figures_nets.seen_through({net: [conv.kernel for conv in CONFIGS[net][2]] for net in NETS})
+stacks = {net: [conv.kernel for conv in CONFIGS[net][2]] for net in NETS}
+titled = {
+    f"{net}\n{', '.join(f'{kernel}×{kernel}' for kernel in kernels)}": kernels
+    for net, kernels in stacks.items()
+}
+figures_nets.seen_through(titled)
 figures.plt.show()
 
 # %% [markdown]
 # Over the whole net these views add up, and every pool doubles what a further layer adds.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-fields", "caption": "Receptive field of each convolution in pixels of the crop, with the crops that the study uses and the paper's. At C's 1×1 layers, the third of blocks 3 to 5, the line does not rise."}, "image": {"alt": "Lines of the receptive field over the convolutions of B, C and D; C is level with B, D rises above them from block 3 on."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-field-growth", "caption": "Receptive field of each convolution in pixels of the crop, with the crops that the study uses and the paper's. At C's 1×1 layers, the third of blocks 3 to 5, the line does not rise."}, "image": {"alt": "Lines of the receptive field over the convolutions of B, C and D; C is level with B, D rises above them from block 3 on."}}
 figures_nets.field_growth(NETS, crops)
 figures.plt.show()
 
@@ -142,7 +147,7 @@ figures.plt.show()
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the data set that decides. A pilot has no
+# Brackets are 95 % intervals over seeds; bold is the column that decides. A pilot has no
 # interval and decides nothing.
 
 # %% tags=["remove-input"]
@@ -157,7 +162,7 @@ verdicts.verdict_box(*CLAIMS)
 # %% [markdown]
 # ## Where the numbers come from
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, CHAPTER), "words")
 
 # %% tags=["remove-input"]

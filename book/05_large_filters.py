@@ -66,7 +66,7 @@ Markdown(
 # So that neither side has a better start, all four nets here begin with random weights by He's
 # rule and train for as many epochs.
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input"]
 report.show(report.deviations_table("B-he", columns), "words wrapped")
 
 # %% [markdown]
@@ -76,18 +76,20 @@ report.show(report.deviations_table("B-he", columns), "words wrapped")
 # seven by seven. What differs is how the places count.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stacks", "caption": "In how many ways a unit is reached from each place it sees. In a stack the middle is reached most often; a large filter has one weight for each place."}, "image": {"alt": "Squares of numbers for two 3×3 layers, one 5×5, three 3×3 and one 7×7; the stacks count the middle most, the single filters every place once."}}
-figures_nets.seen_through({"stack": [3, 3], "one": [5], "stack ": [3, 3, 3], "one ": [7]})
+figures_nets.seen_through(
+    {"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]}
+)
 figures.plt.show()
 
 # %% [markdown]
 # With nothing between them, two 3×3 filters *are* a 5×5 filter, of the kind that can be taken
-# apart: the paper calls this a regularisation of the large filter. With a ReLU between them they
+# apart: the paper calls it a regularisation of large filters. With a ReLU between them they
 # are not. Here a horizontal difference is followed by a smoothing, on a drawn image:
 
 # %% tags=["remove-input"]
 report.source("figures_nets", "responses")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: what they make of a drawn image; red is positive, blue negative. The ReLU between the two leaves edges of one direction only."}, "image": {"alt": "Three filters as coloured squares and three filtered images; the first two images are alike, in the third one sign is missing."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: a drawn image and what they make of it; red is positive, blue negative. With a ReLU between the two only edges of one direction are left."}, "image": {"alt": "Three filters as coloured squares, a drawn image and two filtered ones; in the last of them one sign is missing."}}
 image = figures_nets.grey_drawing()
 figures_nets.stack_and_filter(image)
 figures.plt.show()
@@ -95,8 +97,8 @@ figures.plt.show()
 # %% tags=["remove-input"]
 single, stack, with_relu = figures_nets.responses(image).values()
 Markdown(
-    f"The 5×5 filter and the stack differ by at most {np.abs(single - stack).max():.0e}, which is "
-    f"rounding; with the ReLU the stack differs from both by up to "
+    f"The 5×5 filter and the stack {'agree' if np.allclose(single, stack) else 'do not agree'} "
+    "to rounding. With the ReLU the stack differs from both by up to "
     f"{np.abs(with_relu - single).max():.2f}, where pixels go from 0 to 1."
 )
 
@@ -143,7 +145,7 @@ figures.plt.show()
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the data set that decides. A pilot has no
+# Brackets are 95 % intervals over seeds; bold is the column that decides. A pilot has no
 # interval and decides nothing.
 
 # %% tags=["remove-input"]
@@ -163,7 +165,7 @@ verdicts.verdict_box(*CLAIMS)
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, CHAPTER), "words")
 
 # %% tags=["remove-input"]

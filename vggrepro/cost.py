@@ -135,9 +135,9 @@ def multiply_adds(
 def padding_share(kernel: int, side: int) -> float:
     """Return the share of a convolution's taps that fall on zero padding, from 0 to below 1.
 
-    At each of the side² places of a square map of `side` units the kernel has kernel² taps; near
-    the border some of them lie outside, where Section 2.1 pads to keep the map's size. Raises
-    UserError for an even kernel or a size that is not positive.
+    At each place of a square map of `side` units the kernel has kernel² taps. Near the
+    border some lie outside, where Section 2.1 pads to keep the map's size. Raises UserError
+    for an even kernel or a size that is not positive.
     """
     check_units(kernel=kernel, side=side)
     if kernel % 2 == 0:

@@ -98,29 +98,29 @@ def paths(kernels: Sequence[int]) -> np.ndarray:
 
 
 def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
-    """For each named stack of kernels, the places of the map before it that its units see.
+    """For each titled stack of kernels, the places of the map before it that its units see.
 
     A panel per stack, all to one scale; the number in a place is that of the ways to the unit.
     """
-    fig, axes = _grid(len(stacks), len(stacks), 2.4)
+    # Two in a row where four would leave the numbers no room.
+    fig, axes = _grid(len(stacks), 3 if len(stacks) == 3 else 2, 2.4)
     widest = max(len(paths(kernels)) for kernels in stacks.values())
     reach = widest / 2 + 0.6
-    for ax, (name, kernels) in zip(axes, stacks.items(), strict=True):
+    for ax, (title, kernels) in zip(axes, stacks.items(), strict=True):
         ways = paths(kernels)
         half = len(ways) / 2
         for edge in np.arange(-widest / 2, widest / 2 + 1):
             ax.plot([edge, edge], [-widest / 2, widest / 2], color="#dddddd", linewidth=0.6)
             ax.plot([-widest / 2, widest / 2], [edge, edge], color="#dddddd", linewidth=0.6)
         share = ways / ways.max()
-        ax.imshow(share, cmap="Blues", vmin=0, vmax=1.4, extent=(-half, half, -half, half))
+        ax.imshow(share, cmap="Blues", vmin=0, vmax=2, extent=(-half, half, -half, half))
         for (row, place), count in np.ndenumerate(ways):
             at = (place - half + 0.5, half - row - 0.5)
             size = 9 if count < 100 else 7
             ax.text(*at, count, ha="center", va="center", fontsize=size)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
         ax.spines[:].set_visible(False)
-        layers = ", ".join(f"{kernel}×{kernel}" for kernel in kernels)
-        ax.set_title(f"{name}\n{layers}")
+        ax.set_title(title)
         ax.set_xlabel(f"sees {len(ways)}×{len(ways)}")
     return fig
 
@@ -190,9 +190,9 @@ BOTH = convolve2d(DIFFERENCE, SMOOTHING)
 
 
 def responses(image: np.ndarray) -> dict[str, np.ndarray]:
-    """Responses to a grey image (H, W), (H - 4, W - 4) each, where nothing touches the border.
+    """Responses (H - 4, W - 4) to a grey image (H, W), where no filter touches the border.
 
-    One 5x5 filter; the two 3x3 ones it is made of; the same two with a ReLU between.
+    Of one 5x5 filter; of the two 3x3 it is made of; of these with a ReLU between.
     """
     first = convolve2d(image, DIFFERENCE, mode="valid")
     return {
@@ -210,25 +210,28 @@ def grey_drawing(index: int = 0) -> np.ndarray:
 
 
 def stack_and_filter(image: np.ndarray) -> Figure:
-    """The filters above, and below what they make of a grey image (H, W)."""
+    """The filters above, and below a grey image (H, W) and what they make of it."""
     fig, axes = _grid(6, 3, 2.2)
     filters = {"3×3": DIFFERENCE, "then 3×3": SMOOTHING, "together: 5×5": BOTH}
     for ax, (name, values) in zip(axes, filters.items(), strict=False):
-        reach = np.abs(values).max()
         half = len(values) / 2
-        box = (-half, half, -half, half)
-        ax.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach, extent=box)
+        _signed(ax, name, values, np.abs(values).max(), extent=(-half, half, -half, half))
         ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
-        ax.set_title(name)
-    made = responses(image)
-    reach = max(np.abs(values).max() for values in made.values())
-    for ax, (name, values) in zip(axes[3:], made.items(), strict=True):
-        ax.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach)
-        ax.set_title(name.replace(", ", ",\n"))
+    axes[3].imshow(image, cmap="gray", vmin=0, vmax=1)
+    axes[3].set_title("a drawn image")
+    single, _, with_relu = responses(image).values()
+    reach = np.abs(single).max()
+    _signed(axes[4], "one 5×5,\nor two 3×3", single, reach)
+    _signed(axes[5], "two 3×3,\nReLU between", with_relu, reach)
     for ax in axes:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     return fig
+
+
+def _signed(ax: Axes, title: str, values: np.ndarray, reach: float, **options) -> None:
+    ax.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach, **options)
+    ax.set_title(title)
 
 
 def cost_and_error(

@@ -20,6 +20,7 @@ from vggrepro.decisions import (
     differences_of,
     interval_of,
 )
+from vggrepro.experiments import short_name
 from vggrepro.records import TrainRecord
 from vggrepro.report import Column, recorded_columns
 from vggrepro.results import RECORDED, ROOT
@@ -58,7 +59,7 @@ def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd
     """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
 
     Below each claim come its controls and the same pair at another length of training. A number
-    is bold on the data set that decides. Pilots, and a single seed, have no interval. Without
+    is bold in the column that decides. Pilots, and a single seed, have no interval. Without
     `columns`, the recorded study on its data sets. Raises `UserError` for an unknown claim and
     for one that is not about errors.
     """
@@ -100,15 +101,15 @@ def _difference(claim: Claim, sides: Sides, column: Column) -> str:
             elif interval:
                 shown = shown_interval(interval)
             shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
-            return f"<b>{shown}</b>" if column.data == claim.data else shown
+            decides = (column.results_dir, column.data) == (RECORDED, claim.data)
+            return f"<b>{shown}</b>" if decides else shown
     return "not run"
 
 
 def _difference_name(sides: Sides) -> str:
-    """`A-S256 − D-S256`: second minus first, named by what they differ in."""
-    first, second = (
-        side.run if sides[0].run != sides[1].run else _evaluation_name(side) for side in sides
-    )
+    """`A − D`: second minus first, named by what they differ in."""
+    by_run = sides[0].run != sides[1].run
+    first, second = (short_name(s.run) if by_run else _evaluation_name(s) for s in sides)
     return f"{second} − {first}"
 
 
