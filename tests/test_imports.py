@@ -8,8 +8,8 @@ import pytest
 
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "figures",
-              "figures_nets", "tables_nets", "verdicts", "report", "cli", "render", "status", "windows",
-              "devices", "workload", "memory", "rates", "planner")  # fmt: skip
+              "figures_nets", "tables_nets", "verdicts", "report", "cli", "render", "status",
+              "windows", "devices", "workload", "memory", "rates", "planner")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 
