@@ -110,7 +110,7 @@ Markdown(
 # ### Context needs an image
 #
 # At the border a 3×3 filter looks at padding. On a large map that hardly matters; on a small one
-# padding is most of what it sees. Zeros are no context, so small crops take away the very thing
+# padding is much of what it sees. Zeros are no context, so small crops take away the very thing
 # that D is to show.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding", "caption": "Share of the taps of D's 3×3 filters that fall on zero padding, in percent, for each convolution and crop. Computed, not measured."}, "image": {"alt": "A heat map with a row for each convolution of D and a column for each crop: the share grows from the first block to the last and is the larger the smaller the crop."}}
