@@ -168,3 +168,17 @@ def test_bad_sizes_are_user_errors(arguments, message):
     for function in (cost.layers, cost.parameters, cost.multiply_adds, VGG):
         with pytest.raises(UserError, match=message):
             function(**arguments)
+
+
+@given(kernel=st.sampled_from([1, 3, 5, 7]), side=st.integers(1, 20))
+def test_padding_share_is_what_a_convolution_of_ones_lacks(kernel, side):
+    ones = torch.ones(1, 1, side, side, dtype=torch.float64)
+    filters = torch.ones(1, 1, kernel, kernel, dtype=torch.float64)
+    seen = nn.functional.conv2d(ones, filters, padding=kernel // 2)
+    assert cost.padding_share(kernel, side) == pytest.approx(1 - float(seen.mean()) / kernel**2)
+
+
+@pytest.mark.parametrize(("kernel", "side"), [(2, 4), (0, 4), (-1, 4), (3, 0)])
+def test_padding_share_needs_an_odd_kernel_and_a_map(kernel, side):
+    with pytest.raises(UserError, match=r"kernel|side"):
+        cost.padding_share(kernel, side)

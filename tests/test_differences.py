@@ -3,7 +3,7 @@
 import pytest
 
 from tests.test_decisions import CENTRE_256, write
-from vggrepro import UserError
+from vggrepro import UserError, verdicts
 from vggrepro.budgets import BUDGETS
 from vggrepro.report import Column
 from vggrepro.verdicts import differences_table
@@ -24,7 +24,9 @@ def recipe(monkeypatch):
 
 
 @pytest.fixture
-def columns(tmp_path):
+def columns(tmp_path, monkeypatch):
+    """The recorded study, somewhere else."""
+    monkeypatch.setattr(verdicts, "RECORDED", tmp_path)
     return [Column(data, tmp_path, "reduced", data) for data in ("cifar10", "imagenette")]
 
 
@@ -41,11 +43,11 @@ def test_without_records_every_cell_says_so(columns):
     table = differences_table("depth-a-to-d", "depth-saturates", columns=columns)
     assert set(table[["cifar10", "imagenette"]].to_numpy().ravel()) == {"not run"}
     assert list(table.index) == [
-        "A-S256 − D-S256",
+        "A − D",
         "A-short − D-short",
-        "A-from-A − D-S256",
+        "A-from-A − D",
         "A-from-A − D-he-long",
-        "E-S256 − D-S256",
+        "E − D",
     ]
     assert list(table["paper"]) == ["+2.6", "–", "–", "–", "+0.3"]
 
@@ -80,9 +82,16 @@ def test_pilots_are_named_and_have_no_interval(columns, recipe):
     assert by_claim(columns).loc[CLAIM, "cifar10"] == "<b>+3.0<br>n = 2 (pilot)</b>"
 
 
+def test_a_rerun_is_not_marked_as_deciding(columns, recipe, monkeypatch):
+    for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
+        write(columns[0].results_dir, run, CENTRE_256, errors(error, 0))
+    monkeypatch.setattr(verdicts, "RECORDED", "elsewhere")
+    assert by_claim(columns).loc[CLAIM, "cifar10"] == "+3.0<br>n = 1"
+
+
 def test_two_evaluations_of_a_net_are_told_apart(columns):
     (name,) = differences_table("several-q-fixed", columns=columns).index
-    assert name == "D-S256:<br>Q = 256<br>− Q = 224, 256, 288"
+    assert name == "D:<br>Q = 256<br>− Q = 224, 256, 288"
     *_, control = differences_table("several-q-jittered", columns=columns).index
     assert control == "D-jitter:<br>dense-shifted, Q = 384<br>− dense, Q = 256, 384, 512"
 

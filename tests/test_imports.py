@@ -8,8 +8,8 @@ import pytest
 
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "figures",
-              "report", "cli", "render", "status", "windows",
-              "figures_scales", "tables_scales",
+              "figures_nets", "tables_nets", "figures_scales", "tables_scales", "verdicts",
+              "report", "cli", "render", "status", "windows", "calibration",
               "devices", "workload", "memory", "rates", "planner")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 

@@ -60,6 +60,20 @@ CONFIGS: dict[str, Blocks] = {
 }
 # fmt: on
 
+# "The first four convolutional layers and the last three fully-connected layers with the layers
+# of net A" (Section 3.1). A's first four are 3-64, 64-128, 128-256, 256-256. Taken by position
+# only the first would fit B to E; these are the places where all four fit.
+FROM_NET_A: dict[str, str] = {
+    "conv1_1": "features.0",
+    "conv2_1": "features.3",
+    "conv3_1": "features.6",
+    "conv3_2": "features.8",
+    "fc6": "classifier.0",
+    "fc7": "classifier.3",
+    "fc8": "classifier.6",
+}
+"""Which layers deeper nets take from net A, and where they are in its state dict."""
+
 
 def blocks(config: str, width: float = 1.0) -> Blocks:
     """Return the five blocks of a configuration, channels multiplied by `width`.

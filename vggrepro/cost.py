@@ -7,6 +7,7 @@ the nets of `models.py`.
 from dataclasses import dataclass
 from math import prod
 
+from vggrepro import UserError
 from vggrepro.configs import blocks, check_units, map_side
 
 
@@ -129,3 +130,19 @@ def multiply_adds(
     """Return the multiply-adds of one forward pass on one image; arguments as for `layers`."""
     net = layers(config, num_classes=num_classes, width=width, crop=crop, hidden=hidden)
     return sum(layer.multiply_adds for layer in net)
+
+
+def padding_share(kernel: int, side: int) -> float:
+    """Return the share of a convolution's taps that fall on zero padding, from 0 to below 1.
+
+    At each place of a square map of `side` units the kernel has kernel² taps. Near the
+    border some lie outside, where Section 2.1 pads to keep the map's size. Raises UserError
+    for an even kernel or a size that is not positive.
+    """
+    check_units(kernel=kernel, side=side)
+    if kernel % 2 == 0:
+        raise UserError(f"kernel must be odd to keep the map's size, not {kernel}")
+    reach = kernel // 2
+    # Rows and columns are alike, so one direction says it all.
+    on_map = sum(min(side, i + reach + 1) - max(0, i - reach) for i in range(side))
+    return 1 - (on_map / (kernel * side)) ** 2

@@ -94,7 +94,7 @@ def _band(
 def _say_not_run(ax: Axes) -> None:
     if not ax.has_data():
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
 
 
 def _legend(fig: Figure, axes: Sequence[Axes]) -> None:

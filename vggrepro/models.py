@@ -11,7 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vggrepro import UserError
-from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks, check_units, layer_names, map_side
+from vggrepro.configs import (
+    CONFIGS,
+    DOWNSAMPLING,
+    FROM_NET_A,
+    blocks,
+    check_units,
+    layer_names,
+    map_side,
+)
 
 __all__ = [
     "CONFIGS",
@@ -303,20 +311,6 @@ def initialise(
         copy_from_a(model, parent)
 
 
-# "The first four convolutional layers and the last three fully-connected layers with the layers
-# of net A" (Section 3.1). A's first four are 3-64, 64-128, 128-256, 256-256. Taken by position
-# only the first would fit B to E; these are the places where all four fit.
-_KEYS_IN_A = {
-    "conv1_1": "features.0",
-    "conv2_1": "features.3",
-    "conv3_1": "features.6",
-    "conv3_2": "features.8",
-    "fc6": "classifier.0",
-    "fc7": "classifier.3",
-    "fc8": "classifier.6",
-}
-
-
 @torch.no_grad()
 def copy_from_a(model: VGG, parent: Mapping[str, Tensor]) -> None:
     """Copy the first four convolutions and fc6 to fc8 from a state dict of net A (Section 3.1).
@@ -325,14 +319,14 @@ def copy_from_a(model: VGG, parent: Mapping[str, Tensor]) -> None:
     fit; the paper does not say which. Nothing is changed if one of them does not fit: then
     UserError says which, as for B-5x5, whose kernels are larger.
     """
-    keys = [f"{key}.{part}" for key in _KEYS_IN_A.values() for part in ("weight", "bias")]
+    keys = [f"{key}.{part}" for key in FROM_NET_A.values() for part in ("weight", "bias")]
     missing = [key for key in keys if key not in parent]
     if missing:
         raise UserError(f"the parent is not a state dict of net A: it has no {missing[0]}")
     layers = named_layers(model)
     pairs = []
     # B-5x5 and D-7x7 have no conv3_2, but an earlier kernel of theirs has already not fitted.
-    for name, key in _KEYS_IN_A.items():
+    for name, key in FROM_NET_A.items():
         for part in ("weight", "bias"):
             source, target = parent[f"{key}.{part}"], getattr(layers[name], part)
             if source.shape != target.shape:

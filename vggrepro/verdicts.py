@@ -20,6 +20,7 @@ from vggrepro.decisions import (
     differences_of,
     interval_of,
 )
+from vggrepro.experiments import short_name
 from vggrepro.records import TrainRecord
 from vggrepro.report import Column, recorded_columns
 from vggrepro.results import RECORDED, ROOT
@@ -58,7 +59,7 @@ def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd
     """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
 
     Below each claim come its controls and the same pair at another length of training. A number
-    is bold on the data set that decides. Pilots, and a single seed, have no interval. Without
+    is bold in the column that decides. Pilots, and a single seed, have no interval. Without
     `columns`, the recorded study on its data sets. Raises `UserError` for an unknown claim and
     for one that is not about errors.
     """
@@ -100,18 +101,19 @@ def _difference(claim: Claim, sides: Sides, column: Column) -> str:
             elif interval:
                 shown = shown_interval(interval)
             shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
-            return f"<b>{shown}</b>" if column.data == claim.data else shown
+            decides = (column.results_dir, column.data) == (RECORDED, claim.data)
+            return f"<b>{shown}</b>" if decides else shown
     return "not run"
 
 
 def _difference_name(sides: Sides) -> str:
-    """`A-S256 − D-S256`: second minus first, named by what they differ in."""
+    """`A − D`: second minus first, named by what they differ in."""
     first, second = sides
     if first.run != second.run:
-        return f"{second.run} − {first.run}"
+        return f"{short_name(second.run)} − {short_name(first.run)}"
     protocols = first.evaluation.protocol != second.evaluation.protocol
     here, less = (_evaluation_name(side, protocols) for side in (second, first))
-    return f"{first.run}:<br>{here}<br>− {less}"  # room on a phone
+    return f"{short_name(first.run)}:<br>{here}<br>− {less}"  # room on a phone
 
 
 def _evaluation_name(side: Side, with_protocol: bool) -> str:

@@ -1,0 +1,180 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Depth: from 11 layers to 19
+#
+# Does a deeper net of small filters make fewer errors? It is the paper's main claim: depth alone,
+# from 11 weight layers (A) to 19 (E), lowers the error until it saturates. This chapter trains the
+# same nets side by side, and asks how much of a gain is depth and how much is longer training.
+
+# %% tags=["parameters", "hide-input"]
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train what is missing, then show it beside the recorded study
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import figures, figures_nets, paper, report, tables_nets, verdicts
+from vggrepro.experiments import Evaluation, evaluations_of, short_name
+
+options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+figures.use_style()
+
+CHAPTER = report.CHAPTER_RUNS["03_depth"]
+NETS = tuple(run for run in CHAPTER if run.endswith("-S256"))
+BY_DEPTH = ("A-S256", "B-S256", "D-S256", "E-S256")
+FAIR = ("A-S256", "A-from-A", "A-short", "D-S256", "D-he-long", "D-short")
+CLAIMS = ("depth-a-to-d", "depth-a-to-b", "depth-b-to-d", "depth-saturates")
+options.ensure(CHAPTER)
+columns = options.columns()
+
+# %% [markdown]
+# ## The claim
+
+# %% tags=["remove-input"]
+report.claim_box("depth", "saturates")
+
+# %% tags=["margin", "remove-input"]
+fixed, jittered = (
+    paper.value(3, net="E", train_scale=scale) - paper.value(3, net="D", train_scale=scale)
+    for scale in (256, "[256;512]")
+)
+Markdown(
+    f"In Table 3 E minus D is {fixed:+.1f} points at S = 256 and {jittered:+.1f} with scale "
+    "jitter. Notes about the paper often say that more than 19 layers are of no use. It says that "
+    "larger data sets might want them."
+)
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# The paper trains the nets of Table 1 on ILSVRC-2012 and tests each at the scale it was trained
+# at, by dense evaluation (Table 3). Ours are the same columns of Table 1 at a smaller size. The
+# centre crop and its flip decide, since dense evaluation of small images depends on where the grid
+# falls; dense evaluation stands beside it.
+#
+# CIFAR-10 decides these claims: it has by far the more photos, and its seeds differ less.
+# Imagenette repeats them. Depth was not expected to pay on so few photos; whether it does tells
+# what depth needs.
+
+# %% tags=["remove-input"]
+report.show(report.deviations_table("D-S256", columns), "words wrapped")
+
+# %% [markdown]
+# ## The idea: how a deep net gets started
+#
+# The deeper nets are the same five blocks with more layers of 3×3 in them. Random weights could
+# make so deep a net stall, so the paper trains A first and starts the others from its layers. Bold
+# is what A gives; the rest is random.
+
+# %% tags=["remove-input"]
+report.show(tables_nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
+
+# %% [markdown]
+# ```{margin}
+# The paper says “the first four convolutional layers”. Counted from the input, only the first of
+# A's would fit B to E. We take the four places where the shapes fit; the paper does not say which
+# it took.
+# ```
+
+# %% tags=["remove-input"]
+Markdown(tables_nets.inherited_sentence("D"))
+
+# %% tags=["remove-input"]
+report.source("models", "copy_from_a")
+
+# %% [markdown]
+# ### It is also extra training
+#
+# A net that starts from A has had A's epochs before its own. So three controls stand beside the
+# paper's nets. **A-from-A** starts another A in the same way: four convolutions and the head are
+# copied, the others are random. **D-he-long** starts from random weights, by He's rule, and trains
+# for as long as A and D together. **A-short** and **D-short** are the same pair at another length
+# of training: a verdict on depth has to keep its sign there.
+
+# %% tags=["remove-input"]
+report.show(tables_nets.starts_table([*NETS, *FAIR[1:3], *FAIR[4:]], columns), "words")
+
+# %% [markdown]
+# ## The errors
+
+# %% tags=["remove-input"]
+rows = []
+for protocol in ("centre-crop", "dense"):
+    for run in NETS:
+        evaluation = Evaluation(protocol, (256,))
+        value = report.paper_error(3, run) if protocol == "dense" else None
+        rows.append((f"{short_name(run)}, {protocol}", run, evaluation, value))
+for run in CHAPTER:
+    if run not in NETS:
+        rows.append((f"{run}, centre-crop", run, evaluations_of(run)[0], None))
+report.show(report.error_table(rows, columns))
+
+# %% [markdown]
+# Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. The last four rows
+# are the controls. Rows within a column can be compared; columns cannot, since they differ in
+# images, classes and size of the nets.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
+figures_nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
+figures.plt.show()
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-short, D, D-he-long and D-short, a panel for each data set."}}
+figures.dots(FAIR, report.centre_crop, columns)
+figures.plt.show()
+
+# %% [markdown]
+# ## Had they converged?
+#
+# A deeper net needs more steps. Were it cut off too early, it would look worse than it is.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A, B, D and E on minival and on training images, a panel for each data set."}}
+figures.curves(BY_DEPTH, columns)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column in columns))
+
+# %% [markdown]
+# ## The differences
+#
+# Second minus first, in points of top-1 error, so that a positive number is as the paper says.
+# Brackets are 95 % intervals over seeds; bold is the column that decides. Below each claim are
+# its controls. A pilot has no interval and decides nothing.
+
+# %% tags=["remove-input"]
+report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% [markdown]
+# ## The verdict
+
+# %% tags=["remove-input"]
+verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# What this cannot tell: the nets are narrow and the images small, so the last blocks work on maps
+# of a few units, where another 3×3 layer has little left to see
+# ({doc}`the next chapter <04_filters_1x1>` counts it). Nor can it say where depth stops paying on
+# large data. That is a matter of the data as much as of the net.
+#
+# ## Where the numbers come from
+
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
+report.show(report.provenance_table(columns, CHAPTER), "words")
+
+# %% tags=["remove-input"]
+report.commands("03_depth", CHAPTER)

@@ -1,0 +1,169 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Filters of 1×1: non-linearity or context?
+#
+# When a net gets deeper, is it the extra non-linearity that helps or the wider view? The paper
+# has two nets of 16 layers to tell. C adds layers of 1×1 to B, which see one place and add a
+# non-linearity. D has 3×3 in their place and sees further.
+
+# %% tags=["parameters", "hide-input"]
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train what is missing, then show it beside the recorded study
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import figures, figures_nets, report, tables_nets, verdicts
+from vggrepro.configs import CONFIGS
+from vggrepro.experiments import PAPER_CROP, Evaluation, short_name
+
+options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+figures.use_style()
+
+CHAPTER = report.CHAPTER_RUNS["04_filters_1x1"]
+NETS = tuple(short_name(run) for run in CHAPTER)
+CLAIMS = ("c-beats-b", "d-beats-c")
+options.ensure(CHAPTER)
+columns = options.columns()
+crops = sorted({column.experiment("D-S256").crop for column in columns} | {96, PAPER_CROP})
+
+# %% [markdown]
+# ## The claim
+
+# %% tags=["remove-input"]
+report.claim_box("one-by-one", "context")
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# The paper compares B, C and D by dense evaluation at one scale (Table 3). Ours are the same
+# columns of Table 1 at a smaller size; each starts from net A, as in the paper, and trains for as
+# many epochs. The centre crop and its flip decide, with dense evaluation beside it.
+
+# %% tags=["remove-input"]
+report.show(report.deviations_table("D-S256", columns), "words wrapped")
+
+# %% [markdown]
+# ## The idea: what one unit sees
+#
+# Here is a unit at the end of the third block, and what it sees of the map at the block's start.
+# The number in a place is in how many ways the unit is reached from it. The 1×1 layer of C changes
+# neither view nor numbers: it mixes channels, place by place, and puts another ReLU after them.
+
+# %% [markdown]
+# ```{margin}
+# C's layers of 1×1 have as many channels out as in. They are not there to save channels, as those
+# of GoogLeNet are.
+# ```
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-seen", "caption": "What a unit at the end of block 3 sees of the map at its start: B's two layers and C's three see as much, D's three see more."}, "image": {"alt": "Three squares of numbers, for B and C five by five places, for D seven by seven; the numbers are largest in the middle."}}
+stacks = {net: [conv.kernel for conv in CONFIGS[net][2]] for net in NETS}
+titled = {
+    f"{net}\n{', '.join(f'{kernel}×{kernel}' for kernel in kernels)}": kernels
+    for net, kernels in stacks.items()
+}
+figures_nets.seen_through(titled)
+figures.plt.show()
+
+# %% [markdown]
+# Over the whole net these views add up, and every pool doubles what a further layer adds.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-field-growth", "caption": "Receptive field of each convolution in pixels of the crop, with the crops that the study uses and the paper's. At C's 1×1 layers, the third of blocks 3 to 5, the line does not rise."}, "image": {"alt": "Lines of the receptive field over the convolutions of B, C and D; C is level with B, D rises above them from block 3 on."}}
+figures_nets.field_growth(NETS, crops)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown(tables_nets.field_sentence(["C", "D"], crops))
+
+# %% [markdown]
+# ### Three things change at once
+#
+# C has more weights than B, and D more than C. So C against B is non-linearity *and* weights, and
+# D against C is context *and* weights. The paper does not separate them. A net that would,
+# `C-linear`, with C's 1×1 layers but no ReLU after them, is in the library and not in this study.
+
+# %% tags=["remove-input"]
+report.show(tables_nets.sizes_table(NETS))
+
+# %% tags=["remove-input"]
+Markdown(
+    f"Counted in convolutions, C has {tables_nets.more_weights('C', 'B'):.0f} % more weights than "
+    f"B, and D {tables_nets.more_weights('D', 'C'):.0f} % more than C."
+)
+
+# %% [markdown]
+# ### Context needs an image
+#
+# At the border a 3×3 filter looks at padding. On a large map that hardly matters; on a small one
+# padding is much of what it sees. Zeros are no context, so small crops take away the very thing
+# that D is to show.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding", "caption": "Share of the taps of D's 3×3 filters that fall on zero padding, in percent, for each convolution and crop. Computed, not measured."}, "image": {"alt": "A heat map with a row for each convolution of D and a column for each crop: the share grows from the first block to the last and is the larger the smaller the crop."}}
+figures_nets.padding("D", crops)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+report.source("cost", "padding_share")
+
+# %% tags=["remove-input"]
+Markdown(tables_nets.padding_sentence("D", crops))
+
+# %% [markdown]
+# ## The errors
+
+# %% tags=["remove-input"]
+rows = []
+for protocol in ("centre-crop", "dense"):
+    for run in CHAPTER:
+        value = report.paper_error(3, run) if protocol == "dense" else None
+        label = f"{short_name(run)}, {protocol}"
+        rows.append((label, run, Evaluation(protocol, (256,)), value))
+report.show(report.error_table(rows, columns))
+
+# %% [markdown]
+# Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Rows within a column
+# can be compared; columns cannot, since they differ in images, classes and size of the nets.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-1x1-dots", "caption": "Top-1 error of B, C and D by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of B, C and D, a panel for each data set, a dot for each seed and a line at the mean."}}
+figures.dots(CHAPTER, report.centre_crop, columns)
+figures.plt.show()
+
+# %% [markdown]
+# ## The differences
+#
+# Second minus first, in points of top-1 error, so that a positive number is as the paper says.
+# Brackets are 95 % intervals over seeds; bold is the column that decides. A pilot has no
+# interval and decides nothing.
+
+# %% tags=["remove-input"]
+report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% [markdown]
+# ## The verdict
+
+# %% tags=["remove-input"]
+verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# ## Where the numbers come from
+
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
+report.show(report.provenance_table(columns, CHAPTER), "words")
+
+# %% tags=["remove-input"]
+report.commands("04_filters_1x1", CHAPTER)
