@@ -63,15 +63,19 @@ class Decision:
 
 @dataclass
 class Study:
-    """The records of one budget below `results_dir`, each read once."""
+    """The records of one budget below `results_dir`, each read once.
+
+    Pilots decide nothing and are left out, unless they are only to be shown.
+    """
 
     results_dir: Path
     budget: str
+    with_pilots: bool = False
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
 
     def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
-        """Records by seed, pilots left out; none if run, fusion or data set is not declared."""
+        """Records by seed; none if run, fusion or data set is not declared."""
         key = (run, data, evaluation)
         if key not in self._read:
             known = run in RUNS or run in FUSIONS
@@ -81,7 +85,9 @@ class Study:
                 experiment = at_budget(run, self.budget, data)
                 found = results.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
-            self._read[key] = {seed: r for seed, r in found.items() if not r.pilot}
+            self._read[key] = {
+                seed: r for seed, r in found.items() if self.with_pilots or not r.pilot
+            }
         return self._read[key]
 
     def errors(self, side: Side, data: str, seeds: int, metric: str) -> dict[int, float]:
@@ -128,11 +134,18 @@ def interval_of(
         return study.by_pooled(claim.sides, data, claim.seeds, metric)
     if claim.test == "measurement":
         return _paired(_extra_time(study, claim)) if metric == "top1_error" else None
+    return _paired(differences(study, claim, data, metric).values())
+
+
+def differences(
+    study: Study, claim: Claim, data: str, metric: str = "top1_error"
+) -> dict[int, float]:
+    """Second minus first by seed, that of the claim's second pair subtracted if it has one."""
     found = study.differences(claim.sides, data, claim.seeds, metric)
-    if claim.less:
-        less = study.differences(claim.less, data, claim.seeds, metric)
-        found = {seed: found[seed] - less[seed] for seed in found.keys() & less.keys()}
-    return _paired(found.values())
+    if not claim.less:
+        return found
+    less = study.differences(claim.less, data, claim.seeds, metric)
+    return {seed: found[seed] - less[seed] for seed in sorted(found.keys() & less.keys())}
 
 
 def _paired(differences: Iterable[float]) -> Interval | None:

@@ -29,7 +29,11 @@ from vggrepro.experiments import (
 from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
+CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
+    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "08_multi_crop": ("D-jitter", "E-jitter"),
+    "09_fusion": ("D-jitter", "E-jitter", *FUSIONS),
+}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -77,11 +81,11 @@ class Options:
             where = runner.Where(self.results_dir, self.data_dir)
             runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
 
-    def columns(self) -> list[Column]:
-        """The recorded study on each of its data sets, then the reader's rerun if there is one."""
+    def columns(self, recorded: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+        """The recorded study on these data sets, then the reader's rerun if there is one."""
         found = [
             Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
-            for data in ("cifar10", "imagenette")
+            for data in recorded
         ]
         if self.shows_rerun:
             title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
@@ -259,16 +263,16 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
 
 
-def commands(chapter: str, runs: Sequence[str]) -> Markdown:
-    """How to rerun this chapter, to be copied."""
+def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
+    """How to rerun this chapter, on the recorded data set that decides it; to be copied."""
     return Markdown(
         f"""```bash
 # on drawn images, in minutes
 papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
 
 # on real photos, as recorded above (torchvision downloads them with --download)
-vggrepro run {" ".join(runs)} --budget reduced --data cifar10 --data-dir DATA --seeds 3
-vggrepro rerun {chapter} --budget reduced --data cifar10 --data-dir DATA --seeds 3
+vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds 3
+vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds 3
 ```"""
     )
 

@@ -2,15 +2,19 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import results
+from vggrepro import decisions, results
+from vggrepro.claims import claim_named
 from vggrepro.criteria import TESTS, Claim
-from vggrepro.decisions import Decision, decide_all
+from vggrepro.decisions import Decision, Study, decide_all
 from vggrepro.records import TrainRecord
+from vggrepro.report import Column
 from vggrepro.results import RECORDED, ROOT
 from vggrepro.statistics import Interval, Word
 
@@ -38,6 +42,40 @@ def shown_interval(interval: Interval, unit: str = "") -> str:
     """`+0.3 [-0.1, 0.7], n = 5`: estimate and 95 % interval."""
     low, high = interval.low, interval.high
     return f"{interval.estimate:+.1f}{unit} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
+
+
+def differences(columns: Sequence[Column], *keys: str) -> pd.DataFrame:
+    """What the records of each column show of these claims and their controls, pilots included.
+
+    Second side minus first in points, so that positive is as the paper says. It decides nothing:
+    `verdict_box` does.
+    """
+    studies = {c.title: (Study(c.results_dir, c.budget, with_pilots=True), c.data) for c in columns}
+    rows = []
+    for claim in map(claim_named, keys):
+        said = claim.paper.difference
+        seen = {
+            title: _seen(decisions.differences(study, claim, data))
+            for title, (study, data) in studies.items()
+        }
+        paper = "–" if said is None else f"{said:+.1f}"
+        rows.append({"": "claim", "difference": claim.statement, "paper": paper} | seen)
+        for name, sides in claim.controls:
+            seen = {
+                title: _seen(study.differences(sides, data, claim.seeds, "top1_error"))
+                for title, (study, data) in studies.items()
+            }
+            rows.append({"": "control", "difference": name, "paper": "–"} | seen)
+    return pd.DataFrame(rows).set_index("").rename_axis(index=None, columns="")
+
+
+def _seen(differences: dict[int, float]) -> str:
+    """`+0.12 ± 0.30, n = 3`: mean and standard deviation over seeds."""
+    found = list(differences.values())
+    if not found:
+        return "not run"
+    spread = f" ± {np.std(found, ddof=1):.2f}" if len(found) > 1 else ""
+    return f"{np.mean(found):+.2f}{spread}, n = {len(found)}"
 
 
 def scoreboard() -> pd.DataFrame:
