@@ -88,6 +88,11 @@ figures.plt.show()
 # %% [markdown]
 # ## The idea
 #
+# ```{margin}
+# Are scores averaged over positions before soft-max or after? Read literally the paper averages
+# scores, so before; flips, crops and Q are averaged after it.
+# ```
+#
 # A protocol is a list of windows, and nothing else. The whole image is one window, a grid of crops
 # is twenty-five.
 
@@ -105,16 +110,19 @@ report.source("windows", "grid_windows")
 # %% tags=["remove-input"]
 report.source("evaluators", "combine")
 
+# %% tags=["remove-input", "hide-output"]
+report.source("evaluators", "evaluate")
+
 # %% [markdown]
 # ```{margin}
-# Pooling drops what does not fill a stride. Left to itself it drops from the right and the bottom
-# only, and the map of scores looks off the centre. So dense evaluation is trimmed on both sides
-# alike here.
+# PyTorch's pooling rounds sizes down by default, Caffe's up. So the authors' maps may have had a
+# position more on some sides, with padding in it; we have not seen their own code.
 # ```
 #
 # **A trap for a comparison: where the grid falls.** With a small image the score map has one or two
-# positions, and up to 31 pixels do not fit. Floor pooling leaves them out at one end. A grid of
-# crops has no such flaw, so it would win for a reason that has nothing to do with crops.
+# positions, and up to 31 pixels do not fit. Floor pooling leaves them out at the right and the
+# bottom only. A grid of crops has no such flaw, so it could win for a reason that has nothing to do
+# with crops. Here dense evaluation is trimmed on both sides alike, in every chapter.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Dense evaluation for a crop of 64 px at Q = 256. Left: what pooling keeps when it rounds down. Right: the same size, centred."}, "image": {"alt": "Two copies of a drawn image; left the window misses the right and the bottom, right it misses a little on all sides."}}
 figures_protocols.grids(crop=64, test_scale=256)
@@ -138,8 +146,7 @@ Markdown(
 
 # %% [markdown]
 # So nearly all that the classifier gets may differ between the two, which is the paper's reason to
-# average them. How *much* it differs is another matter: most weight of a receptive field lies in
-# its middle.
+# average them. How *much* it differs this arithmetic does not say.
 #
 # ## What each costs
 
@@ -147,9 +154,10 @@ Markdown(
 report.show(protocol_costs.cost_table(NETS[0], columns))
 
 # %% [markdown]
-# Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored;
-# overlapping crops compute the same pixels again and again, dense evaluation once. The last columns
-# count in centre crops with their mirror image.
+# Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored. G are
+# billions of multiply-adds at that size of crop, × is how many times the work of a centre crop and
+# its mirror image. Overlapping crops compute the same pixels again and again, dense evaluation
+# once.
 #
 # ## The errors
 

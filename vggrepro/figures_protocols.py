@@ -168,9 +168,11 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         for ax, name in zip(
             pair, ("multiply-adds per image, G", "time per image, ms"), strict=True
         ):
-            _say_not_run(ax)
             if ax.has_data():
                 ax.set_xscale("log")
+            else:
+                ax.set_xticks([])
+            _say_not_run(ax)
             ax.set_xlabel(name)
         pair[0].set_title(_short(column))
         pair[0].set_ylabel("top-1 error, %")

@@ -5,6 +5,7 @@ Arithmetic on declarations and on records; nothing is measured here and nothing 
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -26,10 +27,10 @@ from vggrepro.windows import PROTOCOLS
 
 NAMES = {
     "centre-crop": "centre crop",
-    "dense-shifted": "dense, shifted grids",
-    "alexnet-10": "AlexNet's 10 crops",
-    "googlenet-144": "GoogLeNet's 144 crops",
-    "overfeat": "OverFeat's offsets",
+    "dense-shifted": "shifted dense",
+    "alexnet-10": "AlexNet's 10",
+    "googlenet-144": "GoogLeNet's 144",
+    "overfeat": "OverFeat's",
 }
 
 
@@ -69,6 +70,7 @@ def windows_of(experiment: Experiment, evaluation: Evaluation) -> int:
     )
 
 
+@cache
 def multiply_adds(experiment: Experiment, evaluation: Evaluation) -> float:
     """Multiply-adds for one image of the data set's typical shape, mirror images included."""
     sized = _sized(experiment)
@@ -84,7 +86,8 @@ def _sized(experiment: Experiment) -> Experiment:
 def cost_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
     """Windows, passes and multiply-adds of one image under every protocol compared.
 
-    Multiply-adds at the paper's geometry, and relative to the centre crop there and in `columns`.
+    Multiply-adds at the paper's geometry in G, and relative to the centre crop there and at the
+    crops of `columns`.
     """
     paper = RUNS[run]
     once = Evaluation("centre-crop", (PAPER_CROP,))
@@ -94,12 +97,12 @@ def cost_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
         cells = {
             "windows": str(windows),
             "passes": str(2 * windows),
-            f"multiply-adds, {PAPER_CROP} px": f"{work / 1e9:,.0f} G",
-            f"over a centre crop, {PAPER_CROP} px": f"{work / multiply_adds(paper, once):.1f}",
+            f"G at {PAPER_CROP} px": f"{work / 1e9:,.0f}",
+            f"× at {PAPER_CROP} px": f"{work / multiply_adds(paper, once):.1f}",
         }
         for crop, experiment in _by_crop(run, columns).items():
             here = multiply_adds(experiment, evaluation) / multiply_adds(experiment, once)
-            cells[f"over a centre crop, {crop} px"] = f"{here:.1f}"
+            cells[f"× at {crop} px"] = f"{here:.1f}"
         rows[label(evaluation)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
 
@@ -129,7 +132,7 @@ def time_sentence(column: Column, run: str, first: Evaluation, second: Evaluatio
     one, other = times(column, run, first), times(column, run, second)
     shared = sorted(one.keys() & other.keys())
     if not shared:
-        return f"{column.title}: not run."
+        return f"{column.title}, {run}: not run."
     experiment = column.experiment(run)
     works = [multiply_adds(experiment, evaluation) for evaluation in (first, second)]
     ratio = np.mean([other[seed] / one[seed] for seed in shared])
@@ -189,10 +192,10 @@ def padding_sentence(config: str, crop: int) -> str:
     """How far fc6 sees beyond a crop, and how much of its input padding can reach."""
     field = next(x for x in cost.layers(config, crop=crop) if x.name == "fc6").receptive_field
     last = free_of_padding(config, crop)[-1]
-    units, free = last.side**2, last.free**2
+    free = last.free**2
     outside = 100 * (1 - min(1.0, crop / field) ** 2)
     return (
         f"{config} at {crop} px: fc6 has a receptive field of {field} px, and {outside:.0f} % of "
-        f"its area lie outside the crop. Of the {units} units that fc6 takes in, {free or 'none'} "
-        f"{'is' if free <= 1 else 'are'} free of padding."
+        f"its area lie outside the crop. Padding can reach all but {free} of the "
+        f"{last.side}×{last.side} units that fc6 takes in."
     )
