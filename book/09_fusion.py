@@ -116,15 +116,16 @@ figures.plt.show()
 # %% [markdown]
 # ## Do the two nets err on the same images?
 #
-# A mean of posteriors can mend an error only where the other net is right. Where both are wrong,
-# there is little to be gained, so two nets of one kind may gain less than two of different kinds.
+# The mean of two posteriors mends an error most easily where the other net is right. The fewer
+# images both get wrong, the more there is to gain, and two nets of different kinds may have fewer
+# of those than two of one kind.
 
 # %% tags=["remove-input"]
 report.show(fusion_tables.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
 
 # %% [markdown]
 # Percent of the images of `val`, by dense evaluation at three Q, means over n seeds. “Both wrong”
-# may be with different classes.
+# may be with different classes, so that their mean can still be right.
 #
 # ## Beside the field
 #

@@ -155,7 +155,7 @@ def test_padding_in_words():
     said = protocol_costs.padding_sentence("D", 224)
     assert "field of 404 px" in said
     assert "all but 1 of the 7×7 units" in said
-    assert "all but 0 of the 2×2 units" in protocol_costs.padding_sentence("D", 64)
+    assert "can reach all of the 2×2 units" in protocol_costs.padding_sentence("D", 64)
 
 
 # --- where a protocol looks ---------------------------------------------------------------

@@ -196,6 +196,6 @@ def padding_sentence(config: str, crop: int) -> str:
     outside = 100 * (1 - min(1.0, crop / field) ** 2)
     return (
         f"{config} at {crop} px: fc6 has a receptive field of {field} px, and {outside:.0f} % of "
-        f"its area lie outside the crop. Padding can reach all but {free} of the "
-        f"{last.side}×{last.side} units that fc6 takes in."
+        f"its area lie outside the crop. Padding can reach {f'all but {free}' if free else 'all'} "
+        f"of the {last.side}×{last.side} units that fc6 takes in."
     )
