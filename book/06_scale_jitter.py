@@ -37,7 +37,7 @@ RUNS = report.CHAPTER_RUNS["06_scale_jitter"]
 NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
 options.ensure(RUNS)
-columns = tables_scales.columns_of(options)
+columns = options.columns(recorded=("imagenette",))
 crop = columns[-1].experiment("D-jitter").crop
 
 # %% [markdown]

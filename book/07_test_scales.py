@@ -39,7 +39,7 @@ RUNS = report.CHAPTER_RUNS["07_test_scales"]
 CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 options.ensure(RUNS)
-columns = tables_scales.columns_of(options)
+columns = options.columns(recorded=("imagenette",))
 crop = columns[-1].experiment("D-jitter").crop
 
 # %% [markdown]

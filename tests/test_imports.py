@@ -7,9 +7,10 @@ from importlib.util import find_spec
 import pytest
 
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
-              "budgets", "records", "criteria", "statistics", "decisions", "figures",
-              "figures_nets", "tables_nets", "figures_scales", "tables_scales", "verdicts",
-              "report", "cli", "render", "status", "windows", "calibration",
+              "budgets", "records", "criteria", "statistics", "decisions", "calibration",
+              "chapters", "figures", "figures_nets", "figures_protocols", "figures_scales",
+              "fusion_tables", "protocol_costs", "tables_nets", "tables_scales", "verdicts",
+              "report", "cli", "render", "status", "windows",
               "devices", "workload", "memory", "rates", "planner")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 

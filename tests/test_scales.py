@@ -129,9 +129,9 @@ def test_positions_per_image_are_counted_from_records(column):
 
 def test_cifar_is_left_out_of_the_recorded_columns_only():
     recorded = report.options("reduced", "", 0, False, "", "")
-    assert [c.data for c in tables_scales.columns_of(recorded)] == ["imagenette"]
+    assert [c.data for c in recorded.columns(recorded=("imagenette",))] == ["imagenette"]
     rerun = report.options("reduced", "cifar10", 0, False, "", "somewhere")
-    assert [c.data for c in tables_scales.columns_of(rerun)] == ["imagenette", "cifar10"]
+    assert [c.data for c in rerun.columns(recorded=("imagenette",))] == ["imagenette", "cifar10"]
 
 
 def test_runs_are_named_by_their_scales():

@@ -28,7 +28,8 @@ def _axes(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes
     return fig, list(axes[0])
 
 
-def _short(column: Column) -> str:
+def short_title(column: Column) -> str:
+    """A column's title over two lines, for a panel."""
     return column.title.replace(": ", ":\n", 1)
 
 
@@ -44,12 +45,12 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
             if found:
                 ax.plot([place] * len(found), found, "o", color=f"C{place}", alpha=0.7)
                 ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=f"C{place}")
-        _say_not_run(ax)
+        say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
         ax.set_xticks(range(len(runs)), names, rotation=90 if crowded else 0)
         ax.set_xlim(-0.6, len(runs) - 0.4)
-        ax.set_title(_short(column))
+        ax.set_title(short_title(column))
         ax.margins(y=0.3)
     axes[0].set_ylabel("top-1 error, %")
     return fig
@@ -66,11 +67,11 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
             trained = _trained(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
                 _band(ax, trained, field, f"C{place}", line, short_name(run))
-        _say_not_run(ax)
-        ax.set_title(_short(column))
+        say_not_run(ax)
+        ax.set_title(short_title(column))
         ax.set_xlabel("epoch")
     axes[0].set_ylabel("top-1 error, %")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 
@@ -91,13 +92,14 @@ def _band(
     ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
 
 
-def _say_not_run(ax: Axes) -> None:
+def say_not_run(ax: Axes) -> None:
+    """Write "not run" into a panel that has no data."""
     if not ax.has_data():
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
         ax.set(xticks=[], yticks=[])
 
 
-def _legend(fig: Figure, axes: Sequence[Axes]) -> None:
+def legend(fig: Figure, axes: Sequence[Axes]) -> None:
     """One legend for all panels, below them, each label once."""
     found = {}
     for ax in axes:
@@ -124,11 +126,11 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
                 epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
             )
             ax.plot(epochs, median, label="median")
-        _say_not_run(ax)
-        ax.set_title(_short(column))
+        say_not_run(ax)
+        ax.set_title(short_title(column))
         ax.set_xlabel("epoch")
     axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 
@@ -148,11 +150,11 @@ def costs(record: BenchRecord | None) -> Figure:
                 ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
                 spread = [[middle - ratio.min()], [ratio.max() - middle]]
                 ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
-        _say_not_run(ax)
+        say_not_run(ax)
         ax.axhline(1, color="0.3", linewidth=1)
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
     axes[0].set_ylabel("A-LRN over A")
     axes[0].set_title("time of a training step")
     axes[1].set_title("kept for the backward pass")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig

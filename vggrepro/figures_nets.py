@@ -11,7 +11,7 @@ from scipy.signal import convolve2d
 from vggrepro import cost, report, synthetic
 from vggrepro.configs import layer_names
 from vggrepro.experiments import RUNS, Evaluation, short_name
-from vggrepro.figures import _legend, _say_not_run, _short
+from vggrepro.figures import legend, say_not_run, short_title
 from vggrepro.report import Column, errors
 
 EvaluationOf = Callable[[str], Evaluation]
@@ -62,7 +62,7 @@ def against_depth(
             if found[run]:
                 depths = [depth_of(run)] * len(found[run])
                 ax.plot(depths, found[run], linestyle="", alpha=0.8, **marker)
-        _say_not_run(ax)
+        say_not_run(ax)
         names: dict[int, list[str]] = {}
         for run in sorted(runs, key=short_name):
             names.setdefault(depth_of(run), []).append(short_name(run))
@@ -74,12 +74,12 @@ def against_depth(
     draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
     for ax, column in zip(axes[1:], columns, strict=True):
         by_run = {run: list(errors(column, run, evaluation_of(run)).values()) for run in runs}
-        draw(ax, _short(column), by_run)
+        draw(ax, short_title(column), by_run)
     for ax in axes:
         ax.set_xlabel("weight layers")
     for ax in axes[::2]:
         ax.set_ylabel("top-1 error, %")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 
@@ -145,7 +145,7 @@ def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
         ax.annotate(f"crop {crop} px", (0, crop), (0, 2), textcoords="offset points", fontsize=9)
     ax.set_xticks(range(len(names)), names, rotation=90)
     ax.set_ylabel("receptive field, px")
-    _legend(fig, [ax])
+    legend(fig, [ax])
     return fig
 
 
@@ -253,14 +253,14 @@ def cost_and_error(
                     name = short_name(run)
                     ax.plot(*mean, "_", color=f"C{place}", markersize=16, mew=2, label=name)
         for ax, what in zip(pair, ("weights", "multiply-adds"), strict=True):
-            _say_not_run(ax)
+            say_not_run(ax)
             ax.set_xlabel(f"{what}, millions")
             ax.margins(x=0.25, y=0.25)
             if ax.has_data():
                 ax.set_xlim(left=0)
-        pair[0].set_title(_short(column))
+        pair[0].set_title(short_title(column))
         pair[0].set_ylabel("top-1 error, %")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 

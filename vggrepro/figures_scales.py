@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from vggrepro import synthetic
 from vggrepro.experiments import PAPER_CROP, RUNS, in_order, lineage, scaled
-from vggrepro.figures import _legend, _say_not_run, _short, plt
+from vggrepro.figures import legend, plt, say_not_run, short_title
 from vggrepro.report import Column, centre_crop, errors
 from vggrepro.tables_scales import (
     errors_by_scale,
@@ -94,7 +94,7 @@ def chain(runs: Sequence[str], column: Column) -> Figure:
         ax.text(*place, _stage(run, column), ha="center", va="center", bbox=_BOX, fontsize=9.5)
         if RUNS[run].init_from:
             _arrow(ax, places[RUNS[run].init_from], place, _INHERITED[RUNS[run].inherit])
-    ax.set(xlim=(0, 1), ylim=(-max(levels) - 0.5, -min(levels) + 0.5), title=_short(column))
+    ax.set(xlim=(0, 1), ylim=(-max(levels) - 0.5, -min(levels) + 0.5), title=short_title(column))
     ax.axis("off")
     return fig
 
@@ -138,13 +138,13 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
                 if values:
                     ax.plot([place] * len(values), values, "o", color=f"C{place}", alpha=0.7)
                     ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=f"C{place}")
-            _say_not_run(ax)
+            say_not_run(ax)
             ax.set_xticks(range(len(runs)), [_tick(run) for run in runs],
                           rotation=45, ha="right", rotation_mode="anchor")  # fmt: skip
             ax.set_xlim(-0.6, len(runs) - 0.4)
             ax.set_title(f"net {RUNS[runs[0]].config}")
             ax.margins(y=0.2)
-        row[0].set_ylabel(f"{_short(column)}\ntop-1 error, %")
+        row[0].set_ylabel(f"{short_title(column)}\ntop-1 error, %")
     return fig
 
 
@@ -182,15 +182,15 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
                 ax.plot(list(found), values.mean(1), "o-", color=f"C{place}", label=name_of(run))
                 ax.fill_between(list(found), values.min(1), values.max(1), color=f"C{place}",
                                 alpha=0.2, linewidth=0)  # fmt: skip
-        _say_not_run(ax)
+        say_not_run(ax)
         _mark_train_scales(ax, runs)
         scales = sorted({q for run in runs for q in single_test_scales(run)})
         ax.set_xticks(scales)
         ax.set_xlim(min(scales) - 20, max(scales) + 20)
-        ax.set_title(_short(column))
+        ax.set_title(short_title(column))
         ax.set_xlabel("Q, px for a crop of 224 px")
     axes[0, 0].set_ylabel("top-1 error, %")
-    _legend(fig, list(axes[0]))
+    legend(fig, list(axes[0]))
     return fig
 
 
@@ -235,9 +235,9 @@ def gains(
         ax.axvline(0, color="0.3", linewidth=1)
         ax.set_yticks(range(len(sides)), [_gain_name(*side) for side in sides])
         ax.set_ylim(len(sides) - 0.5, -0.5)
-        ax.set_title(_short(column))
+        ax.set_title(short_title(column))
         ax.set_xlabel("gain, points")
-    _legend(fig, list(axes[0]))
+    legend(fig, list(axes[0]))
     return fig
 
 

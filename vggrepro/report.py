@@ -15,6 +15,7 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results
 from vggrepro.budgets import at_budget, budget_named, data_of, deviations
+from vggrepro.chapters import CHAPTER_RUNS as CHAPTER_RUNS
 from vggrepro.experiments import (
     FUSIONS,
     PAPER_CROP,
@@ -27,27 +28,6 @@ from vggrepro.experiments import (
     single_scale,
 )
 from vggrepro.records import BenchRecord
-
-# Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
-    "02_lrn": ("A-S256", "A-LRN-S256"),
-    "03_depth": (
-        *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-        *("A-from-A", "D-he-long", "A-short", "D-short"),
-    ),
-    "04_filters_1x1": ("B-S256", "C-S256", "D-S256"),
-    "05_large_filters": ("B-he", "B-5x5-he", "D-he", "D-7x7-he"),
-    "06_scale_jitter": tuple(
-        f"{config}-{scale}"
-        for config in "CDE"
-        for scale in ("S256", "S384", "S384-longer", "jitter")
-    ),
-    "07_test_scales": (
-        *("B-S256", "C-S256", "C-S384", "C-jitter"),
-        *("D-S256", "D-S384", "D-S384-longer", "D-jitter"),
-        *("E-S256", "E-S384", "E-jitter"),
-    ),
-}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -75,11 +55,11 @@ class Column:
         return at_budget(run, self.budget, self.data)
 
 
-def recorded_columns() -> list[Column]:
-    """The recorded study, a column for each of its data sets."""
+def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+    """The recorded study, a column for each of these data sets."""
     return [
         Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
-        for data in ("cifar10", "imagenette")
+        for data in data_sets
     ]
 
 
@@ -103,9 +83,9 @@ class Options:
             where = runner.Where(self.results_dir, self.data_dir)
             runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
 
-    def columns(self) -> list[Column]:
-        """The recorded study on each of its data sets, then the reader's rerun if there is one."""
-        found = recorded_columns()
+    def columns(self, recorded: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+        """The recorded study on these data sets, then the reader's rerun if there is one."""
+        found = recorded_columns(recorded)
         if self.shows_rerun:
             title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
             found.append(Column(title, self.results_dir, self.budget, self.data))

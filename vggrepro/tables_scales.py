@@ -24,7 +24,6 @@ from vggrepro.experiments import (
 )
 from vggrepro.report import (
     Column,
-    Options,
     centre_crop,
     errors,
     mean_and_spread,
@@ -32,15 +31,6 @@ from vggrepro.report import (
     recorded,
 )
 from vggrepro.windows import score_map
-
-
-def columns_of(options: Options) -> list[Column]:
-    """A chapter's columns without the recorded CIFAR-10, on which no claim about scale is tried.
-
-    At 32 px all test scales give a score map of one or two positions.
-    """
-    found = options.columns()
-    return [c for c in found if (c.results_dir, c.data) != (results.RECORDED, "cifar10")]
 
 
 def name_of(run: str) -> str:
