@@ -135,7 +135,7 @@ figures.plt.show()
 # D's receptive field is larger than the crop. Around a crop there are zeros, at the image and at
 # every map in between. In dense evaluation there is the rest of the image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding", "caption": "The maps of a crop after each pool of net D. Blue units see pixels of the crop alone, orange ones may also see padding, in dense evaluation the neighbouring image. Below: the share of blue ones."}, "image": {"alt": "Five maps for each size of crop. The share of units that padding cannot reach shrinks from nearly all after the first pool to one unit or none after the last."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding-reach", "caption": "The maps of a crop after each pool of net D. Blue units see pixels of the crop alone, orange ones may also see padding, in dense evaluation the neighbouring image. Below: the share of blue ones."}, "image": {"alt": "Five maps for each size of crop. The share of units that padding cannot reach shrinks from nearly all after the first pool to one unit or none after the last."}}
 figures_protocols.padding(RUNS[NETS[0]].config, crops)
 figures.plt.show()
 
@@ -179,7 +179,7 @@ report.show(report.error_table(rows, columns))
 # ± standard deviation over n seeds. The Q are the paper's. Compare within a column and a net. The
 # centre crop is at a disadvantage: of an image rescaled to Q = 384 it sees the middle only.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error against what it costs, by arithmetic and as it was timed. Filled: net D, hollow: net E; a dot is a seed. Colours are protocols; the shape says which Q: a triangle 256, a circle 384, a square several."}, "image": {"alt": "Scatter plots of top-1 error against multiply-adds per image and against milliseconds per image, both on a logarithmic axis, a colour for each protocol."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-protocol-costs", "caption": "Top-1 error against what it costs, by arithmetic and as it was timed. Filled: net D, hollow: net E; a dot is a seed. Colours are protocols; the shape says which Q: a triangle 256, a circle 384, a square several."}, "image": {"alt": "Scatter plots of top-1 error against multiply-adds per image and against milliseconds per image, both on a logarithmic axis, a colour for each protocol."}}
 figures_protocols.cost_and_error(NETS, columns)
 figures.plt.show()
 
