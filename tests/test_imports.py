@@ -9,7 +9,8 @@ import pytest
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "figures",
               "report", "cli", "render", "status", "windows",
-              "devices", "workload", "memory", "rates", "planner")  # fmt: skip
+              "devices", "workload", "memory", "rates", "planner", "progress",
+              "compare", "power")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 

@@ -118,26 +118,31 @@ def rerun(
     fresh: Fresh = False,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import render, report
+    from vggrepro import progress, render, report
 
     data = data_of(budget, data)
-    count = seeds or BUDGETS[budget].seeds
+    chosen = list(range(seeds or BUDGETS[budget].seeds))
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
     names = list(dict.fromkeys(n for s in scripts for n in report.CHAPTER_RUNS.get(s.stem, ())))
+    parts = progress.chapters(script.stem for script in scripts)
     if names:
         from vggrepro import runner
 
-        where = runner.Where(
-            results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
-        )
-        runner.run(names, budget, data, list(range(count)), where)
-    # The records are there now: the chapters only have to show them.
-    shared = {"budget": budget, "data": data, "seeds": count}
-    shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
-    for script in scripts:
-        parameters = shared if render.takes_parameters(script) else {}
-        output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
-        typer.echo(f"executed {output}")
+        parts = progress.expected(runner.tasks(names, chosen), budget, data) | parts
+    with progress.Progress(parts) as bar:
+        if names:
+            where = runner.Where(
+                results_dir, data_dir, cache_dir, download, device, precision, threads, fresh, bar
+            )
+            runner.run(names, budget, data, chosen, where)
+        # The records are there now: the chapters only have to show them.
+        shared = {"budget": budget, "data": data, "seeds": len(chosen)}
+        shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
+        for script in scripts:
+            parameters = shared if render.takes_parameters(script) else {}
+            with bar.chapter(script.stem):
+                output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
+            progress.say(f"executed {output}")
 
 
 @app.command()
