@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify, plan, bench`.
+"""The command line: `vggrepro list, run, rerun, status, verify, compare, plan, bench`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -174,6 +174,21 @@ def verify(
     if found:
         raise UserError(f"{len(found)} problems in {len(paths)} records")
     typer.echo(f"{len(paths)} records, all as they were written")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A folder of records, such as results.")],
+    second: Annotated[Path, typer.Argument(help="Another one, such as rerun.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is the same to the last bit.")
+    ] = False,
+) -> None:
+    """Two folders of records side by side: which numbers moved, which verdicts changed."""
+    from vggrepro import compare as comparing
+
+    for line in comparing.lines(first, second, everything):
+        typer.echo(line)
 
 
 @app.command()
