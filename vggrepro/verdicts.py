@@ -49,7 +49,7 @@ def scoreboard() -> pd.DataFrame:
         rows.append(
             {
                 "verdict": decision.word,
-                "claim": _linked(claim) + (" (primary)" if claim.primary else ""),
+                "claim": linked(claim) + (" (primary)" if claim.primary else ""),
                 "paper": "–" if said is None else f"{said:+.1f}{_unit(claim)}",
                 "here": _here(decision),
                 "why": decision.reason,
@@ -68,7 +68,8 @@ def _here(decision: Decision) -> str:
     return shown_interval(decision.interval, _unit(decision.claim)) if decision.interval else "–"
 
 
-def _linked(claim: Claim) -> str:
+def linked(claim: Claim) -> str:
+    """The claim's statement, linked to its chapter if that is there."""
     if not (ROOT / "book" / f"{claim.chapter}.py").exists():
         return claim.statement
     return f'<a href="{claim.chapter}.html">{claim.statement}</a>'
