@@ -67,7 +67,7 @@ figures_method.moved(found)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(side_by_side.like_table(found))
+report.show(side_by_side.like_table(found), "words")
 
 # %% [markdown]
 # ## What was made in another way
@@ -95,17 +95,18 @@ report.show(side_by_side.unlike_table(found))
 Markdown(side_by_side.verdict_sentence(found, changes))
 
 # %% tags=["remove-input"]
-report.show(side_by_side.verdict_table(changes), "words wrapped")
+report.show(side_by_side.verdict_table(found, changes), "words wrapped leading")
 
 # %% [markdown]
 # ## How to make a rerun
 #
 # ```bash
-# make                                           # everything, on drawn images
-# make BUDGET=reduced DATA=cifar10 DATA_DIR=DATA  # like the recorded study: hours
+# # everything, on drawn images
+# make
 #
-# # the same without make, or for one chapter
-# vggrepro rerun all --budget reduced --data cifar10 --data-dir DATA
+# # like the recorded study, in hours; the same for one chapter
+# make BUDGET=reduced DATA=cifar10 DATA_DIR=DATA
+# vggrepro rerun 02_lrn --budget reduced --data cifar10 --data-dir DATA
 #
 # # any two folders of records, in the terminal
 # vggrepro compare results rerun

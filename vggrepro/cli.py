@@ -46,6 +46,7 @@ def list_rows(
     results_dir: Results = RECORDED,
     missing: Missing = False,
     data_dir: DataDir = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded."""
     from vggrepro import report
@@ -53,7 +54,7 @@ def list_rows(
 
     data = data_of(budget, data)
     if missing:
-        for command in status_of.missing_commands(results_dir, budget, data, data_dir):
+        for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
     typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")

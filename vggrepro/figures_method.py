@@ -37,6 +37,7 @@ def moved(found: Comparison | None) -> Figure:
         _one_moved(ax, place, row)
     if not rows:
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        ax.set_xticks([])
     ax.axvline(0, color="0.3", linewidth=1)
     labels = [f"{row.key.run}, {row.key.data}" for row in reversed(rows)]
     ax.set_yticks(range(len(rows)), labels)

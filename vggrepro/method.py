@@ -39,16 +39,16 @@ def data_table() -> pd.DataFrame:
         size = workload.data_size(e)
         here = [c for c in EMPIRICAL if c.data == data and c.test != "measurement"]
         table[DATA_NAMES[data]] = {
-            "trained on": f"{size.train:,}",
+            "images trained on": f"{size.train:,}",
             "minival": f"{size.minival:,}",
             "val": f"{size.val:,}",
             "classes": size.classes,
             "crop": f"{e.crop} px",
             "S = 256 is": f"{scaled(FIXED_256[0], e.crop)} px",
             "width": f"{e.width:g}",
-            "claims decided": f"{len(here)}, {sum(c.primary for c in here)} of them primary",
+            "claims decided": f"{len(here)}, {sum(c.primary for c in here)} primary",
         }
-    return pd.DataFrame.from_dict(table, orient="index")
+    return pd.DataFrame(table)
 
 
 def controls_table() -> pd.DataFrame:
@@ -57,7 +57,7 @@ def controls_table() -> pd.DataFrame:
         {
             "claim": linked(claim),
             "control": name,
-            "sides": " against ".join(_side(side) for side in reversed(sides)),
+            "sides": _against(*reversed(sides)),
         }
         for claim in EMPIRICAL
         for name, sides in claim.controls
@@ -65,10 +65,15 @@ def controls_table() -> pd.DataFrame:
     return _by_claim(rows)
 
 
-def _side(side: Side) -> str:
+def _against(side: Side, other: Side) -> str:
+    if side.evaluation == other.evaluation:
+        return f"{side.run} against {other.run}, {_tested(side)}"
+    return f"{side.run}, {_tested(side)}, against {other.run}, {_tested(other)}"
+
+
+def _tested(side: Side) -> str:
     first, *others = side.evaluation.test_scales
-    q = f"Q = {first}" if not others else f"{1 + len(others)} Q"
-    return f"{side.run} ({side.evaluation.protocol}, {q})"
+    return f"{side.evaluation.protocol}, {f'{1 + len(others)} Q' if others else f'Q = {first}'}"
 
 
 def _by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
@@ -89,12 +94,12 @@ def tests_table() -> pd.DataFrame:
 
 
 def _explained(texts: dict[str, str], of: Callable[[Claim], str], name: str) -> pd.DataFrame:
-    table = {
-        key: {"reads": text, "claims": sum(of(claim) == key for claim in CLAIMS.values())}
+    rows = [
+        {name: f"{key} ({sum(of(claim) == key for claim in CLAIMS.values())})", "what it is": text}
         for key, text in texts.items()
-    }
-    frame = pd.DataFrame.from_dict(table, orient="index")
-    return frame.rename_axis(columns=name)[["claims", "reads"]]
+    ]
+    frame = pd.DataFrame(rows).replace(r"`(\w+)`", r"<code>\1</code>", regex=True)
+    return frame.set_index(name).rename_axis(index=None, columns=f"{name} (claims)")
 
 
 # --- claims -------------------------------------------------------------------------------
@@ -106,18 +111,15 @@ def claims_table() -> pd.DataFrame:
     for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
         arithmetic = claim.sides is None
         unit = " %" if claim.test in ("arithmetic", "measurement") else ""
-        said = claim.paper.difference
+        said, on = claim.paper.difference, [] if unit else [DATA_NAMES[claim.data]]
         rows.append(
             {
                 "claim": linked(claim),
                 "kind": "primary" if claim.primary else "–" if arithmetic else "secondary",
-                "rule": claim.rule,
-                "interval from": claim.test,
-                "on": "–" if unit else DATA_NAMES[claim.data],
+                "decided by": "<br>".join([claim.rule, claim.test, *on]),
                 "n": "–" if arithmetic else claim.seeds,
                 "matters": "–" if arithmetic else f"{claim.matters:g}{unit}",
                 "paper": "–" if said is None else f"{said:+.1f}{unit}",
-                "cannot decide": claim.cannot,
             }
         )
     return _by_claim(rows)
@@ -145,7 +147,7 @@ def spread_table(study: Study) -> pd.DataFrame:
                 "found by the strictest primary": f"{_strictest(interval).detectable:.2f}",
             }
         table[DATA_NAMES[data]] = row
-    return pd.DataFrame.from_dict(table, orient="index").fillna("–")
+    return pd.DataFrame(table).fillna("–")
 
 
 def _strictest(interval: Interval) -> Interval:
@@ -222,7 +224,7 @@ def wrong_table(study: Study) -> pd.DataFrame:
 def _shown_wrong(case: Wrong) -> dict[str, str]:
     return {
         "rule": case.rule,
-        "true difference": f"{case.true:+g}",
+        "true difference": f"{case.true:+g}" if case.true else "0",
         "wrong words": ", ".join(case.wrong),
         "simulated": f"{100 * case.share:.1f} %",
         "allowed": f"{100 * ALPHA:g} %",
@@ -238,7 +240,8 @@ def simulation_sentence(study: Study) -> str:
     return (
         f"Simulated with the rules' own code: {STUDIES:,} studies a line, so that a share near "
         f"{ALPHA:.0%} is known to within {196 * (ALPHA * (1 - ALPHA) / STUDIES) ** 0.5:.1f} "
-        f"points. Each study has {interval.n} seeds, a standard error of {interval.standard_error:.2f} points and {interval.df} degrees of freedom, as planned "
+        f"points. Each study has {interval.n} seeds, a standard error of "
+        f"{interval.standard_error:.2f} points and {interval.df} degrees of freedom, as planned "
         f"for the claims between trainings on {DATA_NAMES[PRIMARY[0].data]}, where {matters:g} "
         f"points matter, and is decided alone, at {ALPHA:.0%}."
     )

@@ -12,10 +12,9 @@ import pandas as pd
 from vggrepro import UserError, results
 from vggrepro.claims import CLAIMS
 from vggrepro.compare import Change, Comparison, Holding, Key, compare, verdict_changes
+from vggrepro.decisions import Decision
 from vggrepro.report import DATA_NAMES, Options, mean_and_spread
 from vggrepro.verdicts import shown_interval
-
-NO_RERUN = "not run"
 
 
 def comparison_of(options: Options) -> Comparison | None:
@@ -124,16 +123,21 @@ def like_table(found: Comparison | None) -> pd.DataFrame:
     """
     rows = [
         {
-            "run": f"{row.key.run}, {row.key.evaluation}",
-            "on": at(row.key.place),
-            "recorded": mean_and_spread(list(row.first.values())),
-            "rerun": mean_and_spread(list(row.second.values())),
-            "difference": shown_interval(row.interval) if row.interval else _points(row.difference),
-            "moved": row.moved,
+            "run": f"{row.key.run}, {row.key.evaluation}<br>{at(row.key.place)}",
+            "recorded": _cell(mean_and_spread(list(row.first.values()))),
+            "rerun": _cell(mean_and_spread(list(row.second.values()))),
+            "difference": _cell(
+                shown_interval(row.interval) if row.interval else _points(row.difference)
+            ),
+            "how far": row.moved.removeprefix("moved ").replace(" over", "<br>over"),
         }
         for row in sorted(found.like if found else [], key=lambda row: row.same)
     ]
-    return _frame(rows)
+    return _frame(rows, found)
+
+
+def _cell(text: str) -> str:
+    return text.replace(", n = ", "<br>n = ")  # room on a phone
 
 
 def _points(difference: float | None) -> str:
@@ -148,7 +152,7 @@ def reasons_table(found: Comparison | None) -> pd.DataFrame:
         {"run": at(was), "your rerun": at(now), "evaluations": count, "differ in": reason}
         for (was, now, reason), count in counts.items()
     ]
-    return _frame(rows, "recorded")
+    return _frame(rows, found, "recorded")
 
 
 def unlike_table(found: Comparison | None) -> pd.DataFrame:
@@ -163,14 +167,14 @@ def unlike_table(found: Comparison | None) -> pd.DataFrame:
         rows.append(
             row | {f"rerun: {at(pairs[0].second.place)}": _errors(found.second, pairs[0].second)}
         )
-    return _frame(rows).fillna("–")
+    return _frame(rows, found).fillna("–")
 
 
 def _errors(holding: Holding, key: Key) -> str:
-    return mean_and_spread(list(holding.errors(key).values())).replace(", n = ", "<br>n = ")
+    return _cell(mean_and_spread(list(holding.errors(key).values())))
 
 
-def verdict_table(changes: dict[str, list[Change]]) -> pd.DataFrame:
+def verdict_table(found: Comparison | None, changes: dict[str, list[Change]]) -> pd.DataFrame:
     """The claims whose verdicts differ, with what each side rests on."""
     rows = [
         {
@@ -181,15 +185,17 @@ def verdict_table(changes: dict[str, list[Change]]) -> pd.DataFrame:
         for changed in changes.values()
         for change in changed
     ]
-    return _frame(rows, "claim")
+    return _frame(rows, found, "claim")
 
 
-def _decided(decision) -> str:
+def _decided(decision: Decision) -> str:
     interval = f": {shown_interval(decision.interval)}" if decision.interval else ""
     return f"<b>{decision.word}</b>{interval}<br>{decision.reason}"
 
 
-def _frame(rows: Sequence[dict[str, object]], index: str = "run") -> pd.DataFrame:
+def _frame(
+    rows: Sequence[dict[str, object]], found: Comparison | None, index: str = "run"
+) -> pd.DataFrame:
     if not rows:
-        return pd.DataFrame({NO_RERUN: []})
+        return pd.DataFrame({"not run" if found is None else "none": []})
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns=index)
