@@ -112,8 +112,8 @@ figures.plt.show()
 report.show(method.claims_table(), "words wrapped leading")
 
 # %% [markdown]
-# For claims about depth the sign has to be the same at a second length of training. A **pilot** was
-# trained before the recipe was frozen and decides nothing.
+# Where it says *at two lengths*, the sign has to be the same when both nets are trained for half as
+# long. A **pilot** was trained before the recipe was frozen and decides nothing.
 #
 # ## How often is that wrong?
 

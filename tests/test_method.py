@@ -115,6 +115,7 @@ def test_every_claim_stands_in_the_table_as_it_was_fixed():
         assert row["decided by"].startswith(f"{claim.rule}<br>{claim.test}")
         if claim.sides:
             assert row["n"] == claim.seeds
+            assert ("two lengths" in row["decided by"]) == (claim.other_length is not None)
             assert row["matters"].split()[0] == f"{claim.matters:g}"
 
 
@@ -234,6 +235,8 @@ def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):
     reasons = side_by_side.reasons_table(found)
     assert list(reasons.index) == ["CIFAR-10, reduced", "Imagenette, reduced"]
     assert reasons["differ in"].str.contains(r"data \(").all()
+    (text,) = figures_method.moved(found).axes[0].texts
+    assert text.get_text() == "nothing alike"
     (row,) = side_by_side.unlike_table(found).to_dict("records")
     assert row["rerun: drawn images, quick"] == "50.0<br>n = 1"
     assert row["recorded: CIFAR-10, reduced"].startswith("20.0 ± 0.1")

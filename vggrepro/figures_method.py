@@ -36,7 +36,8 @@ def moved(found: Comparison | None) -> Figure:
     for place, row in enumerate(reversed(rows)):
         _one_moved(ax, place, row)
     if not rows:
-        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        why = "not run" if found is None else "nothing alike"
+        ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes)
         ax.set_xticks([])
     ax.axvline(0, color="0.3", linewidth=1)
     labels = [f"{row.key.run}, {row.key.data}" for row in reversed(rows)]

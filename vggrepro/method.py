@@ -112,6 +112,7 @@ def claims_table() -> pd.DataFrame:
         arithmetic = claim.sides is None
         unit = " %" if claim.test in ("arithmetic", "measurement") else ""
         said, on = claim.paper.difference, [] if unit else [DATA_NAMES[claim.data]]
+        on += ["at two lengths"] if claim.other_length else []
         rows.append(
             {
                 "claim": linked(claim),
