@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from tests.records_by_hand import eval_record, train_record, written
 from vggrepro import UserError, results
 from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.compare import Key, compare, holding, lines, verdict_changes
+from vggrepro.compare import Key, compare, holding, verdict_changes
+from vggrepro.compare_text import lines
 from vggrepro.criteria import POOLED
 from vggrepro.experiments import RUNS, Evaluation, single_scale
 from vggrepro.records import DataUsed, summarise

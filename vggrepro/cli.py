@@ -186,9 +186,9 @@ def compare(
     ] = False,
 ) -> None:
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
-    from vggrepro import compare as comparing
+    from vggrepro import compare_text
 
-    for line in comparing.lines(first, second, everything):
+    for line in compare_text.lines(first, second, everything):
         typer.echo(line)
 
 
