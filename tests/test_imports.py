@@ -10,7 +10,8 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "budgets", "records", "criteria", "statistics", "decisions", "figures",
               "report", "cli", "render", "status", "windows",
               "devices", "workload", "memory", "rates", "planner", "progress",
-              "compare", "compare_text", "power", "method", "side_by_side", "figures_method")  # fmt: skip
+              "compare", "compare_text", "power", "method", "side_by_side",
+              "figures_method")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 
