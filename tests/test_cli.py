@@ -1,6 +1,7 @@
 """The command line: what it says, where it says it, and its exit status."""
 
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -42,7 +43,7 @@ def test_nothing_heavy_is_imported_for_help_or_a_bad_name():
 def test_help_names_the_commands(vggrepro):
     status, out, err = vggrepro("--help")
     assert (status, err) == (0, "")
-    for command in ("list", "run", "rerun", "status", "verify", "plan"):
+    for command in ("list", "run", "rerun", "status", "verify", "compare", "plan"):
         assert f" {command} " in out
 
 
@@ -225,6 +226,21 @@ def test_list_missing_prints_commands_parents_first(vggrepro, study):
     assert names == [name for name in everything if name not in ("A-S256", "C-S256")]
     expected = ["--budget", "smoke", "--data", "synthetic", "--results-dir", str(study)]
     assert all(c[:2] == ["vggrepro", "run"] and c[3:] == expected for c in commands)
+
+
+def test_list_missing_for_several_seeds_and_a_folder_with_a_space(vggrepro, study, tmp_path):
+    spaced = tmp_path / "a folder"
+    shutil.copytree(study, spaced)
+    status, out, _ = vggrepro(
+        *("list", "--missing", "--budget", "smoke", "--results-dir", spaced, "--seeds", "2"),
+    )
+    assert status == 0
+    commands = [shlex.split(line) for line in out.splitlines()]
+    wanted = [(c[2], c[c.index("--seed") + 1]) for c in commands]
+    everything = in_order([*RUNS, *FUSIONS])
+    recorded = {("A-S256", "0"), ("C-S256", "0")}
+    assert wanted == [(n, s) for s in "01" for n in everything if (n, s) not in recorded]
+    assert all(c[c.index("--results-dir") + 1] == str(spaced) for c in commands)
 
 
 def test_status_tells_complete_from_incomplete(vggrepro, copied):

@@ -251,7 +251,7 @@ def test_pilots_are_counted_where_they_are_only_shown(tmp_path, monkeypatch):
     write_nets(tmp_path, NETS)
     claim = CLAIMS["depth-b-to-d"]
     assert interval_of(Study(tmp_path, "reduced"), claim) is None
-    assert interval_of(Study(tmp_path, "reduced", count_pilots=True), claim).n == 5
+    assert interval_of(Study(tmp_path, "reduced", with_pilots=True), claim).n == 5
 
 
 def test_drawn_images_decide_nothing(tmp_path):

@@ -309,7 +309,7 @@ def test_another_seed_is_run_with_all_that_it_starts_from(told, smoke):
 
 def test_all_is_in_an_order_that_works():
     done = set()
-    for name, seed in runner._tasks([*RUNS, *FUSIONS], [0, 1]):
+    for name, seed in runner.tasks([*RUNS, *FUSIONS], [0, 1]):
         assert set(runner._needs(name, seed)) <= done
         done.add((name, seed))
     assert {(name, seed) for name in (*RUNS, *FUSIONS) for seed in (0, 1)} <= done
@@ -337,6 +337,24 @@ def test_another_seed_goes_on(told, smoke, monkeypatch):
     with pytest.raises(UserError, match="C-S256 starts from A-S256"):
         runner.run(["C-S256"], "smoke", None, [0, 1], smoke)
     assert told == [("A-S256", 0), ("A-S256", 1), ("C-S256", 1)]
+
+
+def test_a_parent_that_another_is_at_is_waited_for(monkeypatch, smoke):
+    """One command for each run may start before its parent has ended: an array of jobs."""
+    told = []
+
+    def run_one(experiment, seed, where, machine):
+        told.append(experiment.name)
+        if told.count("A-S256") < 3 and experiment.name == "A-S256":
+            raise runner.BusyError("another process is working on it")
+
+    monkeypatch.setattr(runner, "run_one", run_one)
+    monkeypatch.setattr(runner, "WAIT", 0)
+    runner.run(["C-S256"], "smoke", None, [0], smoke)
+    assert told == [*["A-S256"] * 3, "C-S256"]
+    with pytest.raises(runner.BusyError):  # what was asked for itself is not
+        told.clear()
+        runner.run(["A-S256"], "smoke", None, [0], smoke)
 
 
 def test_only_what_was_asked_for_is_fresh(monkeypatch, smoke):

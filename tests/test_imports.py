@@ -11,7 +11,9 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "chapters", "figures", "figures_nets", "figures_protocols", "figures_scales",
               "fusion_tables", "protocol_costs", "tables_nets", "tables_scales", "verdicts",
               "report", "cli", "render", "status", "windows",
-              "devices", "workload", "memory", "rates", "planner")  # fmt: skip
+              "devices", "workload", "memory", "rates", "planner", "progress",
+              "compare", "compare_text", "power", "method", "side_by_side",
+              "figures_method")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 

@@ -90,6 +90,13 @@ def test_names_of_a_chapter(chapter, name):
     assert render.find_chapter(name) == chapter
 
 
+def test_the_page_that_compares_comes_last(chapter):
+    for name in ("comparison", "index", "method"):
+        chapter.with_name(f"{name}.py").write_text(CHAPTER)
+    order = [path.stem for path in render.chapters()]
+    assert order == ["07_some_name", "index", "method", "comparison"]
+
+
 def test_unknown_chapter_and_no_book(chapter, capsys):
     assert render.main(["08"]) == 1
     assert "there are: 07_some_name" in capsys.readouterr().err

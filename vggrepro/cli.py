@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify, plan, bench`.
+"""The command line: `vggrepro list, run, rerun, status, verify, compare, plan, bench`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -50,6 +50,7 @@ def list_rows(
     results_dir: Results = RECORDED,
     missing: Missing = False,
     data_dir: DataDir = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded."""
     from vggrepro import report
@@ -57,7 +58,7 @@ def list_rows(
 
     data = data_of(budget, data)
     if missing:
-        for command in status_of.missing_commands(results_dir, budget, data, data_dir):
+        for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
     typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
@@ -133,26 +134,39 @@ def rerun(
     fresh: Fresh = False,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import render, report
+    from vggrepro import progress, render, report
 
     data = data_of(budget, data)
-    count = seeds or budget_named(budget).seeds
+    chosen = list(range(seeds or budget_named(budget).seeds))
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
     names = list(dict.fromkeys(n for s in scripts for n in report.CHAPTER_RUNS.get(s.stem, ())))
+    parts = progress.chapters(script.stem for script in scripts)
     if names:
         from vggrepro import runner
 
-        where = runner.Where(
-            results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
-        )
-        runner.run(names, budget, data, list(range(count)), where)
-    # The records are there now: the chapters only have to show them.
-    shared = {"budget": budget, "data": data, "seeds": count}
-    shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
-    for script in scripts:
-        parameters = shared if render.takes_parameters(script) else {}
-        output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
-        typer.echo(f"executed {output}")
+        parts = progress.expected(runner.tasks(names, chosen), budget, data) | parts
+    with progress.Progress(parts) as bar:
+        if names:
+            where = runner.Where(
+                results_dir,
+                data_dir,
+                cache_dir,
+                download,
+                device,
+                precision,
+                threads,
+                fresh,
+                progress=bar,
+            )
+            runner.run(names, budget, data, chosen, where)
+        # The records are there now: the chapters only have to show them.
+        shared = {"budget": budget, "data": data, "seeds": len(chosen)}
+        shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
+        for script in scripts:
+            parameters = shared if render.takes_parameters(script) else {}
+            with bar.chapter(script.stem):
+                output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
+            progress.say(f"executed {output}")
 
 
 @app.command()
@@ -184,6 +198,21 @@ def verify(
     if found:
         raise UserError(f"{len(found)} problems in {len(paths)} records")
     typer.echo(f"{len(paths)} records, all as they were written")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A folder of records, such as results.")],
+    second: Annotated[Path, typer.Argument(help="Another one, such as rerun.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also what is the same to the last bit.")
+    ] = False,
+) -> None:
+    """Two folders of records side by side: which numbers moved, which verdicts changed."""
+    from vggrepro import compare_text
+
+    for line in compare_text.lines(first, second, everything):
+        typer.echo(line)
 
 
 @app.command()

@@ -21,6 +21,7 @@ from vggrepro.records import EvalRecord
 from vggrepro.statistics import (
     HolmStep,
     Interval,
+    Pooled,
     Verdict,
     Word,
     deciding,
@@ -65,12 +66,12 @@ class Decision:
 class Study:
     """The records of one budget below `results_dir`, each read once.
 
-    With `count_pilots` they are used as if the recipe had been frozen: to show, not to decide.
+    Pilots decide nothing, so they are left out; with `with_pilots` they count, to show or plan by.
     """
 
     results_dir: Path
     budget: str
-    count_pilots: bool = False
+    with_pilots: bool = False
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
 
@@ -85,8 +86,7 @@ class Study:
                 experiment = at_budget(run, self.budget, data)
                 found = results.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
-            used = {seed: r for seed, r in found.items() if self.count_pilots or not r.pilot}
-            self._read[key] = used
+            self._read[key] = {s: r for s, r in found.items() if self.with_pilots or not r.pilot}
         return self._read[key]
 
     def errors(self, side: Side, data: str, seeds: int, metric: str) -> dict[int, float]:
@@ -107,14 +107,18 @@ class Study:
         first, second = (self.errors(side, data, seeds, metric) for side in sides)
         return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
 
-    def by_pooled(self, sides: Sides, data: str, seeds: int, metric: str) -> Interval | None:
-        """The interval with the spread of all nets; None without one."""
+    def spread(self, data: str, metric: str = "top1_error") -> Pooled:
+        """The spread of one training, pooled over the nets in `POOLED`."""
         nets = {}
         for run in POOLED.get(data, ()):
             at_own_q = Evaluation("centre-crop", (single_scale(RUNS[run]),))
             found = self.records(run, data, at_own_q)
             nets[run] = {seed: getattr(record, metric) for seed, record in found.items()}
-        spread = pooled(nets)
+        return pooled(nets)
+
+    def by_pooled(self, sides: Sides, data: str, seeds: int, metric: str) -> Interval | None:
+        """The interval with the spread of all nets; None without one."""
+        spread = self.spread(data, metric)
         first, second = (self.errors(side, data, seeds, metric) for side in sides)
         if spread.df < 1 or not first.keys() & second.keys():
             return None

@@ -24,6 +24,9 @@ RENDERED = ROOT / "_build" / "render"
 #: The README's picture, and the chapter and the figure that it is.
 PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("02_lrn", "fig-lrn-dots")
 
+#: The page that shows what reruns of all other chapters have left.
+LAST = "comparison"
+
 #: A chapter reads records and draws; a cell that takes longer than this (seconds) is stuck.
 CELL_TIMEOUT = 600
 
@@ -34,8 +37,11 @@ _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
 def chapters() -> list[Path]:
-    """Return the scripts of all chapters, the front page among them, in the order of names."""
-    found = sorted(BOOK.glob("*.py"))
+    """Return the scripts of all chapters, the front page among them, in the order of names.
+
+    The page that shows what reruns of the others have left comes last.
+    """
+    found = sorted(BOOK.glob("*.py"), key=lambda path: (path.stem == LAST, path.stem))
     if not found:
         raise UserError(
             f"No chapters in {BOOK}. The book is not part of the installed package: "

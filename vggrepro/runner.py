@@ -7,17 +7,18 @@ share the work: none does what another is at, and what a killed one left is take
 import shutil
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from vggrepro import UserError, distributed, machine, results
-from vggrepro.budgets import at_budget
+from vggrepro.budgets import at_budget, data_of
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, in_order, lineage
 from vggrepro.fusions import fuse
 from vggrepro.machine import Machine
+from vggrepro.progress import Progress, expected
 from vggrepro.recording import say
 from vggrepro.runs import Run, Where
 
@@ -31,7 +32,8 @@ class BusyError(UserError):
 def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], where: Where):
     """Train, evaluate and fuse `names` and what they need for each seed.
 
-    Of several that were asked for, those that another process is at come last, when it has ended.
+    Of several that were asked for, those that another process is at come last, when it has ended;
+    what a run starts from is waited for.
     Started by torchrun, all ranks together do one after the other. A run that diverges stops only
     what starts from it; that is left out, and named at the end.
 
@@ -45,8 +47,20 @@ def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], 
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
             print(f"device: {machine.describe(chosen)}", file=sys.stderr)
-        left_out = _run_all(names, budget, data_name, seeds, where, chosen)
+        with _progress(names, budget, data_name, seeds, where) as bar:
+            here = replace(where, progress=bar)
+            left_out = _run_all(names, budget, data_name, seeds, here, chosen)
         distributed.first(lambda: _complain(left_out))
+
+
+def _progress(
+    names: list[str], budget: str, data_name: str | None, seeds: list[int], where: Where
+) -> AbstractContextManager[Progress]:
+    """The bar of the command that this is a part of, or one over all tasks."""
+    if where.progress is not None:
+        return nullcontext(where.progress)
+    parts = expected(tasks(names, seeds), budget, data_of(budget, data_name))
+    return Progress(parts, shown=distributed.rank() == 0)
 
 
 def _complain(left_out: list[str]) -> None:
@@ -67,7 +81,7 @@ def _run_all(
     patient = len(names) * len(seeds) > 1 and not where.fresh
     without: dict[tuple[str, int], str] = {}  # what has no weights, and why
     left_out = []
-    left, later = _tasks(names, seeds), []
+    left, later = tasks(names, seeds), []
     told = set()
     while left:
         for name, seed in left:
@@ -80,6 +94,7 @@ def _run_all(
                 verb = "fuses" if name in FUSIONS else "starts from"
                 left_out.append(f"{name} {verb} {lacking[0]}, which is {without[lacking]}")
                 without[name, seed] = "left out"
+                where.progress.finish((name, seed))
                 say(experiment, seed, f"left out: {left_out[-1]}")
                 continue
             # Only what was asked for is run again; its parents are reused.
@@ -87,13 +102,14 @@ def _run_all(
             try:
                 problem = run_one(experiment, seed, replace(where, fresh=fresh), chosen)
             except BusyError:
-                if not patient:
+                if not patient and name in names:
                     raise
                 later.append((name, seed))
                 if (name, seed) not in told:
                     say(experiment, seed, "another process is at it; coming back to it later")
                     told.add((name, seed))
                 continue
+            where.progress.finish((name, seed))
             if problem:
                 without[name, seed] = problem
         if len(later) == len(left):
@@ -102,15 +118,15 @@ def _run_all(
     return left_out
 
 
-def _tasks(names: list[str], seeds: list[int]) -> list[tuple[str, int]]:
+def tasks(names: list[str], seeds: list[int]) -> list[tuple[str, int]]:
     """(run or fusion, seed), each after all that it needs, nothing twice."""
-    tasks: dict[tuple[str, int], None] = {}
+    found: dict[tuple[str, int], None] = {}
     for seed in seeds:
         for name in in_order(names):
             for member, of_seed in FUSIONS[name].members(seed) if name in FUSIONS else ():
-                tasks |= dict.fromkeys((ancestor, of_seed) for ancestor in lineage(member))
-            tasks[name, seed] = None
-    return list(tasks)
+                found |= dict.fromkeys((ancestor, of_seed) for ancestor in lineage(member))
+            found[name, seed] = None
+    return list(found)
 
 
 def _needs(name: str, seed: int) -> tuple[tuple[str, int], ...]:

@@ -5,21 +5,22 @@ What runs before what is in `runner`, what is made of several runs in `fusions`.
 
 import hashlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, data, distributed, posteriors, results
+from vggrepro import UserError, checkpoints, data, distributed, posteriors, progress, results
 from vggrepro.budgets import CALIBRATION, at_budget
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
 from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
+from vggrepro.progress import Progress
 from vggrepro.recording import common, keep, outcome, say, used
 from vggrepro.records import Array, EvalRecord, TrainRecord
 from vggrepro.trainer import Sets, Training, build, train
@@ -27,7 +28,7 @@ from vggrepro.trainer import Sets, Training, build, train
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run reads and writes, and on what it computes.
+    """Where a run reads and writes, on what it computes, and where its progress is shown.
 
     Only `precision`, `threads`, `micro_batch`, `compile` and the number of processes can change
     the bits of a result; records name them all.
@@ -43,6 +44,7 @@ class Where:
     fresh: bool = False
     micro_batch: int | None = None
     compile: bool = False
+    progress: Progress | None = field(default=None, compare=False)  # None: a bar of its own
 
 
 def _processes() -> list[int]:
@@ -209,7 +211,12 @@ class Run:
             initialise(model, e.init, seed=self.seed, parent=weights)
         address = self._address(sets, parent_digest)
         each_epoch = len(sets.train) + len(sets.fit()) + len(sets.minival)
-        with self._bar(e.epochs * each_epoch) as bar:
+        with self._part(progress.TRAINING, e.epochs * each_epoch, "img") as update:
+
+            def seen(stage: str, images: int) -> None:
+                # More than a batch at once was trained before, and is in the checkpoint.
+                update(images, found=stage == "train" and images > e.batch_size)
+
             training = train(
                 model,
                 e,
@@ -218,7 +225,7 @@ class Run:
                 self.machine,
                 self.folder / "checkpoint.pt",
                 address,
-                lambda stage, images: bar.update(images),
+                seen,
             )
         return model, self._train_record(model, sets, training, parent_digest)
 
@@ -236,11 +243,12 @@ class Run:
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
-    def _bar(self, total: int, unit: str = " img") -> tqdm:
-        e = self.experiment
-        name = f"{e.name} {e.data} seed {self.seed}"
-        shown = {"unit": unit, "unit_scale": True, "mininterval": 1.0}
-        return tqdm(total=total, desc=name, disable=distributed.rank() > 0, **shown)
+    def _part(
+        self, part: str, count: int, unit: str
+    ) -> AbstractContextManager[Callable[..., None]]:
+        seconds = progress.seconds_of(self.experiment, part)
+        bar = self.where.progress or Progress(shown=distributed.rank() == 0)
+        return bar.part((self.experiment.name, self.seed), part, seconds, count, unit)
 
     def _train_record(
         self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
@@ -302,11 +310,10 @@ class Run:
             return tested
         inputs = self._sets().inputs(self.experiment, self.machine)
         crop = self.experiment.crop
-        total = sum(len(windows(protocol, val, scaled(q, crop), crop)) for protocol, q in missing)
-        with self._bar(total, " windows") as bar:
-            for protocol, q in missing:
-                bar.set_postfix_str(f"{protocol} Q={q}")
-                found = evaluate(model, val, protocol, q, inputs, self.machine, bar.update)
-                distributed.first(partial(posteriors.save, paths[protocol, q], key, found))
-                tested[protocol, q] = found
+        for protocol, q in missing:
+            count = len(windows(protocol, val, scaled(q, crop), crop))
+            with self._part(progress.testing(protocol, q), count, "windows") as update:
+                found = evaluate(model, val, protocol, q, inputs, self.machine, update)
+            distributed.first(partial(posteriors.save, paths[protocol, q], key, found))
+            tested[protocol, q] = found
         return tested

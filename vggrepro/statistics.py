@@ -6,6 +6,7 @@ as `criteria` has it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from math import sqrt
 from typing import Literal, NamedTuple
 
@@ -44,7 +45,7 @@ class Interval:
     @property
     def half_width(self) -> float:
         """Half the width of the two-sided interval."""
-        return float(stats.t.ppf((1 + self.confidence) / 2, self.df)) * self.standard_error
+        return _critical(self.confidence, self.df) * self.standard_error
 
     @property
     def low(self) -> float:
@@ -59,13 +60,7 @@ class Interval:
     @property
     def detectable(self) -> float:
         """The smallest true difference whose interval lies above zero with `POWER`."""
-        critical = stats.t.ppf((1 + self.confidence) / 2, self.df)
-
-        def lacking(shift: float) -> float:
-            return stats.nct.sf(critical, self.df, shift) - POWER
-
-        # Far enough at any df: at one degree of freedom it is 1.3 times the critical value.
-        return float(optimize.brentq(lacking, 0, 2 * critical + 5)) * self.standard_error
+        return _found_with_power(self.confidence, self.df) * self.standard_error
 
     def at(self, confidence: float) -> "Interval":
         """The same difference at another level."""
@@ -85,6 +80,23 @@ class Interval:
     def p_two_sided(self, null: float = 0.0) -> float:
         """Two-sided p against the hypothesis that the difference is `null`."""
         return min(1.0, 2 * min(self.p_above(null), self.p_below(null)))
+
+
+@cache
+def _critical(confidence: float, df: int) -> float:
+    return float(stats.t.ppf((1 + confidence) / 2, df))
+
+
+@cache
+def _found_with_power(confidence: float, df: int) -> float:
+    """The smallest true difference found with `POWER`, in standard errors."""
+    critical = _critical(confidence, df)
+
+    def lacking(shift: float) -> float:
+        return stats.nct.sf(critical, df, shift) - POWER
+
+    # Far enough at any df: at one degree of freedom it is 1.3 times the critical value.
+    return float(optimize.brentq(lacking, 0, 2 * critical + 5))
 
 
 # --- from errors to intervals -------------------------------------------------------------

@@ -1,5 +1,6 @@
 """What a folder of records holds and what it lacks, for `vggrepro list` and `status`."""
 
+import shlex
 from pathlib import Path
 
 from vggrepro import results
@@ -8,14 +9,24 @@ from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_o
 
 
 def missing_commands(
-    results_dir: Path, budget: str, data: str, data_dir: Path | None = None
+    results_dir: Path, budget: str, data: str, data_dir: Path | None = None, seeds: int = 1
 ) -> list[str]:
-    """One command for each run or fusion without complete records for seed 0, parents first."""
-    where = f"--results-dir {results_dir}" + (f" --data-dir {data_dir}" if data_dir else "")
+    """One command for each run or fusion without complete records, parents first.
+
+    For the shell, and in the order in which `run --all` goes: one seed of all before the next.
+    """
+    where = ["--results-dir", str(results_dir)] + (
+        ["--data-dir", str(data_dir)] if data_dir else []
+    )
     return [
-        f"vggrepro run {name} --budget {budget} --data {data} {where}"
+        shlex.join(
+            ["vggrepro", "run", name, "--budget", budget, "--data", data]
+            + (["--seed", str(seed)] if seeds > 1 else [])
+            + where
+        )
+        for seed in range(seeds)
         for name in in_order([*RUNS, *FUSIONS])
-        if not _complete(results_dir, at_budget(name, budget, data), 0)
+        if not _complete(results_dir, at_budget(name, budget, data), seed)
     ]
 
 

@@ -86,8 +86,8 @@ def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
 
 
 def _difference(claim: Claim, sides: Sides, column: Column) -> str:
-    for count_pilots in (False, True):
-        study = Study(column.results_dir, column.budget, count_pilots)
+    for with_pilots in (False, True):
+        study = Study(column.results_dir, column.budget, with_pilots)
         if sides == claim.sides:
             found = differences_of(study, claim, column.data)
             interval = interval_of(study, claim, column.data)
@@ -96,7 +96,7 @@ def _difference(claim: Claim, sides: Sides, column: Column) -> str:
             interval = control_interval(study, claim, sides, column.data)
         if found:
             shown = f"{np.mean(list(found.values())):+.1f}, n = {len(found)}"
-            if count_pilots:
+            if with_pilots:
                 shown += " (pilot)"
             elif interval:
                 shown = shown_interval(interval)
@@ -133,7 +133,7 @@ def scoreboard() -> pd.DataFrame:
         rows.append(
             {
                 "verdict": decision.word,
-                "claim": _linked(claim) + (" (primary)" if claim.primary else ""),
+                "claim": linked(claim) + (" (primary)" if claim.primary else ""),
                 "paper": "–" if said is None else f"{said:+.1f}{_unit(claim)}",
                 "here": _here(decision),
                 "why": decision.reason,
@@ -152,7 +152,8 @@ def _here(decision: Decision) -> str:
     return shown_interval(decision.interval, _unit(decision.claim)) if decision.interval else "–"
 
 
-def _linked(claim: Claim) -> str:
+def linked(claim: Claim) -> str:
+    """The claim's statement, linked to its chapter if that is there."""
     if not (ROOT / "book" / f"{claim.chapter}.py").exists():
         return claim.statement
     return f'<a href="{claim.chapter}.html">{claim.statement}</a>'

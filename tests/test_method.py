@@ -1,0 +1,275 @@
+"""The page on the method and the page on a rerun: generated, complete, and right by other ways."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from tests.test_compare import net
+from tests.test_decisions import CENTRE_256, ONE_Q, THREE_Q, write
+from vggrepro import (
+    UserError,
+    figures,
+    figures_method,
+    method,
+    power,
+    report,
+    results,
+    side_by_side,
+)
+from vggrepro.claims import CLAIMS
+from vggrepro.criteria import POOLED, RULES, TESTS
+from vggrepro.decisions import Study
+from vggrepro.statistics import Interval, pooled
+
+figures.use_style()
+EXPECTED = Interval(0.0, 0.19, 43, 5)
+
+
+@pytest.fixture(autouse=True)
+def closed_figures():
+    yield
+    figures.plt.close("all")
+
+
+# --- what can be found ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", POOLED)
+def test_planned_degrees_of_freedom_are_those_of_the_full_study(data):
+    rng = np.random.default_rng(0)
+    study = {
+        run: dict(enumerate(rng.normal(size=power.seeds_of(run, data)))) for run in POOLED[data]
+    }
+    assert power.planned_df(data) == pooled(study).df
+
+
+def test_nets_have_the_seeds_that_their_claims_need():
+    assert power.seeds_of("D-S256", "cifar10") == CLAIMS["depth-a-to-d"].seeds == 5
+    assert power.seeds_of("D-7x7-he", "cifar10") == CLAIMS["three-small-filters"].seeds == 3
+    assert power.seeds_of("A-LRN-S256", "imagenette") == 3  # no claim names it there
+
+
+def test_pilots_are_good_for_planning(tmp_path):
+    """By hand: rests of net and seed effects are +-0.1, 0, so the spread is sqrt(0.04 / 2)."""
+    write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.1, 2: 20.2})
+    write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 18.9})
+    claim = CLAIMS["depth-a-to-d"]
+    assert Study(tmp_path, "reduced").spread("cifar10").df == 0, "pilots decide nothing"
+    expected = power.planned(Study(tmp_path, "reduced", with_pilots=True), claim)
+    assert expected.standard_error == pytest.approx(np.sqrt(0.02) * np.sqrt(2 / 5))
+    assert (expected.df, expected.n) == (power.planned_df("cifar10"), 5)
+
+
+def test_same_weights_are_planned_from_their_own_differences(tmp_path):
+    study = Study(tmp_path, "reduced", with_pilots=True)
+    claim = CLAIMS["several-q-jittered"]
+    assert power.planned(study, claim) is None
+    write(tmp_path, "D-jitter", ONE_Q, {0: 20.0, 1: 20.4}, "imagenette")
+    write(tmp_path, "D-jitter", THREE_Q, {0: 19.5, 1: 19.5}, "imagenette")
+    study = Study(tmp_path, "reduced", with_pilots=True)
+    expected = power.planned(study, claim)
+    assert expected.standard_error == pytest.approx(np.std([0.5, 0.9], ddof=1) / np.sqrt(5))
+    assert (expected.df, expected.n) == (4, 5)
+    assert power.planned(study, CLAIMS["parameters"]) is None
+
+
+# --- simulated studies ------------------------------------------------------------------------
+
+
+def test_a_truth_far_away_has_one_word():
+    assert power.words(5.0, EXPECTED, "lower", 0.5) == {"holds and matters": 400}
+    assert power.words(-5.0, EXPECTED, "lower", 0.5) == {"contradicted": 400}
+    assert power.words(5.0, EXPECTED, "same", 0.5) == {"contradicted": 400}
+    assert power.words(5.0, EXPECTED, "not worse", 0.5) == {"holds": 400}
+
+
+def test_the_share_that_is_found_is_the_power_of_the_t_test():
+    true, n = 0.4, 4000
+    critical = stats.t.ppf(0.975, EXPECTED.df)
+    noncentral = stats.nct(EXPECTED.df, true / EXPECTED.standard_error)
+    # With nothing that matters in reach, the interval above zero is "holds" alone.
+    found = power.words(true, EXPECTED, "lower", 50.0, n)
+    assert found["negligible"] == n
+    found = power.words(true, EXPECTED, "lower", 1e-9, n)
+    positive = found["holds"] + found["holds and matters"]
+    assert positive / n == pytest.approx(noncentral.sf(critical), abs=0.03)
+
+
+def test_wrong_words_are_as_rare_as_allowed():
+    for case in power.wrong_words(EXPECTED, 0.5):
+        assert case.share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / power.STUDIES), case
+        assert case.share > 0.03, "the edge is where it is likeliest"
+
+
+# --- the tables of the page -------------------------------------------------------------------
+
+
+def test_every_claim_stands_in_the_table_as_it_was_fixed():
+    table = method.claims_table()
+    assert len(table) == len(CLAIMS)
+    assert (table["kind"] == "primary").sum() == 6
+    for claim in CLAIMS.values():
+        (row,) = [row for name, row in table.iterrows() if claim.statement in name]
+        assert row["decided by"].startswith(f"{claim.rule}<br>{claim.test}")
+        if claim.sides:
+            assert row["n"] == claim.seeds
+            assert ("two lengths" in row["decided by"]) == (claim.other_length is not None)
+            assert row["matters"].split()[0] == f"{claim.matters:g}"
+
+
+def test_every_rule_and_test_is_explained_and_counted():
+    for table, texts in ((method.rules_table(), RULES), (method.tests_table(), TESTS)):
+        counts = [int(name.split("(")[1].rstrip(")")) for name in table.index]
+        assert sum(counts) == len(CLAIMS)
+        assert [name.split(" (")[0] for name in table.index] == list(texts)
+        assert not table["what it is"].str.contains("`").any()
+
+
+def test_controls_and_data_sets():
+    controls = sum(len(claim.controls) for claim in CLAIMS.values())
+    assert len(method.controls_table()) == controls > 5
+    data = method.data_table()
+    assert data.loc["val"].to_dict() == {"CIFAR-10": "10,000", "Imagenette": "3,925"}
+    decided = [int(cell.split(",")[0]) for cell in data.loc["claims decided"]]
+    # Not on photos: three by arithmetic, one by measuring time.
+    assert sum(decided) == len(CLAIMS) - 4
+
+
+def test_chances_of_a_wrong_verdict_are_those_of_coins():
+    said = method.chance_sentence()
+    assert f"chance of {100 * (1 - 0.95**6):.0f}%" in said
+    secondary = sum(1 for c in CLAIMS.values() if c.sides and not c.primary)
+    assert f"up to {100 * (1 - 0.95**secondary):.0f}%" in said
+
+
+def test_what_is_not_known_yet_is_not_run(tmp_path):
+    nothing = Study(tmp_path, "reduced", with_pilots=True)
+    assert method.typical(nothing) is None
+    assert (method.spread_table(nothing).loc["spread of a training"] == "not run").all()
+    assert (method.detectable_table(nothing)["found"] == "not run").all()
+    assert list(method.wrong_table(nothing).columns) == ["not run"]
+    assert "Not simulated" in method.simulation_sentence(nothing)
+    fig = figures_method.simulated(None)
+    assert all("not run" in [t.get_text() for t in ax.texts] for ax in fig.axes)
+
+
+def test_what_is_known_is_shown(tmp_path):
+    write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.5, 2: 20.4})
+    write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 19.3})
+    study = Study(tmp_path, "reduced", with_pilots=True)
+    spread = method.spread_table(study)
+    assert spread.loc["found", "Imagenette"] == "–"
+    assert float(spread.loc["found", "CIFAR-10"]) > float(spread.loc["half-width", "CIFAR-10"])
+    strictest = float(spread.loc["found by the strictest primary", "CIFAR-10"])
+    assert strictest > float(spread.loc["found", "CIFAR-10"])
+    assert len(method.wrong_table(study)) == 6
+    found = method.detectable_table(study)["found"]
+    assert (found != "not run").sum() == sum(
+        c.data == "cifar10" and c.test == "between trainings" for c in CLAIMS.values()
+    )
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+def test_the_same_intervals_stand_under_each_rule():
+    fig = figures_method.called()
+    words = [[text.get_text() for text in ax.texts] for ax in fig.axes]
+    assert [len(said) for said in words] == [len(figures_method.SHAPES)] * 3
+    lower, not_worse, same = (said[::-1] for said in words)
+    assert lower[0] == "holds and matters" and lower[-1] == "contradicted"
+    assert not_worse[0] == "holds" and same[0] == "contradicted"
+    assert fig.axes[-1].get_xlabel()
+
+
+def test_simulated_shares_fill_the_panel():
+    fig = figures_method.simulated((EXPECTED, 0.5), rules=("same",))
+    (ax,) = fig.axes
+    assert ax.get_ylabel() == "studies, %" and "points" in ax.get_xlabel()
+    top = ax.collections[len(figures_method.COLOURS) - 1].get_paths()[0].vertices[:, 1]
+    assert top.max() == pytest.approx(100)
+
+
+# --- a rerun beside the recorded study --------------------------------------------------------
+
+
+@pytest.fixture
+def recorded(tmp_path, monkeypatch):
+    """A recorded study on CIFAR-10 and Imagenette, and where a rerun is looked for."""
+    monkeypatch.setattr(results, "RECORDED", tmp_path / "recorded")
+    for data in ("cifar10", "imagenette"):
+        for seed in range(2):
+            net(tmp_path / "recorded", "A-S256", 20.0 + 0.1 * seed, seed, data=data)
+            net(tmp_path / "recorded", "B-S256", 19.1 - 0.1 * seed, seed, data=data)
+    return tmp_path / "rerun"
+
+
+def comparison(folder, budget="reduced"):
+    return side_by_side.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
+
+
+def test_without_a_rerun_the_page_says_so(recorded):
+    recorded.mkdir()  # as before the first run
+    published = side_by_side.comparison_of(report.options("reduced", "", 0, False, "", ""))
+    for found in (published, comparison(recorded)):
+        assert found is None
+        assert "no rerun here yet" in side_by_side.summary(found)
+        changes = side_by_side.changes_of(found)
+        for table in (
+            side_by_side.like_table(found),
+            side_by_side.reasons_table(found),
+            side_by_side.unlike_table(found),
+            side_by_side.verdict_table(found, changes),
+        ):
+            assert list(table.columns) == ["not run"]
+        assert [t.get_text() for t in figures_method.moved(found).axes[0].texts] == ["not run"]
+
+
+def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):
+    net(recorded, "A-S256", 50.0, budget="quick", data="synthetic")
+    found = comparison(recorded, "quick")
+    assert "None are alike" in side_by_side.summary(found)
+    assert list(side_by_side.like_table(found).columns) == ["none"]
+    reasons = side_by_side.reasons_table(found)
+    assert list(reasons.index) == ["CIFAR-10, reduced", "Imagenette, reduced"]
+    assert reasons["differ in"].str.contains(r"data \(").all()
+    (text,) = figures_method.moved(found).axes[0].texts
+    assert text.get_text() == "nothing alike"
+    (row,) = side_by_side.unlike_table(found).to_dict("records")
+    assert row["rerun: drawn images, quick"] == "50.0<br>n = 1"
+    assert row["recorded: CIFAR-10, reduced"].startswith("20.0 ± 0.1")
+    said = side_by_side.verdict_sentence(found, side_by_side.changes_of(found))
+    assert said.startswith("A rerun at quick decides nothing")
+
+
+def test_a_like_rerun_is_compared(recorded):
+    net(recorded, "A-S256", 20.0, 0)  # the same
+    net(recorded, "B-S256", 25.0, 1)  # 19.0 there
+    found = comparison(recorded)
+    table = side_by_side.like_table(found)
+    assert table["how far"].to_list() == ["beyond the spread<br>over seeds", "the same"]
+    assert table["rerun"].to_list() == ["25.0<br>n = 1", "20.0<br>n = 1"]
+    assert table["difference"].iloc[0].startswith("+6.0 [")
+    assert "Of 2 pairs of records, 1 have the same result digest" in side_by_side.digests(found)
+    said = side_by_side.verdict_sentence(found, side_by_side.changes_of(found))
+    assert said.startswith("At budget reduced, 0 of")
+    (ax,) = figures_method.moved(found).axes
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["B-S256, cifar10", "A-S256, cifar10"]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [list(line.get_xdata()) for line in dots] == [[pytest.approx(6.0)], [pytest.approx(0.0)]]
+
+
+def test_a_damaged_rerun_is_an_error(recorded):
+    net(recorded, "A-S256", 20.0, 0)
+    next(recorded.rglob("eval-*.json")).write_text("{")
+    with pytest.raises(UserError, match="not a readable record"):
+        comparison(recorded)
+
+
+@given(st.floats(0.1, 5), st.integers(3, 60), st.integers(3, 10))
+def test_a_tighter_study_finds_less(standard_error, df, n):
+    one, tighter = Interval(0, standard_error, df, n), Interval(0, standard_error / 2, df, n)
+    assert tighter.detectable == pytest.approx(one.detectable / 2)
+    assert one.at(0.99).detectable > one.detectable > one.half_width

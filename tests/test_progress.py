@@ -1,0 +1,171 @@
+"""One bar over everything: what it counts, what it leaves out of the speed, when it ends."""
+
+import io
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vggrepro import UserError, progress, render, runner
+from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.experiments import FUSIONS, RUNS, evaluations_of
+from vggrepro.progress import CHAPTER, TRAINING, Progress, chapters, expected, seconds_of
+
+A, B = ("A-S256", 0), ("B-S256", 0)
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    """A bar on nothing that can be looked at: `bar(tasks)`."""
+    monkeypatch.setattr(progress.sys, "stderr", io.StringIO())
+    return Progress
+
+
+# --- what a part is expected to take --------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_every_part_of_every_run_has_its_seconds(budget):
+    tasks = runner.tasks([*RUNS, *FUSIONS], [0])
+    data = next(iter(BUDGETS[budget].data))
+    found = expected(tasks, budget, data)
+    assert list(found) == tasks
+    for (name, _), parts in found.items():
+        if name in FUSIONS:
+            assert parts == {}
+            continue
+        tested = {progress.testing(*p) for e in evaluations_of(name) for p in e.parts}
+        assert set(parts) == {TRAINING} | tested
+        assert all(seconds > 0 for seconds in parts.values())
+
+
+def test_deeper_longer_and_finer_takes_longer():
+    def seconds(run, part=TRAINING):
+        return seconds_of(at_budget(run, "reduced", "imagenette"), part)
+
+    assert seconds("A-S256") < seconds("A-LRN-S256") < seconds("E-S256")
+    assert seconds("D-he-long") == pytest.approx(2 * seconds("D-he"))
+    dense, crops = (progress.testing(p, 384) for p in ("dense", "multi-crop"))
+    assert seconds("D-jitter", dense) < seconds("D-jitter", crops)
+    folder = seconds_of(at_budget("D-S256", "reduced", "folder"), TRAINING)
+    assert folder == pytest.approx(seconds("D-S256"))
+
+
+# --- what the bar counts --------------------------------------------------------------------
+
+
+def test_parts_count_by_their_seconds(bar):
+    with bar({A: {TRAINING: 30.0, "dense Q=256": 10.0}, B: {TRAINING: 60.0}}) as whole:
+        with whole.part(A, TRAINING, 0.0, 200, "img") as update:
+            update(50)
+            assert (whole._bar.n, whole._bar.total, whole.remaining) == (7.5, 100, 92.5)
+            assert "1/2 A-S256 seed 0, training" in whole._bar.desc
+            assert "img/s" in whole._bar.postfix
+            update(150)
+        with whole.part(A, "dense Q=256", 0.0, 10) as update:
+            update(4)  # the rest is not reported: the part has ended all the same
+        whole.finish(A)
+        assert (whole._bar.n, whole._bar.initial) == (40, 0)
+        with whole.part(B, TRAINING, 0.0, 10):
+            assert "2/2 B-S256" in whole._bar.desc
+        whole.finish(B)
+    assert whole.remaining == 0
+
+
+def test_what_was_there_is_no_speed(bar):
+    with bar({A: {TRAINING: 30.0, "dense Q=256": 10.0}, B: {TRAINING: 60.0}}) as whole:
+        whole.finish(A)
+        assert whole._bar is None, "no bar while there is nothing to do"
+        with whole.part(B, TRAINING, 0.0, 100) as update:
+            assert (whole._bar.n, whole._bar.initial) == (40, 40)
+            update(50, found=True)  # from a checkpoint
+            assert (whole._bar.n, whole._bar.initial) == (70, 70)
+            update(25)
+            assert (whole._bar.n, whole._bar.initial) == (85, 70)
+
+
+def test_what_was_not_expected_makes_the_whole_longer(bar):
+    with bar({A: {TRAINING: 30.0}}) as whole:
+        whole.finish(A)
+        with whole.part(A, TRAINING, 30.0, 10) as update:
+            assert (whole._bar.total, whole.remaining) == (60, 30)
+            update(10)
+    assert whole.remaining == 0
+
+
+@given(
+    st.lists(st.lists(st.floats(0.01, 1e6), max_size=4), min_size=1, max_size=6),
+    st.data(),
+)
+def test_it_ends_where_it_should(parts, data):
+    """In whatever order parts are worked on, found or left out, nothing remains in the end."""
+    tasks = {
+        (f"run {i}", 0): {f"part {k}": s for k, s in enumerate(seconds)}
+        for i, seconds in enumerate(parts)
+    }
+    whole = Progress(tasks, shown=False)
+    seen = [whole.remaining]
+    for task, expected_parts in tasks.items():
+        for part in expected_parts:
+            if data.draw(st.booleans()):
+                with whole.part(task, part, 1.0, 10) as update:
+                    for done in data.draw(st.lists(st.integers(0, 12), max_size=3)):
+                        update(done, found=data.draw(st.booleans()))
+                        seen.append(whole.remaining)
+        whole.finish(task)
+        seen.append(whole.remaining)
+    assert all(later <= earlier * (1 + 1e-9) + 1e-6 for earlier, later in pairwise(seen))
+    assert whole.remaining == pytest.approx(0, abs=1e-6 * max(1, seen[0]))
+
+
+# --- a rerun --------------------------------------------------------------------------------
+
+
+def test_a_rerun_has_one_bar_over_runs_and_chapters(vggrepro, smoke, copied, monkeypatch):
+    executed, bars = [], []
+
+    def execute(script, output, parameters):
+        executed.append((script.stem, parameters))
+        return output
+
+    monkeypatch.setattr(render, "execute", execute)
+    monkeypatch.setattr(progress, "tqdm", _counted(bars))
+    options = ["--budget", "smoke", "--results-dir", copied, "--cache-dir", smoke.cache_dir]
+    options += ["--threads", "1", "--device", "cpu", "--precision", "float32"]
+    status, out, err = vggrepro("rerun", "02_lrn", *options)
+    assert status == 0, err
+    (parameters,) = [p for stem, p in executed if stem == "02_lrn"]
+    assert parameters["budget"] == "smoke" and parameters["results_dir"] == str(copied)
+    assert out.splitlines()[-1].endswith("02_lrn.ipynb")
+    assert len(bars) == 1
+    assert bars[0].n == pytest.approx(bars[0].total)
+    assert 0 < bars[0].initial < bars[0].total  # A-S256 was recorded
+    labels = re.findall(r"(\d/\d) ([^,\r]+), ([^:\r]+):", err)
+    assert ("2/3", "A-LRN-S256 seed 0", TRAINING) in labels
+    assert ("3/3", "02_lrn", CHAPTER) in labels
+
+
+def _counted(bars):
+    def make(**options):
+        bars.append(progress_tqdm(**options))
+        return bars[-1]
+
+    progress_tqdm = progress.tqdm
+    make.write = progress_tqdm.write
+    return make
+
+
+def test_a_chapter_that_fails_keeps_the_last_line_of_its_error(vggrepro, tmp_path, monkeypatch):
+    def execute(script, output, parameters):
+        raise UserError("Chapter x failed; the copy is y.\nthe budgets are quick, reduced")
+
+    monkeypatch.setattr(render, "execute", execute)
+    status, _, err = vggrepro("rerun", "01", "--budget", "smoke", "--results-dir", tmp_path)
+    assert status == 1
+    assert err.splitlines()[-1] == "the budgets are quick, reduced"
+
+
+def test_chapters_are_parts_of_the_whole():
+    assert set(chapters(["a", "b"])) == {("a", None), ("b", None)}

@@ -1,0 +1,248 @@
+"""How claims are decided, as tables and sentences: generated from the claims and their rules."""
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from vggrepro import workload
+from vggrepro.budgets import at_budget
+from vggrepro.claims import CLAIMS
+from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Side
+from vggrepro.decisions import Study
+from vggrepro.experiments import FIXED_256, scaled
+from vggrepro.power import STUDIES, Wrong, planned, planned_df, wrong_words
+from vggrepro.report import DATA_NAMES
+from vggrepro.results import RECORDED
+from vggrepro.statistics import POWER, Interval, any_false
+from vggrepro.verdicts import linked
+
+EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
+PRIMARY = tuple(claim for claim in EMPIRICAL if claim.primary)
+SECONDARY = tuple(claim for claim in EMPIRICAL if not claim.primary)
+DECIDING = tuple(dict.fromkeys(claim.data for claim in EMPIRICAL))
+"""The data sets that claims name."""
+
+
+def planning() -> Study:
+    """The recorded study with its pilots, from which the spread over seeds is known."""
+    return Study(RECORDED, "reduced", with_pilots=True)
+
+
+# --- data sets ----------------------------------------------------------------------------
+
+
+def data_table() -> pd.DataFrame:
+    """What each data set has, and what is decided on it."""
+    table = {}
+    for data in DECIDING:
+        e = at_budget("D-S256", "reduced", data)
+        size = workload.data_size(e)
+        here = [c for c in EMPIRICAL if c.data == data and c.test != "measurement"]
+        table[DATA_NAMES[data]] = {
+            "images trained on": f"{size.train:,}",
+            "minival": f"{size.minival:,}",
+            "val": f"{size.val:,}",
+            "classes": size.classes,
+            "crop": f"{e.crop} px",
+            "S = 256 is": f"{scaled(FIXED_256[0], e.crop)} px",
+            "width": f"{e.width:g}",
+            "claims decided": f"{len(here)}, {sum(c.primary for c in here)} primary",
+        }
+    return pd.DataFrame(table)
+
+
+def controls_table() -> pd.DataFrame:
+    """What else could make a difference, and the pair of nets that shows it."""
+    rows = [
+        {
+            "claim": linked(claim),
+            "control": name,
+            "sides": _against(*reversed(sides)),
+        }
+        for claim in EMPIRICAL
+        for name, sides in claim.controls
+    ]
+    return _by_claim(rows)
+
+
+def _against(side: Side, other: Side) -> str:
+    if side.evaluation == other.evaluation:
+        return f"{side.run} against {other.run}, {_tested(side)}"
+    return f"{side.run}, {_tested(side)}, against {other.run}, {_tested(other)}"
+
+
+def _tested(side: Side) -> str:
+    first, *others = side.evaluation.test_scales
+    return f"{side.evaluation.protocol}, {f'{1 + len(others)} Q' if others else f'Q = {first}'}"
+
+
+def _by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    return pd.DataFrame(rows).set_index("claim").rename_axis(index=None, columns="claim")
+
+
+# --- rules --------------------------------------------------------------------------------
+
+
+def rules_table() -> pd.DataFrame:
+    """How each rule reads an interval, and how many claims it decides."""
+    return _explained(RULES, lambda claim: claim.rule, "rule")
+
+
+def tests_table() -> pd.DataFrame:
+    """What the interval of a claim is made from."""
+    return _explained(TESTS, lambda claim: claim.test, "interval from")
+
+
+def _explained(texts: dict[str, str], of: Callable[[Claim], str], name: str) -> pd.DataFrame:
+    rows = [
+        {name: f"{key} ({sum(of(claim) == key for claim in CLAIMS.values())})", "what it is": text}
+        for key, text in texts.items()
+    ]
+    frame = pd.DataFrame(rows).replace(r"`(\w+)`", r"<code>\1</code>", regex=True)
+    return frame.set_index(name).rename_axis(index=None, columns=f"{name} (claims)")
+
+
+# --- claims -------------------------------------------------------------------------------
+
+
+def claims_table() -> pd.DataFrame:
+    """Every claim as it was fixed: where, by which rule and interval, at which n and threshold."""
+    rows = []
+    for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
+        arithmetic = claim.sides is None
+        unit = " %" if claim.test in ("arithmetic", "measurement") else ""
+        said, on = claim.paper.difference, [] if unit else [DATA_NAMES[claim.data]]
+        on += ["at two lengths"] if claim.other_length else []
+        rows.append(
+            {
+                "claim": linked(claim),
+                "kind": "primary" if claim.primary else "–" if arithmetic else "secondary",
+                "decided by": "<br>".join([claim.rule, claim.test, *on]),
+                "n": "–" if arithmetic else claim.seeds,
+                "matters": "–" if arithmetic else f"{claim.matters:g}{unit}",
+                "paper": "–" if said is None else f"{said:+.1f}{unit}",
+            }
+        )
+    return _by_claim(rows)
+
+
+# --- what can be found --------------------------------------------------------------------
+
+
+def spread_table(study: Study) -> pd.DataFrame:
+    """The spread of one training on each data set, and what it lets two nets' difference show."""
+    table = {}
+    for data in DECIDING:
+        spread = study.spread(data)
+        n = max(c.seeds for c in EMPIRICAL if c.data == data and c.test == "between trainings")
+        row = {"spread of a training": "not run", "n": n}
+        if spread.df:
+            se = spread.sd * (2 / n) ** 0.5
+            interval = Interval(0.0, se, planned_df(data), n)
+            row = {
+                "spread of a training": f"{spread.sd:.2f} ({spread.df} df so far)",
+                "n": n,
+                "planned df": interval.df,
+                "half-width": f"{interval.half_width:.2f}",
+                "found": f"{interval.detectable:.2f}",
+                "found by the strictest primary": f"{_strictest(interval).detectable:.2f}",
+            }
+        table[DATA_NAMES[data]] = row
+    return pd.DataFrame(table).fillna("–")
+
+
+def _strictest(interval: Interval) -> Interval:
+    """At the level that Holm gives the smallest p of all primary claims."""
+    return interval.at(1 - ALPHA / len(PRIMARY))
+
+
+def detectable_table(study: Study) -> pd.DataFrame:
+    """The smallest true difference that each claim's number of seeds finds, beside what matters."""
+    rows = []
+    for claim in sorted(EMPIRICAL, key=lambda claim: not claim.primary):
+        unit = " %" if claim.test == "measurement" else ""
+        expected, said = planned(study, claim), claim.paper.difference
+        level = _strictest(expected) if expected and claim.primary else expected
+        rows.append(
+            {
+                "claim": linked(claim) + (" (primary)" if claim.primary else ""),
+                "n": claim.seeds,
+                "matters": f"{claim.matters:g}{unit}",
+                "paper": "–" if said is None else f"{said:+.1f}",
+                "found": f"{level.detectable:.2f}{unit}" if level else "not run",
+            }
+        )
+    return _by_claim(rows)
+
+
+def detectable_sentence() -> str:
+    """What "found" means, with its numbers."""
+    return (
+        f"*Found* is the smallest true difference whose interval lies beyond zero in "
+        f"{POWER:.0%} of all studies. It is for planning: it takes the spread over seeds from the "
+        "records there are, pilots too, and the number of seeds fixed for each claim. Primary "
+        f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}."
+    )
+
+
+# --- wrong verdicts -----------------------------------------------------------------------
+
+
+def chance_sentence() -> str:
+    """How many claims are tested, and the chance of at least one wrong verdict among them."""
+    return (
+        f"There are {len(CLAIMS)} claims: {len(CLAIMS) - len(EMPIRICAL)} by arithmetic, which "
+        f"cannot be wrong by chance, and {len(EMPIRICAL)} that rest on measurements. "
+        f"**{len(PRIMARY)} are primary.** Tested one by one at {ALPHA:.0%}, independent and with "
+        f"nothing to find in any, they would give at least one wrong verdict with a chance of "
+        f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps that chance at {ALPHA:.0%}, "
+        f"whatever is true and however they depend on each other. **{len(SECONDARY)} are "
+        f"secondary** and not corrected: among them the chance is up to "
+        f"{any_false(len(SECONDARY)):.0%}, and {ALPHA * len(SECONDARY):.1f} wrong verdicts are to "
+        "be expected where nothing is to be found. So a single secondary verdict is a lead."
+    )
+
+
+def typical(study: Study) -> tuple[Interval, float] | None:
+    """The planned interval of a primary claim between trainings, and what matters there.
+
+    None while too little is recorded to know a spread.
+    """
+    claim = next(c for c in PRIMARY if c.test == "between trainings")
+    expected = planned(study, claim)
+    return (expected, claim.matters) if expected else None
+
+
+def wrong_table(study: Study) -> pd.DataFrame:
+    """Simulated chances of a wrong word, at the edge where it is likeliest."""
+    known = typical(study)
+    if known is None:
+        return pd.DataFrame({"not run": []})
+    rows = [_shown_wrong(case) for case in wrong_words(*known)]
+    return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
+
+
+def _shown_wrong(case: Wrong) -> dict[str, str]:
+    return {
+        "rule": case.rule,
+        "true difference": f"{case.true:+g}" if case.true else "0",
+        "wrong words": ", ".join(case.wrong),
+        "simulated": f"{100 * case.share:.1f} %",
+        "allowed": f"{100 * ALPHA:g} %",
+    }
+
+
+def simulation_sentence(study: Study) -> str:
+    """What the simulated studies are like."""
+    known = typical(study)
+    if known is None:
+        return "Not simulated: too little is recorded to know the spread over seeds."
+    interval, matters = known
+    return (
+        f"Simulated with the rules' own code: {STUDIES:,} studies a line, so that a share near "
+        f"{ALPHA:.0%} is known to within {196 * (ALPHA * (1 - ALPHA) / STUDIES) ** 0.5:.1f} "
+        f"points. Each study has {interval.n} seeds, a standard error of "
+        f"{interval.standard_error:.2f} points and {interval.df} degrees of freedom, as planned "
+        f"for the claims between trainings on {DATA_NAMES[PRIMARY[0].data]}, where {matters:g} "
+        f"points matter, and is decided alone, at {ALPHA:.0%}."
+    )

@@ -1,0 +1,121 @@
+"""What the rules can find at the number of seeds fixed beforehand, and how often they are wrong.
+
+The spread over seeds comes from the records that there are, pilots included: planning is what
+pilots are for. Which word a study earns is simulated with the rules of `statistics` themselves.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import sqrt
+
+import numpy as np
+
+from vggrepro.claims import CLAIMS
+from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Rule, Side
+from vggrepro.decisions import Study, interval_of
+from vggrepro.statistics import Interval, Word, verdict
+
+#: How many simulated studies a chance of a wrong word is counted in.
+STUDIES = 4000
+
+
+def seeds_of(run: str, data: str) -> int:
+    """How many seeds of a run the claims on a data set are fixed at; at least `FEWEST_SEEDS`."""
+    naming = [
+        claim.seeds
+        for claim in CLAIMS.values()
+        if claim.data == data and any(side.run == run for side in _sides_of(claim))
+    ]
+    return max([*naming, FEWEST_SEEDS])
+
+
+def _sides_of(claim: Claim) -> list[Side]:
+    pairs = [claim.sides, claim.less, *(sides for _, sides in claim.controls)]
+    return [side for pair in pairs if pair for side in pair]
+
+
+def planned_df(data: str) -> int:
+    """Degrees of freedom of the pooled spread once every pooled net has its seeds.
+
+    Cells less effects: so many trainings, less one effect for each net and each further seed.
+    """
+    counts = [seeds_of(run, data) for run in POOLED[data]]
+    return sum(counts) - len(counts) - (max(counts) - 1)
+
+
+def planned(study: Study, claim: Claim) -> Interval | None:
+    """The interval a claim will have around zero, if the spread is as recorded so far.
+
+    None for arithmetic, and where too little is recorded to know a spread.
+    """
+    if not claim.sides:
+        return None
+    if claim.test == "between trainings":
+        spread = study.spread(claim.data)
+        if not spread.df:
+            return None
+        error = spread.sd * sqrt(2 / claim.seeds)
+        return Interval(0.0, error, planned_df(claim.data), claim.seeds)
+    found = interval_of(study, claim)
+    if found is None:
+        return None
+    error = found.standard_error * sqrt(found.n / claim.seeds)
+    return Interval(0.0, error, claim.seeds - 1, claim.seeds)
+
+
+# --- simulated studies ----------------------------------------------------------------------
+
+
+def words(
+    true: float,
+    expected: Interval,
+    rule: Rule,
+    matters: float,
+    studies: int = 400,
+    level: float = ALPHA,
+    seed: int = 0,
+) -> Counter[Word]:
+    """How many of so many simulated studies earn each word when the true difference is `true`.
+
+    `expected` gives the standard error, the degrees of freedom and the number of seeds: errors
+    are normal, so a study's estimate is normal and its variance chi-square, independently.
+    """
+    rng = np.random.default_rng(seed)
+    estimates = rng.normal(true, expected.standard_error, studies)
+    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, studies) / expected.df)
+    return Counter(
+        verdict(Interval(float(e), float(s), expected.df, expected.n), rule, matters, level).word
+        for e, s in zip(estimates, errors, strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """A truth at which some words of a rule are wrong, and how often they are earned there."""
+
+    rule: Rule
+    true: float
+    wrong: tuple[Word, ...]
+    share: float
+
+
+_DIRECTED: tuple[Word, ...] = ("holds", "holds and matters", "contradicted")
+
+
+def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> Sequence[Wrong]:
+    """Simulated chances of a wrong word, each at the truth where that is most likely."""
+    cases: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
+        ("lower", 0.0, _DIRECTED),
+        ("lower", matters, ("holds and matters", "negligible")),
+        ("not worse", -matters, ("holds", "negligible")),
+        ("not worse", 0.0, ("contradicted", "negligible")),
+        # Each is wrong on one side of the edge only.
+        ("same", matters, ("holds",)),
+        ("same", matters, ("contradicted",)),
+    )
+    found = []
+    for rule, true, wrong in cases:
+        counted = words(true, expected, rule, matters, studies)
+        found.append(Wrong(rule, true, wrong, sum(counted[w] for w in wrong) / studies))
+    return found
