@@ -29,7 +29,10 @@ from vggrepro.experiments import (
 from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
+CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
+    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "11_costs": ("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
+}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",

@@ -111,7 +111,7 @@ TARGETS: tuple[Target, ...] = (
         goals=(4.0, 5.0),
     ),
     Target(
-        "the same at full width",
+        "training D at full width, photos to updated weights",
         "the same",
         _training("vggrepro", FULL),
         _training("torchvision", FULL),
@@ -126,7 +126,7 @@ TARGETS: tuple[Target, ...] = (
         goals=(92.0,),
     ),
     Target(
-        "the same at full width",
+        "training D at full width, photos to updated weights",
         "the same",
         _training("vggrepro", FULL),
         _training("step alone", FULL),
