@@ -36,7 +36,7 @@ figures.use_style()
 RUNS = report.CHAPTER_RUNS["11_costs"]
 options.ensure(RUNS)
 columns = options.columns()
-bench = report_costs.bench(results.RECORDED)
+bench = report_costs.bench_of(options)
 
 # %% [markdown]
 # ## What the paper says
@@ -127,9 +127,7 @@ report.source("bench_torchvision", "Training.train")
 
 # %% tags=["remove-input"]
 # The jittered nets are trained on Imagenette only: 32 px leave no room for several Q.
-report.show(
-    report_costs.protocols_table([c for c in columns if c.data != "cifar10"]), "words wrapped"
-)
+report.show(report_costs.protocols_table([c for c in columns if c.data != "cifar10"]))
 
 # %% tags=["remove-input"]
 Markdown(
@@ -143,17 +141,13 @@ Markdown(
 # Multiply-adds grow with the number of images, with the square of the crop, and nearly with the
 # square of the width. Time follows only as far as arithmetic is what the machine waits for.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D from scratch; the square is the ratio of widths that vggrepro bench measured."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D. Lines of greater width are the narrow one times the ratio of rates that vggrepro bench measured at 64 px."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
 recorded = report_costs.measured_rates(results.RECORDED)
 figures_costs.growth(recorded, bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(
-    report_costs.growth_sentence(recorded)
-    + "\n\n"
-    + report_costs.extrapolation_sentence(recorded, bench)
-)
+Markdown(report_costs.growth_sentence(recorded, bench))
 
 # %% [markdown]
 # ## The paper's weeks

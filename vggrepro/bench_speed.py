@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vggrepro import bench_torchvision, cache, data
+from vggrepro import UserError, bench_torchvision, cache, data
 from vggrepro.bench_data import Photos, Plan, check
 from vggrepro.bench_evaluation import evaluation
 from vggrepro.bench_lrn import step_costs
@@ -66,10 +66,17 @@ def _measure(
             measured.extend(measure())
             bar.update()
 
-        part("starting the program", lambda: starting(plan))
+        # First, so that photos that are missing are missed at once.
         part("decoding photos", lambda: decoding(photos, plan))
-        part("memory of a run", lambda: memory(photos, machine, torch.get_num_threads(), plan))
         trained_on, val = photos.load("train"), photos.load("val")
+        batch = photos.experiment(RUN).batch_size
+        if len(trained_on) < batch:
+            raise UserError(
+                f"bench speed needs {batch} training images for one batch; there are "
+                f"{len(trained_on)} (a tenth is held out): add photos, or use --data synthetic"
+            )
+        part("starting the program", lambda: starting(plan))
+        part("memory of a run", lambda: memory(photos, machine, torch.get_num_threads(), plan))
         pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
         sets = Sets(trained_on, photos.load("minival"), pixels)
         for full, what in ((False, "a quarter of the width"), (True, "full width")):

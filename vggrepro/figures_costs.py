@@ -1,9 +1,9 @@
 """Figures of the chapter on costs: nets, speeds against targets, growth of training time."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro import rates, report_costs, targets
@@ -12,6 +12,7 @@ from vggrepro.records import BenchRecord
 from vggrepro.workload import PUBLISHED
 
 WIDTHS = (0.25, 0.5, 1.0)
+SAME = ("config", "data", "epochs", "width", "train_scale")
 CROPS = (32, 64, 96, 128, 160, 192, 224)
 
 
@@ -76,29 +77,24 @@ def _label(target: targets.Target) -> str:
 def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
     """Hours of training D on the recorded machine: against the crop, against the images.
 
-    Lines are fitted on recorded trainings, dots are recorded trainings of D. The square is a
-    check of the widest line: from the narrow one by the ratio that `bench` measured.
+    The line of the recorded width is fitted on its trainings, dots are those of D. The others
+    are that line times what `bench` measured of the width; without it they are not drawn.
     """
     fig, axes = _axes(2, 3.6)
-    if found is not None:
+    counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
+    for place, width in enumerate(WIDTHS if found else ()):
+        factor = report_costs.width_factor(record, width)
+        if factor is None:
+            continue
         seconds = rates.fitted(found.trainings)
-        for place, width in enumerate(WIDTHS):
-            lines = [report_costs.hours(seconds, report_costs.declared_at(c, width)) for c in CROPS]
-            axes[0].plot(CROPS, lines, color=f"C{place}", label=_share(width))
-            base = report_costs.declared_at(64, width)
-            images = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
-            axes[1].plot(
-                images / 1e3,
-                [report_costs.hours(seconds, base, n) for n in images],
-                color=f"C{place}",
-                label=_share(width),
-            )
+        look = {"color": f"C{place}", "label": _share(width)}
+        by_crop = [report_costs.hours(seconds, report_costs.declared_at(c)) for c in CROPS]
+        axes[0].plot(CROPS, factor * np.array(by_crop), **look)
+        base = report_costs.declared_at(64)
+        by_count = [report_costs.hours(seconds, base, n) for n in counts]
+        axes[1].plot(counts / 1e3, factor * np.array(by_count), **look)
+    if found:
         _recorded_dots(axes, found)
-        ratio = report_costs.width_ratio(record)
-        if ratio is not None:
-            hours = ratio * report_costs.hours(seconds, report_costs.declared_at(64, 0.25))
-            label = "full width, as bench measured"
-            axes[0].plot(64, hours, "s", mfc="none", color=f"C{len(WIDTHS) - 1}", label=label)
     ticks = ([32, 64, 128, 224], [10, 100, 1000])
     for ax, places in zip(axes, ticks, strict=True):
         _say_not_run(ax)
@@ -118,19 +114,12 @@ def _share(width: float) -> str:
     return "full width" if width == 1 else f"{width:g} of the width"
 
 
-def _recorded_dots(axes: Sequence, found: rates.Recorded) -> None:
-    """Recorded trainings that the lines are about: D from scratch, as long, on Imagenette."""
+def _recorded_dots(axes: Sequence[Axes], found: rates.Recorded) -> None:
+    """Recorded trainings that the lines are about: D, as many epochs, on Imagenette."""
     for job in found.trainings:
-        e = job.experiment
-        same = report_costs.declared_at(e.crop, e.width)
-        if replace(e, recipe="") == replace(same, name=e.name, recipe="", **_starts(e)):
+        e, line = job.experiment, report_costs.declared_at(job.experiment.crop)
+        if all(getattr(e, name) == getattr(line, name) for name in SAME):
             hours = job.seconds / 3600
-            axes[0].plot(e.crop, hours, "o", color="0.2", label="recorded")
+            axes[0].plot(e.crop, hours, "o", color="0.2", alpha=0.6, label="recorded")
             images = PUBLISHED[e.data].train / 1e3
-            axes[1].plot(images, hours, "o", color="0.2", label="recorded")
-
-
-def _starts(experiment) -> dict:
-    """Fields that change what a training starts from, and not how long it takes."""
-    fields = ("init", "init_from", "inherit", "keeps", "train_scale", "stage", "learning_rate")
-    return {field: getattr(experiment, field) for field in fields}
+            axes[1].plot(images, hours, "o", color="0.2", alpha=0.6, label="recorded")

@@ -16,6 +16,7 @@ from vggrepro.report import Column
 from vggrepro.results import ROOT
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
+QUARTER = 0.25  # the width of every recorded training
 TESTED = "D-jitter"  # the net on which protocols are compared
 NOT_MEASURED = "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
 
@@ -24,6 +25,12 @@ def bench(results_dir: Path) -> BenchRecord | None:
     """The record of `vggrepro bench speed` in a folder, None if there is none."""
     path = results.bench_path(results_dir, "speed")
     return results.read(path) if path.exists() else None
+
+
+def bench_of(options: report.Options) -> BenchRecord | None:
+    """What the chapter shows: the rerun's measurements if it has any, else the recorded ones."""
+    rerun = bench(options.results_dir) if options.shows_rerun else None
+    return rerun or bench(results.RECORDED)
 
 
 # --- nets ---------------------------------------------------------------------------------
@@ -80,9 +87,10 @@ def _trained(column: Column, run: str) -> str:
     if not done:
         return "not run"
     speed = np.mean([p.images_per_second for p in done])
-    minutes = np.mean([p.wall_seconds for p in done]) / 60
+    seconds = np.mean([p.wall_seconds for p in done])
+    took = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
     return (
-        f"{speed:,.0f} images/s<br>{minutes:.1f} min, "
+        f"{speed:,.0f} images/s<br>{took}, "
         f"{max(p.peak_memory_mib for p in done):,.0f} MiB<br>n = {len(done)}"
     )
 
@@ -106,8 +114,11 @@ def lrn_sentence(record: BenchRecord | None) -> str:
 
 def speed_table(record: BenchRecord | None) -> pd.DataFrame:
     """What `vggrepro bench` measured, beside the targets."""
-    rows = [{k: _code(v) for k, v in row.items()} for row in targets.rows(record)]
-    return pd.DataFrame(rows).set_index("what").rename_axis(index=None, columns="what")
+    order = ("measured", "target", "met", "what", "against")
+    rows = [{name: _code(row[name]) for name in order} for row in targets.rows(record)]
+    frame = pd.DataFrame(rows).set_index("measured")
+    frame.index = frame.index.str.replace(" (", "<br>(", regex=False)  # room on a phone
+    return frame.rename_axis(index=None, columns="measured")
 
 
 def _code(text: str) -> str:
@@ -155,7 +166,7 @@ def protocols_table(columns: Sequence[Column]) -> pd.DataFrame:
         row = {"work, centre crop = 1": f"{work[evaluation] / cheapest:.1f}"}
         for column in columns:
             row[column.title] = _tested(column, evaluation)
-        label = f"{evaluation.protocol}, Q = {', '.join(map(str, evaluation.test_scales))}"
+        label = f"{evaluation.protocol}<br>Q = {', '.join(map(str, evaluation.test_scales))}"
         table[label] = row
     return pd.DataFrame.from_dict(table, orient="index")
 
@@ -170,7 +181,7 @@ def _tested(column: Column, evaluation) -> str:
         return "not run"
     seconds = np.mean([r.provenance.wall_seconds / r.data.count for r in found])
     error = np.mean([r.top1_error for r in found])
-    return f"{1000 * seconds:.1f} ms an image,<br>error {error:.1f} %, n = {len(found)}"
+    return f"{1000 * seconds:.1f} ms an image<br>error {error:.1f} %, n = {len(found)}"
 
 
 def chapter_link(stem: str, text: str) -> str:
@@ -189,11 +200,9 @@ def measured_rates(results_dir: Path) -> rates.Recorded | None:
         return None
 
 
-def declared_at(crop: int, width: float) -> Experiment:
-    """D from scratch on Imagenette as at `reduced`, but for the size of crop and net."""
-    base = at_budget("D-S256", "reduced", "imagenette")
-    hidden = round(base.hidden * width / base.width)
-    return replace(base, crop=crop, width=width, hidden=hidden)
+def declared_at(crop: int) -> Experiment:
+    """D from scratch on Imagenette as at `reduced`, but for the side of the crop."""
+    return replace(at_budget("D-S256", "reduced", "imagenette"), crop=crop)
 
 
 def hours(seconds: rates.Seconds, experiment: Experiment, images: int | None = None) -> float:
@@ -202,53 +211,35 @@ def hours(seconds: rates.Seconds, experiment: Experiment, images: int | None = N
     return seconds(workload.training(experiment).times(share)) / 3600
 
 
-def growth_sentence(found: rates.Recorded | None) -> str:
-    """What doubling the crop, the width or the images does to the time of a training."""
+def width_factor(record: BenchRecord | None, width: float) -> float | None:
+    """How many times as long D takes as at a quarter of the width, None if it is not known.
+
+    `bench` measured both ends at 64 px; between them time is taken to be a power of the width.
+    The recorded trainings cannot say: all of them are of one width.
+    """
+    if width == QUARTER:
+        return 1.0
+    sides = [targets.Side("training", {"side": "vggrepro", "width": w}) for w in (QUARTER, 1.0)]
+    quarter, full = (None if record is None else side.values(record) for side in sides)
+    if quarter is None or full is None:
+        return None
+    slower = np.median(quarter) / np.median(full)
+    return slower ** (np.log(width / QUARTER) / np.log(1 / QUARTER))
+
+
+def growth_sentence(found: rates.Recorded | None, record: BenchRecord | None) -> str:
+    """What doubling the images, the crop or the width does to the time of a training."""
     if found is None:
         return "No training on photos is recorded: `vggrepro run D-S256 --budget reduced`."
-    seconds = rates.fitted(found.trainings)
-    base = at_budget("D-S256", "reduced", "imagenette")
-    here = declared_at(base.crop, base.width)
-    said = []
-    for what, twice in (
-        ("crop", declared_at(2 * base.crop, base.width)),
-        ("width", declared_at(base.crop, 2 * base.width)),
-    ):
-        work = multiply_adds_of(twice) / multiply_adds_of(here)
-        time = hours(seconds, twice) / hours(seconds, here)
-        said.append(f"twice the {what}, {work:.1f} times the multiply-adds, {time:.1f} times")
+    seconds, crop = rates.fitted(found.trainings), at_budget("D-S256", "reduced").crop
+    here, twice = declared_at(crop), declared_at(2 * crop)
+    of_crop = hours(seconds, twice) / hours(seconds, here)
+    of_width = width_factor(record, 2 * QUARTER)
+    said = "not measured" if of_width is None else f"{of_width:.1f} times the time"
     return (
-        f"Fitted on {len(found.trainings)} recorded trainings ({found.machine}): twice the images "
-        f"take twice the time; {'; '.join(said)}."
-    )
-
-
-def multiply_adds_of(experiment: Experiment) -> float:
-    """Of a training step of one image."""
-    return workload.training_step(workload.net_of(experiment)).multiply_adds
-
-
-def width_ratio(record: BenchRecord | None) -> float | None:
-    """How many times as long an image of D takes at full width, by `bench`; at 64 px."""
-    sides = [targets.Side("training", {"side": "vggrepro", "width": w}) for w in (0.25, 1.0)]
-    quarter, full = (None if record is None else side.values(record) for side in sides)
-    return None if quarter is None or full is None else float(np.median(quarter) / np.median(full))
-
-
-def extrapolation_sentence(found: rates.Recorded | None, record: BenchRecord | None) -> str:
-    """The fit at full width, where no training was recorded, against what `bench` measured."""
-    ratio = width_ratio(record)
-    if found is None or ratio is None:
-        return "Whether the fit holds at full width, `vggrepro bench` can tell: not measured yet."
-    seconds = rates.fitted(found.trainings)
-    quarter, full = (
-        seconds(workload.training_step(workload.net_of(declared_at(64, w)))) for w in (0.25, 1.0)
-    )
-    recorded = any(job.experiment.width == 1 for job in found.trainings)
-    lines = "" if recorded else ": no training of that width is recorded, so its line is a guess"
-    return (
-        f"From a quarter of the width to the full one the fit expects {full / quarter:.1f} times "
-        f"the time for an image of 64 px, and `vggrepro bench` measured {ratio:.1f} times{lines}."
+        f"Fitted on {len(found.trainings)} recorded trainings ({found.machine}): twice the images, "
+        f"twice the time; twice the crop, {of_crop:.1f} times the time. "
+        f"Twice the width, from the rates that `vggrepro bench` measured: {said}."
     )
 
 
@@ -276,8 +267,8 @@ def devices_table() -> pd.DataFrame:
     """The whole study, by planner: hours at `gpu` on one card, days at `full` on eight."""
     table = {}
     for card in DEVICES.values():
-        row = {"GiB": f"{card.memory_gib:g}", "TFLOP/s": f"{card.flops / 1e12:,.0f}"}
-        row["precision"] = card.precision
+        peak = f"{card.flops / 1e12:,.0f} ({card.precision})"
+        row = {"GiB": f"{card.memory_gib:g}", "peak, TFLOP/s": peak}
         for budget, devices in (("gpu", 1), ("full", 8)):
             plans = _plans(budget, card.name, devices)
             total = sum(plan.hours for plan in plans)
@@ -327,8 +318,8 @@ def gpu_sentence(columns: Sequence[Column]) -> str:
     on_gpu = [r for r in records if r.provenance.device.startswith("cuda")]
     if not on_gpu:
         return (
-            f"**Run on a GPU so far: nothing.** All {len(records)} records shown in this book were "
-            "made on processors; the code for CUDA has not been tried."
+            f"**Run on a GPU so far: nothing.** All {len(records)} records were made on "
+            "processors; the code for CUDA has not been tried."
         )
     cards = sorted({r.provenance.processor for r in on_gpu})
     return (

@@ -127,7 +127,7 @@ TARGETS: tuple[Target, ...] = (
     ),
     Target(
         "training D at full width, photos to updated weights",
-        "the same",
+        "its step alone, likewise",
         _training("vggrepro", FULL),
         _training("step alone", FULL),
         unit="%",
