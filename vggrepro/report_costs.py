@@ -113,11 +113,15 @@ def lrn_sentence(record: BenchRecord | None) -> str:
 
 
 def speed_table(record: BenchRecord | None) -> pd.DataFrame:
-    """What `vggrepro bench` measured, beside the targets."""
-    order = ("measured", "target", "met", "what", "against")
-    rows = [{name: _code(row[name]) for name in order} for row in targets.rows(record)]
-    frame = pd.DataFrame(rows).set_index("measured")
-    frame.index = frame.index.str.replace(" (", "<br>(", regex=False)  # room on a phone
+    """What `vggrepro bench` measured, beside the targets; few columns, for a phone."""
+    table = []
+    for row in targets.rows(record):
+        against = "" if row["against"] == "–" else f"<br>against {row['against']}"
+        met = "" if row["met"] == "–" else f"<br>met: {row['met']}"
+        measured = row["measured"].replace(" (", "<br>(")
+        cells = (measured, row["what"] + against, row["target"] + met)
+        table.append(dict(zip(("measured", "of what", "target"), map(_code, cells), strict=True)))
+    frame = pd.DataFrame(table).set_index("measured")
     return frame.rename_axis(index=None, columns="measured")
 
 
