@@ -22,4 +22,5 @@ CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
     ),
     "08_multi_crop": ("D-jitter", "E-jitter"),
     "09_fusion": ("D-jitter", "E-jitter", *FUSIONS),
+    "11_costs": ("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
 }

@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 RERUN_CHAPTERS = ROOT / "_build" / "rerun"
+BENCHMARKS = ("speed", "lrn")
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
@@ -253,7 +254,14 @@ UsageError = typer.BadParameter.__base__
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Argument(help="lrn: net A with and without LRN.")] = "lrn",
+    what: Annotated[
+        str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
+    ] = "speed",
+    data: Annotated[
+        str, typer.Option(help="Photos for speed: imagenette, folder or synthetic.")
+    ] = "imagenette",
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
     results_dir: Results = RERUN,
     device: Device = "auto",
     precision: Precision = "auto",
@@ -263,24 +271,26 @@ def bench(
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
     from vggrepro import results
 
-    if what != "lrn":
-        raise UserError(f"unknown benchmark {what!r}; there is: lrn")
+    if what not in BENCHMARKS:
+        raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import bench as benchmarks
     from vggrepro import machine
 
-    record = benchmarks.lrn(machine.choose(device, precision, threads))
-    results.write(record, path, overwrite=True)
-    typer.echo(f"{'':>8}{'net':>16}{'ms per image':>16}{'kept, kB per image':>22}")
-    for measured in record.measured:
-        if measured.name == "training step":
-            kept = record.values("kept", **measured.of)[0] / 1000
-            median = sorted(measured.values)[len(measured.values) // 2]
-            typer.echo(
-                f"{measured.of['crop']:>5} px{measured.of['net']:>16}{median:>16.3f}{kept:>22.1f}"
-            )
+    chosen = machine.choose(device, precision, threads)
+    if what == "lrn":
+        from vggrepro.bench_lrn import lines, lrn
+
+        record = lrn(chosen)
+    else:
+        from vggrepro.bench_speed import speed
+        from vggrepro.targets import lines
+
+        record = speed(chosen, data, data_dir, cache_dir)
+    record = results.write(record, path, overwrite=True)
+    for line in lines(record):
+        typer.echo(line)
     typer.echo(f"written to {path}")
 
 

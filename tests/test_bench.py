@@ -1,0 +1,347 @@
+"""`vggrepro bench`: turns, the other side, and the whole table at a tiny size."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests import allocating
+from tests.image_folders import write_set
+from tests.image_sets import CPU, image_set, noise
+from tests.records_by_hand import PROVENANCE
+from vggrepro import (
+    UserError,
+    bench,
+    bench_evaluation,
+    bench_lrn,
+    bench_speed,
+    bench_system,
+    bench_torchvision,
+    bench_training,
+    data,
+    results,
+    targets,
+    trainer,
+)
+from vggrepro.augmentations import normalise
+from vggrepro.bench_data import KNOWN, Photos, Plan, check, spread
+from vggrepro.budgets import at_budget
+from vggrepro.evaluators import Inputs, evaluate
+from vggrepro.models import initialise, to_dense
+from vggrepro.records import BenchRecord
+
+SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
+PLAN = Plan(
+    rounds=2, rounds_at_full_width=2, seconds=1e-4, seconds_at_full_width=1e-4, starts=2,
+    memory_images=8,
+)  # fmt: skip
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Forty drawn images, and nets of 32 px with sixteen hidden units."""
+    monkeypatch.setattr(
+        Photos, "experiment", lambda self, run: replace(SMALL, name=run, data=self.name)
+    )
+    monkeypatch.setattr(bench_training, "PAPER_WIDTH", {"width": 1.0})
+    monkeypatch.setattr(bench_training, "PEAK_CHANNELS", 8)
+    return Photos("synthetic", None, tmp_path, counts=(40, 12))
+
+
+def sets_of(photos):
+    trained_on = photos.load("train")
+    pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
+    return trainer.Sets(trained_on, photos.load("minival"), pixels)
+
+
+# --- turns ----------------------------------------------------------------------------------
+
+
+class Clock:
+    """A clock that only `work` moves on."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(bench.time, "perf_counter", lambda: self.now)
+
+    def work(self, seconds):
+        self.now += seconds
+
+
+def test_contestants_take_turns_and_only_turns_are_timed(monkeypatch):
+    clock, log = Clock(monkeypatch), []
+
+    def contestant(name, seconds, amount):
+        def note(what, took):
+            return lambda: (log.append(f"{name} {what}"), clock.work(took))
+
+        return bench.Contestant(
+            name, note("turn", seconds), amount, note("before", 5), note("after", 7)
+        )
+
+    pair = [contestant("a", 2.0, 10), contestant("b", 0.5, 10)]
+    rates = bench.take_turns(pair, 3, lambda: log.append("done"))
+    assert rates == {"a": [5.0] * 3, "b": [20.0] * 3}
+    once = [f"{name} {what}" for name in "ab" for what in ("before", "turn", "after")]
+    assert log == [*once, "done"] * 3
+
+
+@given(
+    each=st.floats(0.01, 10),
+    seconds=st.floats(0.01, 10),
+    first=st.integers(1, 9),
+    most=st.integers(1, 50),
+)
+def test_a_turn_is_as_long_as_was_asked_for(each, seconds, first, most):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        clock = Clock(monkeypatch)
+        turn, count = bench.fitted(
+            lambda n: lambda: clock.work(n * each), seconds, first=first, most=most
+        )
+        took = bench.elapsed(turn)
+    assert 1 <= count <= most
+    assert took == pytest.approx(count * each)
+    if 1 < count < most:
+        assert abs(took - seconds) <= each / 2 + 1e-6
+    elif count < most:
+        assert took >= seconds / 1.5
+
+
+def test_saved_bytes_counts_what_autograd_keeps_once():
+    x = torch.zeros(100, requires_grad=True)
+
+    def step():
+        y = x.exp()  # keeps its result
+        (y * y).sum().backward()  # keeps y twice: the same 400 bytes
+
+    assert bench.saved_bytes(step) == 400
+
+
+# --- the other side does the same work ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def nets():
+    """The library's net and torchvision's way of writing it, with the same weights."""
+    ours = trainer.build(replace(SMALL, width=1 / 16), 4).eval()
+    initialise(ours, "he", seed=3)
+    plain = bench_torchvision.PlainVGG(replace(SMALL, width=1 / 16), 4).eval()
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+def test_both_nets_compute_the_same(nets):
+    ours, plain = nets
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(plain(x), ours(x), rtol=1e-4, atol=1e-5)
+    kinds = [type(module).__name__ for module in plain.features]
+    assert kinds[:5] == ["Conv2d", "ReLU", "Conv2d", "ReLU", "MaxPool2d"]
+    x = torch.randn(2, 3, 64, 96)
+    maps = plain.fully_convolutional()(x)
+    assert maps.shape == (2, 4, 2, 3)
+    torch.testing.assert_close(maps, to_dense(ours)(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "size", "q"), [("dense", (64, 96), 448), ("multi-crop", (40, 56), 280)]
+)
+def test_both_sides_test_alike(nets, protocol, size, q):
+    # At this Q the photos have their own size, so that no resampling differs.
+    ours, plain = nets
+    images, mean = image_set(1, sizes=(size,)), (120.0, 110.0, 100.0)
+    inputs = Inputs(torch.tensor(mean), 60.0)
+    expected = evaluate(ours, images, protocol, q, inputs, CPU).posteriors[0]
+    image, to_input = Image.fromarray(images.images[0]), bench_torchvision.normalised(mean, 60.0)
+    if protocol == "dense":
+        net = plain.fully_convolutional()
+        found = bench_torchvision.dense(net, image, (size[0],), to_input, CPU.device)
+    else:
+        found = bench_torchvision.crops(plain, image, (size[0],), 32, to_input, CPU.device)
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    assert np.ptp(expected) > 0.01  # no uniform posterior that anything would equal
+
+
+def test_both_sides_feed_the_same_inputs():
+    image, mean = noise(8, 9), (120.0, 110.0, 100.0)
+    found = bench_torchvision.normalised(mean, 60.0)(Image.fromarray(image))
+    batch = torch.from_numpy(image).permute(2, 0, 1)[None]
+    expected = normalise(batch, torch.tensor(mean), 60.0)[0]
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_torchvisions_training_trains_on_whole_batches_and_ends_its_workers(tmp_path):
+    write_set(tmp_path, n=9)
+    experiment = replace(SMALL, width=1 / 16, batch_size=4)
+    plain = bench_torchvision.PlainVGG(experiment, 2)
+    before = [parameter.clone() for parameter in plain.parameters()]
+    sizes = []
+    plain.register_forward_hook(lambda net, args, logits: sizes.append(tuple(args[0].shape)))
+    side = bench_torchvision.Training(
+        plain, experiment, tmp_path / "train", (120.0,) * 3, CPU.device
+    )
+    side.train(3)
+    side.settle()
+    workers = side.loader._iterator._workers
+    assert len(workers) == bench_torchvision.WORKERS
+    side.close()
+    assert sizes == [(4, 3, 32, 32)] * 4
+    assert any((a != b).any() for a, b in zip(before, plain.parameters(), strict=True))
+    assert not any(worker.is_alive() for worker in workers)
+
+
+# --- photos ---------------------------------------------------------------------------------
+
+
+def test_a_spread_of_a_set_has_all_its_classes_and_nothing_twice():
+    images = image_set(40)
+    some = spread(images, 8)
+    chosen = [next(i for i in range(40) if images.images[i] is image) for image in some.images]
+    assert len(set(chosen)) == 8
+    assert max(chosen) == 39 and min(chosen) == 0
+    assert chosen != sorted(chosen)
+    assert some.targets.tolist() == [i % 4 for i in chosen]
+    assert len(spread(images, 99)) == 40
+
+
+def test_folders_of_photos(photos, tmp_path):
+    for split, count in (("train", len(photos.load("train"))), ("val", 12)):
+        assert len(list(photos.folder(split).rglob("*.jpg"))) == count
+    write_set(tmp_path / "own", val="test")
+    own = Photos("folder", tmp_path / "own", tmp_path)
+    assert own.folder("train") == tmp_path / "own" / "train"
+    assert own.folder("val") == tmp_path / "own" / "test"
+    there = Photos("imagenette", tmp_path, tmp_path)
+    assert there.folder("train") != tmp_path / "train"
+
+
+def test_photos_for_less_than_a_batch(tmp_path):
+    write_set(tmp_path / "own", n=60)
+    with pytest.raises(UserError, match="64 training images for one batch; there are 54"):
+        bench_speed.speed(CPU, "folder", tmp_path / "own", tmp_path / "here", PLAN)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("cifar10", ", ".join(KNOWN)), ("imagenette", "--data synthetic")]
+)
+def test_photos_that_cannot_be(name, message):
+    with pytest.raises(UserError, match=message):
+        check(name, None)
+
+
+# --- memory ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(bench_system._anonymous(1) is None, reason="no /proc here")
+def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
+    photos, plan = Photos("synthetic", None, tmp_path), replace(PLAN, memory_images=0)
+    monkeypatch.setattr(bench_system, "_reduced_run", allocating.allocate)
+    peaks = []
+    for mib in (1, 101):
+        (found,) = bench_system.memory(photos, CPU, 1, replace(plan, memory_images=mib))
+        peaks += found.values
+    assert peaks[1] - peaks[0] == pytest.approx(100, abs=15)  # not 200: mapped pages do not count
+    monkeypatch.setattr(bench_system, "_reduced_run", allocating.fail)
+    with pytest.raises(UserError, match="ended with 3"):
+        bench_system.memory(photos, CPU, 1, plan)
+
+
+def test_the_run_whose_memory_is_measured(photos):
+    bench_system._reduced_run(photos, "cpu", "float32", torch.get_num_threads(), 8)
+    assert (photos.scratch / "checkpoint.pt").exists()
+
+
+# --- the whole ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def speed(photos, monkeypatch, tmp_path):
+    """The record of everything, but for the memory of a run."""
+    monkeypatch.setattr(bench_speed, "Photos", lambda *a: Photos(*a, counts=photos.counts))
+    monkeypatch.setattr(bench_speed, "memory", lambda *a: [])
+    monkeypatch.setattr(bench_speed, "NETS", ("A", "A-LRN"))
+    monkeypatch.setattr(bench_system, "STARTS", dict.fromkeys(bench_system.STARTS, ("-c", "pass")))
+    monkeypatch.setattr(bench_torchvision, "REST_SECONDS", 0)
+    monkeypatch.setattr(bench_evaluation, "FIRST", 1)
+    monkeypatch.setattr(bench_lrn, "TURN_SECONDS", 1e-4)
+    return lambda: bench_speed.speed(CPU, "synthetic", None, tmp_path / "here", PLAN)
+
+
+def test_everything_that_has_a_target_is_measured(speed, tmp_path):
+    record = speed()
+    assert list((tmp_path / "here").iterdir()) == []  # nothing stays in the user's cache
+    missing = [target.what for target in targets.TARGETS if target.values(record) is None]
+    assert missing == [
+        "decoding Imagenette-160 into the cache, once",
+        "opening it from there",
+        "peak anonymous memory of a run at `reduced`",
+    ]
+    for measured in record.measured:
+        assert min(measured.values) > 0, measured
+    assert record.settings["data"] == "synthetic"
+    assert record.settings["train_images"] == 30
+    assert not any(row["met"] != "–" for row in targets.rows(record))
+    assert "none is met or missed" in "\n".join(targets.lines(record))
+    path = results.bench_path(tmp_path, "speed")
+    results.write(record, path)
+    assert list(results.problems(path)) == []
+    assert results.read(path).values("training", side="vggrepro", width=1.0).shape == (2,)
+
+
+def test_lrn_has_the_fields_of_the_record_that_is_committed():
+    geometry = bench.Geometry(crop=32, width=1 / 16, hidden=8, batch=2, classes=3)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(bench_lrn, "TURN_SECONDS", 1e-4)
+        record = bench_lrn.lrn(CPU, rounds=2, geometries=(geometry,))
+    committed = results.read(results.bench_path(results.RECORDED, "lrn"))
+
+    def fields(of_record):
+        return {(m.name, m.unit, *sorted(m.of), m.of["net"]) for m in of_record.measured}
+
+    assert fields(record) == fields(committed)
+    assert record.settings.keys() == committed.settings.keys()
+    kept = [record.values("kept", net=net)[0] for net in bench_lrn.NETS]
+    assert kept[0] < kept[1] < kept[2]
+    assert sum("32 px" in line for line in bench_lrn.lines(record)) == 3
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fast"], "unknown benchmark 'fast'; there are: speed, lrn"),
+        ([], "--data-dir"),
+        (["--data", "folder"], "--data synthetic"),
+        (["--data", "cifar10"], ", ".join(KNOWN)),
+        (["--data-dir", "/no/such/folder"], "/no/such/folder"),
+    ],
+)
+def test_bad_input_is_one_line(vggrepro, tmp_path, arguments, message):
+    where = ("--results-dir", tmp_path / "results", "--cache-dir", tmp_path / "cache")
+    status, out, err = vggrepro("bench", *arguments, *where, "--device", "cpu")
+    assert (status, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("vggrepro: ")
+    assert message in last
+    assert "Traceback" not in err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_record_is_kept_unless_asked(vggrepro, tmp_path, monkeypatch):
+    settings = {"data": "synthetic", "train_images": 30, "threads": 1, "precision": "bf16"}
+    made = BenchRecord(name="speed", settings=settings, measured=(), provenance=PROVENANCE)
+    monkeypatch.setattr(bench_speed, "speed", lambda *arguments: made)
+    where = ("bench", "--data", "synthetic", "--results-dir", tmp_path, "--device", "cpu")
+    status, out, _ = vggrepro(*where)
+    assert status == 0
+    assert "150 crops" in out
+    status, _, err = vggrepro(*where)
+    assert status == 1
+    assert "--fresh" in err
+    assert vggrepro(*where, "--fresh")[0] == 0
+    assert vggrepro("verify", "--results-dir", tmp_path)[0] == 0

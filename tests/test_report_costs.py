@@ -1,0 +1,231 @@
+"""The chapter on costs: its tables against the paper, the planner and records made by hand."""
+
+import re
+from dataclasses import replace
+
+import matplotlib
+import numpy as np
+import pytest
+
+from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from vggrepro import figures_costs, paper, planner, rates, report, report_costs, results
+from vggrepro.budgets import at_budget
+from vggrepro.cost import multiply_adds, parameters
+from vggrepro.devices import DEVICES
+from vggrepro.experiments import Evaluation, evaluations_of
+from vggrepro.records import BenchRecord, Measured
+
+matplotlib.use("Agg")
+NETS = report_costs.NETS
+
+
+def bench_record():
+    """A step of 1, 2, 3 … ms for the nets in turn; full width is 16 times as slow."""
+    measured = []
+    for place, net in enumerate(NETS):
+        kept, times = (1000.0 * (place + 1),), (place + 1.0, place + 1.2, place + 0.9)
+        measured += [
+            Measured(name="kept", unit="bytes/image", of={"net": net}, values=kept),
+            Measured(name="training step", unit="ms/image", of={"net": net}, values=times),
+        ]
+    for width, rates_ in ((0.25, (800.0, 720.0, 880.0)), (1.0, (50.0, 40.0, 60.0))):
+        of = {"side": "vggrepro", "width": width}
+        measured.append(Measured(name="training", unit="images/s", of=of, values=rates_))
+    settings = {"data": "imagenette", "threads": 2, "precision": "bf16", "train_images": 8522}
+    p = PROVENANCE
+    return BenchRecord(name="speed", settings=settings, measured=tuple(measured), provenance=p)
+
+
+@pytest.fixture
+def columns(tmp_path):
+    """A column with two seeds of A and an evaluation of D-jitter."""
+    experiment = at_budget("A-S256", "smoke")
+    for seed, speed in enumerate((900.0, 1100.0)):
+        p = PROVENANCE.model_copy(update={"images_per_second": speed, "wall_seconds": 90.0})
+        record = train_record(experiment, seed, provenance=p)
+        results.write(record, results.train_path(tmp_path, experiment, seed))
+    tested, evaluation = at_budget("D-jitter", "smoke"), Evaluation("dense", (384,))
+    p = PROVENANCE.model_copy(update={"wall_seconds": 0.022})
+    record = eval_record(tested, 0, protocol="dense", test_scales=(384,), provenance=p)
+    results.write(record, results.eval_path(tmp_path, tested, 0, evaluation))
+    return [report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")]
+
+
+def numbers(frame, column):
+    return [float(re.match(r"[\d,.]+", cell)[0].replace(",", "")) for cell in frame[column]]
+
+
+# --- nets -----------------------------------------------------------------------------------
+
+
+def test_nets_beside_table_2_and_the_measurements():
+    frame = report_costs.nets_table(bench_record())
+    assert list(frame.index) == ["A", "A-LRN", "B", "C", "D", "E"]
+    weights = numbers(frame, "weights, million (224 px)")
+    assert weights == [round(parameters(net) / 1e6, 1) for net in NETS]
+    in_table_2 = [paper.value(2, net=net, metric="params_millions", split="") for net in NETS]
+    assert [round(w) for w in weights] == in_table_2
+    # A step is three forward passes, but for the gradient of the images.
+    forward = np.array([multiply_adds(net) for net in NETS]) / 1e9
+    steps = np.array(numbers(frame, "step, GMAC (224 px)"))
+    assert (2.9 * forward < steps + 0.05).all() and (steps - 0.05 < 3 * forward).all()
+    assert numbers(frame, "step, ms (64 px)") == [1, 2, 3, 4, 5, 6]
+    assert numbers(frame, "kept, kB, as autograd counts") == [1, 2, 3, 4, 5, 6]
+
+
+def test_nothing_measured_says_so():
+    frame = report_costs.nets_table(None)
+    assert set(frame["step, ms (64 px)"]) == {"not measured"}
+    for sentence in (report_costs.lrn_sentence(None), report_costs.speed_sentence(None)):
+        assert "vggrepro bench" in sentence
+    assert set(report_costs.speed_table(None).index) == {"not measured"}
+    assert "vggrepro run" in report_costs.growth_sentence(None, None)
+
+
+def test_lrn_beside_a():
+    said = report_costs.lrn_sentence(bench_record())
+    # (2, 2.2, 1.9) over (1, 1.2, 0.9): 2, 1.83, 2.11; kept 2000 over 1000.
+    assert "+100 % time" in said and "+100 % bytes" in said
+
+
+def test_trainings_as_recorded(columns):
+    frame = report_costs.trainings_table(columns)
+    cell = frame.loc["A", columns[0].title]
+    assert cell == "1,000 images/s<br>1.5 min, 321 MiB<br>n = 2"
+    assert frame.loc["E", columns[0].title] == "not run"
+
+
+# --- testing --------------------------------------------------------------------------------
+
+
+def test_crops_cost_what_their_number_says(columns):
+    frame = report_costs.protocols_table(columns)
+    assert len(frame) == len(evaluations_of("D-jitter"))
+    work = dict(zip(frame.index, numbers(frame, "work, centre crop = 1"), strict=True))
+    assert work["centre-crop<br>Q = 384"] == 1
+    assert work["multi-crop<br>Q = 256, 384, 512"] == 75
+    assert work["alexnet-10<br>Q = 256"] == 5
+    assert work["googlenet-144<br>Q = 256, 288, 320, 352"] == 72
+    assert list(work.values()) == sorted(work.values())
+    both = work["multi-crop<br>Q = 256, 384, 512"] + work["dense<br>Q = 256, 384, 512"]
+    assert work["multi-crop & dense<br>Q = 256, 384, 512"] == pytest.approx(both, abs=0.2)
+    cell = frame.loc["dense<br>Q = 384", columns[0].title]
+    assert cell == "2.0 ms an image<br>error 27.3 %, n = 1"  # 22 ms for 11 images, 3 wrong
+    assert frame.loc["dense<br>Q = 512", columns[0].title] == "not run"
+
+
+def test_a_link_leads_to_a_chapter_that_is_there():
+    assert report_costs.chapter_link("02_lrn", "LRN") == "[LRN](02_lrn.html)"
+    assert report_costs.chapter_link("99_none", "crops") == "crops"
+
+
+# --- growth ---------------------------------------------------------------------------------
+
+
+def jobs(seconds_of):
+    """Recorded trainings of D whose time is a known function of their work."""
+    made = []
+    for data in ("cifar10", "imagenette"):
+        for run in ("A-S256", "D-S256"):
+            experiment = at_budget(run, "reduced", data)
+            work = rates.training(experiment)
+            made.append(rates.Job(experiment, 0, work, seconds_of(work)))
+    return rates.Recorded("a machine", "bf16", tuple(made), ())
+
+
+def test_growth_of_a_machine_that_only_computes():
+    found = jobs(lambda work: work.multiply_adds / 1e11)
+    said = report_costs.growth_sentence(found, bench_record())
+    assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
+    assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
+    assert "not measured" in report_costs.growth_sentence(found, None)
+    seconds = rates.fitted(found.trainings)
+    base = report_costs.declared_at(64)
+    twice = report_costs.hours(seconds, base, 2 * 8522) / report_costs.hours(seconds, base)
+    assert twice == pytest.approx(2)
+
+
+def test_width_is_what_bench_measured():
+    record = bench_record()
+    assert report_costs.width_factor(record, 0.25) == 1
+    assert report_costs.width_factor(record, 0.5) == pytest.approx(4)
+    assert report_costs.width_factor(record, 1.0) == pytest.approx(16)
+    assert report_costs.width_factor(None, 0.25) == 1
+    assert report_costs.width_factor(None, 1.0) is None
+
+
+# --- what was not run -----------------------------------------------------------------------
+
+
+def test_the_papers_weeks_are_the_planners():
+    frame = report_costs.paper_table()
+    printed = list(planner.paper_lines())
+    for net in NETS:
+        (line,) = [line for line in printed if line.split()[0] == net]
+        exa, most, least, days = (float(x.rstrip("%")) for x in line.split()[1:5])
+        shown = [float(cell.split()[0]) for cell in frame.loc[net]]
+        assert shown == [pytest.approx(exa, abs=0.06), most, least, days]
+
+
+def test_a_plan_is_the_planners():
+    frame = report_costs.plan_table("full", "h100", 8)
+    printed = list(planner.lines("full", None, "h100", devices=8))
+    for line in printed:
+        parts = line.split()
+        if parts[0] in frame.index and parts[0] != "total":
+            assert float(frame.loc[parts[0], "training, h"]) == float(parts[-3])
+    (total,) = [line.split()[-1] for line in printed if line.startswith("total")]
+    assert frame.loc["total", "all, h"] == f"{float(total.replace(',', '')):,.1f}"
+    devices = report_costs.devices_table()
+    assert set(devices.index) == set(DEVICES)
+    days = devices.loc["h100", "full: all runs on 8 cards, days"]
+    assert float(days) == pytest.approx(float(total.replace(",", "")) / 24, abs=0.06)
+
+
+def test_what_ran_on_a_gpu(columns):
+    assert "nothing" in report_costs.gpu_sentence(columns)
+    experiment = at_budget("B-S256", "smoke")
+    p = PROVENANCE.model_copy(update={"device": "cuda", "processor": "a card"})
+    path = results.train_path(columns[0].results_dir, experiment, 0)
+    results.write(train_record(experiment, 0, provenance=p), path)
+    said = report_costs.gpu_sentence(columns)
+    assert "1 of 4 records" in said and "a card" in said
+
+
+# --- figures --------------------------------------------------------------------------------
+
+
+def test_figures_without_a_record_say_so():
+    for fig in (figures_costs.nets(None), figures_costs.growth(None, None)):
+        assert [ax.texts[0].get_text() for ax in fig.axes] == ["not run", "not run"]
+    labels = [ax.get_xlabel() for ax in figures_costs.speeds(None).axes]
+    assert all("not measured yet" in label for label in labels)
+
+
+def test_every_round_is_a_dot():
+    time, kept = figures_costs.nets(bench_record()).axes
+    assert [line.get_ydata()[0] for line in time.lines] == [1, 2, 3, 4, 5, 6]
+    assert all(len(line.get_ydata()) == 3 for line in time.lines)
+    assert [text.get_text() for text in kept.texts] == list(NETS)
+
+
+def test_lines_of_growth_are_those_that_are_known():
+    found = jobs(lambda work: work.multiply_adds / 1e11)
+    alone = figures_costs.growth(found, None)
+    labels = [line.get_label() for line in alone.axes[0].lines]
+    assert labels == ["0.25 of the width", "recorded"]
+    dot = alone.axes[0].lines[-1]
+    (job,) = [job for job in found.trainings if job.experiment.config == "D"][-1:]
+    assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (64, job.seconds / 3600)
+    checked = figures_costs.growth(found, bench_record())
+    lines = {line.get_label(): line.get_ydata() for line in checked.axes[1].lines}
+    np.testing.assert_allclose(lines["full width"], 16 * lines["0.25 of the width"])
+
+
+def test_a_rerun_shows_its_own_measurements(tmp_path):
+    chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
+    recorded = report_costs.bench(results.RECORDED)
+    assert report_costs.bench_of(chosen) == recorded
+    own = results.write(bench_record(), results.bench_path(tmp_path, "speed"))
+    assert report_costs.bench_of(chosen) == own
+    assert report_costs.bench_of(replace(chosen, shows_rerun=False)) == recorded
