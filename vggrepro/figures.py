@@ -23,7 +23,8 @@ def use_style() -> None:
     plt.style.use(STYLE)
 
 
-def _axes(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
+def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the book's column, with `count` panels side by side."""
     fig, axes = plt.subplots(1, count, figsize=(5.8, height), squeeze=False, **options)
     return fig, list(axes[0])
 
@@ -38,7 +39,7 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
 
     `evaluation_of` gives the evaluation of a run. A run without records is an empty place.
     """
-    fig, axes = _axes(len(columns), 3.0)
+    fig, axes = panels(len(columns), 3.0)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             found = list(errors(column, run, evaluation_of(run)).values())
@@ -61,7 +62,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
 
     Lines are means over seeds, bands reach from the lowest to the highest seed.
     """
-    fig, axes = _axes(len(columns), 3.8)
+    fig, axes = panels(len(columns), 3.8)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             trained = _trained(column, run)
@@ -114,7 +115,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
 
     Over 64 minival images, mean over seeds.
     """
-    fig, axes = _axes(len(columns), 3.4)
+    fig, axes = panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):
         trained = _trained(column, run)
         if trained:
@@ -136,7 +137,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
 
 def costs(record: BenchRecord | None) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
-    fig, axes = _axes(2, 3.2)
+    fig, axes = panels(2, 3.2)
     nets = ("A-LRN", "A-LRN (torch)")
     measured = record.measured if record else ()
     crops = sorted({m.of["crop"] for m in measured})

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro import rates, report_costs, targets
-from vggrepro.figures import _axes, _legend, _say_not_run, plt
+from vggrepro.figures import legend, panels, plt, say_not_run
 from vggrepro.records import BenchRecord
 from vggrepro.workload import PUBLISHED
 
@@ -18,7 +18,7 @@ CROPS = (32, 64, 96, 128, 160, 192, 224)
 
 def nets(record: BenchRecord | None) -> Figure:
     """Time and kept memory of a training step of one image, each against its multiply-adds."""
-    fig, axes = _axes(2, 3.2)
+    fig, axes = panels(2, 3.2)
     for net in report_costs.NETS:
         found = report_costs.step_of(record, net)
         if found is None:
@@ -31,7 +31,7 @@ def nets(record: BenchRecord | None) -> Figure:
         axes[1].plot(work, kept / 1e3, "o", color=colour)
         axes[1].annotate(net, (work, kept / 1e3), (0, 6), textcoords="offset points", ha="center")
     for ax, label in zip(axes, ("time, ms an image", "kept, kB an image"), strict=True):
-        _say_not_run(ax)
+        say_not_run(ax)
         if ax.lines:
             ax.margins(x=0.15)
             ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
@@ -55,7 +55,7 @@ def speeds(record: BenchRecord | None) -> Figure:
         ax.set_ylim(-0.6, len(chosen) - 0.4)
         ax.set_xlim(left=0)
         ax.set_xlabel(title if record else f"{title} (not measured yet)")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 
@@ -80,7 +80,7 @@ def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
     The line of the recorded width is fitted on its trainings, dots are those of D. The others
     are that line times what `bench` measured of the width; without it they are not drawn.
     """
-    fig, axes = _axes(2, 3.6)
+    fig, axes = panels(2, 3.6)
     counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
     for place, width in enumerate(WIDTHS if found else ()):
         factor = report_costs.width_factor(record, width)
@@ -97,7 +97,7 @@ def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
         _recorded_dots(axes, found)
     ticks = ([32, 64, 128, 224], [10, 100, 1000])
     for ax, places in zip(axes, ticks, strict=True):
-        _say_not_run(ax)
+        say_not_run(ax)
         if ax.lines:
             ax.set(xscale="log", yscale="log")
             ax.set_xticks(places, [f"{place:,}" for place in places])
@@ -106,7 +106,7 @@ def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
     axes[0].set_xlabel("crop, px")
     axes[1].set_xlabel("training images, thousands")
     axes[0].set_ylabel("hours for one training of D")
-    _legend(fig, axes)
+    legend(fig, axes)
     return fig
 
 

@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from vggrepro import synthetic
 from vggrepro.experiments import PAPER_CROP, Evaluation, scaled
-from vggrepro.figures import _axes, legend, say_not_run, short_title
+from vggrepro.figures import legend, panels, say_not_run, short_title
 from vggrepro.protocol_costs import NAMES, compared, free_of_padding, label, multiply_adds, times
 from vggrepro.report import Column, errors
 from vggrepro.windows import PROTOCOLS, STRIDE, Window, box, dense_window
@@ -57,7 +57,7 @@ def _key() -> list[Artist]:
 
 def grids(crop: int, test_scale: int) -> Figure:
     """Dense evaluation at one Q (the paper's number): floor pooling's grid and the centred one."""
-    fig, axes = _axes(2, 2.0)
+    fig, axes = panels(2, 2.0)
     scale = scaled(test_scale, crop)
     for ax, name in zip(axes, ("floor pooling", "trimmed evenly"), strict=True):
         size = _picture(ax)

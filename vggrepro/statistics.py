@@ -11,7 +11,7 @@ from math import sqrt
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import special  # `scipy.stats` takes half a second to import
 
 from vggrepro import UserError
 from vggrepro.criteria import ALPHA, Rule
@@ -70,7 +70,7 @@ class Interval:
         """One-sided p against the hypothesis that the difference is `null` or less."""
         if self.standard_error == 0:  # all seeds agree to the last image
             return float(self.estimate <= null)
-        return float(stats.t.sf((self.estimate - null) / self.standard_error, self.df))
+        return float(special.stdtr(self.df, (null - self.estimate) / self.standard_error))
 
     def p_below(self, null: float = 0.0) -> float:
         """One-sided p against the hypothesis that the difference is `null` or more."""
@@ -84,19 +84,14 @@ class Interval:
 
 @cache
 def _critical(confidence: float, df: int) -> float:
-    return float(stats.t.ppf((1 + confidence) / 2, df))
+    return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
 @cache
 def _found_with_power(confidence: float, df: int) -> float:
     """The smallest true difference found with `POWER`, in standard errors."""
-    critical = _critical(confidence, df)
-
-    def lacking(shift: float) -> float:
-        return stats.nct.sf(critical, df, shift) - POWER
-
-    # Far enough at any df: at one degree of freedom it is 1.3 times the critical value.
-    return float(optimize.brentq(lacking, 0, 2 * critical + 5))
+    # The shift of the noncentral t distribution that leaves 1 - POWER below the critical value.
+    return float(special.nctdtrinc(df, 1 - POWER, _critical(confidence, df)))
 
 
 # --- from errors to intervals -------------------------------------------------------------
