@@ -32,7 +32,7 @@ Test = Literal["between trainings", "same start", "same weights", "arithmetic", 
 #: What the interval of a claim is made from.
 TESTS: dict[str, str] = {
     "between trainings": "Mean difference over the seeds that both sides have. Its spread is "
-    "that of all nets in `POOLED`, what is left after the effects of net and of seed.",
+    "that of all nets that were trained alike: what is left after the effects of net and of seed.",
     "same start": "Two trainings from the same weights: a difference for each seed, Student's t "
     "over seeds.",
     "same weights": "One trained net tested in two ways: a difference for each seed, Student's t "
