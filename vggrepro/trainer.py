@@ -105,6 +105,17 @@ def build(experiment: Experiment, num_classes: int) -> VGG:
     )
 
 
+def sgd(model: nn.Module, experiment: Experiment, machine: Machine) -> torch.optim.SGD:
+    """Section 3.1's optimizer: momentum, and weight decay on everything."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=experiment.learning_rate,
+        momentum=experiment.momentum,
+        weight_decay=experiment.weight_decay,
+        fused=machine.device.type in ("cpu", "cuda"),
+    )
+
+
 def train(
     model: VGG,
     experiment: Experiment,
@@ -125,13 +136,7 @@ def train(
     checkpoint that is truncated or of another run, or when the disk is full.
     """
     model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=experiment.learning_rate,
-        momentum=experiment.momentum,
-        weight_decay=experiment.weight_decay,
-        fused=machine.device.type in ("cpu", "cuda"),
-    )
+    optimizer = sgd(model, experiment, machine)
     scheduler = _scheduler(optimizer, experiment)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     training = Training()
@@ -192,13 +197,37 @@ def train_one_epoch(
 
     `model` is a net, or `distributed.parallel` of one: the result is over all ranks.
     """
+    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
+    for loss_and_wrong, whole in steps(
+        model, optimizer, experiment, seed, epoch, sets, rescaled, machine
+    ):
+        total += loss_and_wrong
+        progress("train", whole)
+    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
+    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
+
+
+def steps(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    experiment: Experiment,
+    seed: int,
+    epoch: int,
+    sets: Sets,
+    rescaled: Rescaled,
+    machine: Machine,
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """The steps of one pass: after each, its summed loss and number of errors, and its batch size.
+
+    Loss and errors, (2,) float64 on the device, are from before the update and over this rank's
+    share of the batch; the size is that of the whole batch.
+    """
     criterion = nn.CrossEntropyLoss()  # the paper's multinomial logistic regression objective
     inputs = sets.inputs(experiment, machine)
     # Dropout draws from the global generator: seeded here, it needs no place in the checkpoint.
     # Rank 0 adds nothing to the key (a 0 at its end is as good as none).
     torch.manual_seed(_seed(seed, epoch, distributed.rank()))
     model.train()
-    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
     left = len(sets.train)
     for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
         whole = min(experiment.batch_size, left)
@@ -216,10 +245,7 @@ def train_one_epoch(
         (loss * (len(targets) * distributed.world() / whole)).backward()
         optimizer.step()
         wrong = (logits.detach().argmax(1) != targets).sum()
-        total += torch.stack([loss.detach() * len(targets), wrong]).double()
-        progress("train", whole)
-    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
-    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
+        yield torch.stack([loss.detach() * len(targets), wrong]).double(), whole
 
 
 def batches(
