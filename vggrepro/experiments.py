@@ -12,6 +12,7 @@ from typing import Any
 from vggrepro import UserError
 
 PAPER_CROP = 224
+RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
 
 
@@ -194,7 +195,7 @@ def _declare() -> dict[str, Experiment]:
     runs += [
         _from_random(config, init)
         for config in "ADE"
-        for init in ("normal-variance", "normal-std", "glorot", "he")
+        for init in RANDOM_STARTS
         if (config, init) != ("D", "he")
     ]
     return {run.name: run for run in runs}

@@ -18,6 +18,7 @@ from vggrepro.budgets import BUDGETS, at_budget, data_of, deviations
 from vggrepro.experiments import (
     FUSIONS,
     PAPER_CROP,
+    RANDOM_STARTS,
     ROWS,
     RUNS,
     Evaluation,
@@ -29,7 +30,13 @@ from vggrepro.experiments import (
 from vggrepro.records import BenchRecord
 
 # Which runs a chapter reads; parents are added where they are needed.
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {"02_lrn": ("A-S256", "A-LRN-S256")}
+CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
+    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "10_initialisation": (
+        *(f"{net}-{init}" for init in RANDOM_STARTS for net in "ADE"),
+        *("A-S256", "D-S256", "E-S256", "A-from-A", "D-he-long"),
+    ),
+}
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -221,15 +228,22 @@ def claim_box(*keys: str) -> Markdown:
 
 
 def source(module: str, name: str) -> Markdown:
-    """The library's own code of a function or class, without importing its module."""
+    """The library's own code of a function, class or constant, without importing its module."""
     path = Path(__file__).with_name(f"{module}.py")
     text = path.read_text(encoding="utf-8")
     parts = name.split(".")
     nodes: list[ast.stmt] = ast.parse(text).body
     for part in parts:
-        node = next(n for n in nodes if getattr(n, "name", None) == part)
+        node = next(n for n in nodes if _name(n) == part)
         nodes = getattr(node, "body", [])
     return Markdown(f"```python\n{ast.get_source_segment(text, node, padded=True)}\n```")
+
+
+def _name(node: ast.stmt) -> str | None:
+    """What a statement defines."""
+    if isinstance(node, ast.Assign):
+        return getattr(node.targets[0], "id", None)
+    return getattr(node, "name", None)
 
 
 def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataFrame:

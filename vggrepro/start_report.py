@@ -10,7 +10,8 @@ import pandas as pd
 from vggrepro import UserError, report, results, starts
 from vggrepro.experiments import PAPER_CROP, RUNS
 from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.report import Column
+from vggrepro.report import Column, Options
+from vggrepro.results import RECORDED
 from vggrepro.starts import DECLARED, FIRST_STEPS, NETS, STARTS
 
 COMMAND = "vggrepro first-steps --results-dir results"
@@ -36,6 +37,11 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
             "sizes; give each its own --results-dir, or make them again with --fresh"
         )
     return found
+
+
+def shown(options: Options) -> Records:
+    """The records of a rerun if it has any, else those of the recorded study."""
+    return (options.shows_rerun and load(options.results_dir, options.data)) or load(RECORDED)
 
 
 def _all(records: Records) -> list[FirstStepsRecord]:
@@ -172,20 +178,28 @@ def trained_runs() -> tuple[str, ...]:
     return tuple(f"{net}-{end}" for _, end in TRAINED for net in NETS)
 
 
-def trained_table(column: Column) -> pd.DataFrame:
-    """Top-1 errors by centre crop and flip, %: a row per start, a column per net."""
-    rows = {}
-    for label, end in TRAINED:
-        cells = {}
-        for net in NETS:
-            run = f"{net}-{end}"
-            own = end == "S256" and RUNS[run].init_from is None
-            cell = report.recorded(
-                column.results_dir, column.experiment(run), report.centre_crop(run)
-            )
-            cells[net] = "–" if own else cell.replace(", n = ", "<br>n = ")
-        rows[label] = cells
-    return pd.DataFrame.from_dict(rows, orient="index")
+def trained_table(columns: Sequence[Column]) -> pd.DataFrame:
+    """Top-1 errors by centre crop and flip, %: a row per column and start, a column per net.
+
+    A column in which nothing is recorded has no rows.
+    """
+    table = {}
+    for column in columns:
+        rows = {
+            label: {net: _trained_cell(column, net, end) for net in NETS} for label, end in TRAINED
+        }
+        if {cell for cells in rows.values() for cell in cells.values()} - {"not run", "–"}:
+            name = column.title.split(": ", 1)[1]
+            table |= {f"{name}:<br>{label}": cells for label, cells in rows.items()}
+    return pd.DataFrame.from_dict(table, orient="index", columns=NETS)
+
+
+def _trained_cell(column: Column, net: str, end: str) -> str:
+    run = f"{net}-{end}"
+    if end == "S256" and RUNS[run].init_from is None:
+        return "–"
+    found = report.recorded(column.results_dir, column.experiment(run), report.centre_crop(run))
+    return found.replace(", n = ", "<br>n = ")
 
 
 def trained_sentence(column: Column) -> str:
@@ -209,6 +223,25 @@ def trained_sentence(column: Column) -> str:
             f"--data {column.data} --data-dir DATA`."
         )
     return said
+
+
+def provenance_table(records: Records) -> pd.DataFrame:
+    """Where the first steps come from, a line each."""
+    rows = [
+        {
+            "start": f"{r.run}, seed {r.seed}",
+            "commit": r.provenance.commit[:8] + (" (modified)" if r.provenance.dirty else ""),
+            "torch": r.provenance.versions["torch"],
+            "on": r.provenance.processor,
+            "precision": r.precision,
+            "minutes": f"{r.provenance.wall_seconds / 60:.1f}",
+            "result digest": r.result_digest[:12],
+        }
+        for r in _all(records)
+    ]
+    if not rows:
+        return pd.DataFrame({"first steps: not run": []})
+    return pd.DataFrame(rows).set_index("start").rename_axis(index=None, columns="start")
 
 
 # --- sentences ------------------------------------------------------------------------------
@@ -267,6 +300,17 @@ def outcomes_sentence(records: Records) -> str:
         if said:
             lines.append(f"- **{net}**: {said}.")
     return "\n".join(lines)
+
+
+def torch_default_sentence() -> str:
+    """What PyTorch's own start comes to, by arithmetic."""
+    gain = starts.gain("pytorch", *starts.fans("E")["conv5_1"])
+    return (
+        "**PyTorch's own start**, which a `Conv2d` or `Linear` has until somebody changes it, is "
+        f"none of these: every layer's gain is {gain:.2f}, whatever its size, and net E's "
+        f"{len(starts.fans('E'))} layers together have {number(whole_gain('E', 'pytorch'))} "
+        "(biases left aside, which are not zero there)."
+    )
 
 
 def pair_sentence(records: Records, changed: str, *names: str) -> str:
