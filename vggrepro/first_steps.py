@@ -27,7 +27,7 @@ from vggrepro.records import FirstStepsRecord, Signal
 from vggrepro.runner import BusyError, lock
 from vggrepro.runs import Run, Where
 from vggrepro.signal import measure, rms
-from vggrepro.starts import PARENT, declared
+from vggrepro.starts import PARENT
 from vggrepro.trainer import Sets, build, sgd, steps
 
 IMAGES = 16  # of which the signal is taken
@@ -42,21 +42,23 @@ class Steps:
 
 
 def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> list[Path]:
-    """Measure each net and start that is not recorded yet, parents first; returns the records.
+    """Measure each net and start that is not recorded yet; returns where the records are.
 
-    `count` is the number of steps. A start that diverges is recorded as such, and what starts
-    from it is left out. Raises `UserError` for bad input, for a record made with other sizes and
-    if something was left out.
+    What another starts from comes before it, as in `starts.chosen`. `count` is the number of
+    steps. A start that diverges is recorded as such, and what starts from it is left out. Raises
+    `UserError` for bad input, for a record made with other sizes and if something was left out.
     """
     chosen = machine.choose(where.device, where.precision, where.threads)
     print(f"device: {machine.describe(chosen)}", file=sys.stderr)
     todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
-    left_out = []
+    left_out, known = [], {e.name: e for e in experiments}
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
         for experiment in todo:
             bar.set_description_str(f"{experiment.name}, seed {seed}")
-            problem = _run_one(experiment, seed, count, where, chosen, bar)
+            folder = results.folder_of(where.results_dir, experiment, seed)
+            this = Run(experiment, seed, where, chosen, folder)
+            problem = _run_one(this, known.get(experiment.init_from), count, bar)
             if problem:
                 left_out.append(problem)
     if left_out:
@@ -96,26 +98,21 @@ def _work(experiment: Experiment, count: int) -> float:
     ) + 4 * IMAGES * cost.multiply_adds(experiment.config, crop=PAPER_CROP, **sizes)
 
 
-def _run_one(
-    experiment: Experiment, seed: int, count: int, where: Where, chosen: Machine, bar: tqdm
-) -> str | None:
+def _run_one(this: Run, parent: Experiment | None, count: int, bar: tqdm) -> str | None:
     """Measure one net from one start and record it; returns why not, if it cannot be."""
-    folder = results.folder_of(where.results_dir, experiment, seed)
-    this = Run(experiment, seed, where, chosen, folder)
+    experiment, seed, folder = this.experiment, this.seed, this.folder
     work, started = _work(experiment, count), bar.n
     with ExitStack() as held:
         if not lock(folder, held):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
-        parent = None
-        if experiment.init_from:
-            parent = _parent(this, count)
-            if parent is None:
-                problem = f"{experiment.name} starts from {experiment.init_from}, which diverged"
-                say(experiment, seed, f"left out: {problem}")
-                bar.update(work)
-                return problem
+        inherited = _weights_of(parent, this, count) if parent else None
+        if parent and inherited is None:
+            problem = f"{experiment.name} starts from {parent.name}, which diverged"
+            say(experiment, seed, f"left out: {problem}")
+            bar.update(work)
+            return problem
         clock = time.perf_counter()
-        model, found = _measured(this, parent, count, lambda: bar.update(work * 0.9 / count))
+        model, found = _measured(this, inherited, count, lambda: bar.update(work * 0.9 / count))
         seconds = time.perf_counter() - clock
         images = len(found["losses"]) * experiment.batch_size
         record = FirstStepsRecord(
@@ -123,7 +120,7 @@ def _run_one(
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             **_common(this, count, seconds, images / seconds),
         )
-        path = results.first_steps_path(where.results_dir, experiment, seed)
+        path = results.first_steps_path(this.where.results_dir, experiment, seed)
         results.write(record, path, overwrite=True)
         if experiment.name == PARENT and record.status == "ok":
             checkpoints.save_weights(model, folder / "weights.pt")
@@ -146,19 +143,17 @@ def _common(this: Run, count: int, seconds: float, images_per_second: float) -> 
     return {**fields, "provenance": provenance}
 
 
-def _parent(this: Run, count: int) -> tuple[dict[str, torch.Tensor], str] | None:
-    """Weights and their digest of the net from which this one starts; None if it diverged.
+def _weights_of(
+    parent: Experiment, this: Run, count: int
+) -> tuple[dict[str, torch.Tensor], str] | None:
+    """Weights of the net from which `this` starts, and their digest; None if it diverged.
 
     Trained again if only the record is there: then they have to be those of the record.
     """
-    mine = this.experiment
-    sizes = ("crop", "batch_size", "width", "hidden", "data", "data_size", "counts")
-    same = {name: getattr(mine, name) for name in sizes}
-    parent = declared(mine.init_from, **same)
     folder = results.folder_of(this.where.results_dir, parent, this.seed)
     record = recorded(parent, this.seed, count, this.where, this.machine)
     if record is None:
-        raise UserError(f"{mine.name} starts from {parent.name}, which is not recorded yet")
+        raise UserError(f"{this.experiment.name} starts from {parent.name}: run that first")
     if record.status != "ok":
         return None
     path = folder / "weights.pt"
@@ -178,14 +173,14 @@ def _parent(this: Run, count: int) -> tuple[dict[str, torch.Tensor], str] | None
 
 def _measured(
     this: Run,
-    parent: tuple[dict[str, torch.Tensor], str] | None,
+    inherited: tuple[dict[str, torch.Tensor], str] | None,
     count: int,
     progress: Callable[[], None],
 ) -> tuple[VGG, dict]:
     """The net after its first steps, and all of the record that was measured."""
     e, sets = this.experiment, this.sets()
     classes = len(sets.train.classes)
-    weights, digest = parent or (None, None)
+    weights, digest = inherited or (None, None)
 
     def started(crop: int) -> VGG:
         torch.manual_seed(this.seed)
@@ -196,7 +191,7 @@ def _measured(
 
     before = []
     # Net A's fc6 fits one size of crop only.
-    for crop in (e.crop,) if parent else (e.crop, PAPER_CROP):
+    for crop in (e.crop,) if inherited else (e.crop, PAPER_CROP):
         before.append(signal_of(started(crop), replace(e, crop=crop), sets, this.machine))
     model = started(e.crop)
     taken = take_steps(model, e, this.seed, sets, this.machine, count, progress)

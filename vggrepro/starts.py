@@ -93,7 +93,7 @@ def declared(name: str, **changes: object) -> Experiment:
 
 
 def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[Experiment]:
-    """The declarations of these names (of all if there are none) and of their parents, those first.
+    """The declarations of these names (of all if there are none) and of their parents, in order.
 
     Raises `UserError` for a name or a data set that is not there.
     """
@@ -105,9 +105,10 @@ def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[E
         sizes |= {"data_size": "160px"}
     if "width" in sizes:
         sizes |= {"hidden": max(1, round(Experiment.hidden * sizes["width"]))}
-    found = [declared(name, **sizes) for name in names or DECLARED]
-    parents = {e.init_from: None for e in found if e.init_from}
-    return list({e.name: e for e in (*(declared(p, **sizes) for p in parents), *found)}.values())
+    found = {name: declared(name, **sizes) for name in names or DECLARED}
+    for parent in {e.init_from for e in found.values() if e.init_from}:
+        found[parent] = declared(parent, **sizes)
+    return [found[name] for name in DECLARED if name in found]
 
 
 # --- what theory expects --------------------------------------------------------------------
