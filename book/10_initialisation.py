@@ -124,15 +124,17 @@ figures.plt.show()
 Markdown(start_report.ratio_sentence(records))
 
 # %% [markdown]
-# Max-pooling picks the larger values, so what is measured lies above the formula. The gradient at
-# the logits is never larger than one, however wrong they are: what goes back from there is
-# multiplied layer by layer too.
+# Three things to know when reading it. Max-pooling picks the larger values, so what is measured
+# lies somewhat above the formula. The gradient at the logits is never larger than one, however
+# wrong they are, and what goes back from there is multiplied layer by layer too. And biases that
+# are not zero (PyTorch's own, and those of a trained net A) hold activations up, but alike for
+# every image: where activations look fine and gradients fade, nothing about the image gets through.
 #
 # ## The first steps
 #
 # The same nets, trained for a moment with the paper's optimizer.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps (mean over the last ten) for every start. Grey: chance, the logarithm of the number of classes. A triangle: the loss went off the scale. A cross: it was no longer finite."}, "image": {"alt": "Loss by step for nets A, D and E, a panel each and a line for each start, with the level of chance marked."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps, a mean over the last ten, for every net and start. Grey: chance, the logarithm of the number of classes. Where a net diverged: its first loss, and when it was no longer finite."}, "image": {"alt": "A grid of small panels: the loss by step for nets A, D and E from every start, with the level of chance and the outcome."}}
 start_figures.losses(records)
 figures.plt.show()
 
@@ -178,6 +180,18 @@ figures.plt.show()
 verdicts.verdict_box("glorot", "net-a-start")
 
 # %% [markdown]
+# What the records show so far, by centre crop and flip:
+
+# %% tags=["remove-input"]
+Markdown(
+    "\n".join(
+        f"- {report.pilot_difference(column, *pair, report.centre_crop('D-S256'))}"
+        for column in columns
+        for pair in (("D-glorot", "D-S256"), ("D-S256", "D-he-long"))
+    )
+)
+
+# %% [markdown]
 # Both are decided at a quarter of the width on scaled pixels. Whether the authors *needed* net A
 # hangs on the width, the pixels and the $\sigma$ that they had, and that is what the first half of
 # this chapter shows.
@@ -201,8 +215,9 @@ verdicts.verdict_box("glorot", "net-a-start")
 #     print(f"{name:15}{at.activation:10.2g}{at.gradient:10.2g}{moved:10.2g}")
 # ```
 #
-# Activations should keep their order of magnitude from the first layer to the last. The last
-# column is what the first step moves a weight by. Compare it with the starts above that learn.
+# Activations and gradients should keep their order of magnitude over many layers. The last column
+# is the share of its size by which the first step moves a weight. Compare it with the starts above
+# that learn.
 #
 # **3. Change the start.** Not a fixed standard deviation, but one that knows the fan-in.
 
@@ -236,8 +251,8 @@ Markdown(start_report.pair_sentence(records, "Net E, scaled pixels", "E-pytorch"
 # works in training only: `model.train()` before an epoch, `model.eval()` before a test. No soft-max
 # before `CrossEntropyLoss`.
 #
-# **8. Then wait.** Deep nets sit at chance for a while even from a good start. The longer line
-# in {numref}`fig-init-losses` is the measure of what to expect.
+# **8. Then wait.** A net may sit at chance for a while even from a good start, and a deeper one
+# for longer. {numref}`fig-init-losses` has the measure of what to expect.
 #
 # **9. Or take another net.** Batch normalisation sets the size of every layer's output anew and
 # takes the question away (`torchvision.models.vgg16_bn`). It is then no longer the paper's net.

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from tests.image_folders import write_set
 from tests.image_sets import CPU, coloured_set, statistics_of
@@ -120,6 +121,16 @@ def test_a_start_that_diverges_is_recorded_and_its_children_are_left_out(elsewhe
     assert np.isfinite(record.losses).all()
     assert load(elsewhere, other).status == "ok"  # the others were measured all the same
     assert results.verify(results.record_files(elsewhere.results_dir)) == []
+
+
+def test_what_another_process_is_at_is_left_out(elsewhere):
+    busy, free = tiny("A-normal-std", "A-he")
+    folder = results.folder_of(elsewhere.results_dir, busy, 0)
+    folder.mkdir(parents=True)
+    with FileLock(folder / ".lock"), pytest.raises(UserError, match="is at A-normal-std"):
+        run(elsewhere, busy, free)
+    assert load(elsewhere, free).status == "ok"
+    assert [p.parts[-3] for p in results.record_files(elsewhere.results_dir)] == ["A-he"]
 
 
 def test_an_edited_loss_is_found(elsewhere):

@@ -9,6 +9,7 @@ import pytest
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "figures",
               "report", "cli", "render", "status", "windows",
+              "starts", "start_report", "start_figures",
               "devices", "workload", "memory", "rates", "planner")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 

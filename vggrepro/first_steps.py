@@ -24,7 +24,7 @@ from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recording import common, say, used
 from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.runner import BusyError, lock
+from vggrepro.runner import lock
 from vggrepro.runs import Run, Where
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
@@ -45,8 +45,9 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     """Measure each net and start that is not recorded yet; returns where the records are.
 
     What another starts from comes before it, as in `starts.chosen`. `count` is the number of
-    steps. A start that diverges is recorded as such, and what starts from it is left out. Raises
-    `UserError` for bad input, for a record made with other sizes and if something was left out.
+    steps. A start that diverges is recorded as such, and what starts from it is left out; so is
+    what another process is at. Raises `UserError` for bad input, for a record made with other
+    sizes, and at the end if something was left out.
     """
     chosen = machine.choose(where.device, where.precision, where.threads)
     print(f"device: {machine.describe(chosen)}", file=sys.stderr)
@@ -103,14 +104,15 @@ def _run_one(this: Run, parent: Experiment | None, count: int, bar: tqdm) -> str
     experiment, seed, folder = this.experiment, this.seed, this.folder
     work, started = _work(experiment, count), bar.n
     with ExitStack() as held:
-        if not lock(folder, held):
-            raise BusyError(f"another process is working on {folder}; wait for it to end")
-        inherited = _weights_of(parent, this, count) if parent else None
-        if parent and inherited is None:
-            problem = f"{experiment.name} starts from {parent.name}, which diverged"
+        problem = _hindrance(this, parent, count, held)
+        if problem:
             say(experiment, seed, f"left out: {problem}")
             bar.update(work)
             return problem
+        if not this.where.fresh and recorded(experiment, seed, count, this.where, this.machine):
+            bar.update(work)  # another command has done it meanwhile
+            return None
+        inherited = _weights_of(parent, this, count) if parent else None
         clock = time.perf_counter()
         model, found = _measured(this, inherited, count, lambda: bar.update(work * 0.9 / count))
         seconds = time.perf_counter() - clock
@@ -143,19 +145,26 @@ def _common(this: Run, count: int, seconds: float, images_per_second: float) -> 
     return {**fields, "provenance": provenance}
 
 
-def _weights_of(
-    parent: Experiment, this: Run, count: int
-) -> tuple[dict[str, torch.Tensor], str] | None:
-    """Weights of the net from which `this` starts, and their digest; None if it diverged.
+def _hindrance(this: Run, parent: Experiment | None, count: int, held: ExitStack) -> str | None:
+    """Why this net cannot be measured now; if it can, it is ours until `held` ends."""
+    if not lock(this.folder, held):
+        return f"another process is at {this.experiment.name}"
+    if parent is None:
+        return None
+    record = recorded(parent, this.seed, count, this.where, this.machine)
+    if record is None or record.status != "ok":
+        state = "diverged" if record else "is not recorded yet"
+        return f"{this.experiment.name} starts from {parent.name}, which {state}"
+    return None
+
+
+def _weights_of(parent: Experiment, this: Run, count: int) -> tuple[dict[str, torch.Tensor], str]:
+    """Weights of the net from which `this` starts, and their digest.
 
     Trained again if only the record is there: then they have to be those of the record.
     """
     folder = results.folder_of(this.where.results_dir, parent, this.seed)
     record = recorded(parent, this.seed, count, this.where, this.machine)
-    if record is None:
-        raise UserError(f"{this.experiment.name} starts from {parent.name}: run that first")
-    if record.status != "ok":
-        return None
     path = folder / "weights.pt"
     if not path.exists():
         run_again = Run(parent, this.seed, this.where, this.machine, folder)

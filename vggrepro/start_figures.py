@@ -5,23 +5,24 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from vggrepro import figures, results, starts
 from vggrepro.experiments import PAPER_CROP
 from vggrepro.figures import plt
 from vggrepro.records import FirstStepsRecord
 from vggrepro.report import Column
-from vggrepro.start_report import TRAINED, Records, chance, signal_at
-from vggrepro.starts import NETS, STARTS
+from vggrepro.start_report import TRAINED, Records, chance, number, outcome, signal_at
+from vggrepro.starts import DECLARED, NETS, STARTS
 
-# Blue is the start that was read as the paper's, grey what came after it.
+# Dash-dotted: pixels of unit scale.
 STYLES: dict[str, dict] = {
     "normal-variance": {"color": "C3"},
     "normal-std": {"color": "C0"},
     "glorot": {"color": "C2"},
     "he": {"color": "C1"},
-    "he-scaled": {"color": "C1", "linestyle": ":"},
-    "pytorch": {"color": "0.5", "linestyle": ":"},
+    "he-scaled": {"color": "C1", "linestyle": "-."},
+    "pytorch": {"color": "0.5", "linestyle": "-."},
     "from-A": {"color": "C4"},
 }
 
@@ -48,8 +49,8 @@ def signals(records: Records) -> Figure:
             ax.set_yscale("log")
             _layer_ticks(ax, net)
         left.set_ylabel("root mean square")
-    grid[-1][0].set_xlabel("layer")
-    grid[-1][1].set_xlabel("layer")
+    grid[-1][0].set_xlabel("layers by block")
+    grid[-1][1].set_xlabel("layers by block")
     figures._legend(fig, list(grid.flat))
     return fig
 
@@ -68,8 +69,7 @@ def _expected(ax: Axes, record: FirstStepsRecord, input_rms: float) -> None:
 def _layer_ticks(ax: Axes, net: str) -> None:
     names = list(starts.fans(net))
     first = [i for i, name in enumerate(names) if name.endswith("_1") or name == "fc6"]
-    short = [names[i].removeprefix("conv").replace("_1", "") for i in first]
-    ax.set_xticks(first, [f"conv{s}" if i == 0 else s for i, s in enumerate(short)])
+    ax.set_xticks(first, [names[i].removeprefix("conv").removesuffix("_1") for i in first])
     ax.set_xlim(-0.5, len(names) - 0.5)
 
 
@@ -79,41 +79,48 @@ def _say_not_run(ax: Axes) -> None:
 
 
 def losses(records: Records) -> Figure:
-    """The loss of each step, a panel per net; chance is marked, what is off the scale points up.
+    """The loss of each step and what became of it, a panel per start and net.
 
-    A moving mean over ten steps; a cross is the last loss before a training diverged.
+    A moving mean over ten steps; the grey line is chance. What is far above it is off the panel,
+    so where a training diverged the panel says from which loss and when.
     """
-    fig, axes = plt.subplots(len(NETS), 1, figsize=(5.8, 6.6), sharex=True, sharey=True)
-    level = next((chance(r) for found in records.values() for r in found), None)
-    for ax, net in zip(axes, NETS, strict=True):
-        for place, name in enumerate(STARTS):
-            for record in records.get(f"{net}-{name}", []):
-                _loss(ax, record, name, place, 2 * level)
-        _say_not_run(ax)
-        if level is not None:
-            ax.axhline(level, color="0.3", linewidth=1)
-            ax.set_ylim(0, 2 * level)
-            ax.text(1, level, " chance", transform=ax.get_yaxis_transform(), va="center", size=9)
-        ax.set_title(net)
-        ax.set_ylabel("loss, nats")
-    axes[-1].set_xlabel("step")
-    figures._legend(fig, list(axes))
+    size = {"figsize": (5.8, 1 + 0.9 * len(STARTS)), "sharex": True, "sharey": True}
+    fig, grid = plt.subplots(len(STARTS), len(NETS), **size)
+    for row, name in zip(grid, STARTS, strict=True):
+        for ax, net in zip(row, NETS, strict=True):
+            found = records.get(f"{net}-{name}", [])
+            for record in found:
+                _loss(ax, record, STYLES[name]["color"])
+            known = f"{net}-{name}" in DECLARED
+            said = "\n".join(dict.fromkeys(map(_became, found))) or ("not run" if known else "–")
+            ax.text(0.97, 0.94, said, transform=ax.transAxes, ha="right", va="top", size=8)
+        label = STARTS[name].label.replace(" of ", "\nof ").replace(" on ", "\non ")
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for ax, net in zip(grid[0], NETS, strict=True):
+        ax.set_title(f"net {net}")
+    for ax in grid[-1]:
+        ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True, prune="upper"))
+    if not records:
+        grid[0][0].set_yticks([])
+    fig.supylabel("loss, nats", size=10)
     return fig
 
 
-def _loss(ax: Axes, record: FirstStepsRecord, name: str, place: int, top: float) -> None:
-    """One training: its line, and a mark where it leaves the panel or ends."""
-    style, label = STYLES[name], STARTS[name].label
-    found = np.array(record.losses)
+def _loss(ax: Axes, record: FirstStepsRecord, colour: str) -> None:
+    found, level = np.array(record.losses), chance(record)
     smooth = np.array([found[max(0, i - 9) : i + 1].mean() for i in range(len(found))])
-    ax.plot(1 + np.arange(len(found)), np.minimum(smooth, 10 * top), linewidth=1.4, **style)
-    ax.plot([], [], label=label, **style)
-    off = np.flatnonzero(found > top)
-    if len(off):
-        ax.plot(1 + off[0] + 5 * place, 0.95 * top, "^", color=style["color"], clip_on=False)
-    if record.status != "ok":
-        height = min(found[-1], 0.85 * top) if len(found) else 0.85 * top
-        ax.plot(1 + len(found) + 5 * place, height, "x", color=style["color"], clip_on=False)
+    ax.axhline(level, color="0.6", linewidth=1, zorder=1)
+    ax.plot(1 + np.arange(len(found)), np.minimum(smooth, 10 * level), linewidth=1.6, color=colour)
+    ax.set_ylim(0, 2 * level)
+    ax.set_xlim(0, record.steps)
+
+
+def _became(record: FirstStepsRecord) -> str:
+    """The outcome in a panel's few words."""
+    if record.status == "ok" or not record.losses:
+        return outcome(record)
+    return f"diverged at step {len(record.losses) + 1}\nfrom {number(record.losses[0])}"
 
 
 def trainings(column: Column) -> Figure:
@@ -138,6 +145,7 @@ def trainings(column: Column) -> Figure:
         figures._say_not_run(ax)
         ax.set_title(net)
         ax.set_xlabel("epoch")
+        ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("top-1 error, %")
     figures._legend(fig, list(axes))
     return fig

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError, report, results, starts
-from vggrepro.experiments import PAPER_CROP, RUNS
+from vggrepro.experiments import PAPER_CROP, RANDOM_STARTS, RUNS
 from vggrepro.records import FirstStepsRecord, Signal
 from vggrepro.report import Column, Options
 from vggrepro.results import RECORDED
@@ -163,12 +163,9 @@ def _row(name: str) -> str:
     return f"{net}, {STARTS[start].label}"
 
 
-TRAINED = (
-    ("normal, variance 0.01", "normal-variance"),
-    ("normal, std 0.01", "normal-std"),
-    ("Glorot", "glorot"),
-    ("He", "he"),
-    ("from net A", "S256"),
+TRAINED = tuple(
+    (STARTS[name].label, "S256" if name == "from-A" else name)
+    for name in (*RANDOM_STARTS, "from-A")
 )
 """Starts of the trained comparison, with the end of their runs' names."""
 

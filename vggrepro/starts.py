@@ -32,14 +32,14 @@ class Start:
 STARTS: dict[str, Start] = {
     start.name: start
     for start in (
-        Start("normal-variance", "normal, variance 0.01", "normal-variance"),
-        Start("normal-std", "normal, std 0.01", "normal-std"),
+        Start("normal-variance", "normal of variance 0.01", "normal-variance"),
+        Start("normal-std", "normal of std 0.01", "normal-std"),
         Start("glorot", "Glorot", "glorot"),
         Start("he", "He", "he"),
         # Two that the paper could not know. Today's usual one is the control: pixels of unit scale.
-        Start("he-scaled", f"He, inputs ÷ {SCALED:.0f}", "he", input_divisor=SCALED),
+        Start("he-scaled", f"He on pixels ÷ {SCALED:.0f}", "he", input_divisor=SCALED),
         # What a net written down in PyTorch has if nobody initialises it.
-        Start("pytorch", f"PyTorch's own, inputs ÷ {SCALED:.0f}", "pytorch", SCALED),
+        Start("pytorch", f"PyTorch's own on pixels ÷ {SCALED:.0f}", "pytorch", SCALED),
         # What the paper did; the layers that net A has not are random.
         Start("from-A", "from net A", "normal-std", from_a=True),
     )
