@@ -25,7 +25,7 @@
 # [2017](https://github.com/tensorflow/models/issues/991),
 # [2018](https://github.com/apache/mxnet/issues/9866),
 # [2019](https://github.com/arashno/tensorflow_multigpu_imagenet/issues/18).
-# In a hurry? [If your VGG does not train](#if-your-vgg-does-not-train).
+# In a hurry? {ref}`If your VGG does not train <does-not-train>`.
 # ```
 
 # %% tags=["parameters", "hide-input"]
@@ -73,8 +73,9 @@ report.claim_box("bad-initialisation", "init-normal", "init-from-a", "init-gloro
 # which the fifth, by {cite:t}`he2015delving`, came after the paper.
 #
 # This chapter looks at them twice. First at **full width** on pixels from 0 to 255, as in the
-# paper: the signal before the first step, then some steps. Starts decide most there. Then in
-# **whole trainings** of narrow nets on scaled pixels. Every deviation of those:
+# paper: the signal before the first step, then some steps. Starts decide most there. Two controls
+# stand beside them: He's rule on pixels of unit scale, as is usual today, and what PyTorch does by
+# itself. Then in **whole trainings** of narrow nets on scaled pixels. Every deviation of those:
 
 # %% tags=["remove-input"]
 report.show(report.deviations_table("D-glorot", columns), "words wrapped")
@@ -101,15 +102,15 @@ report.source("models", "INITIALISATIONS")
 Markdown(start_report.torch_default_sentence())
 
 # %% [markdown]
-# What the formula gives for single layers, by their channels, and for whole nets, from the size of
-# a pixel to that of a logit:
+# What the formula gives for single layers, by their channels in and out, and for whole nets, from
+# the size of a pixel to that of a logit:
 
 # %% tags=["remove-input"]
 report.show(start_report.gains_table())
 
 # %% [markdown]
-# Gains by arithmetic, without pooling. A logit's size should be near one: soft-max takes its
-# exponential.
+# Gains by arithmetic, without pooling. They start from pixels between 0 and 255, and a logit should
+# end near one: soft-max takes its exponential.
 #
 # ## The signal before the first step
 
@@ -139,16 +140,12 @@ start_figures.losses(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(start_report.outcomes_sentence(records))
-
-# %% tags=["remove-input"]
 report.show(start_report.first_steps_table(records))
 
 # %% [markdown]
-# *First step / weight* is what the first step moves a weight by, as a share of the weight's size,
-# in the median layer. *At chance* after so few steps is no proof: it may still leave. *Dead* is
-# one: no unit of fc7 lets anything through, so there is no gradient. The losses are in nats, the
-# last one over the last tenth of the steps.
+# Above, what the first step moves a weight by, as a share of the weight's size, in the median
+# layer; below, what became of the net. *At chance* after so few steps is no proof: it may still
+# leave. *Dead* is one: no unit of fc7 lets anything through, so there is no gradient.
 #
 # The crops of the steps are smaller than the paper's, so fc6 sums over fewer places and the small
 # signals are smaller still. And net A, from which the last rows start, had no more than these
@@ -169,7 +166,7 @@ report.show(start_report.trained_table(columns))
 # Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
 # nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training on CIFAR-10, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start."}}
 start_figures.trainings(columns[-1] if options.shows_rerun else columns[0])
 figures.plt.show()
 
@@ -185,9 +182,9 @@ verdicts.verdict_box("glorot", "net-a-start")
 # %% tags=["remove-input"]
 Markdown(
     "\n".join(
-        f"- {report.pilot_difference(column, *pair, report.centre_crop('D-S256'))}"
+        f"- *{claim}:* {report.pilot_difference(column, *pair, report.centre_crop('D-S256'))}"
+        for claim, pair in (("Glorot", ("D-glorot", "D-S256")), ("net A", ("D-S256", "D-he-long")))
         for column in columns
-        for pair in (("D-glorot", "D-S256"), ("D-S256", "D-he-long"))
     )
 )
 
@@ -196,9 +193,10 @@ Markdown(
 # hangs on the width, the pixels and the $\sigma$ that they had, and that is what the first half of
 # this chapter shows.
 #
+# (does-not-train)=
 # ## If your VGG does not train
 #
-# In this order; each step takes less time than the next.
+# In this order.
 #
 # **1. Read the loss.** At the logarithm of the number of classes and not moving: the net says
 # nothing, the signal is too small, or the net is dead. Not a number, or far above from the
@@ -233,7 +231,7 @@ Markdown(
 # pixels are: divide by their standard deviation. Glorot's lets them shrink on the way.
 
 # %% tags=["remove-input"]
-Markdown(start_report.pair_sentence(records, "Net D by He's rule", "D-he", "D-he-scaled"))
+Markdown(start_report.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
 
 # %% [markdown]
 # **5. Do not leave it to PyTorch.** A net that nobody initialises has PyTorch's own start, which

@@ -108,29 +108,25 @@ def found(tmp_path):
 
 def test_the_table_has_every_start_and_what_is_not_run(found):
     table = start_report.first_steps_table(found)
-    assert len(table) == len(starts.DECLARED)
-    assert table.loc["D, Glorot", "outcome"] == "learns"
-    assert table.loc["D, Glorot", "logits, 224 px"] == "3"
-    assert table.loc["D, Glorot", "last loss"] == "1.50"
+    assert table.shape == (len(starts.STARTS), len(starts.NETS))
     # the rate times the gradient over the weight: 0.01 * 0.05 / 1
-    assert table.loc["D, Glorot", "first step<br>/ weight"] == "5.0 × 10⁻⁴"
-    assert table.loc["D, normal of variance 0.01", "outcome"] == "diverged at step 3"
-    assert table.loc["D, normal of variance 0.01", "first loss"] == "5.0 × 10⁷"
-    assert table.loc["D, from net A", "logits, 224 px"] == "–"
-    assert table.loc["E, He", "outcome"] == "not run"
+    assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
+    assert table.loc["variance 0.01", "D"] == "5.0 × 10⁻⁴<br>diverged"
+    assert table.loc["He", "D"] == "5.0 × 10⁻⁴<br>dead"
+    assert table.loc["He", "E"] == "not run"
+    assert table.loc["from net A", "A"] == "–"
 
 
 def test_sentences_say_what_is_there(found):
-    said = start_report.outcomes_sentence(found)
-    assert "*learns*: Glorot, from net A" in said
-    assert "*diverged*: normal of variance 0.01" in said
-    assert "*dead*: He" in said
-    assert "**E**" not in said
     measured = start_report.how_measured(found)
     assert "20 steps of 32 crops of 64 px in bf16" in measured
     assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
     pair = start_report.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
-    assert pair == "Net D: D, normal of std 0.01: at chance; D, Glorot: learns."
+    assert pair == "*Net D:* normal of std 0.01 → at chance; Glorot → learns."
+    half = start_report.pair_sentence(found, "Net E", "E-he")
+    assert half == (
+        "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --results-dir results`."
+    )
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
     ratios = start_report.ratio_sentence(found, "D")
     assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
@@ -140,13 +136,12 @@ def test_nothing_recorded_names_the_command(tmp_path):
     none = start_report.load(tmp_path)
     for said in (
         start_report.how_measured(none),
-        start_report.outcomes_sentence(none),
         start_report.ratio_sentence(none),
         start_report.pair_sentence(none, "Net D", "D-he"),
     ):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
-    assert set(start_report.first_steps_table(none)["outcome"]) == {"not run"}
+    assert set(start_report.first_steps_table(none)["E"]) == {"not run"}
     assert start_report.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
 
 
@@ -168,10 +163,11 @@ def test_numbers_as_people_write_them():
 
 def test_the_gains_are_those_of_the_fact_that_two_readings_differ_so_much():
     table = start_report.gains_table()
-    assert table.loc["normal of variance 0.01", "all of A"] == "6.2 × 10⁵"
-    assert table.loc["normal of std 0.01", "all of A"] == "6.2 × 10⁻⁶"
-    assert table.loc["He", "512 → 512"] == table.loc["He", "512 → 512<br>at ¼ width"] == "1"
-    assert table.loc["PyTorch's own", "512 → 512"] == "0.41"
+    assert table.loc["variance 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁵"
+    assert table.loc["std 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁻⁶"
+    layer = "512 → 512".replace(" ", "\u00a0")
+    assert table.loc["He", layer] == "1"
+    assert table.loc["PyTorch's own", layer] == "0.41"
 
 
 # --- trainings --------------------------------------------------------------------------------

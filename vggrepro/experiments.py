@@ -30,7 +30,7 @@ class Experiment:
     train_scale: tuple[int, int] = FIXED_256
     stage: str = "scratch"  # scratch, fine-tune (S = 384 from S = 256) or jitter
     length: float = 1.0  # epochs, as a multiple of the stage's
-    init: str = "normal-std"  # of the two readings of "10^-2 variance" the one that trains
+    init: str = "normal-std"  # the reading of "10^-2 variance" that does not overflow
     init_from: str | None = None
     inherit: str | None = None
     keeps: tuple[str, ...] = ()  # fields that are this run's subject: no budget changes them

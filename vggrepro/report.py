@@ -241,9 +241,8 @@ def source(module: str, name: str) -> Markdown:
 
 def _name(node: ast.stmt) -> str | None:
     """What a statement defines."""
-    if isinstance(node, ast.Assign):
-        return getattr(node.targets[0], "id", None)
-    return getattr(node, "name", None)
+    target = node.targets[0] if isinstance(node, ast.Assign) else node
+    return getattr(target, "name", None) or getattr(target, "id", None)
 
 
 def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataFrame:

@@ -47,6 +47,8 @@ def signals(records: Records) -> Figure:
             _say_not_run(ax)
             ax.set_title(f"{net}: {what}")
             ax.set_yscale("log")
+            if not records:
+                ax.tick_params(which="both", left=False, labelleft=False)
             _layer_ticks(ax, net)
         left.set_ylabel("root mean square")
     grid[-1][0].set_xlabel("layers by block")
@@ -147,6 +149,7 @@ def trainings(column: Column) -> Figure:
         ax.set_xlabel("epoch")
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylabel("top-1 error, %")
+    fig.suptitle(column.title, size=10, x=0.01, ha="left")
     figures._legend(fig, list(axes))
     return fig
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError, report, results, starts
+from vggrepro.claims import CLAIMS
 from vggrepro.experiments import PAPER_CROP, RANDOM_STARTS, RUNS
 from vggrepro.records import FirstStepsRecord, Signal
 from vggrepro.report import Column, Options
@@ -101,24 +102,22 @@ def number(value: float) -> str:
     return f"{digits} × 10{str(int(power)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
 
 
-def gains_table(inits: Sequence[str] = (), quarter: float = 0.25) -> pd.DataFrame:
-    """Expected gain of single layers and of whole nets, by arithmetic alone.
-
-    A row per rule; the last columns are at `quarter` of the width, as in the recorded study.
-    """
-    rows = {}
-    for init in inits or dict.fromkeys(start.init for start in STARTS.values()):
-        wide, narrow = starts.fans("E"), starts.fans("E", width=quarter)
+def gains_table() -> pd.DataFrame:
+    """Expected gain of single layers, by their channels, and of whole nets, by arithmetic alone."""
+    rows, fans = {}, starts.fans("E")
+    for init in dict.fromkeys(start.init for start in STARTS.values()):
         row = {
-            "3 → 64": starts.gain(init, *wide["conv1_1"]),
-            "64 → 64": starts.gain(init, *wide["conv1_2"]),
-            "512 → 512": starts.gain(init, *wide["conv5_1"]),
+            "3 → 64": starts.gain(init, *fans["conv1_1"]),
+            "64 → 64": starts.gain(init, *fans["conv1_2"]),
+            "128 → 128": starts.gain(init, *fans["conv2_2"]),
+            "512 → 512": starts.gain(init, *fans["conv5_1"]),
+            "all of A": whole_gain("A", init),
+            "all of E": whole_gain("E", init),
         }
-        for net in NETS:
-            row[f"all of {net}"] = whole_gain(net, init)
-        row["512 → 512<br>at ¼ width"] = starts.gain(init, *narrow["conv5_1"])
         label = "PyTorch's own" if init == "pytorch" else _label(init)
-        rows[label] = {column: number(value) for column, value in row.items()}
+        rows[_in_a_table(label)] = {
+            name.replace(" ", "\u00a0"): number(value) for name, value in row.items()
+        }
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -127,40 +126,31 @@ def whole_gain(net: str, init: str, **sizes: object) -> float:
     return starts.expected_activations(net, init, 1.0, **sizes)[-1]
 
 
+def _in_a_table(label: str) -> str:
+    """The label of a start, narrow enough for a phone."""
+    return label.removeprefix("normal of ").replace(" on ", "<br>on ")
+
+
 def _label(init: str) -> str:
     return next(s.label for s in STARTS.values() if s.init == init)
 
 
 def first_steps_table(records: Records) -> pd.DataFrame:
-    """What became of each net and start; of several seeds, all outcomes and the mean numbers."""
-    rows = []
-    for name in DECLARED:
-        found = records.get(name, [])
-        if not found:
-            rows.append({"start": _row(name), "outcome": "not run"})
-            continue
-        outcomes = list(dict.fromkeys(outcome(record) for record in found))
-        paper_crop = [signal_at(r, PAPER_CROP) for r in found]
-        logits = [s.activation[-1] for s in paper_crop if s.crop == PAPER_CROP]
-        last = [last_loss(r) for r in found if r.status == "ok"]
-        rows.append(
-            {
-                "start": _row(name),
-                f"logits, {PAPER_CROP} px": number(np.mean(logits)) if logits else "–",
-                "first step<br>/ weight": number(np.mean([first_step(r) for r in found])),
-                "first loss": number(np.mean([r.losses[0] for r in found if r.losses] or [np.nan])),
-                "last loss": f"{np.mean(last):.2f}" if last else "–",
-                "outcome": ", ".join(outcomes)
-                + (f" at step {len(found[0].losses) + 1}" if outcomes == ["diverged"] else ""),
-            }
-        )
-    frame = pd.DataFrame(rows).set_index("start").fillna("–")
-    return frame.rename_axis(index=None, columns="start")
+    """Size of the first step and what became of the net: a row per start, a column per net.
 
-
-def _row(name: str) -> str:
-    net, start = name.split("-", 1)
-    return f"{net}, {STARTS[start].label}"
+    The mean of the size over seeds, and every outcome there was.
+    """
+    table = {}
+    for name, start in STARTS.items():
+        cells = {}
+        for net in NETS:
+            found = records.get(f"{net}-{name}", [])
+            known = f"{net}-{name}" in DECLARED
+            words = dict.fromkeys(map(outcome, found))
+            size = f"{number(np.mean([first_step(r) for r in found]))}<br>" if found else ""
+            cells[net] = size + ", ".join(words) if found else "not run" if known else "–"
+        table[_in_a_table(start.label)] = cells
+    return pd.DataFrame.from_dict(table, orient="index")
 
 
 TRAINED = tuple(
@@ -214,7 +204,7 @@ def trained_sentence(column: Column) -> str:
     said += f"; diverged: {', '.join(diverged)}." if diverged else "; none diverged."
     if len(missing) == len(runs):
         said = f"**{column.title}**: not run."
-    if missing:
+    if missing and column.data in (CLAIMS["glorot"].data, "synthetic"):
         said += (
             f" What is missing: `vggrepro run {' '.join(missing)} --budget {column.budget} "
             f"--data {column.data} --data-dir DATA`."
@@ -283,22 +273,6 @@ def ratio_sentence(records: Records, net: str = "E") -> str:
     )
 
 
-def outcomes_sentence(records: Records) -> str:
-    """Which starts learnt, stayed at chance, died or diverged, per net."""
-    if not records:
-        return f"Not run yet: `{COMMAND}`."
-    lines = []
-    for net in NETS:
-        sorted_out: dict[str, list[str]] = {}
-        for start in STARTS.values():
-            for record in records.get(f"{net}-{start.name}", [])[:1]:
-                sorted_out.setdefault(outcome(record), []).append(start.label)
-        said = "; ".join(f"*{word}*: {', '.join(names)}" for word, names in sorted_out.items())
-        if said:
-            lines.append(f"- **{net}**: {said}.")
-    return "\n".join(lines)
-
-
 def torch_default_sentence() -> str:
     """What PyTorch's own start comes to, by arithmetic."""
     gain = starts.gain("pytorch", *starts.fans("E")["conv5_1"])
@@ -310,14 +284,16 @@ def torch_default_sentence() -> str:
     )
 
 
-def pair_sentence(records: Records, changed: str, *names: str) -> str:
-    """What changing one thing did, as evidence for a piece of advice: `D-he` against others."""
-    if not all(name in records for name in names):
-        missing = [name for name in names if name not in records]
-        command = COMMAND.replace("first-steps", f"first-steps {' '.join(missing)}")
-        return f"{changed}: not run, `{command}`."
-    said = "; ".join(f"{_row(name)}: {outcome(records[name][0])}" for name in names)
-    return f"{changed}: {said}."
+def pair_sentence(records: Records, same: str, *names: str) -> str:
+    """What became of nets that differ in one thing, as evidence for a piece of advice."""
+    said = []
+    for name in names:
+        found = records.get(name, [])
+        words = ", ".join(dict.fromkeys(map(outcome, found)))
+        said.append(f"{STARTS[name.split('-', 1)[1]].label} → {words or 'not run'}")
+    missing = [name for name in names if name not in records]
+    command = COMMAND.replace("first-steps", f"first-steps {' '.join(missing)}")
+    return f"*{same}:* {'; '.join(said)}." + (f" Missing: `{command}`." if missing else "")
 
 
 def lines(results_dir: Path, data: str, names: Iterable[str]) -> list[str]:
