@@ -13,6 +13,7 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "report", "cli", "render", "status", "windows",
               "devices", "workload", "memory", "rates", "planner", "progress",
               "compare", "compare_text", "power", "method", "side_by_side",
+              "starts", "start_report", "start_figures",
               "figures_method", "targets", "report_costs", "figures_costs")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 

@@ -24,8 +24,10 @@ from vggrepro.records import (
     DataUsed,
     Epoch,
     EvalRecord,
+    FirstStepsRecord,
     Measured,
     Provenance,
+    Signal,
     TrainRecord,
     summarise,
 )
@@ -211,7 +213,8 @@ README = (Path(__file__).parents[1] / "results" / "README.md").read_text(encodin
 
 
 def test_the_readme_explains_every_field():
-    models = (TrainRecord, EvalRecord, BenchRecord, Epoch, Provenance, DataUsed, Measured, Array)
+    models = (TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord)
+    models += (Epoch, Signal, Provenance, DataUsed, Measured, Array)
     fields = {name for model in models for name in model.model_fields}
     assert {name for name in fields if f"`{name}`" not in README} == set()
 

@@ -1,6 +1,6 @@
 """Which runs each chapter of the book reads; what they start from is added where it is needed."""
 
-from vggrepro.experiments import FUSIONS
+from vggrepro.experiments import FUSIONS, RANDOM_STARTS
 
 CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
     "02_lrn": ("A-S256", "A-LRN-S256"),
@@ -22,5 +22,9 @@ CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
     ),
     "08_multi_crop": ("D-jitter", "E-jitter"),
     "09_fusion": ("D-jitter", "E-jitter", *FUSIONS),
+    "10_initialisation": (
+        *(f"{net}-{init}" for init in RANDOM_STARTS for net in "ADE"),
+        *("A-S256", "D-S256", "E-S256", "A-from-A", "D-he-long"),
+    ),
     "11_costs": ("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
 }

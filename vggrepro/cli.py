@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify, compare, plan, bench`.
+"""The command line: `vggrepro list, run, rerun, status, verify, compare, plan, bench, first-steps`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError
+from vggrepro import UserError, starts
 from vggrepro.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
@@ -245,6 +245,47 @@ def plan(
     else:
         lines = planner.lines(budget, data, device, devices, share, results_dir)
     for line in lines:
+        typer.echo(line)
+
+
+@app.command("first-steps")
+def first_steps(
+    nets: Annotated[
+        list[str] | None, typer.Argument(help="A net and its start, such as D-he; all if none.")
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps to train.")] = starts.STEPS,
+    crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = starts.CROP,
+    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = starts.BATCH,
+    width: Annotated[float, typer.Option(min=1 / 64, help="Channels and units, as a share.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
+    data_dir: DataDir = None,
+    results_dir: Results = RERUN,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    download: Download = False,
+    fresh: Fresh = False,
+) -> None:
+    """Does it train? The signal at every layer of a net, and the loss in its first steps.
+
+    Nets A, D and E at full width on pixels of 0 to 255, from every start of Section 3.1: before
+    the first step, the size of activations and gradients at every layer; then the loss of each
+    step; then the signal again. All of them take about 40 minutes on two cores; what is recorded
+    is skipped, so a command that was stopped goes on.
+    """
+    experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
+    from vggrepro import first_steps as measuring
+    from vggrepro import runner
+
+    where = runner.Where(
+        results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
+    )
+    measuring.run(experiments, seed, steps, where)
+    from vggrepro import start_report
+
+    for line in start_report.lines(results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 

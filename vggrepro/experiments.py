@@ -12,6 +12,7 @@ from typing import Any
 from vggrepro import UserError
 
 PAPER_CROP = 224
+RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
 
 
@@ -29,7 +30,7 @@ class Experiment:
     train_scale: tuple[int, int] = FIXED_256
     stage: str = "scratch"  # scratch, fine-tune (S = 384 from S = 256) or jitter
     length: float = 1.0  # epochs, as a multiple of the stage's
-    init: str = "normal-std"  # of the two readings of "10^-2 variance" the one that trains
+    init: str = "normal-std"  # the reading of "10^-2 variance" that does not overflow
     init_from: str | None = None
     inherit: str | None = None
     keeps: tuple[str, ...] = ()  # fields that are this run's subject: no budget changes them
@@ -194,7 +195,7 @@ def _declare() -> dict[str, Experiment]:
     runs += [
         _from_random(config, init)
         for config in "ADE"
-        for init in ("normal-variance", "normal-std", "glorot", "he")
+        for init in RANDOM_STARTS
         if (config, init) != ("D", "he")
     ]
     return {run.name: run for run in runs}

@@ -275,7 +275,7 @@ def count_parameters(model: nn.Module) -> int:
 INITIALISATIONS = {
     # Section 3.1 to the letter: "a normal distribution with the zero mean and 10⁻² variance".
     "normal-variance": lambda w, g: nn.init.normal_(w, std=0.1, generator=g),
-    # The reading that can be trained: 10^-2 as the standard deviation, as in AlexNet.
+    # The other reading: 10^-2 as the standard deviation, as in AlexNet.
     "normal-std": lambda w, g: nn.init.normal_(w, std=0.01, generator=g),
     # Glorot & Bengio (2010), eq. 16, uniform. The fans of a convolution are its kernel's area
     # times its input and output channels. (Caffe's "xavier" uses the fan-in alone.)

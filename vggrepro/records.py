@@ -154,6 +154,33 @@ class FusionRecord(EvalRecord):
     parents: dict[str, str]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
 
 
+class Signal(_Strict):
+    """Root mean squares at every layer, for some images: see `signal.LayerSignal`."""
+
+    crop: int
+    images: int
+    input: float
+    layers: tuple[str, ...]
+    activation: tuple[float, ...]
+    gradient: tuple[float, ...]
+    weight: tuple[float, ...]
+    weight_gradient: tuple[float, ...]
+
+
+class FirstStepsRecord(_Record):
+    """A net at its start and in its first steps. The losses end where they stop being finite."""
+
+    kind: Literal["first-steps"] = "first-steps"
+    data: tuple[DataUsed, ...]
+    classes: int
+    parent_weights: str | None = None
+    pixel_mean: tuple[float, ...]
+    before: tuple[Signal, ...]
+    after: Signal | None  # None where there is nothing finite to be measured
+    steps: int
+    losses: tuple[float, ...]
+
+
 class Measured(_Strict):
     """One quantity, every time it was measured: rounds of what is compared take turns."""
 
@@ -180,8 +207,8 @@ class BenchRecord(_Strict):
         return np.array(next(fitting).values)
 
 
-Record = TrainRecord | EvalRecord | BenchRecord
-R = TypeVar("R", TrainRecord, EvalRecord, BenchRecord)
+Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord
+R = TypeVar("R", TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord)
 
 
 def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np.ndarray) -> dict:

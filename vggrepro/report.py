@@ -224,15 +224,21 @@ def claim_box(*keys: str) -> Markdown:
 
 
 def source(module: str, name: str) -> Markdown:
-    """The library's own code of a function or class, without importing its module."""
+    """The library's own code of a function, class or constant, without importing its module."""
     path = Path(__file__).with_name(f"{module}.py")
     text = path.read_text(encoding="utf-8")
     parts = name.split(".")
     nodes: list[ast.stmt] = ast.parse(text).body
     for part in parts:
-        node = next(n for n in nodes if getattr(n, "name", None) == part)
+        node = next(n for n in nodes if _name(n) == part)
         nodes = getattr(node, "body", [])
     return Markdown(f"```python\n{ast.get_source_segment(text, node, padded=True)}\n```")
+
+
+def _name(node: ast.stmt) -> str | None:
+    """What a statement defines."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else node
+    return getattr(target, "name", None) or getattr(target, "id", None)
 
 
 def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ from vggrepro.records import (
     SCHEMA_VERSION,
     BenchRecord,
     EvalRecord,
+    FirstStepsRecord,
     FusionRecord,
     R,
     Record,
@@ -34,7 +35,13 @@ ROOT = Path(__file__).resolve().parents[1]
 RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
 
 
-KINDS = {"train": TrainRecord, "eval": EvalRecord, "fusion": FusionRecord, "bench": BenchRecord}
+KINDS = {
+    "train": TrainRecord,
+    "eval": EvalRecord,
+    "fusion": FusionRecord,
+    "first-steps": FirstStepsRecord,
+    "bench": BenchRecord,
+}
 
 
 def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
@@ -53,6 +60,11 @@ def bench_path(results_dir: Path, name: str) -> Path:
 def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
     """Where the record of that training belongs."""
     return folder_of(results_dir, experiment, seed) / "train.json"
+
+
+def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """Where the record of a net's first steps belongs."""
+    return folder_of(results_dir, experiment, seed) / "first-steps.json"
 
 
 def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
@@ -163,7 +175,7 @@ def problems(path: Path) -> Iterator[str]:
         yield from _other_weights(path, path.with_name("train.json"), record.weights_digest)
     elif record.parent_weights:
         parent = path.parents[2] / str(record.experiment.get("init_from")) / path.parent.name
-        yield from _other_weights(path, parent / "train.json", record.parent_weights)
+        yield from _other_weights(path, parent / path.name, record.parent_weights)
 
 
 def _other_parents(path: Path, record: FusionRecord) -> Iterator[str]:

@@ -145,7 +145,7 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
     """
     folder = results.folder_of(where.results_dir, experiment, seed)
     with ExitStack() as held:
-        if not distributed.first(lambda: _lock(folder, held)):
+        if not distributed.first(lambda: lock(folder, held)):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
         this = Run(experiment, seed, where, chosen, folder)
         if experiment.name in FUSIONS:
@@ -155,7 +155,7 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
         return this.complete()
 
 
-def _lock(folder: Path, held: ExitStack) -> bool:
+def lock(folder: Path, held: ExitStack) -> bool:
     """Whether the run is ours until `held` ends; the system ends it for a process that dies."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

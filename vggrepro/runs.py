@@ -135,7 +135,8 @@ class Run:
             )
         )
 
-    def _sets(self) -> Sets:
+    def sets(self) -> Sets:
+        """The images that the run trains on, minival and the statistics of their pixels."""
         trained_on = self.load("train")
         pixels = distributed.first_then_others(
             lambda: data.pixel_statistics(trained_on, self.where.cache_dir)
@@ -202,7 +203,7 @@ class Run:
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _train(self) -> tuple[VGG, TrainRecord]:
-        e, sets, parent = self.experiment, self._sets(), self._parent()
+        e, sets, parent = self.experiment, self.sets(), self._parent()
         model = build(e, len(sets.train.classes))
         weights, parent_digest = parent or (None, None)
         if e.inherit == "all":
@@ -308,7 +309,7 @@ class Run:
         missing = distributed.first(look)
         if not missing:
             return tested
-        inputs = self._sets().inputs(self.experiment, self.machine)
+        inputs = self.sets().inputs(self.experiment, self.machine)
         crop = self.experiment.crop
         for protocol, q in missing:
             count = len(windows(protocol, val, scaled(q, crop), crop))

@@ -6,6 +6,7 @@ from pathlib import Path
 from vggrepro import results
 from vggrepro.budgets import BUDGETS, CALIBRATION, at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
+from vggrepro.starts import DECLARED, FIRST_STEPS
 
 
 def missing_commands(
@@ -61,8 +62,25 @@ def status_lines(results_dir: Path) -> list[str]:
             lines += [
                 f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
             ]
+    lines += _first_steps_lines(results_dir)
+    lines += [f"  measured: {path.stem}" for path in sorted((results_dir / "bench").glob("*.json"))]
     if len(lines) == 1:
         lines.append("  no records")
+    return lines
+
+
+def _first_steps_lines(results_dir: Path) -> list[str]:
+    """For each data set, how many starts are recorded and which of them diverged."""
+    lines = []
+    for folder in sorted((results_dir / FIRST_STEPS).glob("*/")):
+        paths = [p for p in folder.glob("*/seed*/first-steps.json") if p.parts[-3] in DECLARED]
+        done = {path.parts[-3] for path in paths}
+        lines.append(f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts")
+        lines += [
+            f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"
+            for record in map(results.read, sorted(paths))
+            if record.status != "ok"
+        ]
     return lines
 
 

@@ -106,6 +106,17 @@ def build(experiment: Experiment, num_classes: int) -> VGG:
     )
 
 
+def sgd(model: nn.Module, experiment: Experiment, machine: Machine) -> torch.optim.SGD:
+    """Section 3.1's optimizer: momentum, and weight decay on everything."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=experiment.learning_rate,
+        momentum=experiment.momentum,
+        weight_decay=experiment.weight_decay,
+        fused=machine.device.type in ("cpu", "cuda"),
+    )
+
+
 def train(
     model: VGG,
     experiment: Experiment,
@@ -126,13 +137,7 @@ def train(
     checkpoint that is truncated or of another run, or when the disk is full.
     """
     model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=experiment.learning_rate,
-        momentum=experiment.momentum,
-        weight_decay=experiment.weight_decay,
-        fused=machine.device.type in ("cpu", "cuda"),
-    )
+    optimizer = sgd(model, experiment, machine)
     scheduler = _scheduler(optimizer, experiment)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     training = Training()
@@ -193,18 +198,43 @@ def train_one_epoch(
 
     `model` is a net, or `distributed.parallel` of one: the result is over all ranks.
     """
+    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
+    for loss_and_wrong, whole in steps(
+        model, optimizer, experiment, seed, epoch, sets, rescaled, machine
+    ):
+        total += loss_and_wrong
+        progress("train", whole)
+    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
+    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
+
+
+def steps(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    experiment: Experiment,
+    seed: int,
+    epoch: int,
+    sets: Sets,
+    rescaled: Rescaled,
+    machine: Machine,
+) -> Iterator[tuple[torch.Tensor, int]]:
+    """The steps of one pass: after each, its summed loss and number of errors, and its batch size.
+
+    Loss and errors, (2,) float64 on the device, are from before the update and over this rank's
+    share of the batch; the size is that of the whole batch.
+    """
     criterion = nn.CrossEntropyLoss()  # the paper's multinomial logistic regression objective
     inputs = sets.inputs(experiment, machine)
     # Dropout draws from the global generator: seeded here, it needs no place in the checkpoint.
     # Rank 0 adds nothing to the key (a 0 at its end is as good as none).
     torch.manual_seed(_seed(seed, epoch, distributed.rank()))
     model.train()
-    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
     left = len(sets.train)
     for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
         whole = min(experiment.batch_size, left)
         left -= whole
         optimizer.zero_grad(set_to_none=True)
+        done = torch.zeros(2, dtype=torch.float64, device=machine.device)
         parts = machine.parts(len(targets))
         for part in parts:
             x = normalise(
@@ -224,11 +254,9 @@ def train_one_epoch(
             with nullcontext() if part is parts[-1] else distributed.alone(model):
                 (loss * (len(y) * distributed.world() / whole)).backward()
             wrong = (logits.detach().argmax(1) != y).sum()
-            total += torch.stack([loss.detach() * len(y), wrong]).double()
+            done += torch.stack([loss.detach() * len(y), wrong]).double()
         optimizer.step()
-        progress("train", whole)
-    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
-    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
+        yield done, whole
 
 
 def batches(

@@ -1,0 +1,274 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Initialisation: why does my VGG not train?
+#
+# Why does a VGG that is built to the letter of the paper blow up or sit at chance, and what is to
+# be done? People have asked since the paper came out. The answer is a product of nineteen numbers,
+# one for each layer, and it can be measured before the first step.
+
+# %% [markdown]
+# ```{margin}
+# Asked in public:
+# [2015](https://github.com/facebookarchive/fbcunn/issues/75),
+# [2016](https://github.com/NVIDIA/DIGITS/issues/535),
+# [2017](https://github.com/tensorflow/models/issues/991),
+# [2018](https://github.com/apache/mxnet/issues/9866),
+# [2019](https://github.com/arashno/tensorflow_multigpu_imagenet/issues/18).
+# In a hurry? {ref}`If your VGG does not train <does-not-train>`.
+# ```
+
+# %% tags=["parameters", "hide-input"]
+budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
+data: str = ""  # data set of a rerun; empty: the budget's first
+seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
+rerun: bool = False  # True: train what is missing, then show it beside the recorded study
+data_dir: str = ""  # folder with the data set; drawn images need none
+results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import figures, report, start_figures, start_report, verdicts
+
+options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+figures.use_style()
+
+RUNS = report.CHAPTER_RUNS["10_initialisation"]
+options.ensure(RUNS)
+columns = options.columns()
+records = start_report.shown(options)
+
+# %% [markdown]
+# ## The claim
+
+# %% tags=["remove-input"]
+report.claim_box("bad-initialisation", "init-normal", "init-from-a", "init-glorot")
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# ```{margin}
+# **Variance or standard deviation?** The paper says variance. AlexNet, from which much of the
+# recipe comes, has $10^{-2}$ as the *standard deviation*, ten times smaller. We found nothing that
+# says which of the two the authors ran, so both are measured.
+#
+# **The first four layers?** By position only the first convolution of net A fits a deeper net.
+# Where the shapes fit is conv1_1, conv2_1, conv3_1 and conv3_2; the paper does not say.
+# ```
+#
+# Net A is trained from random weights. Deeper nets take their first four convolutions and their
+# three FC layers from the trained A, and the rest is random. Later the authors found that the rule
+# of {cite:t}`glorot2010understanding` makes this unnecessary. So there are five ways to start, of
+# which the fifth, by {cite:t}`he2015delving`, came after the paper.
+#
+# This chapter looks at them twice. First at **full width** on pixels from 0 to 255, as in the
+# paper: the signal before the first step, then some steps. Starts decide most there. Two controls
+# stand beside them: He's rule on pixels of unit scale, as is usual today, and what PyTorch does by
+# itself. Then in **whole trainings** of narrow nets on scaled pixels. Every deviation of those:
+
+# %% tags=["remove-input"]
+report.show(report.deviations_table("D-glorot", columns), "words wrapped")
+
+# %% [markdown]
+# ## The idea
+#
+# A layer sums over its fan-in $n$: the kernel's area times the channels that it reads. With random
+# weights of standard deviation $\sigma$ the sum's mean square is $n \sigma^2$ times the input's,
+# and ReLU keeps half of it. Backwards the same holds with the fan-out $m$. So each layer
+# multiplies the root mean square of activations $x$ and of gradients $g$ by
+#
+# $$\frac{\mathrm{rms}(x_l)}{\mathrm{rms}(x_{l-1})} = \sigma_l \sqrt{n_l / 2},
+# \qquad \frac{\mathrm{rms}(g_{l-1})}{\mathrm{rms}(g_l)} = \sigma_l \sqrt{m_l / 2}$$
+#
+# and a net by the product over its layers. Above one it grows with depth, below one it fades. He's
+# rule sets the first to one. Glorot's is a compromise between the two that does not count ReLU. A
+# fixed $\sigma$ is right for one fan-in only, so it also depends on the *width* of the net.
+
+# %% tags=["remove-input"]
+report.source("models", "INITIALISATIONS")
+
+# %% tags=["margin", "remove-input"]
+Markdown(start_report.torch_default_sentence())
+
+# %% [markdown]
+# What the formula gives for single layers, by their channels in and out, and for whole nets, from
+# the size of a pixel to that of a logit:
+
+# %% tags=["remove-input"]
+report.show(start_report.gains_table())
+
+# %% [markdown]
+# Gains by arithmetic, without pooling. They start from pixels between 0 and 255, and a logit should
+# end near one: soft-max takes its exponential.
+#
+# ## The signal before the first step
+
+# %% tags=["remove-input"]
+Markdown(start_report.how_measured(records))
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
+start_figures.signals(records)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+Markdown(start_report.ratio_sentence(records))
+
+# %% [markdown]
+# Three things to know when reading it. Max-pooling picks the larger values, so what is measured
+# lies somewhat above the formula. The gradient at the logits is never larger than one, however
+# wrong they are, and what goes back from there is multiplied layer by layer too. And biases that
+# are not zero (PyTorch's own, and those of a trained net A) hold activations up, but alike for
+# every image: where activations look fine and gradients fade, nothing about the image gets through.
+#
+# ## The first steps
+#
+# The same nets, trained for a moment with the paper's optimizer.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps, a mean over the last ten, for every net and start. Grey: chance, the logarithm of the number of classes. Where a net diverged: its first loss, and when it was no longer finite."}, "image": {"alt": "A grid of small panels: the loss by step for nets A, D and E from every start, with the level of chance and the outcome."}}
+start_figures.losses(records)
+figures.plt.show()
+
+# %% tags=["remove-input"]
+report.show(start_report.first_steps_table(records))
+
+# %% [markdown]
+# Above, what the first step moves a weight by, as a share of the weight's size, in the median
+# layer; below, what became of the net. *At chance* after so few steps is no proof: it may still
+# leave. *Dead* is one: no unit of fc7 lets anything through, so there is no gradient.
+#
+# The crops of the steps are smaller than the paper's, so fc6 sums over fewer places and the small
+# signals are smaller still. And net A, from which the last rows start, had no more than these
+# steps itself. What a fully trained A does for D is the next section's subject.
+#
+# ## Whole trainings
+#
+# Nets of a quarter of the width on scaled pixels, all else equal. By the formula narrow layers
+# have half the gain where $\sigma$ is fixed, and the same by He's or Glorot's rule.
+
+# %% tags=["remove-input"]
+Markdown("\n\n".join(start_report.trained_sentence(column) for column in columns))
+
+# %% tags=["remove-input"]
+report.show(start_report.trained_table(columns))
+
+# %% [markdown]
+# Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
+# nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start."}}
+start_figures.trainings(columns[-1] if options.shows_rerun else columns[0])
+figures.plt.show()
+
+# %% [markdown]
+# ## The verdict
+
+# %% tags=["remove-input"]
+verdicts.verdict_box("glorot", "net-a-start")
+
+# %% [markdown]
+# What the records show so far, by centre crop and flip:
+
+# %% tags=["remove-input"]
+Markdown(
+    "\n".join(
+        f"- *{claim}:* {report.pilot_difference(column, *pair, report.centre_crop('D-S256'))}"
+        for claim, pair in (("Glorot", ("D-glorot", "D-S256")), ("net A", ("D-S256", "D-he-long")))
+        for column in columns
+    )
+)
+
+# %% [markdown]
+# Both are decided at a quarter of the width on scaled pixels. Whether the authors *needed* net A
+# hangs on the width, the pixels and the $\sigma$ that they had, and that is what the first half of
+# this chapter shows.
+#
+# (does-not-train)=
+# ## If your VGG does not train
+#
+# In this order.
+#
+# **1. Read the loss.** At the logarithm of the number of classes and not moving: the net says
+# nothing, the signal is too small, or the net is dead. Not a number, or far above from the
+# beginning: it is too large. In both cases the data may be fine.
+#
+# **2. Measure the signal.** Any VGG without normalisation will do, torchvision's too:
+#
+# ```python
+# from vggrepro.signal import measure
+#
+# layers = {name: m for name, m in model.named_modules() if hasattr(m, "weight")}
+# for name, at in measure(model, layers, images, targets).items():
+#     moved = learning_rate * at.weight_gradient / at.weight
+#     print(f"{name:15}{at.activation:10.2g}{at.gradient:10.2g}{moved:10.2g}")
+# ```
+#
+# Activations and gradients should keep their order of magnitude over many layers. The last column
+# is the share of its size by which the first step moves a weight. Compare it with the starts above
+# that learn.
+#
+# **3. Change the start.** Not a fixed standard deviation, but one that knows the fan-in.
+
+# %% tags=["remove-input"]
+Markdown(
+    start_report.pair_sentence(
+        records, "Net D, pixels as they are", "D-normal-variance", "D-normal-std", "D-glorot"
+    )
+)
+
+# %% [markdown]
+# **4. Scale the pixels.** He's rule keeps the size of its input, so logits start as large as
+# pixels are: divide by their standard deviation. Glorot's lets them shrink on the way.
+
+# %% tags=["remove-input"]
+Markdown(start_report.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
+
+# %% [markdown]
+# **5. Do not leave it to PyTorch.** A net that nobody initialises has PyTorch's own start, which
+# was not made for ReLU (`torchvision.models` does initialise its VGGs).
+
+# %% tags=["remove-input"]
+Markdown(start_report.pair_sentence(records, "Net E, scaled pixels", "E-pytorch", "E-he-scaled"))
+
+# %% [markdown]
+# **6. Then the learning rate.** The step is proportional to it, and so is the last column of what
+# you measured. If the start is sound and the loss still grows, divide the rate by ten. A smaller
+# rate does not cure a signal that fades: it makes the steps smaller yet.
+#
+# **7. Then the rest.** Dropout belongs behind the ReLUs of fc6 and fc7 and nowhere else, and
+# works in training only: `model.train()` before an epoch, `model.eval()` before a test. No soft-max
+# before `CrossEntropyLoss`.
+#
+# **8. Then wait.** A net may sit at chance for a while even from a good start, and a deeper one
+# for longer. {numref}`fig-init-losses` has the measure of what to expect.
+#
+# **9. Or take another net.** Batch normalisation sets the size of every layer's output anew and
+# takes the question away (`torchvision.models.vgg16_bn`). It is then no longer the paper's net.
+#
+# Try your own images, or repeat all of it:
+#
+# ```bash
+# vggrepro first-steps D-he D-he-scaled D-glorot --data folder --data-dir PHOTOS
+# vggrepro first-steps
+# ```
+#
+# ## Where the numbers come from
+
+# %% tags=["remove-input"]
+report.show(start_report.provenance_table(records), "words")
+
+# %% tags=["remove-input"]
+report.show(report.provenance_table(columns, RUNS), "words")
+
+# %% tags=["remove-input"]
+report.commands("10_initialisation", RUNS)

@@ -1,0 +1,258 @@
+"""What a chapter says about starts, from records whose numbers are known."""
+
+import json
+import math
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import matplotlib
+import pytest
+import torch
+from torchvision.models import vgg11
+
+from tests.records_by_hand import PROVENANCE, train_record
+from vggrepro import UserError, report, results, start_figures, start_report, starts
+from vggrepro.budgets import at_budget
+from vggrepro.configs import layer_names
+from vggrepro.records import DataUsed, FirstStepsRecord, Signal
+
+matplotlib.use("Agg")
+CHAPTER = Path(__file__).parents[1] / "book" / "10_initialisation.py"
+
+
+def signal(net, crop, activation=2.0, weight_gradient=0.05):
+    names = layer_names(net)
+    ones = (1.0,) * len(names)
+    return Signal(
+        crop=crop,
+        images=16,
+        input=50.0,
+        layers=names,
+        activation=(activation,) * len(names),
+        gradient=(1e-3,) * (len(names) - 1) + (0.5,),
+        weight=ones,
+        weight_gradient=(weight_gradient,) * len(names),
+    )
+
+
+def record(name="D-glorot", losses=(2.5,) * 10 + (1.5,) * 10, steps=20, seed=0, **changes):
+    experiment = changes.pop("experiment", starts.DECLARED[name])
+    net = experiment.config
+    fields = {
+        "experiment": json.loads(json.dumps(asdict(experiment))),
+        "seed": seed,
+        "precision": "bf16",
+        "weights_digest": "12ab" * 16,
+        "provenance": PROVENANCE,
+        "data": (DataUsed(name="synthetic", split="train", count=3600, fingerprint="9f" * 32),),
+        "classes": 10,
+        "pixel_mean": (101.5, 102.25, 99.125),
+        "before": (signal(net, 64), signal(net, 224, activation=3.0)),
+        "after": signal(net, 64),
+        "steps": steps,
+        "losses": losses,
+    }
+    if len(losses) < steps:
+        fields |= {"status": "diverged", "reason": "not finite", "after": None}
+    return FirstStepsRecord(**{**fields, **changes})
+
+
+def dead():
+    after = signal("D", 64)
+    activation = (*after.activation[:-2], 0.0, 1.0)
+    return record("D-he", (9.0,) + (2.3,) * 19, after=after.model_copy(
+        update={"activation": activation}
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("made", "outcome"),
+    [
+        (record(), "learns"),
+        (record(losses=(9.0,) * 18 + (2.1, 2.1)), "learns"),
+        (record(losses=(2.31,) * 20), "at chance"),
+        (record(losses=(2.0,) * 18 + (2.2, 2.2)), "at chance"),  # 0.95 ln 10 is 2.187
+        (record(losses=(1e6, 1e9)), "diverged"),
+        (record(losses=()), "diverged"),
+        (dead(), "dead"),
+    ],
+)
+def test_what_becomes_of_a_net(made, outcome):
+    assert start_report.outcome(made) == outcome
+
+
+def test_chance_is_the_logarithm_of_the_number_of_classes():
+    assert start_report.chance(record()) == pytest.approx(math.log(10))
+
+
+def written(folder, *records):
+    for made in records:
+        e = starts.DECLARED[made.run]
+        results.write(made, results.first_steps_path(folder, e, made.seed))
+    return start_report.load(folder)
+
+
+@pytest.fixture
+def found(tmp_path):
+    return written(
+        tmp_path,
+        record("D-glorot"),
+        record("D-glorot", seed=1),
+        record("D-normal-std", (2.3,) * 20),
+        record("D-normal-variance", (5e7, 4e9)),
+        record("D-from-A", before=(signal("D", 64),)),
+        dead(),
+    )
+
+
+def test_the_table_has_every_start_and_what_is_not_run(found):
+    table = start_report.first_steps_table(found)
+    assert table.shape == (len(starts.STARTS), len(starts.NETS))
+    # the rate times the gradient over the weight: 0.01 * 0.05 / 1
+    assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
+    assert table.loc["variance 0.01", "D"] == "5.0 × 10⁻⁴<br>diverged"
+    assert table.loc["He", "D"] == "5.0 × 10⁻⁴<br>dead"
+    assert table.loc["He", "E"] == "not run"
+    assert table.loc["from net A", "A"] == "–"
+
+
+def test_sentences_say_what_is_there(found):
+    measured = start_report.how_measured(found)
+    assert "20 steps of 32 crops of 64 px in bf16" in measured
+    assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
+    pair = start_report.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
+    assert pair == "*Net D:* normal of std 0.01 → at chance; Glorot → learns."
+    half = start_report.pair_sentence(found, "Net E", "E-he")
+    assert half == (
+        "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --results-dir results`."
+    )
+    # 3 / 50 forwards, 1e-3 / 0.5 backwards
+    ratios = start_report.ratio_sentence(found, "D")
+    assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
+
+
+def test_nothing_recorded_names_the_command(tmp_path):
+    none = start_report.load(tmp_path)
+    for said in (
+        start_report.how_measured(none),
+        start_report.ratio_sentence(none),
+        start_report.pair_sentence(none, "Net D", "D-he"),
+    ):
+        assert "ot run" in said
+        assert "vggrepro first-steps" in said
+    assert set(start_report.first_steps_table(none)["E"]) == {"not run"}
+    assert start_report.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
+
+
+def test_records_of_different_sizes_are_not_shown_together(tmp_path):
+    other = replace(starts.DECLARED["A-he"], crop=96)
+    with pytest.raises(UserError, match="different sizes"):
+        written(tmp_path, record("D-he"), record("A-he", experiment=other))
+
+
+def test_numbers_as_people_write_them():
+    assert [start_report.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
+        "0",
+        "0.23",
+        "120",
+        "3.0 × 10⁻⁹",
+        "1.2 × 10⁷",
+    ]
+
+
+def test_the_gains_are_those_of_the_fact_that_two_readings_differ_so_much():
+    table = start_report.gains_table()
+    assert table.loc["variance 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁵"
+    assert table.loc["std 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁻⁶"
+    layer = "512 → 512".replace(" ", "\u00a0")
+    assert table.loc["He", layer] == "1"
+    assert table.loc["PyTorch's own", layer] == "0.41"
+
+
+# --- trainings --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def column(tmp_path):
+    for run, status in (("D-glorot", "ok"), ("D-normal-variance", "diverged")):
+        experiment = at_budget(run, "smoke")
+        made = train_record(experiment, status=status, reason="no longer finite in epoch 1")
+        results.write(made, results.train_path(tmp_path, experiment, 0))
+    return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
+
+
+def test_trainings_that_diverged_are_shown_as_such(column, tmp_path):
+    empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
+    table = start_report.trained_table([empty, column])
+    assert list(table.columns) == ["A", "D", "E"]
+    assert len(table) == 5  # a column without records has no rows
+    assert table.loc["drawn images, smoke:<br>normal of variance 0.01", "D"] == "diverged (seed 0)"
+    assert table.loc["drawn images, smoke:<br>from net A", "A"] == "–"
+    said = start_report.trained_sentence(column)
+    assert "2 of 14 runs are recorded" in said
+    assert "diverged: D-normal-variance (seed 0, no longer finite in epoch 1)" in said
+    assert "vggrepro run A-normal-variance" in said
+    assert "not run" in start_report.trained_sentence(empty)
+
+
+# --- figures ----------------------------------------------------------------------------------
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def test_figures_have_a_panel_per_net_and_every_seed(found):
+    grid = start_figures.losses(found).axes
+    at = {(start, net): grid[3 * i + j] for i, start in enumerate(starts.STARTS)
+          for j, net in enumerate(starts.NETS)}  # fmt: skip
+    curves = [line for line in at["glorot", "D"].lines if len(line.get_xdata()) == 20]
+    assert len(curves) == 2  # two seeds
+    assert curves[0].get_ydata()[-1] == pytest.approx(1.5)
+    assert texts(at["glorot", "D"]) == ["learns"]
+    assert texts(at["normal-variance", "D"]) == ["diverged at step 3\nfrom 5.0 × 10⁷"]
+    assert texts(at["glorot", "E"]) == ["not run"]
+    assert texts(at["from-A", "A"]) == ["–"]
+    axes = start_figures.signals(found).axes
+    assert [ax.get_title() for ax in axes[:2]] == ["A: activations", "A: gradients"]
+    assert texts(axes[0]) == texts(axes[5]) == ["not run"]
+    assert {ax.get_yscale() for ax in axes} == {"log"}
+    assert {len(line.get_xdata()) for line in axes[2].lines} == {16}  # the layers of D
+    start_figures.plt.close("all")
+
+
+def test_figures_of_nothing_say_so(tmp_path, column):
+    for figure in (start_figures.losses({}), start_figures.signals({})):
+        assert "not run" in texts(figure.axes[0])
+    drawn = start_figures.trainings(column).axes
+    assert texts(drawn[0]) == ["not run"]
+    labels = drawn[1].get_legend_handles_labels()[1]
+    assert labels == ["normal of variance 0.01: diverged", "Glorot"]
+    start_figures.plt.close("all")
+
+
+# --- the chapter ------------------------------------------------------------------------------
+
+
+def test_the_code_that_readers_copy_measures_a_net_of_torchvision(capsys):
+    text = re.sub(r"^# ?", "", CHAPTER.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    code = next(block for block in text.split("```")[1::2] if "measure(" in block)
+    torch.manual_seed(0)
+    mine = {
+        "model": vgg11(num_classes=4, init_weights=False),
+        "images": torch.randn((1, 3, 32, 32)),
+        "targets": torch.tensor([1]),
+        "learning_rate": 0.01,
+    }
+    exec(code.removeprefix("python\n"), mine)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(layer_names("A"))
+    assert all(float(number) > 0 for line in lines for number in line.split()[1:])
+
+
+def test_the_chapter_names_starts_that_there_are():
+    named = re.findall(r'"([ADE]-[\w-]+)"', CHAPTER.read_text(encoding="utf-8"))
+    known = {*starts.DECLARED, *report.RUNS}
+    assert named
+    assert set(named) <= known
