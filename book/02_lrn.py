@@ -28,13 +28,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, report, results, verdicts
+from vggrepro import chapters, figures, report, results, verdicts
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-PAIR = report.CHAPTER_RUNS["02_lrn"]
+PAIR = chapters.CHAPTER_RUNS["02_lrn"]
 options.ensure(PAIR)
 columns = options.columns()
 

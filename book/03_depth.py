@@ -28,13 +28,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_nets, paper, report, tables_nets, verdicts
+from vggrepro import chapters, figures, figures_nets, paper, report, tables_nets, verdicts
 from vggrepro.experiments import Evaluation, evaluations_of, short_name
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = report.CHAPTER_RUNS["03_depth"]
+CHAPTER = chapters.CHAPTER_RUNS["03_depth"]
 NETS = tuple(run for run in CHAPTER if run.endswith("-S256"))
 BY_DEPTH = ("A-S256", "B-S256", "D-S256", "E-S256")
 FAIR = ("A-S256", "A-from-A", "A-short", "D-S256", "D-he-long", "D-short")

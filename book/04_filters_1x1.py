@@ -28,14 +28,14 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_nets, report, tables_nets, verdicts
+from vggrepro import chapters, figures, figures_nets, report, tables_nets, verdicts
 from vggrepro.configs import CONFIGS
 from vggrepro.experiments import PAPER_CROP, Evaluation, short_name
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = report.CHAPTER_RUNS["04_filters_1x1"]
+CHAPTER = chapters.CHAPTER_RUNS["04_filters_1x1"]
 NETS = tuple(short_name(run) for run in CHAPTER)
 CLAIMS = ("c-beats-b", "d-beats-c")
 options.ensure(CHAPTER)

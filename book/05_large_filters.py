@@ -29,13 +29,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 import numpy as np
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_nets, paper, report, tables_nets, verdicts
+from vggrepro import chapters, figures, figures_nets, paper, report, tables_nets, verdicts
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = report.CHAPTER_RUNS["05_large_filters"]
+CHAPTER = chapters.CHAPTER_RUNS["05_large_filters"]
 NETS = tuple(RUNS[run].config for run in CHAPTER)
 CLAIMS = ("small-filters", "three-small-filters")
 options.ensure(CHAPTER)

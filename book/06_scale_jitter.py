@@ -28,12 +28,12 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_scales, report, tables_scales, verdicts
+from vggrepro import chapters, figures, figures_scales, report, tables_scales, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = report.CHAPTER_RUNS["06_scale_jitter"]
+RUNS = chapters.CHAPTER_RUNS["06_scale_jitter"]
 NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
 options.ensure(RUNS)

@@ -29,13 +29,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_scales, report, tables_scales, verdicts
+from vggrepro import chapters, figures, figures_scales, report, tables_scales, verdicts
 from vggrepro.experiments import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = report.CHAPTER_RUNS["07_test_scales"]
+RUNS = chapters.CHAPTER_RUNS["07_test_scales"]
 CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 options.ensure(RUNS)

@@ -29,13 +29,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_protocols, protocol_costs, report, verdicts
+from vggrepro import chapters, figures, figures_protocols, report, tables_protocols, verdicts
 from vggrepro.experiments import PAPER_CROP, RUNS, Evaluation, several_scales
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-NETS = report.CHAPTER_RUNS["08_multi_crop"]
+NETS = chapters.CHAPTER_RUNS["08_multi_crop"]
 CLAIMS = ("multi-crop-beats-dense", "both-beat-dense", "both-beat-multi-crop")
 options.ensure(NETS)
 columns = options.columns(recorded=("imagenette",))
@@ -141,7 +141,9 @@ figures.plt.show()
 
 # %% tags=["remove-input"]
 Markdown(
-    "\n".join(f"- {protocol_costs.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops)
+    "\n".join(
+        f"- {tables_protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops
+    )
 )
 
 # %% [markdown]
@@ -151,7 +153,7 @@ Markdown(
 # ## What each costs
 
 # %% tags=["remove-input"]
-report.show(protocol_costs.cost_table(NETS[0], columns))
+report.show(tables_protocols.cost_table(NETS[0], columns))
 
 # %% [markdown]
 # Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored. G are
@@ -164,13 +166,13 @@ report.show(protocol_costs.cost_table(NETS[0], columns))
 # %% tags=["remove-input"]
 rows = [
     (
-        f"{RUNS[net].config}, {protocol_costs.label(evaluation)}",
+        f"{RUNS[net].config}, {tables_protocols.label(evaluation)}",
         net,
         evaluation,
-        protocol_costs.paper_error_of(net, evaluation),
+        tables_protocols.paper_error_of(net, evaluation),
     )
     for net in NETS
-    for evaluation in protocol_costs.compared(net)
+    for evaluation in tables_protocols.compared(net)
 ]
 report.show(report.error_table(rows, columns))
 
@@ -189,7 +191,7 @@ dense, multi_crop = (
 )
 Markdown(
     "\n".join(
-        f"- {protocol_costs.time_sentence(c, net, dense, multi_crop)}"
+        f"- {tables_protocols.time_sentence(c, net, dense, multi_crop)}"
         for c in columns
         for net in NETS
     )

@@ -26,13 +26,21 @@ data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["hide-input"]
-from vggrepro import figures, figures_protocols, fusion_tables, protocol_costs, report, verdicts
+from vggrepro import (
+    chapters,
+    figures,
+    figures_protocols,
+    report,
+    tables_fusion,
+    tables_protocols,
+    verdicts,
+)
 from vggrepro.experiments import FUSIONS, evaluation_in
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-FUSED = report.CHAPTER_RUNS["09_fusion"]
+FUSED = chapters.CHAPTER_RUNS["09_fusion"]
 SUBMISSION, TWO_NETS, CONTROL = "ILSVRC-submission", "D-jitter+E-jitter", "D-jitter+D-jitter"
 options.ensure(FUSED)
 columns = options.columns(recorded=("imagenette",))
@@ -85,14 +93,14 @@ report.source("experiments", "Fusion")
 
 # %% tags=["remove-input"]
 rows = []
-for run, evaluation in fusion_tables.members(SUBMISSION) + fusion_tables.members(TWO_NETS)[1:]:
-    value = protocol_costs.paper_error_of(run, evaluation)
+for run, evaluation in tables_fusion.members(SUBMISSION) + tables_fusion.members(TWO_NETS)[1:]:
+    value = tables_protocols.paper_error_of(run, evaluation)
     rows.append((f"{run} alone", run, evaluation, value))
 for fusion, declared in FUSIONS.items():
     for evaluation in declared.evaluations:
-        value = protocol_costs.paper_error_of(fusion, evaluation)
+        value = tables_protocols.paper_error_of(fusion, evaluation)
         rows.append(
-            (f"{fusion_tables.short(fusion)}, {evaluation.protocol}", fusion, evaluation, value)
+            (f"{tables_fusion.short(fusion)}, {evaluation.protocol}", fusion, evaluation, value)
         )
 report.show(report.error_table(rows, columns))
 
@@ -106,7 +114,7 @@ entries = [
     ("D", "D-jitter", evaluation_in(dense, "D-jitter")),
     ("E", "E-jitter", evaluation_in(dense, "E-jitter")),
     *(
-        (fusion_tables.short(f), f, FUSIONS[f].evaluations[0])
+        (tables_fusion.short(f), f, FUSIONS[f].evaluations[0])
         for f in (CONTROL, TWO_NETS, SUBMISSION)
     ),
 ]
@@ -121,7 +129,7 @@ figures.plt.show()
 # of those than two of one kind.
 
 # %% tags=["remove-input"]
-report.show(fusion_tables.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
+report.show(tables_fusion.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
 
 # %% [markdown]
 # Percent of the images of `val`, by dense evaluation at three Q, means over n seeds. “Both wrong”
@@ -143,7 +151,7 @@ ours = [
     ("1 net (E), multi-crop & dense", "E-jitter", evaluation_in(both, "E-jitter")),
     ("7 nets, dense", SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
 ]
-report.show(fusion_tables.field_table(ours, columns), "words wrapped")
+report.show(tables_fusion.field_table(ours, columns), "words wrapped")
 
 # %% [markdown]
 # Errors in percent. Ours have no top-5 error, here or elsewhere in this book: of ten classes five

@@ -39,15 +39,15 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, report, start_figures, start_report, verdicts
+from vggrepro import chapters, figures, figures_starts, report, tables_starts, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = report.CHAPTER_RUNS["10_initialisation"]
+RUNS = chapters.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
-records = start_report.shown(options)
+records = tables_starts.shown(options)
 
 # %% [markdown]
 # ## The claim
@@ -99,14 +99,14 @@ report.show(report.deviations_table("D-glorot", columns), "words wrapped")
 report.source("models", "INITIALISATIONS")
 
 # %% tags=["margin", "remove-input"]
-Markdown(start_report.torch_default_sentence())
+Markdown(tables_starts.torch_default_sentence())
 
 # %% [markdown]
 # What the formula gives for single layers, by their channels in and out, and for whole nets, from
 # the size of a pixel to that of a logit:
 
 # %% tags=["remove-input"]
-report.show(start_report.gains_table())
+report.show(tables_starts.gains_table())
 
 # %% [markdown]
 # Gains by arithmetic, without pooling. They start from pixels between 0 and 255, and a logit should
@@ -115,14 +115,14 @@ report.show(start_report.gains_table())
 # ## The signal before the first step
 
 # %% tags=["remove-input"]
-Markdown(start_report.how_measured(records))
+Markdown(tables_starts.how_measured(records))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
-start_figures.signals(records)
+figures_starts.signals(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(start_report.ratio_sentence(records))
+Markdown(tables_starts.ratio_sentence(records))
 
 # %% [markdown]
 # Three things to know when reading it. Max-pooling picks the larger values, so what is measured
@@ -136,11 +136,11 @@ Markdown(start_report.ratio_sentence(records))
 # The same nets, trained for a moment with the paper's optimizer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps, a mean over the last ten, for every net and start. Grey: chance, the logarithm of the number of classes. Where a net diverged: its first loss, and when it was no longer finite."}, "image": {"alt": "A grid of small panels: the loss by step for nets A, D and E from every start, with the level of chance and the outcome."}}
-start_figures.losses(records)
+figures_starts.losses(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(start_report.first_steps_table(records))
+report.show(tables_starts.first_steps_table(records))
 
 # %% [markdown]
 # Above, what the first step moves a weight by, as a share of the weight's size, in the median
@@ -157,17 +157,17 @@ report.show(start_report.first_steps_table(records))
 # have half the gain where $\sigma$ is fixed, and the same by He's or Glorot's rule.
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(start_report.trained_sentence(column) for column in columns))
+Markdown("\n\n".join(tables_starts.trained_sentence(column) for column in columns))
 
 # %% tags=["remove-input"]
-report.show(start_report.trained_table(columns))
+report.show(tables_starts.trained_table(columns))
 
 # %% [markdown]
 # Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
 # nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start."}}
-start_figures.trainings(columns[-1] if options.shows_rerun else columns[0])
+figures_starts.trainings(columns[-1] if options.shows_rerun else columns[0])
 figures.plt.show()
 
 # %% [markdown]
@@ -221,7 +221,7 @@ Markdown(
 
 # %% tags=["remove-input"]
 Markdown(
-    start_report.pair_sentence(
+    tables_starts.pair_sentence(
         records, "Net D, pixels as they are", "D-normal-variance", "D-normal-std", "D-glorot"
     )
 )
@@ -231,14 +231,14 @@ Markdown(
 # pixels are: divide by their standard deviation. Glorot's lets them shrink on the way.
 
 # %% tags=["remove-input"]
-Markdown(start_report.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
+Markdown(tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
 
 # %% [markdown]
 # **5. Do not leave it to PyTorch.** A net that nobody initialises has PyTorch's own start, which
 # was not made for ReLU (`torchvision.models` does initialise its VGGs).
 
 # %% tags=["remove-input"]
-Markdown(start_report.pair_sentence(records, "Net E, scaled pixels", "E-pytorch", "E-he-scaled"))
+Markdown(tables_starts.pair_sentence(records, "Net E, scaled pixels", "E-pytorch", "E-he-scaled"))
 
 # %% [markdown]
 # **6. Then the learning rate.** The step is proportional to it, and so is the last column of what
@@ -265,7 +265,7 @@ Markdown(start_report.pair_sentence(records, "Net E, scaled pixels", "E-pytorch"
 # ## Where the numbers come from
 
 # %% tags=["remove-input"]
-report.show(start_report.provenance_table(records), "words")
+report.show(tables_starts.provenance_table(records), "words")
 
 # %% tags=["remove-input"]
 report.show(report.provenance_table(columns, RUNS), "words")

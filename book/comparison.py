@@ -28,16 +28,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_method, report, side_by_side
+from vggrepro import figures, figures_method, report, tables_compare
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-found = side_by_side.comparison_of(options)
-changes = side_by_side.changes_of(found)
+found = tables_compare.comparison_of(options)
+changes = tables_compare.changes_of(found)
 
 # %% tags=["remove-input"]
-Markdown(side_by_side.summary(found))
+Markdown(tables_compare.summary(found))
 
 # %% [markdown]
 # ## What may be compared
@@ -54,7 +54,7 @@ Markdown(side_by_side.summary(found))
 # does not hold zero even if nothing differs.
 
 # %% tags=["remove-input"]
-Markdown(side_by_side.digests(found))
+Markdown(tables_compare.digests(found))
 
 # %% [markdown]
 # ## Which numbers moved
@@ -67,7 +67,7 @@ figures_method.moved(found)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(side_by_side.like_table(found), "words")
+report.show(tables_compare.like_table(found), "words")
 
 # %% [markdown]
 # ## What was made in another way
@@ -76,14 +76,14 @@ report.show(side_by_side.like_table(found), "words")
 # fields of the declaration that differ, with the recorded value first.
 
 # %% tags=["remove-input"]
-report.show(side_by_side.reasons_table(found), "words wrapped")
+report.show(tables_compare.reasons_table(found), "words wrapped")
 
 # %% [markdown]
 # Their errors by centre crop and flip stand in one table, so that a net that did not train is seen.
 # Columns cannot be compared with each other.
 
 # %% tags=["remove-input"]
-report.show(side_by_side.unlike_table(found))
+report.show(tables_compare.unlike_table(found))
 
 # %% [markdown]
 # ## Which verdicts changed
@@ -92,10 +92,10 @@ report.show(side_by_side.unlike_table(found))
 # side alone usually means that it has fewer seeds, which the reason says.
 
 # %% tags=["remove-input"]
-Markdown(side_by_side.verdict_sentence(found, changes))
+Markdown(tables_compare.verdict_sentence(found, changes))
 
 # %% tags=["remove-input"]
-report.show(side_by_side.verdict_table(found, changes), "words wrapped leading")
+report.show(tables_compare.verdict_table(found, changes), "words wrapped leading")
 
 # %% [markdown]
 # ## How to make a rerun

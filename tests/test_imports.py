@@ -9,12 +9,12 @@ import pytest
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "calibration",
               "chapters", "figures", "figures_nets", "figures_protocols", "figures_scales",
-              "fusion_tables", "protocol_costs", "tables_nets", "tables_scales", "verdicts",
+              "tables_fusion", "tables_protocols", "tables_nets", "tables_scales", "verdicts",
               "report", "cli", "render", "status", "windows",
               "devices", "workload", "memory", "rates", "planner", "progress",
-              "compare", "compare_text", "power", "method", "side_by_side",
-              "starts", "start_report", "start_figures",
-              "figures_method", "targets", "report_costs", "figures_costs")  # fmt: skip
+              "compare", "compare_text", "power", "method", "tables_compare",
+              "starts", "tables_starts", "figures_starts",
+              "figures_method", "targets", "tables_costs", "figures_costs")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 

@@ -16,7 +16,7 @@ from vggrepro import (
     power,
     report,
     results,
-    side_by_side,
+    tables_compare,
 )
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED, RULES, TESTS
@@ -207,21 +207,21 @@ def recorded(tmp_path, monkeypatch):
 
 
 def comparison(folder, budget="reduced"):
-    return side_by_side.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
+    return tables_compare.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
 
 
 def test_without_a_rerun_the_page_says_so(recorded):
     recorded.mkdir()  # as before the first run
-    published = side_by_side.comparison_of(report.options("reduced", "", 0, False, "", ""))
+    published = tables_compare.comparison_of(report.options("reduced", "", 0, False, "", ""))
     for found in (published, comparison(recorded)):
         assert found is None
-        assert "no rerun here yet" in side_by_side.summary(found)
-        changes = side_by_side.changes_of(found)
+        assert "no rerun here yet" in tables_compare.summary(found)
+        changes = tables_compare.changes_of(found)
         for table in (
-            side_by_side.like_table(found),
-            side_by_side.reasons_table(found),
-            side_by_side.unlike_table(found),
-            side_by_side.verdict_table(found, changes),
+            tables_compare.like_table(found),
+            tables_compare.reasons_table(found),
+            tables_compare.unlike_table(found),
+            tables_compare.verdict_table(found, changes),
         ):
             assert list(table.columns) == ["not run"]
         assert [t.get_text() for t in figures_method.moved(found).axes[0].texts] == ["not run"]
@@ -230,17 +230,17 @@ def test_without_a_rerun_the_page_says_so(recorded):
 def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):
     net(recorded, "A-S256", 50.0, budget="quick", data="synthetic")
     found = comparison(recorded, "quick")
-    assert "None are alike" in side_by_side.summary(found)
-    assert list(side_by_side.like_table(found).columns) == ["none"]
-    reasons = side_by_side.reasons_table(found)
+    assert "None are alike" in tables_compare.summary(found)
+    assert list(tables_compare.like_table(found).columns) == ["none"]
+    reasons = tables_compare.reasons_table(found)
     assert list(reasons.index) == ["CIFAR-10, reduced", "Imagenette, reduced"]
     assert reasons["differ in"].str.contains(r"data \(").all()
     (text,) = figures_method.moved(found).axes[0].texts
     assert text.get_text() == "nothing alike"
-    (row,) = side_by_side.unlike_table(found).to_dict("records")
+    (row,) = tables_compare.unlike_table(found).to_dict("records")
     assert row["rerun: drawn images, quick"] == "50.0<br>n = 1"
     assert row["recorded: CIFAR-10, reduced"].startswith("20.0 ± 0.1")
-    said = side_by_side.verdict_sentence(found, side_by_side.changes_of(found))
+    said = tables_compare.verdict_sentence(found, tables_compare.changes_of(found))
     assert said.startswith("A rerun at quick decides nothing")
 
 
@@ -248,12 +248,12 @@ def test_a_like_rerun_is_compared(recorded):
     net(recorded, "A-S256", 20.0, 0)  # the same
     net(recorded, "B-S256", 25.0, 1)  # 19.0 there
     found = comparison(recorded)
-    table = side_by_side.like_table(found)
+    table = tables_compare.like_table(found)
     assert table["how far"].to_list() == ["beyond the spread<br>over seeds", "the same"]
     assert table["rerun"].to_list() == ["25.0<br>n = 1", "20.0<br>n = 1"]
     assert table["difference"].iloc[0].startswith("+6.0 [")
-    assert "Of 2 pairs of records, 1 have the same result digest" in side_by_side.digests(found)
-    said = side_by_side.verdict_sentence(found, side_by_side.changes_of(found))
+    assert "Of 2 pairs of records, 1 have the same result digest" in tables_compare.digests(found)
+    said = tables_compare.verdict_sentence(found, tables_compare.changes_of(found))
     assert said.startswith("At budget reduced, 0 of")
     (ax,) = figures_method.moved(found).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["B-S256, cifar10", "A-S256, cifar10"]

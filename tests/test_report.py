@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, figures, models, report, results, verdicts
+from vggrepro import UserError, chapters, figures, models, report, results, verdicts
 from vggrepro.budgets import at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.records import BenchRecord, Measured
@@ -188,4 +188,4 @@ def test_the_index_of_chapters_has_title_and_question():
 
 def test_every_run_of_a_chapter_is_declared():
     declared = {*RUNS, *FUSIONS}
-    assert all(run in declared for runs in report.CHAPTER_RUNS.values() for run in runs)
+    assert all(run in declared for runs in chapters.CHAPTER_RUNS.values() for run in runs)

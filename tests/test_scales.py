@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records_by_hand import eval_record, train_record
-from vggrepro import UserError, figures_scales, report, results, tables_scales
+from vggrepro import UserError, chapters, figures_scales, report, results, tables_scales
 from vggrepro.budgets import at_budget
 from vggrepro.experiments import RUNS, Evaluation, evaluations_of, scaled
 from vggrepro.models import VGG, initialise, to_dense
@@ -193,7 +193,7 @@ def test_shifts_are_against_one_pass_at_the_same_scale(column):
     assert shifted.points == pytest.approx([2])
 
 
-@pytest.mark.parametrize("run", report.CHAPTER_RUNS["07_test_scales"])
+@pytest.mark.parametrize("run", chapters.CHAPTER_RUNS["07_test_scales"])
 def test_every_gain_is_of_evaluations_that_are_declared(run):
     needed = {tables_scales.one_scale(run), tables_scales.three_scales(run)}
     assert needed <= set(evaluations_of(run))

@@ -135,12 +135,12 @@ def rerun(
     fresh: Fresh = False,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import progress, render, report
+    from vggrepro import chapters, progress, render
 
     data = data_of(budget, data)
     chosen = list(range(seeds or budget_named(budget).seeds))
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
-    names = list(dict.fromkeys(n for s in scripts for n in report.CHAPTER_RUNS.get(s.stem, ())))
+    names = list(dict.fromkeys(n for s in scripts for n in chapters.CHAPTER_RUNS.get(s.stem, ())))
     parts = progress.chapters(script.stem for script in scripts)
     if names:
         from vggrepro import runner
@@ -283,9 +283,9 @@ def first_steps(
         results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
     )
     measuring.run(experiments, seed, steps, where)
-    from vggrepro import start_report
+    from vggrepro import tables_starts
 
-    for line in start_report.lines(results_dir, data, [e.name for e in experiments]):
+    for line in tables_starts.lines(results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 

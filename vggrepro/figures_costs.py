@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro import rates, report_costs, targets
+from vggrepro import rates, tables_costs, targets
 from vggrepro.figures import legend, panels, plt, say_not_run
 from vggrepro.records import BenchRecord
 from vggrepro.workload import PUBLISHED
@@ -19,12 +19,12 @@ CROPS = (32, 64, 96, 128, 160, 192, 224)
 def nets(record: BenchRecord | None) -> Figure:
     """Time and kept memory of a training step of one image, each against its multiply-adds."""
     fig, axes = panels(2, 3.2)
-    for net in report_costs.NETS:
-        found = report_costs.step_of(record, net)
+    for net in tables_costs.NETS:
+        found = tables_costs.step_of(record, net)
         if found is None:
             continue
         times, kept = found
-        work = report_costs.multiply_adds(net) / 1e9
+        work = tables_costs.multiply_adds(net) / 1e9
         colour = "C1" if net == "A-LRN" else "C0"
         axes[0].plot([work] * len(times), times, "o", color=colour, alpha=0.6)
         axes[0].annotate(net, (work, times.max()), (0, 6), textcoords="offset points", ha="center")
@@ -83,15 +83,15 @@ def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
     fig, axes = panels(2, 3.6)
     counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
     for place, width in enumerate(WIDTHS if found else ()):
-        factor = report_costs.width_factor(record, width)
+        factor = tables_costs.width_factor(record, width)
         if factor is None:
             continue
         seconds = rates.fitted(found.trainings)
         look = {"color": f"C{place}", "label": _share(width)}
-        by_crop = [report_costs.hours(seconds, report_costs.declared_at(c)) for c in CROPS]
+        by_crop = [tables_costs.hours(seconds, tables_costs.declared_at(c)) for c in CROPS]
         axes[0].plot(CROPS, factor * np.array(by_crop), **look)
-        base = report_costs.declared_at(64)
-        by_count = [report_costs.hours(seconds, base, n) for n in counts]
+        base = tables_costs.declared_at(64)
+        by_count = [tables_costs.hours(seconds, base, n) for n in counts]
         axes[1].plot(counts / 1e3, factor * np.array(by_count), **look)
     if found:
         _recorded_dots(axes, found)
@@ -117,7 +117,7 @@ def _share(width: float) -> str:
 def _recorded_dots(axes: Sequence[Axes], found: rates.Recorded) -> None:
     """Recorded trainings that the lines are about: D, as many epochs, on Imagenette."""
     for job in found.trainings:
-        e, line = job.experiment, report_costs.declared_at(job.experiment.crop)
+        e, line = job.experiment, tables_costs.declared_at(job.experiment.crop)
         if all(getattr(e, name) == getattr(line, name) for name in SAME):
             hours = job.seconds / 3600
             axes[0].plot(e.crop, hours, "o", color="0.2", alpha=0.6, label="recorded")

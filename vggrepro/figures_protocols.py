@@ -13,8 +13,8 @@ from matplotlib.patches import Rectangle
 from vggrepro import synthetic
 from vggrepro.experiments import PAPER_CROP, Evaluation, scaled
 from vggrepro.figures import legend, panels, say_not_run, short_title
-from vggrepro.protocol_costs import NAMES, compared, free_of_padding, label, multiply_adds, times
 from vggrepro.report import Column, errors
+from vggrepro.tables_protocols import NAMES, compared, free_of_padding, label, multiply_adds, times
 from vggrepro.windows import PROTOCOLS, STRIDE, Window, box, dense_window
 
 #: A drawn image that is far from square, so that what a protocol leaves out can be seen.

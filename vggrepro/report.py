@@ -15,7 +15,6 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results
 from vggrepro.budgets import at_budget, budget_named, data_of, deviations
-from vggrepro.chapters import CHAPTER_RUNS as CHAPTER_RUNS
 from vggrepro.experiments import (
     FUSIONS,
     PAPER_CROP,

@@ -12,8 +12,8 @@ from vggrepro.experiments import PAPER_CROP
 from vggrepro.figures import plt
 from vggrepro.records import FirstStepsRecord
 from vggrepro.report import Column
-from vggrepro.start_report import TRAINED, Records, chance, number, outcome, signal_at
 from vggrepro.starts import DECLARED, NETS, STARTS
+from vggrepro.tables_starts import TRAINED, Records, chance, number, outcome, signal_at
 
 # Dash-dotted: pixels of unit scale.
 STYLES: dict[str, dict] = {

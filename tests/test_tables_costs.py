@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import figures_costs, paper, planner, rates, report, report_costs, results
+from vggrepro import figures_costs, paper, planner, rates, report, results, tables_costs
 from vggrepro.budgets import at_budget
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.devices import DEVICES
@@ -16,7 +16,7 @@ from vggrepro.experiments import Evaluation, evaluations_of
 from vggrepro.records import BenchRecord, Measured
 
 matplotlib.use("Agg")
-NETS = report_costs.NETS
+NETS = tables_costs.NETS
 
 
 def bench_record():
@@ -59,7 +59,7 @@ def numbers(frame, column):
 
 
 def test_nets_beside_table_2_and_the_measurements():
-    frame = report_costs.nets_table(bench_record())
+    frame = tables_costs.nets_table(bench_record())
     assert list(frame.index) == ["A", "A-LRN", "B", "C", "D", "E"]
     weights = numbers(frame, "weights, million (224 px)")
     assert weights == [round(parameters(net) / 1e6, 1) for net in NETS]
@@ -74,22 +74,22 @@ def test_nets_beside_table_2_and_the_measurements():
 
 
 def test_nothing_measured_says_so():
-    frame = report_costs.nets_table(None)
+    frame = tables_costs.nets_table(None)
     assert set(frame["step, ms (64 px)"]) == {"not measured"}
-    for sentence in (report_costs.lrn_sentence(None), report_costs.speed_sentence(None)):
+    for sentence in (tables_costs.lrn_sentence(None), tables_costs.speed_sentence(None)):
         assert "vggrepro bench" in sentence
-    assert set(report_costs.speed_table(None).index) == {"not measured"}
-    assert "vggrepro run" in report_costs.growth_sentence(None, None)
+    assert set(tables_costs.speed_table(None).index) == {"not measured"}
+    assert "vggrepro run" in tables_costs.growth_sentence(None, None)
 
 
 def test_lrn_beside_a():
-    said = report_costs.lrn_sentence(bench_record())
+    said = tables_costs.lrn_sentence(bench_record())
     # (2, 2.2, 1.9) over (1, 1.2, 0.9): 2, 1.83, 2.11; kept 2000 over 1000.
     assert "+100 % time" in said and "+100 % bytes" in said
 
 
 def test_trainings_as_recorded(columns):
-    frame = report_costs.trainings_table(columns)
+    frame = tables_costs.trainings_table(columns)
     cell = frame.loc["A", columns[0].title]
     assert cell == "1,000 images/s<br>1.5 min, 321 MiB<br>n = 2"
     assert frame.loc["E", columns[0].title] == "not run"
@@ -99,7 +99,7 @@ def test_trainings_as_recorded(columns):
 
 
 def test_crops_cost_what_their_number_says(columns):
-    frame = report_costs.protocols_table(columns)
+    frame = tables_costs.protocols_table(columns)
     assert len(frame) == len(evaluations_of("D-jitter"))
     work = dict(zip(frame.index, numbers(frame, "work, centre crop = 1"), strict=True))
     assert work["centre-crop<br>Q = 384"] == 1
@@ -115,8 +115,8 @@ def test_crops_cost_what_their_number_says(columns):
 
 
 def test_a_link_leads_to_a_chapter_that_is_there():
-    assert report_costs.chapter_link("02_lrn", "LRN") == "[LRN](02_lrn.html)"
-    assert report_costs.chapter_link("99_none", "crops") == "crops"
+    assert tables_costs.chapter_link("02_lrn", "LRN") == "[LRN](02_lrn.html)"
+    assert tables_costs.chapter_link("99_none", "crops") == "crops"
 
 
 # --- growth ---------------------------------------------------------------------------------
@@ -135,30 +135,30 @@ def jobs(seconds_of):
 
 def test_growth_of_a_machine_that_only_computes():
     found = jobs(lambda work: work.multiply_adds / 1e11)
-    said = report_costs.growth_sentence(found, bench_record())
+    said = tables_costs.growth_sentence(found, bench_record())
     assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
     assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
-    assert "not measured" in report_costs.growth_sentence(found, None)
+    assert "not measured" in tables_costs.growth_sentence(found, None)
     seconds = rates.fitted(found.trainings)
-    base = report_costs.declared_at(64)
-    twice = report_costs.hours(seconds, base, 2 * 8522) / report_costs.hours(seconds, base)
+    base = tables_costs.declared_at(64)
+    twice = tables_costs.hours(seconds, base, 2 * 8522) / tables_costs.hours(seconds, base)
     assert twice == pytest.approx(2)
 
 
 def test_width_is_what_bench_measured():
     record = bench_record()
-    assert report_costs.width_factor(record, 0.25) == 1
-    assert report_costs.width_factor(record, 0.5) == pytest.approx(4)
-    assert report_costs.width_factor(record, 1.0) == pytest.approx(16)
-    assert report_costs.width_factor(None, 0.25) == 1
-    assert report_costs.width_factor(None, 1.0) is None
+    assert tables_costs.width_factor(record, 0.25) == 1
+    assert tables_costs.width_factor(record, 0.5) == pytest.approx(4)
+    assert tables_costs.width_factor(record, 1.0) == pytest.approx(16)
+    assert tables_costs.width_factor(None, 0.25) == 1
+    assert tables_costs.width_factor(None, 1.0) is None
 
 
 # --- what was not run -----------------------------------------------------------------------
 
 
 def test_the_papers_weeks_are_the_planners():
-    frame = report_costs.paper_table()
+    frame = tables_costs.paper_table()
     printed = list(planner.paper_lines())
     for net in NETS:
         (line,) = [line for line in printed if line.split()[0] == net]
@@ -168,7 +168,7 @@ def test_the_papers_weeks_are_the_planners():
 
 
 def test_a_plan_is_the_planners():
-    frame = report_costs.plan_table("full", "h100", 8)
+    frame = tables_costs.plan_table("full", "h100", 8)
     printed = list(planner.lines("full", None, "h100", devices=8))
     for line in printed:
         parts = line.split()
@@ -176,19 +176,19 @@ def test_a_plan_is_the_planners():
             assert float(frame.loc[parts[0], "training, h"]) == float(parts[-3])
     (total,) = [line.split()[-1] for line in printed if line.startswith("total")]
     assert frame.loc["total", "all, h"] == f"{float(total.replace(',', '')):,.1f}"
-    devices = report_costs.devices_table()
+    devices = tables_costs.devices_table()
     assert set(devices.index) == set(DEVICES)
     days = devices.loc["h100", "full: all runs on 8 cards, days"]
     assert float(days) == pytest.approx(float(total.replace(",", "")) / 24, abs=0.06)
 
 
 def test_what_ran_on_a_gpu(columns):
-    assert "nothing" in report_costs.gpu_sentence(columns)
+    assert "nothing" in tables_costs.gpu_sentence(columns)
     experiment = at_budget("B-S256", "smoke")
     p = PROVENANCE.model_copy(update={"device": "cuda", "processor": "a card"})
     path = results.train_path(columns[0].results_dir, experiment, 0)
     results.write(train_record(experiment, 0, provenance=p), path)
-    said = report_costs.gpu_sentence(columns)
+    said = tables_costs.gpu_sentence(columns)
     assert "1 of 4 records" in said and "a card" in said
 
 
@@ -224,8 +224,8 @@ def test_lines_of_growth_are_those_that_are_known():
 
 def test_a_rerun_shows_its_own_measurements(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    recorded = report_costs.bench(results.RECORDED)
-    assert report_costs.bench_of(chosen) == recorded
+    recorded = tables_costs.bench(results.RECORDED)
+    assert tables_costs.bench_of(chosen) == recorded
     own = results.write(bench_record(), results.bench_path(tmp_path, "speed"))
-    assert report_costs.bench_of(chosen) == own
-    assert report_costs.bench_of(replace(chosen, shows_rerun=False)) == recorded
+    assert tables_costs.bench_of(chosen) == own
+    assert tables_costs.bench_of(replace(chosen, shows_rerun=False)) == recorded

@@ -1,4 +1,4 @@
-"""What the records say about starts: outcomes, tables and sentences. The figures: start_figures."""
+"""What the records say about starts: outcomes, tables, sentences. The figures: figures_starts."""
 
 import math
 from collections.abc import Iterable, Sequence

@@ -12,7 +12,7 @@ import torch
 from torchvision.models import vgg11
 
 from tests.records_by_hand import PROVENANCE, train_record
-from vggrepro import UserError, report, results, start_figures, start_report, starts
+from vggrepro import UserError, figures_starts, report, results, starts, tables_starts
 from vggrepro.budgets import at_budget
 from vggrepro.configs import layer_names
 from vggrepro.records import DataUsed, FirstStepsRecord, Signal
@@ -79,18 +79,18 @@ def dead():
     ],
 )
 def test_what_becomes_of_a_net(made, outcome):
-    assert start_report.outcome(made) == outcome
+    assert tables_starts.outcome(made) == outcome
 
 
 def test_chance_is_the_logarithm_of_the_number_of_classes():
-    assert start_report.chance(record()) == pytest.approx(math.log(10))
+    assert tables_starts.chance(record()) == pytest.approx(math.log(10))
 
 
 def written(folder, *records):
     for made in records:
         e = starts.DECLARED[made.run]
         results.write(made, results.first_steps_path(folder, e, made.seed))
-    return start_report.load(folder)
+    return tables_starts.load(folder)
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def found(tmp_path):
 
 
 def test_the_table_has_every_start_and_what_is_not_run(found):
-    table = start_report.first_steps_table(found)
+    table = tables_starts.first_steps_table(found)
     assert table.shape == (len(starts.STARTS), len(starts.NETS))
     # the rate times the gradient over the weight: 0.01 * 0.05 / 1
     assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
@@ -118,31 +118,31 @@ def test_the_table_has_every_start_and_what_is_not_run(found):
 
 
 def test_sentences_say_what_is_there(found):
-    measured = start_report.how_measured(found)
+    measured = tables_starts.how_measured(found)
     assert "20 steps of 32 crops of 64 px in bf16" in measured
     assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
-    pair = start_report.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
+    pair = tables_starts.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
     assert pair == "*Net D:* normal of std 0.01 → at chance; Glorot → learns."
-    half = start_report.pair_sentence(found, "Net E", "E-he")
+    half = tables_starts.pair_sentence(found, "Net E", "E-he")
     assert half == (
         "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --results-dir results`."
     )
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
-    ratios = start_report.ratio_sentence(found, "D")
+    ratios = tables_starts.ratio_sentence(found, "D")
     assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    none = start_report.load(tmp_path)
+    none = tables_starts.load(tmp_path)
     for said in (
-        start_report.how_measured(none),
-        start_report.ratio_sentence(none),
-        start_report.pair_sentence(none, "Net D", "D-he"),
+        tables_starts.how_measured(none),
+        tables_starts.ratio_sentence(none),
+        tables_starts.pair_sentence(none, "Net D", "D-he"),
     ):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
-    assert set(start_report.first_steps_table(none)["E"]) == {"not run"}
-    assert start_report.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
+    assert set(tables_starts.first_steps_table(none)["E"]) == {"not run"}
+    assert tables_starts.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
 
 
 def test_records_of_different_sizes_are_not_shown_together(tmp_path):
@@ -152,7 +152,7 @@ def test_records_of_different_sizes_are_not_shown_together(tmp_path):
 
 
 def test_numbers_as_people_write_them():
-    assert [start_report.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
+    assert [tables_starts.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
         "0",
         "0.23",
         "120",
@@ -162,7 +162,7 @@ def test_numbers_as_people_write_them():
 
 
 def test_the_gains_are_those_of_the_fact_that_two_readings_differ_so_much():
-    table = start_report.gains_table()
+    table = tables_starts.gains_table()
     assert table.loc["variance 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁵"
     assert table.loc["std 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁻⁶"
     layer = "512 → 512".replace(" ", "\u00a0")
@@ -184,16 +184,16 @@ def column(tmp_path):
 
 def test_trainings_that_diverged_are_shown_as_such(column, tmp_path):
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    table = start_report.trained_table([empty, column])
+    table = tables_starts.trained_table([empty, column])
     assert list(table.columns) == ["A", "D", "E"]
     assert len(table) == 5  # a column without records has no rows
     assert table.loc["drawn images, smoke:<br>normal of variance 0.01", "D"] == "diverged (seed 0)"
     assert table.loc["drawn images, smoke:<br>from net A", "A"] == "–"
-    said = start_report.trained_sentence(column)
+    said = tables_starts.trained_sentence(column)
     assert "2 of 14 runs are recorded" in said
     assert "diverged: D-normal-variance (seed 0, no longer finite in epoch 1)" in said
     assert "vggrepro run A-normal-variance" in said
-    assert "not run" in start_report.trained_sentence(empty)
+    assert "not run" in tables_starts.trained_sentence(empty)
 
 
 # --- figures ----------------------------------------------------------------------------------
@@ -204,7 +204,7 @@ def texts(ax):
 
 
 def test_figures_have_a_panel_per_net_and_every_seed(found):
-    grid = start_figures.losses(found).axes
+    grid = figures_starts.losses(found).axes
     at = {(start, net): grid[3 * i + j] for i, start in enumerate(starts.STARTS)
           for j, net in enumerate(starts.NETS)}  # fmt: skip
     curves = [line for line in at["glorot", "D"].lines if len(line.get_xdata()) == 20]
@@ -214,22 +214,22 @@ def test_figures_have_a_panel_per_net_and_every_seed(found):
     assert texts(at["normal-variance", "D"]) == ["diverged at step 3\nfrom 5.0 × 10⁷"]
     assert texts(at["glorot", "E"]) == ["not run"]
     assert texts(at["from-A", "A"]) == ["–"]
-    axes = start_figures.signals(found).axes
+    axes = figures_starts.signals(found).axes
     assert [ax.get_title() for ax in axes[:2]] == ["A: activations", "A: gradients"]
     assert texts(axes[0]) == texts(axes[5]) == ["not run"]
     assert {ax.get_yscale() for ax in axes} == {"log"}
     assert {len(line.get_xdata()) for line in axes[2].lines} == {16}  # the layers of D
-    start_figures.plt.close("all")
+    figures_starts.plt.close("all")
 
 
 def test_figures_of_nothing_say_so(tmp_path, column):
-    for figure in (start_figures.losses({}), start_figures.signals({})):
+    for figure in (figures_starts.losses({}), figures_starts.signals({})):
         assert "not run" in texts(figure.axes[0])
-    drawn = start_figures.trainings(column).axes
+    drawn = figures_starts.trainings(column).axes
     assert texts(drawn[0]) == ["not run"]
     labels = drawn[1].get_legend_handles_labels()[1]
     assert labels == ["normal of variance 0.01: diverged", "Glorot"]
-    start_figures.plt.close("all")
+    figures_starts.plt.close("all")
 
 
 # --- the chapter ------------------------------------------------------------------------------
