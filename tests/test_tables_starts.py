@@ -125,7 +125,8 @@ def test_sentences_say_what_is_there(found):
     assert pair == "*Net D:* normal of std 0.01 → at chance; Glorot → learns."
     half = tables_starts.pair_sentence(found, "Net E", "E-he")
     assert half == (
-        "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --results-dir results`."
+        "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --data imagenette "
+        "--data-dir DATA --results-dir results`."
     )
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
     ratios = tables_starts.ratio_sentence(found, "D")

@@ -15,6 +15,7 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results
 from vggrepro.budgets import at_budget, budget_named, data_of, deviations
+from vggrepro.claims import CLAIMS
 from vggrepro.experiments import (
     FUSIONS,
     PAPER_CROP,
@@ -268,15 +269,20 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
 
 
 def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
-    """How to rerun this chapter, on the recorded data set that decides it; to be copied."""
+    """How to rerun this chapter, on the recorded data set that decides it; to be copied.
+
+    With as many seeds as the claim that takes most of them.
+    """
+    claimed = (c for c in CLAIMS.values() if c.chapter == chapter and c.test != "measurement")
+    seeds = max((claim.seeds for claim in claimed), default=1)
     return Markdown(
         f"""```bash
 # on drawn images, in minutes
 papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
 
 # on real photos, as recorded above (torchvision downloads them with --download)
-vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds 3
-vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds 3
+vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
+vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
 ```"""
     )
 

@@ -15,7 +15,8 @@ from vggrepro.report import Column, Options
 from vggrepro.results import RECORDED
 from vggrepro.starts import DECLARED, FIRST_STEPS, NETS, STARTS
 
-COMMAND = "vggrepro first-steps --results-dir results"
+RECORDED_DATA = "imagenette"
+COMMAND = "vggrepro first-steps --data imagenette --data-dir DATA --results-dir results"
 LEARNS = 0.95  # a loss below this share of chance is not at chance any more
 
 Records = dict[str, list[FirstStepsRecord]]
@@ -42,7 +43,8 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
 
 def shown(options: Options) -> Records:
     """The records of a rerun if it has any, else those of the recorded study."""
-    return (options.shows_rerun and load(options.results_dir, options.data)) or load(RECORDED)
+    rerun = options.shows_rerun and load(options.results_dir, options.data)
+    return rerun or load(RECORDED, RECORDED_DATA)
 
 
 def _all(records: Records) -> list[FirstStepsRecord]:
