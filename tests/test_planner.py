@@ -165,7 +165,7 @@ def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_runs_are_trained_as_often_as_the_runner_trains_them(seeds):
-    tasks = runner._tasks([*RUNS, *FUSIONS], list(range(seeds)))
+    tasks = runner.tasks([*RUNS, *FUSIONS], list(range(seeds)))
     assert workload.trainings(seeds) == Counter(name for name, _ in tasks if name in RUNS)
 
 
