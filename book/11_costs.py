@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_costs, report, results, tables_costs
+from vggrepro import chapters, figures, figures_costs, report, results, tables_costs, tables_profile
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -113,6 +113,23 @@ figures_costs.speeds(bench)
 figures.plt.show()
 
 # %% [markdown]
+# ### Where a step's time goes
+#
+# The targets were written down on a machine whose processor has matrix units for bfloat16, where a
+# convolution gains more from it than on one that has vector instructions only. So what a machine
+# could do at all belongs beside what was measured on it. Shares of one training step of D:
+
+# %% tags=["remove-input"]
+report.show(tables_profile.profile_table(bench))
+
+# %% tags=["remove-input"]
+Markdown(tables_profile.limit_sentence(bench))
+
+# %% [markdown]
+# Tried on such a machine and left out, since nothing was gained: allocator settings (no trimming, a
+# high threshold for mapping, huge pages), the first blocks in parts that fit the cache, ReLU's
+# gradient written over the one it comes from.
+#
 # Their training loop, word for word; the loader and the test protocols stand beside it in
 # `vggrepro/bench_torchvision.py`.
 

@@ -14,7 +14,8 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "devices", "workload", "memory", "rates", "planner", "progress",
               "compare", "compare_text", "power", "method", "tables_compare",
               "starts", "tables_starts", "figures_starts",
-              "figures_method", "targets", "tables_costs", "figures_costs")  # fmt: skip
+              "figures_method", "targets", "tables_costs", "tables_profile",
+              "figures_costs")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 

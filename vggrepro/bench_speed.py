@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,8 +13,9 @@ from vggrepro import UserError, bench_torchvision, cache, data
 from vggrepro.bench_data import Photos, Plan, check
 from vggrepro.bench_evaluation import evaluation
 from vggrepro.bench_lrn import step_costs
+from vggrepro.bench_profile import profile
 from vggrepro.bench_system import decoding, memory, starting
-from vggrepro.bench_training import RUN, geometry_of, share_of_peak, training
+from vggrepro.bench_training import PAPER_WIDTH, RUN, geometry_of, share_of_peak, training
 from vggrepro.machine import Machine, provenance
 from vggrepro.records import BenchRecord, Measured
 from vggrepro.trainer import Sets
@@ -59,7 +61,7 @@ def _measure(
     machine: Machine, photos: Photos, plan: Plan
 ) -> tuple[list[Measured], dict[str, str | int | float]]:
     measured = []
-    with tqdm(total=8, unit="part", leave=False) as bar:
+    with tqdm(total=9, unit="part", leave=False) as bar:
 
         def part(what: str, measure: Callable[[], list[Measured]]) -> None:
             bar.set_description(what)
@@ -92,6 +94,8 @@ def _measure(
                 "a step of each net",
                 lambda: step_costs(NETS, geometry, machine, plan.rounds_at_full_width, rounds),
             )
+        wide = geometry_of(replace(photos.experiment(RUN), **PAPER_WIDTH), geometry.classes)
+        part("where a step's time goes", lambda: profile((geometry, wide), machine))
     settings = {
         "data": photos.name,
         "train_images": len(trained_on),

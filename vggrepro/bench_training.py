@@ -138,8 +138,11 @@ def share_of_peak(
         hidden=geometry.hidden,
     )
     step = 2 * training_step(net).multiply_adds * geometry.batch
+    flop = _convolution_flop(geometry.batch)
     makers = {
-        "convolution": (_convolution(machine, geometry.batch), _convolution_flop(geometry.batch)),
+        "convolution": (_convolution(machine, geometry.batch), flop),
+        # What torchvision's way computes with.
+        "float32 convolution": (_convolution(machine, geometry.batch, plain=True), flop),
         "model": (resident_step(geometry.model("D"), geometry, machine, update=False), step),
         "model and update": (resident_step(geometry.model("D"), geometry, machine), step),
     }
@@ -154,14 +157,19 @@ def share_of_peak(
     ]
 
 
-def _convolution(machine: Machine, batch: int) -> Turn:
-    """What the machine does best: one 3x3 convolution of many channels, forward alone."""
-    dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float32
+def _convolution(machine: Machine, batch: int, *, plain: bool = False) -> Turn:
+    """What the machine does best: one 3x3 convolution of many channels, forward alone.
+
+    In the machine's precision and channels-last, or, `plain`, in float32 and the default layout.
+    """
+    narrow = machine.precision == "bf16" and not plain
+    dtype = torch.bfloat16 if narrow else torch.float32
+    layout = torch.contiguous_format if plain else torch.channels_last
     like = {"device": machine.device, "dtype": dtype}
     images = torch.randn(batch, PEAK_CHANNELS, PEAK_SIDE, PEAK_SIDE, **like)
-    images = images.to(memory_format=torch.channels_last)
+    images = images.to(memory_format=layout)
     layer = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False, **like)
-    layer = layer.to(memory_format=torch.channels_last)
+    layer = layer.to(memory_format=layout)
 
     def once() -> None:
         with torch.inference_mode():

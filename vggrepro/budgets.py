@@ -66,7 +66,7 @@ BUDGETS: dict[str, Budget] = {
                     "counts": (4000, 500),
                 }
             },
-            {"synthetic": {"scratch": 16, "fine-tune": 4, "jitter": 6}},
+            {"synthetic": {"scratch": 12, "fine-tune": 4, "jitter": 5}},
         ),
         Budget(
             "reduced",
