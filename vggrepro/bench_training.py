@@ -86,13 +86,7 @@ def _epochs(
 ) -> Callable[[int], Turn]:
     """For `fitted`: the trainer's own pass over so many batches of photos, no two alike."""
     model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=experiment.learning_rate,
-        momentum=experiment.momentum,
-        weight_decay=experiment.weight_decay,
-        fused=True,
-    )
+    optimizer = trainer.sgd(model, experiment, machine)
     epoch = 0
 
     def make(batches: int) -> Turn:
