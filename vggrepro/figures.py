@@ -97,7 +97,8 @@ def say_not_run(ax: Axes) -> None:
     """Write "not run" into a panel that has no data."""
     if not ax.has_data():
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-        ax.set(xticks=[], yticks=[])
+        # Not by setting the ticks: a panel that shares its axes would take them from the others.
+        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
 
 
 def legend(fig: Figure, axes: Sequence[Axes]) -> None:
