@@ -10,13 +10,14 @@ BUDGET ?= quick
 DATA ?=
 DATA_DIR ?=
 SEEDS ?=
+WORKERS ?= 0
 FRESH ?=
 
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 # By module, not by script: a package that --system-site-packages finds has no script in .venv.
 BUILD_BOOK := $(BIN)/python -c 'from jupyter_book.cli.main import main; main()' build
-RERUN_OPTIONS := --budget $(BUDGET) $(if $(DATA),--data '$(DATA)') \
+RERUN_OPTIONS := --workers $(WORKERS) --budget $(BUDGET) $(if $(DATA),--data '$(DATA)') \
 	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(filter-out 0,$(FRESH)),--fresh)
 
@@ -65,6 +66,7 @@ help: ## list the targets and variables
 	@echo "  BUDGET=quick        how much of the protocol is run (vggrepro list names the budgets)"
 	@echo "  DATA=  DATA_DIR=    which data set, and the folder it is in"
 	@echo "  SEEDS=              how many seeds of each run"
+	@echo "  WORKERS=0           processes that share the runs; 0: one for each core, at most four"
 	@echo "  FRESH=1             run again what is already done"
 	@echo "  PYTHON=python3      the interpreter that .venv is made with"
 	@echo "  VENV_ARGS=--system-site-packages    use the torch that is already installed"

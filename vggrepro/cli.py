@@ -35,6 +35,10 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Workers = Annotated[
+    int,
+    typer.Option("--workers", min=0, help="Processes that share the runs; 0: one for each core."),
+]
 MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
 ]
@@ -133,9 +137,10 @@ def rerun(
     threads: Threads = None,
     download: Download = False,
     fresh: Fresh = False,
+    processes: Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import chapters, progress, render
+    from vggrepro import chapters, progress, render, workers
 
     data = data_of(budget, data)
     chosen = list(range(seeds or budget_named(budget).seeds))
@@ -146,7 +151,11 @@ def rerun(
         from vggrepro import runner
 
         parts = progress.expected(runner.tasks(names, chosen), budget, data) | parts
-    with progress.Progress(parts) as bar:
+    # Two that run all anew would each do everything.
+    processes = 1 if fresh or not names else workers.count(processes, device)
+    if processes > 1 and threads is None:
+        threads = max(1, workers.cores() // processes)
+    with progress.Progress(parts, shared=processes > 1) as bar:
         if names:
             where = runner.Where(
                 results_dir,
@@ -159,7 +168,10 @@ def rerun(
                 fresh,
                 progress=bar,
             )
-            runner.run(names, budget, data, chosen, where)
+            shared = [*names, *where.options(), "--budget", budget, "--data", data]
+            shared += ["--seeds", str(len(chosen))]
+            with workers.helping(processes - 1, shared):
+                runner.run(names, budget, data, chosen, where)
         # The records are there now: the chapters only have to show them.
         shared = {"budget": budget, "data": data, "seeds": len(chosen)}
         shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}

@@ -88,8 +88,13 @@ class Progress:
     """
 
     def __init__(
-        self, tasks: Mapping[Task, Mapping[str, float]] | None = None, shown: bool = True
+        self,
+        tasks: Mapping[Task, Mapping[str, float]] | None = None,
+        shown: bool = True,
+        shared: bool = False,
     ) -> None:
+        """`shared`: others are at these tasks too, and what they have done counts as our speed."""
+        self.shared = shared
         self._left = {task: dict(parts) for task, parts in (tasks or {}).items()}
         self._shown = shown
         self._tasks, self._finished = len(self._left), 0
@@ -152,7 +157,7 @@ class Progress:
         skipped = sum(self._left.get(task, {}).values())
         self._finished += task in self._left
         self._left.pop(task, None)
-        self._found += skipped
+        self._found += 0 if self.shared else skipped
         self._move(self._done + skipped)
 
     @property

@@ -105,7 +105,8 @@ def _run_all(
                 if not patient and name in names:
                     raise
                 later.append((name, seed))
-                if (name, seed) not in told:
+                # Of processes that share a rerun nobody wants to know which is at what.
+                if (name, seed) not in told and not where.progress.shared:
                     say(experiment, seed, "another process is at it; coming back to it later")
                     told.add((name, seed))
                 continue

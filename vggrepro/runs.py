@@ -46,6 +46,21 @@ class Where:
     compile: bool = False
     progress: Progress | None = field(default=None, compare=False)  # None: a bar of its own
 
+    def options(self) -> list[str]:
+        """The same as options of `vggrepro run`."""
+        named = {
+            "--results-dir": self.results_dir,
+            "--data-dir": self.data_dir,
+            "--cache-dir": self.cache_dir,
+            "--device": self.device,
+            "--precision": self.precision,
+            "--threads": self.threads,
+            "--micro-batch": self.micro_batch,
+        }
+        found = [str(part) for item in named.items() if item[1] is not None for part in item]
+        flags = {"--download": self.download, "--fresh": self.fresh, "--compile": self.compile}
+        return found + [name for name, wanted in flags.items() if wanted]
+
 
 def _processes() -> list[int]:
     """How many processes train one net, for keys; nothing for one, as before there were several."""

@@ -1,0 +1,70 @@
+"""Processes that share a rerun: how many, what they are told, and that none outlives it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from vggrepro import workers
+from vggrepro.progress import Progress
+from vggrepro.runs import Where
+
+
+@pytest.mark.parametrize(
+    ("asked", "cores", "gpu", "device", "found"),
+    [
+        (3, 2, False, "auto", 3),
+        (0, 2, False, "auto", 2),
+        (0, 64, False, "cpu", workers.MOST),
+        (0, 8, True, "auto", 1),
+        (0, 8, True, "cpu", workers.MOST),
+        (2, 8, True, "auto", 2),
+    ],
+)
+def test_as_many_as_asked_for_or_one_for_each_core(monkeypatch, asked, cores, gpu, device, found):
+    monkeypatch.setattr(workers, "cores", lambda: cores)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    assert workers.count(asked, device) == found
+
+
+def test_where_says_itself_as_options():
+    where = Where(Path("here"), Path("photos"), threads=1, download=True, micro_batch=8)
+    assert where.options() == [
+        *("--results-dir", "here", "--data-dir", "photos", "--device", "auto"),
+        *("--precision", "auto", "--threads", "1", "--micro-batch", "8", "--download"),
+    ]
+
+
+@pytest.mark.parametrize("problem", [None, KeyboardInterrupt])
+def test_no_process_outlives_the_rerun(monkeypatch, problem):
+    started, real = [], subprocess.Popen
+
+    def sleeping(command, **options):
+        assert command[:4] == [sys.executable, "-m", "vggrepro", "run"]
+        assert command[4:] == ["A-S256", "--budget", "smoke"]
+        started.append(real([sys.executable, "-c", "import time; time.sleep(60)"], **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", sleeping)
+    begun = time.monotonic()
+    try:
+        with workers.helping(2, ["A-S256", "--budget", "smoke"]):
+            assert [process.poll() for process in started] == [None, None]
+            if problem:
+                raise problem
+    except KeyboardInterrupt:
+        assert problem
+    assert all(process.poll() is not None for process in started)
+    assert time.monotonic() - begun < 30
+
+
+def test_what_others_have_done_counts_as_speed():
+    parts = {("A", 0): {"training": 10.0}, ("B", 0): {"training": 10.0}}
+    for shared, found in ((False, 10.0), (True, 0.0)):
+        bar = Progress(parts, shown=False, shared=shared)
+        bar.finish(("A", 0))
+        assert bar.remaining == 10.0
+        assert bar._found == found
