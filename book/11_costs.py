@@ -117,7 +117,9 @@ figures.plt.show()
 #
 # The targets were written down on a machine whose processor has matrix units for bfloat16, where a
 # convolution gains more from it than on one that has vector instructions only. So what a machine
-# could do at all belongs beside what was measured on it. Shares of one training step of D:
+# could do at all belongs beside what was measured on it. (What takes longest in opening a chapter is
+# to import matplotlib and pandas, which draw its figures and tables.) Shares of one training step
+# of D:
 
 # %% tags=["remove-input"]
 report.show(tables_profile.profile_table(bench))
