@@ -82,10 +82,10 @@ report.show(report.deviations_table("A-S256", columns), "words wrapped")
 # $k^\beta$ to within a hair, a constant. So α is multiplied by $s^2$.
 
 # %% tags=["remove-input"]
-report.source("models", "LRN.denominator")
+report.source("layers", "LRN.denominator")
 
 # %% tags=["remove-input"]
-report.source("models", "LRN._band")
+report.source("layers", "LRN._band")
 
 # %% [markdown]
 # ## The errors

@@ -197,8 +197,8 @@ def test_the_command_on_ones_own_photos(vggrepro, tmp_path, smoke):
         (["--steps", "0"], "--steps"),
     ],
 )
-def test_bad_input_is_one_message(vggrepro, arguments, message):
-    status, _, err = vggrepro("first-steps", *arguments)
+def test_bad_input_is_one_message(vggrepro, tmp_path, arguments, message):
+    status, _, err = vggrepro("first-steps", *arguments, "--results-dir", tmp_path)
     assert status in (1, 2)
     assert message in err
     assert "Traceback" not in err

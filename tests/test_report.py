@@ -91,7 +91,7 @@ def test_deviations_show_each_columns_value(column):
 
 
 def test_code_is_shown_as_it_stands():
-    shown = report.source("models", "LRN.forward").data
+    shown = report.source("layers", "LRN.forward").data
     code = inspect.getsource(models.LRN.forward)
     assert code.rstrip() in shown
     whole = report.source("experiments", "scaled").data
