@@ -97,8 +97,11 @@ def say_not_run(ax: Axes) -> None:
     """Write "not run" into a panel that has no data."""
     if not ax.has_data():
         ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-        # Not by setting the ticks: a panel that shares its axes would take them from the others.
-        ax.tick_params(left=False, bottom=False, labelleft=False, labelbottom=False)
+        # Ticks of an axis that panels share belong to the others too.
+        if len(ax.get_shared_x_axes().get_siblings(ax)) == 1:
+            ax.set_xticks([])
+        if len(ax.get_shared_y_axes().get_siblings(ax)) == 1:
+            ax.set_yticks([])
 
 
 def legend(fig: Figure, axes: Sequence[Axes]) -> None:

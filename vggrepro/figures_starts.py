@@ -147,7 +147,8 @@ def trainings(column: Column) -> Figure:
         figures.say_not_run(ax)
         ax.set_title(net)
         ax.set_xlabel("epoch")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        if ax.has_data():
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[0].set_ylabel("top-1 error, %")
     fig.suptitle(column.title, size=10, x=0.01, ha="left")
     figures.legend(fig, list(axes))
