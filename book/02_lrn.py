@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, report, results, verdicts
+from vggrepro import chapters, figures, report, results, tables_lrn, verdicts
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -123,7 +123,7 @@ figures.denominators("A-LRN-S256", columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(report.denominator_sentence(column, "A-LRN-S256") for column in columns))
+Markdown("\n\n".join(tables_lrn.denominator_sentence(column, "A-LRN-S256") for column in columns))
 
 # %% [markdown]
 # ## What it costs
@@ -140,7 +140,7 @@ figures.costs(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(report.cost_sentence(bench))
+Markdown(tables_lrn.cost_sentence(bench))
 
 # %% [markdown]
 # ## The verdict

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, chapters, figures, models, report, results, verdicts
+from vggrepro import UserError, chapters, figures, models, report, results, tables_lrn, verdicts
 from vggrepro.budgets import at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.records import BenchRecord, Measured
@@ -71,6 +71,21 @@ def test_errors_stand_beside_the_papers(column):
     assert table.loc["B", "paper: ILSVRC-2012, full"] == "–"
 
 
+def test_a_net_at_chance_is_called_not_trained(tmp_path):
+    experiment = at_budget("A-S256", "quick")
+    for seed, error in ((0, 12.0), (1, 90.0), (2, 86.0)):
+        trained = train_record(experiment, seed)
+        last = trained.curve[-1].model_copy(update={"minival_error": error})
+        trained = trained.model_copy(update={"curve": (trained.curve[0], last)})
+        results.write(trained, results.train_path(tmp_path, experiment, seed))
+        tested = eval_record(experiment, seed)
+        results.write(tested, results.eval_path(tmp_path, experiment, seed, CENTRE))
+    assert report.untrained(tmp_path, experiment) == (1,)
+    assert report.recorded(tmp_path, experiment, CENTRE).endswith(
+        "n = 3 (pilot; not trained: seed 1)"
+    )
+
+
 def test_spread_is_the_sample_standard_deviation():
     assert report.mean_and_spread([20.0, 22.0]) == "21.0 ± 1.4, n = 2"
     assert report.mean_and_spread([20.0]) == "20.0, n = 1"
@@ -113,9 +128,9 @@ def test_a_difference_of_pilots_is_over_shared_seeds(column):
 
 
 def test_a_denominator_that_varies_is_called_alive(column):
-    said = report.denominator_sentence(column, "A-LRN-S256")
+    said = tables_lrn.denominator_sentence(column, "A-LRN-S256")
     assert "from 2.00 (1 %) to 6.00 (99 %), a ratio of 3.0: LRN was alive." in said
-    assert report.denominator_sentence(column, "B-S256").endswith("not run.")
+    assert tables_lrn.denominator_sentence(column, "B-S256").endswith("not run.")
 
 
 def _bench():
@@ -137,10 +152,10 @@ def _bench():
 
 
 def test_cost_is_a_ratio_within_turns():
-    said = report.cost_sentence(_bench())
+    said = tables_lrn.cost_sentence(_bench())
     assert "A-LRN: +50 % time, +50 % kept" in said
     assert "A-LRN (torch): +100 % time, +60 % kept" in said
-    assert "vggrepro bench lrn" in report.cost_sentence(None)
+    assert "vggrepro bench lrn" in tables_lrn.cost_sentence(None)
 
 
 def test_figures_show_every_seed_and_name_their_axes(column):

@@ -13,12 +13,11 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from vggrepro import UserError, paper, results
+from vggrepro import UserError, paper, results, workload
 from vggrepro.budgets import at_budget, budget_named, data_of, deviations
 from vggrepro.claims import CLAIMS
 from vggrepro.experiments import (
     FUSIONS,
-    PAPER_CROP,
     ROWS,
     RUNS,
     Evaluation,
@@ -27,7 +26,8 @@ from vggrepro.experiments import (
     evaluation_in,
     single_scale,
 )
-from vggrepro.records import BenchRecord
+
+AT_CHANCE = 0.97  # of the error of a net that knows nothing: above that it has learnt nothing
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
@@ -164,14 +164,32 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
     """The recorded errors of an evaluation as one cell, or why there are none."""
     found = results.evaluations(results_dir, experiment, evaluation)
     if found:
-        pilot = " (pilot)" if all(record.pilot for record in found.values()) else ""
-        return mean_and_spread([r.top1_error for r in found.values()]) + pilot
+        notes = ["pilot"] if all(record.pilot for record in found.values()) else []
+        idle = [str(seed) for seed in untrained(results_dir, experiment) if seed in found]
+        notes += [f"not trained: seed {', '.join(idle)}"] if idle else []
+        text = mean_and_spread([r.top1_error for r in found.values()])
+        return text + (f" ({'; '.join(notes)})" if notes else "")
     failed = [
         f"{record.status} (seed {seed})"
         for seed, record in results.trainings(results_dir, experiment).items()
         if record.status != "ok"
     ]
     return ", ".join(failed) or "not run"
+
+
+def untrained(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
+    """Seeds whose net is no better than chance on minival after its last epoch.
+
+    None for your own folder of photos, whose classes only you can count.
+    """
+    if experiment.name in FUSIONS or experiment.data == "folder":
+        return ()
+    chance = 100 * (1 - 1 / workload.data_size(experiment).classes)
+    return tuple(
+        seed
+        for seed, record in results.trainings(results_dir, experiment).items()
+        if record.status == "ok" and record.curve[-1].minival_error > AT_CHANCE * chance
+    )
 
 
 def error_table(
@@ -306,44 +324,6 @@ def pilot_difference(column: Column, first: str, second: str, evaluation: Evalua
     if len(shared) > 1:
         text += f" (standard deviation over seeds {np.std(differences, ddof=1):.2f})"
     return f"{column.title}: {second} minus {first} is {text}, n = {len(shared)}."
-
-
-def denominator_sentence(column: Column, run: str) -> str:
-    """How much LRN's denominator varied after the last epoch, per column."""
-    trained = results.trainings(column.results_dir, column.experiment(run)).values()
-    last = [record.curve[-1].lrn_denominator for record in trained if record.status == "ok"]
-    if not last:
-        return f"{column.title}: not run."
-    low, *_, high = np.mean(last, axis=0)
-    alive = "alive" if high / low > 1.5 else "close to a constant factor"
-    return (
-        f"{column.title}: after the last epoch the denominator reaches from {low:.2f} (1 %) to "
-        f"{high:.2f} (99 %), a ratio of {high / low:.1f}: LRN was {alive}."
-    )
-
-
-def cost_sentence(record: BenchRecord | None) -> str:
-    """What LRN added to a training step at the paper's geometry, in words."""
-    if record is None:
-        return "Not measured yet: `vggrepro bench lrn --results-dir results`."
-    parts = []
-    for net in ("A-LRN", "A-LRN (torch)"):
-        time, kept = (
-            record.values(name, net=net, crop=PAPER_CROP)
-            / record.values(name, net="A", crop=PAPER_CROP)
-            for name in ("training step", "kept")
-        )
-        parts.append(
-            f"{net}: {100 * (np.median(time) - 1):+.0f} % time, {100 * (kept[0] - 1):+.0f} % kept"
-        )
-    p = record.provenance
-    return (
-        f"At {PAPER_CROP} px and full width, {'; '.join(parts)} (medians of "
-        f"{record.settings['rounds']} turns on {p.processor}, {p.threads} threads, "
-        f"{record.settings['precision']}). The relative cost is largest where the net is "
-        "narrowest: LRN works at the full resolution of the image, where a convolution over few "
-        "channels is cheap."
-    )
 
 
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:
