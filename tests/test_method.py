@@ -23,7 +23,15 @@ from vggrepro.criteria import POOLED, RULES, TESTS
 from vggrepro.decisions import Study
 from vggrepro.statistics import Interval, pooled
 
-figures.use_style()
+
+@pytest.fixture(autouse=True)
+def style():
+    """The book's style, for this file's figures only."""
+    with figures.plt.rc_context():
+        figures.use_style()
+        yield
+
+
 EXPECTED = Interval(0.0, 0.19, 43, 5)
 
 
