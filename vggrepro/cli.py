@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, starts
-from vggrepro.budgets import BUDGETS, at_budget, budget_named, data_of
+from vggrepro import UserError, options, starts
+from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
 from vggrepro.results import RECORDED, RERUN, ROOT
@@ -25,36 +25,15 @@ app = typer.Typer(
 
 RERUN_CHAPTERS = ROOT / "_build" / "rerun"
 BENCHMARKS = ("speed", "lrn")
-_BUDGETS = ", ".join(BUDGETS)
-Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
-Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
-DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
-CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are kept.")]
-Results = Annotated[Path, typer.Option(help="Folder of records.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
-Workers = Annotated[
-    int,
-    typer.Option("--workers", min=0, help="Processes that share the runs; 0: one for each core."),
-]
-MicroBatch = Annotated[
-    int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
-]
-Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
-Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
-AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
-Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
 
 
 @app.command("list")
 def list_rows(
-    budget: Budget = "reduced",
-    data: Data = None,
-    results_dir: Results = RECORDED,
-    missing: Missing = False,
-    data_dir: DataDir = None,
+    budget: options.Budget = "reduced",
+    data: options.Data = None,
+    results_dir: options.Results = RECORDED,
+    missing: options.Missing = False,
+    data_dir: options.DataDir = None,
     seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded."""
@@ -78,20 +57,20 @@ def list_rows(
 def run(
     runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
-    budget: Budget = "quick",
-    data: Data = None,
-    data_dir: DataDir = None,
+    budget: options.Budget = "quick",
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
-    results_dir: Results = RERUN,
-    cache_dir: CacheDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    download: Download = False,
-    fresh: Fresh = False,
-    micro_batch: MicroBatch = None,
-    compile: Compile = False,
+    results_dir: options.Results = RERUN,
+    cache_dir: options.CacheDir = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    download: options.Download = False,
+    fresh: options.Fresh = False,
+    micro_batch: options.MicroBatch = None,
+    compile: options.Compile = False,
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
@@ -126,18 +105,18 @@ def run(
 @app.command()
 def rerun(
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
-    budget: Budget = "quick",
-    data: Data = None,
-    data_dir: DataDir = None,
+    budget: options.Budget = "quick",
+    data: options.Data = None,
+    data_dir: options.DataDir = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
-    results_dir: Results = RERUN,
-    cache_dir: CacheDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    download: Download = False,
-    fresh: Fresh = False,
-    processes: Workers = 1,
+    results_dir: options.Results = RERUN,
+    cache_dir: options.CacheDir = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    download: options.Download = False,
+    fresh: options.Fresh = False,
+    processes: options.Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
     from vggrepro import chapters, progress, render, workers
@@ -184,7 +163,7 @@ def rerun(
 
 @app.command()
 def status(
-    results_dir: AnyResults = None,
+    results_dir: options.AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     from vggrepro import status as status_of
@@ -196,7 +175,7 @@ def status(
 
 @app.command()
 def verify(
-    results_dir: AnyResults = None,
+    results_dir: options.AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
     from vggrepro import results
@@ -230,8 +209,8 @@ def compare(
 
 @app.command()
 def plan(
-    budget: Budget = "full",
-    data: Data = None,
+    budget: options.Budget = "full",
+    data: options.Data = None,
     device: Annotated[
         str | None, typer.Option(help="A card, or this-machine; lists them if not given.")
     ] = None,
@@ -239,7 +218,7 @@ def plan(
     share: Annotated[
         float | None, typer.Option(help=f"Share of its peak that is reached; {SHARE} if not given.")
     ] = None,
-    results_dir: Results = RECORDED,
+    results_dir: options.Results = RECORDED,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's own training time.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Recorded trainings against what was expected.")
@@ -271,14 +250,14 @@ def first_steps(
     width: Annotated[float, typer.Option(min=1 / 64, help="Channels and units, as a share.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
-    data_dir: DataDir = None,
-    results_dir: Results = RERUN,
-    cache_dir: CacheDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    download: Download = False,
-    fresh: Fresh = False,
+    data_dir: options.DataDir = None,
+    results_dir: options.Results = RERUN,
+    cache_dir: options.CacheDir = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    download: options.Download = False,
+    fresh: options.Fresh = False,
 ) -> None:
     """Does it train? The signal at every layer of a net, and the loss in its first steps.
 
@@ -313,13 +292,13 @@ def bench(
     data: Annotated[
         str, typer.Option(help="Photos for speed: imagenette, folder or synthetic.")
     ] = "imagenette",
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: Results = RERUN,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    fresh: Fresh = False,
+    data_dir: options.DataDir = None,
+    cache_dir: options.CacheDir = None,
+    results_dir: options.Results = RERUN,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    threads: options.Threads = None,
+    fresh: options.Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
     from vggrepro import results
