@@ -24,6 +24,8 @@ def main() -> None:
         if steps_left[0] == 0:
             os.kill(os.getpid(), signal.Signals[name])
 
+    # What a shell starts in the background ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if os.environ.get("RANK", "1") == "1":
         register_optimizer_step_post_hook(stop)
     sys.argv = ["vggrepro", *arguments]

@@ -291,11 +291,19 @@ def pair_sentence(records: Records, same: str, *names: str) -> str:
     said = []
     for name in names:
         found = records.get(name, [])
-        words = ", ".join(dict.fromkeys(map(outcome, found)))
+        words = ", ".join(dict.fromkeys(map(_became, found)))
         said.append(f"{STARTS[name.split('-', 1)[1]].label} → {words or 'not run'}")
     missing = [name for name in names if name not in records]
     command = COMMAND.replace("first-steps", f"first-steps {' '.join(missing)}")
     return f"*{same}:* {'; '.join(said)}." + (f" Missing: `{command}`." if missing else "")
+
+
+def _became(record: FirstStepsRecord) -> str:
+    """The outcome, and the loss that a net at chance had before, if it was far above chance."""
+    word, peak = outcome(record), max(record.losses, default=0.0)
+    if word not in ("at chance", "dead") or peak < 2 * chance(record):
+        return word
+    return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
 
 
 def lines(results_dir: Path, data: str, names: Iterable[str]) -> list[str]:
