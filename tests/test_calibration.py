@@ -7,8 +7,8 @@ import pytest
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
 from vggrepro import calibration, results
-from vggrepro.budgets import CALIBRATION, at_budget
-from vggrepro.calibration import NETS, best, candidates
+from vggrepro.budgets import BEGINNING, CALIBRATION, at_budget, budget_named, declared_at
+from vggrepro.calibration import NETS, best, candidates, is_out
 from vggrepro.experiments import RUNS
 from vggrepro.runs import Run, Where
 
@@ -19,6 +19,7 @@ from vggrepro.runs import Run, Where
     ("candidate", "changed"),
     [
         ("calibrate-rate", {"learning_rate": 2}),
+        ("calibrate-half-rate", {"learning_rate": 0.5}),
         ("calibrate-batch", {"batch_size": 0.5}),
         ("calibrate-dropout", {"dropout": 0.5}),
         ("calibrate-epochs", {"epochs": 2}),
@@ -26,7 +27,8 @@ from vggrepro.runs import Run, Where
     ],
 )
 def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, data, run):
-    base, found = (asdict(at_budget(run, budget, data)) for budget in ("reduced", candidate))
+    base = asdict(declared_at(run, BEGINNING, data))
+    found = asdict(at_budget(run, candidate, data))
     different = {key for key in base if base[key] != found[key]}
     assert different == {"budget", "recipe", *changed}
     for key, factor in changed.items():
@@ -34,7 +36,12 @@ def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, d
 
 
 def record_of(results_dir, run, budget, minival_error, seed=0, **changes):
-    experiment = at_budget(run, budget, "cifar10")
+    """A training of a candidate, or of the BEGINNING, whose records lie apart."""
+    if budget == "reduced":
+        results_dir, declared = results_dir / results.PILOTS, BEGINNING
+    else:
+        declared = budget_named(budget)
+    experiment = declared_at(run, declared, "cifar10")
     record = train_record(experiment, seed)
     last = record.curve[-1].model_copy(update={"minival_error": minival_error})
     record = record.model_copy(update={"curve": (record.curve[0], last), **changes})
@@ -53,7 +60,7 @@ def test_the_worst_net_decides(tmp_path):
     record_of(tmp_path, NETS[0], "calibrate-epochs", 1.0)  # not all nets: no candidate yet
     found = by_name(tmp_path)
     assert found["calibrate-rate"].worst == 30.0
-    assert found["calibrate-epochs"].worst is None
+    assert not found["calibrate-epochs"].complete
     assert best(list(found.values())).name == "calibrate-batch"
 
 
@@ -101,7 +108,24 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
     second = table.loc["twice the learning rate"]
     assert second.iloc[0] == "0.04, 128, 0.5, 20"
     assert (second["A"], second["D"]) == ("9.0<br>(55.0)", "not run")
-    assert second["worst"] == "–"
+    assert second["worst"] == "≥ 9.0"
+    assert table.loc["half the dropout", "worst"] == "–"
+
+
+def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
+    for run in NETS:
+        record_of(tmp_path, run, "calibrate-epochs", 20.0)
+    record_of(tmp_path, NETS[2], "calibrate-rate", 20.1)
+    record_of(tmp_path, NETS[0], "calibrate-batch", 19.9)  # its other nets may still win
+    found = candidates(tmp_path, "cifar10")
+    out = [candidate.name for candidate in found if is_out(candidate, best(found))]
+    assert out == ["calibrate-rate"]
+    table = calibration.table(found)
+    assert table.loc["twice the learning rate", "D"] == "not needed"
+    assert table.loc["half the batch, so twice the steps", "D"] == "not run"
+    text = calibration.sentence(found)
+    assert "1 of 7 are out" in text
+    assert "5 of 7 recipes have not been run" in text
 
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
@@ -112,4 +136,4 @@ def test_the_sentence_claims_no_winner_of_one(tmp_path):
     text = calibration.sentence(candidates(tmp_path, "cifar10"))
     assert "twice the epochs" in text
     assert "20.0 %" in text
-    assert "4 of 6 recipes have not been run" in text
+    assert "5 of 7 recipes have not been run" in text

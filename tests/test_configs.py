@@ -62,6 +62,22 @@ def test_exceptions_are_where_they_belong():
     assert kernels_and_channels("C-linear") == kernels_and_channels("C")
 
 
+@pytest.mark.parametrize("width", [1.0, 0.25])
+def test_c_wide_has_the_kernels_of_c_and_the_weights_of_d(width):
+    def weights(config):
+        convs = [conv for block in blocks(config, width) for conv in block]
+        inputs = [3, *(conv.channels for conv in convs)]
+        return sum(c.kernel**2 * n * c.channels for c, n in zip(convs, inputs, strict=False))
+
+    def kernels(config):
+        return [[conv.kernel for conv in block] for block in blocks(config)]
+
+    assert kernels("C-wide") == kernels("C")
+    assert weights("C-wide") == pytest.approx(weights("D"), rel=2e-3)
+    # What is made from the block's output, and fc6, are those of C and D.
+    assert [block[-1].channels for block in blocks("C-wide")][3:] == [512, 512]
+
+
 def test_width_multiplies_channels_and_leaves_at_least_one():
     quarter = [block[0].channels for block in blocks("A-LRN", 0.25)]
     assert quarter == [16, 32, 64, 128, 128]

@@ -34,6 +34,7 @@ def test_every_run_of_the_study_is_declared():
     tables = {"A-S256", "A-LRN-S256", "B-S256"}
     tables |= {f"{c}-{s}" for c in "CDE" for s in ("S256", "S384", "jitter")}
     controls = {f"{c}-S384-longer" for c in "CDE"}
+    controls |= {"C-linear-S256", "C-wide-S256"}
     controls |= {"A-from-A", "D-he-long", "B-he", "B-5x5-he", "D-7x7-he", "A-short", "D-short"}
     starts = {
         f"{c}-{init}" for c in "ADE" for init in ("normal-variance", "normal-std", "glorot", "he")
@@ -223,6 +224,14 @@ def test_an_initialisation_run_keeps_its_initialisation(budget, data):
     for name, init in subjects.items():
         assert f"-{init}" in name
         assert at_budget(name, budget, data).init == init
+
+
+def test_the_second_look_changes_the_crop_alone():
+    for name in RUNS:
+        one, other = at_budget(name, "reduced", "imagenette"), at_budget(name, "reduced-96")
+        assert asdict(other) == asdict(one) | {"budget": "reduced-96", "crop": 96}
+    # No photo of 160 px on its shorter side is enlarged.
+    assert scaled(256, 96) <= 160
 
 
 @AT_EACH_BUDGET

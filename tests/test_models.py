@@ -361,7 +361,7 @@ def parent_net():
     return parent
 
 
-@pytest.mark.parametrize("config", ["A", "A-LRN", "B", "C", "C-linear", "D", "E"])
+@pytest.mark.parametrize("config", ["A", "A-LRN", "B", "C", "C-linear", "C-wide", "D", "E"])
 def test_first_four_convolutions_and_classifier_come_from_a(config):
     parent = parent_net()
     model, without_parent = VGG(config, **SMALL), VGG(config, **SMALL)

@@ -32,6 +32,10 @@ _SMALL = {
     "learning_rate": 0.02,
     "batch_size": 64,
 }
+_EPOCHS = {
+    "cifar10": {"scratch": 20, "fine-tune": 10, "jitter": 10},
+    "imagenette": {"scratch": 30, "fine-tune": 15, "jitter": 30},
+}
 _IMAGENETTE_64 = {**_SMALL, "crop": 64, "width": 0.25, "hidden": 256, "data_size": "160px"}
 _CIFAR10_32 = {**_SMALL, "crop": 32, "width": 0.25, "hidden": 256, "batch_size": 128}
 
@@ -77,11 +81,7 @@ BUDGETS: dict[str, Budget] = {
                 "imagenette": _IMAGENETTE_64,
                 "folder": {**_IMAGENETTE_64, "data_size": ""},
             },
-            {
-                "cifar10": {"scratch": 20, "fine-tune": 10, "jitter": 10},
-                "imagenette": {"scratch": 30, "fine-tune": 15, "jitter": 30},
-                "folder": {"scratch": 30, "fine-tune": 15, "jitter": 30},
-            },
+            {**_EPOCHS, "folder": _EPOCHS["imagenette"]},
         ),
         Budget(
             "gpu",
@@ -102,16 +102,42 @@ BUDGETS: dict[str, Budget] = {
 }
 
 
-def _candidate(change: str, about: str, times: int = 1, **factors: float) -> Budget:
-    """The reduced budget with `times` the epochs and the named fields times their factors."""
-    base, name = BUDGETS["reduced"], f"calibrate-{change}"
+# A second look at what a map of 2x2 positions may hide (spatial context): Imagenette on crops of
+# 96 px, with S = 110 px, for which no photo of 160 px is enlarged.
+LARGER = Budget(
+    "reduced-96",
+    "the nets once more on larger crops; decides nothing",
+    3,
+    {"imagenette": {**_IMAGENETTE_64, "crop": 96}},
+    {"imagenette": _EPOCHS["imagenette"]},
+)
+
+# What the study began with, from trial runs that looked at val. Its records are pilots.
+BEGINNING = Budget(
+    "reduced",
+    "as the study began",
+    3,
+    {
+        data: {**fields, "recipe": "pilot-1", "dropout": 0.5}
+        for data, fields in (("cifar10", _CIFAR10_32), ("imagenette", _IMAGENETTE_64))
+    },
+    {
+        "cifar10": {"scratch": 20, "fine-tune": 10, "jitter": 10},
+        "imagenette": {"scratch": 30, "fine-tune": 15, "jitter": 30},
+    },
+)
+
+
+def _candidate(change: str, about: str, times: float = 1, **factors: float) -> Budget:
+    """The recipe of the beginning, `times` the epochs, the named fields times their factors."""
+    base, name = BEGINNING, f"calibrate-{change}"
     data, epochs = {}, {}
     for key in ("cifar10", "imagenette"):
         data[key] = base.data[key] | {"recipe": name}
         for field_name, factor in factors.items():
             value = base.data[key].get(field_name, getattr(Experiment, field_name))
             data[key][field_name] = type(value)(value * factor)
-        epochs[key] = {stage: count * times for stage, count in base.epochs[key].items()}
+        epochs[key] = {stage: round(n * times) for stage, n in base.epochs[key].items()}
     return Budget(name, about, 1, data, epochs)
 
 
@@ -121,6 +147,7 @@ CALIBRATION: dict[str, Budget] = {
     b.name: b
     for b in (
         _candidate("rate", "twice the learning rate", learning_rate=2),
+        _candidate("half-rate", "half the learning rate", learning_rate=0.5),
         _candidate("batch", "half the batch, so twice the steps", batch_size=0.5),
         _candidate("dropout", "half the dropout", dropout=0.5),
         _candidate("epochs", "twice the epochs", times=2),
@@ -129,16 +156,17 @@ CALIBRATION: dict[str, Budget] = {
 }
 
 
-def budget_named(name: str) -> Budget:
-    """The budget of that name, or the candidate of the calibration.
+ALL_BUDGETS = {**BUDGETS, LARGER.name: LARGER, **CALIBRATION}
 
-    Raises `UserError`, naming the budgets there are.
+
+def budget_named(name: str) -> Budget:
+    """The budget of that name, the second look or a candidate of the calibration.
+
+    Raises `UserError`, naming the budgets for everyday use.
     """
-    if name in CALIBRATION:
-        return CALIBRATION[name]
-    if name not in BUDGETS:
+    if name not in ALL_BUDGETS:
         raise UserError(f"unknown budget {name!r}; choose one of: {', '.join(BUDGETS)}")
-    return BUDGETS[name]
+    return ALL_BUDGETS[name]
 
 
 def data_of(budget: str, data: str | None = None) -> str:
@@ -165,16 +193,22 @@ def at_budget(run: str, budget: str, data: str | None = None) -> Experiment:
         runs = FUSIONS[run].runs
         configs = "+".join(RUNS[member].config for member in runs)
         return replace(at_budget(runs[0], budget, data), name=run, config=configs)
+    return declared_at(run, budget_named(budget), data_of(budget, data))
+
+
+def declared_at(run: str, chosen: Budget, data: str) -> Experiment:
+    """The declaration of a run as `chosen` runs it on `data`, one of the data sets it knows.
+
+    Raises `UserError` for an unknown run.
+    """
     declared = run_named(run)
-    data = data_of(budget, data)
-    chosen = budget_named(budget)
     changes = dict(chosen.data[data])
     if "learning_rate" in changes:
         changes["learning_rate"] *= declared.learning_rate / Experiment.learning_rate
     epochs = chosen.epochs[data][declared.stage] if data in chosen.epochs else declared.epochs
     changes["epochs"] = round(epochs * declared.length)
     changes = {name: value for name, value in changes.items() if name not in declared.keeps}
-    return replace(declared, budget=budget, data=data, **changes)
+    return replace(declared, budget=chosen.name, data=data, **changes)
 
 
 @dataclass(frozen=True)

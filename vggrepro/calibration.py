@@ -11,11 +11,10 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import results
-from vggrepro.budgets import BUDGETS, CALIBRATION, at_budget
+from vggrepro.budgets import BEGINNING, CALIBRATION, Budget, declared_at
 from vggrepro.experiments import RUNS, Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
-BASE = "reduced"  # the recipe that the candidates change
 
 
 class Candidate(NamedTuple):
@@ -33,38 +32,48 @@ class Candidate(NamedTuple):
     diverged: tuple[str, ...]
 
     @property
-    def worst(self) -> float | None:
-        """The largest minival error of the nets, percent; None unless all were trained."""
-        if self.diverged:
-            return float("inf")
-        return max(self.minival.values()) if len(self.minival) == len(NETS) else None
+    def complete(self) -> bool:
+        """Whether all nets were trained, or one diverged, which is enough to lose."""
+        return bool(self.diverged) or len(self.minival) == len(NETS)
+
+    @property
+    def worst(self) -> float:
+        """The largest minival error of the nets trained so far, percent: it can only grow."""
+        return float("inf") if self.diverged else max(self.minival.values(), default=0.0)
 
 
 def candidates(results_dir: Path, data: str) -> list[Candidate]:
-    """The recipe that the study began with and every change to it, with what is recorded."""
-    budgets = [BUDGETS[BASE], *CALIBRATION.values()]
-    return [_candidate(results_dir, budget.name, budget.about, data) for budget in budgets]
+    """The recipe that the study began with and every change to it, with what is recorded.
+
+    The records of the beginning are pilots, in a folder of their own.
+    """
+    begun = _candidate(results_dir / results.PILOTS, BEGINNING, data)
+    return [begun, *(_candidate(results_dir, budget, data) for budget in CALIBRATION.values())]
 
 
-def _candidate(results_dir: Path, budget: str, about: str, data: str) -> Candidate:
+def _candidate(results_dir: Path, budget: Budget, data: str) -> Candidate:
     minival, train, diverged = {}, {}, []
     for net in NETS:
-        trained = results.trainings(results_dir, at_budget(net, budget, data)).values()
+        trained = results.trainings(results_dir, declared_at(net, budget, data)).values()
         last = [record.curve[-1] for record in trained if record.status == "ok"]
         if last:
             minival[net] = float(np.mean([epoch.minival_error for epoch in last]))
             train[net] = float(np.mean([epoch.train_error for epoch in last]))
         elif any(record.status == "diverged" for record in trained):
             diverged.append(net)
-    experiment = at_budget(NETS[0], budget, data)
-    about = "as the study began" if budget == BASE else about
-    return Candidate(budget, about, experiment, minival, train, tuple(diverged))
+    experiment = declared_at(NETS[0], budget, data)
+    return Candidate(budget.name, budget.about, experiment, minival, train, tuple(diverged))
 
 
 def best(found: list[Candidate]) -> Candidate | None:
     """The candidate whose worst net has the smallest minival error, of those with all nets."""
-    complete = [candidate for candidate in found if candidate.worst is not None]
+    complete = [candidate for candidate in found if candidate.complete]
     return min(complete, key=lambda candidate: candidate.worst, default=None)
+
+
+def is_out(candidate: Candidate, winner: Candidate | None) -> bool:
+    """Whether the nets trained so far are enough to lose: the others need not be trained."""
+    return winner is not None and not candidate.complete and candidate.worst > winner.worst
 
 
 def table(found: list[Candidate]) -> pd.DataFrame:
@@ -76,26 +85,37 @@ def table(found: list[Candidate]) -> pd.DataFrame:
         cells = {
             "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size}, "
             f"{e.dropout:g}, {e.epochs}",
-            **{RUNS[net].config: _cell(candidate, net) for net in NETS},
-            "worst": "–" if candidate.worst is None else f"{candidate.worst:.1f}",
+            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
+            "worst": _worst(candidate),
         }
         mark = " (smallest worst)" if candidate is winner else ""
         lines[candidate.about + mark] = cells
     return pd.DataFrame.from_dict(lines, orient="index")
 
 
-def _cell(candidate: Candidate, net: str) -> str:
+def _worst(candidate: Candidate) -> str:
+    if candidate.complete:
+        return f"{candidate.worst:.1f}"
+    return f"≥ {candidate.worst:.1f}" if candidate.minival else "–"
+
+
+def _cell(candidate: Candidate, net: str, winner: Candidate | None) -> str:
     if net in candidate.minival:
         return f"{candidate.minival[net]:.1f}<br>({candidate.train[net]:.1f})"
-    return "diverged" if net in candidate.diverged else "not run"
+    if net in candidate.diverged:
+        return "diverged"
+    return "not needed" if is_out(candidate, winner) else "not run"
 
 
 def sentence(found: list[Candidate]) -> str:
-    """Which candidate is the best so far, and whether all of them have been run."""
-    complete = [candidate for candidate in found if candidate.worst is not None]
-    if len(complete) < 2:
-        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
+    """Which candidate is the best so far, and what became of the others."""
+    complete = [candidate for candidate in found if candidate.complete]
     winner = best(found)
+    out = [candidate for candidate in found if is_out(candidate, winner)]
+    if len(complete) + len(out) < 2:
+        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
     text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
-    left = len(found) - len(complete)
+    if out:
+        text += f"; {len(out)} of {len(found)} are out by the nets that were trained, each worse"
+    left = len(found) - len(complete) - len(out)
     return text + (f"; {left} of {len(found)} recipes have not been run yet." if left else ".")

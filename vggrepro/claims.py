@@ -130,15 +130,20 @@ _NETS = (
         statement="1x1 convolutions, which add non-linearity alone, help (C against B).",
         sides=centre("C-S256", "B-S256"),
         paper=table_3("C", "B"),
-        cannot="Whether non-linearity does it or weights: that takes 1x1 layers without ReLU.",
+        cannot="How non-linearity and weights share in it: the control without ReLU only hints.",
+        controls=(
+            ("1x1 layers without a ReLU: weights alone", centre("C-linear-S256", "B-S256")),
+            ("the ReLU alone", centre("C-S256", "C-linear-S256")),
+        ),
     ),
     _context(
         key="d-beats-c",
         statement="3x3 convolutions, which see context, beat 1x1 ones in their place (D and C).",
         sides=centre("D-S256", "C-S256"),
         paper=table_3("D", "C"),
-        cannot="Whether context does it or weights. At 32 px the last taps are mostly on padding.",
+        cannot="What context does on a large map: at 32 px the last taps are mostly on padding.",
         primary=True,
+        controls=(("C with as many weights as D", centre("D-S256", "C-wide-S256")),),
     ),
     Claim(
         key="small-filters",

@@ -56,6 +56,9 @@ CONFIGS: dict[str, Blocks] = {
         # without the non-linearity.
         "C-linear": "64 64 | 128 128 | 256 256 1-256-linear | 512 512 1-512-linear "
                     "| 512 512 1-512-linear",
+        # Control for D, not in the paper: C with as many weights as D (to 0.1 %). Only layers that
+        # net A does not give are widened, so that it starts from the same ones as C and D.
+        "C-wide": "64 64 | 128 128 | 256 256 1-364 | 512 922 1-512 | 512 922 1-512",
     }.items()
 }
 # fmt: on

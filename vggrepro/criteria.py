@@ -48,7 +48,8 @@ TESTS: dict[str, str] = {
 POOLED: dict[str, tuple[str, ...]] = {
     "cifar10": (
         *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-        *("B-he", "B-5x5-he", "D-he", "D-7x7-he", "D-he-long", "A-from-A"),
+        *("C-linear-S256", "C-wide-S256", "A-from-A"),
+        *("B-he", "B-5x5-he", "D-he", "D-7x7-he", "D-he-long"),
     ),
     "imagenette": (
         *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256"),

@@ -181,6 +181,9 @@ def _declare() -> dict[str, Experiment]:
         # Starting from net A is extra training; what A itself makes of it, and what D does with
         # as many epochs as A and D together.
         Experiment("A-from-A", "A", init_from="A-S256", inherit="net-a"),
+        # C against B is non-linearity and weights, D against C context and weights.
+        _chain("C-linear")[0],
+        _chain("C-wide")[0],
         _from_random("D", "he", "-long", length=2.0),
         # Section 4.1's shallow net cannot take A's 3x3 kernels, so both sides start alike.
         _from_random("B", "he"),

@@ -63,6 +63,12 @@ def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> li
     ]
 
 
+def larger_crop() -> Column:
+    """The second look at Imagenette on crops of 96 px, recorded too."""
+    title = f"recorded: {DATA_NAMES['imagenette']}, 96 px"
+    return Column(title, results.RECORDED, "reduced-96", "imagenette")
+
+
 @dataclass(frozen=True)
 class Options:
     """The checked parameters of a chapter: what to read, what to rerun."""

@@ -33,6 +33,7 @@ from vggrepro.records import (
 ROOT = Path(__file__).resolve().parents[1]
 """The checkout, for chapters: they are executed in other folders than the one they read."""
 RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
 
 
 KINDS = {

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from vggrepro import results
-from vggrepro.budgets import BUDGETS, CALIBRATION, at_budget
+from vggrepro.budgets import ALL_BUDGETS, CALIBRATION, at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.starts import DECLARED, FIRST_STEPS
 
@@ -51,7 +51,7 @@ def status_lines(results_dir: Path) -> list[str]:
     if not results_dir.is_dir():
         return [f"{results_dir}: no records yet"]
     lines = [f"{results_dir}:"]
-    for budget in (*BUDGETS.values(), *CALIBRATION.values()):
+    for budget in ALL_BUDGETS.values():
         for data in budget.data:
             folder = results_dir / budget.name / data
             if not folder.is_dir():
