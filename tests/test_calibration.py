@@ -7,7 +7,7 @@ import pytest
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
 from vggrepro import calibration, results
-from vggrepro.budgets import BEGINNING, CALIBRATION, at_budget, budget_named, declared_at
+from vggrepro.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.calibration import NETS, best, candidates, is_out
 from vggrepro.experiments import RUNS
 from vggrepro.runs import Run, Where
@@ -27,7 +27,7 @@ from vggrepro.runs import Run, Where
     ],
 )
 def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, data, run):
-    base = asdict(declared_at(run, BEGINNING, data))
+    base = asdict(at_budget(run, BEGINNING, data))
     found = asdict(at_budget(run, candidate, data))
     different = {key for key in base if base[key] != found[key]}
     assert different == {"budget", "recipe", *changed}
@@ -38,10 +38,8 @@ def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, d
 def record_of(results_dir, run, budget, minival_error, seed=0, **changes):
     """A training of a candidate, or of the BEGINNING, whose records lie apart."""
     if budget == "reduced":
-        results_dir, declared = results_dir / results.PILOTS, BEGINNING
-    else:
-        declared = budget_named(budget)
-    experiment = declared_at(run, declared, "cifar10")
+        results_dir, budget = results_dir / results.PILOTS, BEGINNING
+    experiment = at_budget(run, budget, "cifar10")
     record = train_record(experiment, seed)
     last = record.curve[-1].model_copy(update={"minival_error": minival_error})
     record = record.model_copy(update={"curve": (record.curve[0], last), **changes})

@@ -159,17 +159,19 @@ CALIBRATION: dict[str, Budget] = {
 ALL_BUDGETS = {**BUDGETS, LARGER.name: LARGER, **CALIBRATION}
 
 
-def budget_named(name: str) -> Budget:
+def budget_named(name: str | Budget) -> Budget:
     """The budget of that name, the second look or a candidate of the calibration.
 
-    Raises `UserError`, naming the budgets for everyday use.
+    A budget itself is taken as it is. Raises `UserError`, naming the budgets for everyday use.
     """
+    if isinstance(name, Budget):
+        return name
     if name not in ALL_BUDGETS:
         raise UserError(f"unknown budget {name!r}; choose one of: {', '.join(BUDGETS)}")
     return ALL_BUDGETS[name]
 
 
-def data_of(budget: str, data: str | None = None) -> str:
+def data_of(budget: str | Budget, data: str | None = None) -> str:
     """`data` if the budget knows it, the budget's first data set if None.
 
     Raises `UserError`, naming the data sets of that budget.
@@ -178,11 +180,12 @@ def data_of(budget: str, data: str | None = None) -> str:
     if data is None:
         return next(iter(known))
     if data not in known:
-        raise UserError(f"budget {budget!r} does not run on {data!r}; choose: {', '.join(known)}")
+        name = budget_named(budget).name
+        raise UserError(f"budget {name!r} does not run on {data!r}; choose: {', '.join(known)}")
     return data
 
 
-def at_budget(run: str, budget: str, data: str | None = None) -> Experiment:
+def at_budget(run: str, budget: str | Budget, data: str | None = None) -> Experiment:
     """The declaration of `run` as `budget` runs it on `data`: a new frozen object.
 
     Fine-tuning keeps the paper's ratio to the rate from scratch (1e-3 against 1e-2). A fusion
@@ -193,15 +196,8 @@ def at_budget(run: str, budget: str, data: str | None = None) -> Experiment:
         runs = FUSIONS[run].runs
         configs = "+".join(RUNS[member].config for member in runs)
         return replace(at_budget(runs[0], budget, data), name=run, config=configs)
-    return declared_at(run, budget_named(budget), data_of(budget, data))
-
-
-def declared_at(run: str, chosen: Budget, data: str) -> Experiment:
-    """The declaration of a run as `chosen` runs it on `data`, one of the data sets it knows.
-
-    Raises `UserError` for an unknown run.
-    """
     declared = run_named(run)
+    chosen, data = budget_named(budget), data_of(budget, data)
     changes = dict(chosen.data[data])
     if "learning_rate" in changes:
         changes["learning_rate"] *= declared.learning_rate / Experiment.learning_rate

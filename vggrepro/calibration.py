@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import results
-from vggrepro.budgets import BEGINNING, CALIBRATION, Budget, declared_at
+from vggrepro.budgets import BEGINNING, CALIBRATION, Budget, at_budget
 from vggrepro.experiments import RUNS, Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
@@ -54,14 +54,14 @@ def candidates(results_dir: Path, data: str) -> list[Candidate]:
 def _candidate(results_dir: Path, budget: Budget, data: str) -> Candidate:
     minival, train, diverged = {}, {}, []
     for net in NETS:
-        trained = results.trainings(results_dir, declared_at(net, budget, data)).values()
+        trained = results.trainings(results_dir, at_budget(net, budget, data)).values()
         last = [record.curve[-1] for record in trained if record.status == "ok"]
         if last:
             minival[net] = float(np.mean([epoch.minival_error for epoch in last]))
             train[net] = float(np.mean([epoch.train_error for epoch in last]))
         elif any(record.status == "diverged" for record in trained):
             diverged.append(net)
-    experiment = declared_at(NETS[0], budget, data)
+    experiment = at_budget(NETS[0], budget, data)
     return Candidate(budget.name, budget.about, experiment, minival, train, tuple(diverged))
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro import cost, paper, results
-from vggrepro.budgets import at_budget, budget_named
+from vggrepro.budgets import Budget, at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
 from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides
 from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation, single_scale
@@ -70,7 +70,7 @@ class Study:
     """
 
     results_dir: Path
-    budget: str
+    budget: str | Budget
     with_pilots: bool = False
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
@@ -278,7 +278,9 @@ def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
     if claim.test == "measurement":
         return Verdict("not run", "not measured: `vggrepro bench lrn`")
     if claim.data not in budget_named(study.budget).data:
-        return Verdict("not run", f"budget {study.budget} does not run on {claim.data}")
+        return Verdict(
+            "not run", f"budget {budget_named(study.budget).name} does not run on {claim.data}"
+        )
     if n >= claim.seeds:
         return Verdict("inconclusive", "the pooled nets have too few seeds to show their spread")
     if n:

@@ -5,14 +5,14 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from vggrepro import workload
-from vggrepro.budgets import at_budget
+from vggrepro.budgets import BEGINNING, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Side
 from vggrepro.decisions import Study
 from vggrepro.experiments import FIXED_256, scaled
 from vggrepro.power import STUDIES, Wrong, planned, planned_df, wrong_words
 from vggrepro.report import DATA_NAMES
-from vggrepro.results import RECORDED
+from vggrepro.results import PILOTS, RECORDED
 from vggrepro.statistics import POWER, Interval, any_false
 from vggrepro.verdicts import linked
 
@@ -24,8 +24,8 @@ DECIDING = tuple(dict.fromkeys(claim.data for claim in EMPIRICAL))
 
 
 def planning() -> Study:
-    """The recorded study with its pilots, from which the spread over seeds is known."""
-    return Study(RECORDED, "reduced", with_pilots=True)
+    """The pilots, from which the spread over seeds was known before the study was run."""
+    return Study(RECORDED / PILOTS, BEGINNING, with_pilots=True)
 
 
 # --- data sets ----------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def detectable_sentence() -> str:
     return (
         f"*Found* is the smallest true difference whose interval lies beyond zero in "
         f"{POWER:.0%} of all studies. It is for planning: it takes the spread over seeds from the "
-        "records there are, pilots too, and the number of seeds fixed for each claim. Primary "
+        "pilots, and the number of seeds fixed for each claim. Primary "
         f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}."
     )
 
