@@ -31,9 +31,10 @@ DATA = ("cifar10", "imagenette")
 # A tenth of the training images, *minival*, is never trained on. Each candidate changes one thing of
 # the recipe that the study began with, or makes it longer. It trains A from random weights, and D
 # and E from that A. Its worst net after the last epoch is what it counts by; the smallest of those
-# wins. The candidates were written down before any of them was run, and none is ever tested on
-# `val`. The recipe that the study began with came from trial runs that did look at `val`: that is
-# one more reason why it decides nothing, and why records made with it are marked *pilot*.
+# wins. A candidate with one net worse than the winner's worst has lost, and its other nets need not
+# be trained. Candidates of the second round were added after the first had been seen. None is ever
+# tested on `val`. The recipe that the study began with came from trial runs that did look at `val`:
+# that is one more reason why it decides nothing, and why records made with it are called *pilots*.
 
 # %% tags=["remove-input"]
 report.source("calibration", "best")

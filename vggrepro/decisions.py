@@ -277,10 +277,9 @@ def _seeds(study: Study, claim: Claim) -> int:
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
     if claim.test == "measurement":
         return Verdict("not run", "not measured: `vggrepro bench lrn`")
-    if claim.data not in budget_named(study.budget).data:
-        return Verdict(
-            "not run", f"budget {budget_named(study.budget).name} does not run on {claim.data}"
-        )
+    budget = budget_named(study.budget)
+    if claim.data not in budget.data:
+        return Verdict("not run", f"budget {budget.name} does not run on {claim.data}")
     if n >= claim.seeds:
         return Verdict("inconclusive", "the pooled nets have too few seeds to show their spread")
     if n:
