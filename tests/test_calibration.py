@@ -20,10 +20,8 @@ from vggrepro.runs import Run, Where
     [
         ("calibrate-rate", {"learning_rate": 2}),
         ("calibrate-half-rate", {"learning_rate": 0.5}),
-        ("calibrate-batch", {"batch_size": 0.5}),
         ("calibrate-dropout", {"dropout": 0.5}),
-        ("calibrate-epochs", {"epochs": 2}),
-        ("calibrate-rate-epochs", {"learning_rate": 2, "epochs": 2}),
+        ("calibrate-half-rate-dropout", {"learning_rate": 0.5, "dropout": 0.5}),
     ],
 )
 def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, data, run):
@@ -54,12 +52,12 @@ def test_the_worst_net_decides(tmp_path):
     for run, error in zip(NETS, (10.0, 20.0, 30.0), strict=True):
         record_of(tmp_path, run, "calibrate-rate", error)
     for run, error in zip(NETS, (24.0, 25.0, 29.0), strict=True):
-        record_of(tmp_path, run, "calibrate-batch", error)
-    record_of(tmp_path, NETS[0], "calibrate-epochs", 1.0)  # not all nets: no candidate yet
+        record_of(tmp_path, run, "calibrate-half-rate-dropout", error)
+    record_of(tmp_path, NETS[0], "calibrate-half-rate", 1.0)  # not all nets: no candidate yet
     found = by_name(tmp_path)
     assert found["calibrate-rate"].worst == 30.0
-    assert not found["calibrate-epochs"].complete
-    assert best(list(found.values())).name == "calibrate-batch"
+    assert not found["calibrate-half-rate"].complete
+    assert best(list(found.values())).name == "calibrate-half-rate-dropout"
 
 
 def test_seeds_are_averaged_and_divergence_loses(tmp_path):
@@ -112,26 +110,28 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
 
 def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
     for run in NETS:
-        record_of(tmp_path, run, "calibrate-epochs", 20.0)
+        record_of(tmp_path, run, "calibrate-half-rate", 20.0)
     record_of(tmp_path, NETS[2], "calibrate-rate", 20.1)
-    record_of(tmp_path, NETS[0], "calibrate-batch", 19.9)  # its other nets may still win
+    record_of(
+        tmp_path, NETS[0], "calibrate-half-rate-dropout", 19.9
+    )  # its other nets may still win
     found = candidates(tmp_path, "cifar10")
     out = [candidate.name for candidate in found if is_out(candidate, best(found))]
     assert out == ["calibrate-rate"]
     table = calibration.table(found)
     assert table.loc["twice the learning rate", "D"] == "not needed"
-    assert table.loc["half the batch, so twice the steps", "D"] == "not run"
+    assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
     text = calibration.sentence(found)
-    assert "1 of 7 are out" in text
-    assert "5 of 7 recipes have not been run" in text
+    assert "1 of 5 are out" in text
+    assert "3 of 5 recipes have not been run" in text
 
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
     assert "nothing to compare" in calibration.sentence(candidates(tmp_path, "cifar10"))
     for run in NETS:
         record_of(tmp_path, run, "reduced", 30.0)
-        record_of(tmp_path, run, "calibrate-epochs", 20.0)
+        record_of(tmp_path, run, "calibrate-half-rate", 20.0)
     text = calibration.sentence(candidates(tmp_path, "cifar10"))
-    assert "twice the epochs" in text
+    assert "half the learning rate" in text
     assert "20.0 %" in text
-    assert "5 of 7 recipes have not been run" in text
+    assert "3 of 5 recipes have not been run" in text

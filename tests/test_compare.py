@@ -185,7 +185,7 @@ def test_verdicts_that_changed(tmp_path, monkeypatch):
     assert "lrn-does-not-help" not in found
     assert not any(change.lost_or_gained for change in changes["reduced"])
     text = "\n".join(lines(tmp_path / "one", tmp_path / "other"))
-    assert "  d-beats-c: holds and matters (n = 5) -> contradicted (n = 5)" in text
+    assert "  d-beats-c: holds and matters (n = 3) -> contradicted (n = 3)" in text
 
 
 def test_drawn_images_have_no_verdicts_to_change(tmp_path):

@@ -36,6 +36,7 @@ def test_every_run_of_the_study_is_declared():
     controls = {f"{c}-S384-longer" for c in "CDE"}
     controls |= {"C-linear-S256", "C-wide-S256"}
     controls |= {"A-from-A", "D-he-long", "B-he", "B-5x5-he", "D-7x7-he", "A-short", "D-short"}
+    controls |= {"A-LRN-short"}
     starts = {
         f"{c}-{init}" for c in "ADE" for init in ("normal-variance", "normal-std", "glorot", "he")
     }

@@ -54,7 +54,8 @@ def test_planned_degrees_of_freedom_are_those_of_the_full_study(data):
 
 
 def test_nets_have_the_seeds_that_their_claims_need():
-    assert power.seeds_of("D-S256", "cifar10") == CLAIMS["depth-a-to-d"].seeds == 5
+    assert power.seeds_of("D-S256", "cifar10") == CLAIMS["depth-a-to-d"].seeds == 3
+    assert power.seeds_of("D-jitter", "imagenette") == CLAIMS["several-q-jittered"].seeds == 5
     assert power.seeds_of("D-7x7-he", "cifar10") == CLAIMS["three-small-filters"].seeds == 3
     assert power.seeds_of("A-LRN-S256", "imagenette") == 3  # no claim names it there
 
@@ -66,8 +67,8 @@ def test_pilots_are_good_for_planning(tmp_path):
     claim = CLAIMS["depth-a-to-d"]
     assert Study(tmp_path, "reduced").spread("cifar10").df == 0, "pilots decide nothing"
     expected = power.planned(Study(tmp_path, "reduced", with_pilots=True), claim)
-    assert expected.standard_error == pytest.approx(np.sqrt(0.02) * np.sqrt(2 / 5))
-    assert (expected.df, expected.n) == (power.planned_df("cifar10"), 5)
+    assert expected.standard_error == pytest.approx(np.sqrt(0.02) * np.sqrt(2 / 3))
+    assert (expected.df, expected.n) == (power.planned_df("cifar10"), 3)
 
 
 def test_same_weights_are_planned_from_their_own_differences(tmp_path):

@@ -3,7 +3,7 @@
 from vggrepro.experiments import FUSIONS, RANDOM_STARTS
 
 CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
-    "02_lrn": ("A-S256", "A-LRN-S256"),
+    "02_lrn": ("A-S256", "A-LRN-S256", "A-short", "A-LRN-short"),
     "03_depth": (
         *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
         *("A-from-A", "D-he-long", "A-short", "D-short"),

@@ -168,7 +168,7 @@ class Claim:
     rule: Rule = "lower"
     test: Test = "between trainings"
     data: str = "cifar10"
-    seeds: int = 5
+    seeds: int = 3
     primary: bool = False
     less: Sides | None = None
     other_length: Sides | None = None

@@ -192,6 +192,7 @@ def _declare() -> dict[str, Experiment]:
         _from_random("D-7x7", "he"),
         # Half as long: a verdict on depth should not hang on the length of training.
         Experiment("A-short", "A", length=0.5),
+        Experiment("A-LRN-short", "A-LRN", length=0.5),
         Experiment("D-short", "D", init_from="A-short", inherit="net-a", length=0.5),
     ]
     # Why does my VGG not train? From net A and, for D and B, from He: see above.
