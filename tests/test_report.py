@@ -9,7 +9,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, chapters, figures, models, report, results, tables_lrn, verdicts
-from vggrepro.budgets import at_budget
+from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.records import BenchRecord, Measured
 
@@ -66,9 +66,17 @@ def test_errors_stand_beside_the_papers(column):
         column.results_dir, column.experiment("A-S256"), CENTRE).values()]  # fmt: skip
     assert table.loc["A", "paper: ILSVRC-2012, full"] == "29.6"
     assert table.loc["A", column.title].startswith(f"{np.mean(by_hand):.1f} ± ")
-    assert table.loc["A", column.title].endswith("n = 3 (pilot)")
+    assert table.loc["A", column.title].endswith("n = 3")
     assert table.loc["B", column.title] == "not run"
     assert table.loc["B", "paper: ILSVRC-2012, full"] == "–"
+
+
+def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, monkeypatch):
+    monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "recipe", "pilot-9")
+    experiment = at_budget("A-S256", "smoke")
+    path = results.eval_path(tmp_path, experiment, 0, CENTRE)
+    results.write(eval_record(experiment, 0), path)
+    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
 
 
 def test_a_net_at_chance_is_called_not_trained(tmp_path):
@@ -81,9 +89,7 @@ def test_a_net_at_chance_is_called_not_trained(tmp_path):
         tested = eval_record(experiment, seed)
         results.write(tested, results.eval_path(tmp_path, experiment, seed, CENTRE))
     assert report.untrained(tmp_path, experiment) == (1,)
-    assert report.recorded(tmp_path, experiment, CENTRE).endswith(
-        "n = 3 (pilot; not trained: seed 1)"
-    )
+    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 3 (not trained: seed 1)")
 
 
 def test_spread_is_the_sample_standard_deviation():

@@ -47,8 +47,8 @@ _CALIBRATED: dict[str, dict[str, Any]] = {
     },
 }
 _EPOCHS = {
-    "cifar10": {"scratch": 30, "fine-tune": 10, "jitter": 10},
-    "imagenette": {"scratch": 45, "fine-tune": 15, "jitter": 30},
+    "cifar10": {"scratch": 25, "fine-tune": 10, "jitter": 10},
+    "imagenette": {"scratch": 50, "fine-tune": 15, "jitter": 30},
 }
 
 BUDGETS: dict[str, Budget] = {
