@@ -83,7 +83,7 @@ report.show(tables_summary.primary_table(decided), "words wrapped")
 # %% tags=["remove-input"]
 Markdown(tables_summary.secondary_sentence(decided))
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Bold with a star: primary, whose verdict takes the interval at its own, stricter level. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Nets are named as in the records. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
 figures_overview.overview(figures_overview.lines(results.RECORDED))
 figures.plt.show()
 
@@ -167,7 +167,13 @@ Markdown(tables_summary.hardly_sentence(method.planning()))
 report.show(tables_deviations.declared_table(DATA), "words wrapped")
 
 # %% [markdown]
-# And those that the code names where it deviates, in its own words:
+# The fields in which the other budgets deviate, none of which is part of the recorded study:
+
+# %% tags=["remove-input"]
+Markdown(tables_deviations.other_budgets())
+
+# %% [markdown]
+# And the deviations that the code names where it deviates, in its own words:
 
 # %% tags=["remove-input"]
 report.show(tables_deviations.remarks_table(tables_deviations.remarks()), "words wrapped")
@@ -176,13 +182,13 @@ report.show(tables_deviations.remarks_table(tables_deviations.remarks()), "words
 # ## Cost
 
 # %% tags=["remove-input"]
-report.show(tables_summary.cost_table(records))
+report.show(tables_summary.cost_table(records), "words")
 
 # %% tags=["remove-input"]
 Markdown(tables_summary.machine_sentence(records))
 
 # %% [markdown]
-# A core-hour is an hour of wall time on one thread. A pass over the images that serves several
+# A core-hour is an hour of wall time on one thread; in brackets, how many there are. A pass over the images that serves several
 # evaluations counts once. Only records are counted: trial runs before the study, and runs that
 # were made again, are not among them.
 #

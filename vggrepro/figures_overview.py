@@ -37,7 +37,7 @@ LIMIT = 8.0
 """Points at which the axis ends: what lies beyond is an arrow with its number."""
 TICKS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5)
 
-WIDTH = 4.6  # inches: narrow, so that it is not shrunk to nothing on a phone
+WIDTH = 4.3  # inches: narrow, so that it is not shrunk to nothing on a phone
 ROW, HEAD, REST = 0.44, 0.40, 1.75  # inches: a claim, a chapter's title, axis and legend
 BAND = (-0.42, 0.20)  # of a row, in rows, below its label
 

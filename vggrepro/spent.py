@@ -1,12 +1,18 @@
 """What the study has cost: core-hours, counted from the times that its records hold."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from vggrepro import results
-from vggrepro.records import BenchRecord, EvalRecord, FirstStepsRecord, FusionRecord, Record
-from vggrepro.records import TrainRecord as Train
+from vggrepro.records import (
+    BenchRecord,
+    EvalRecord,
+    FirstStepsRecord,
+    FusionRecord,
+    Record,
+    TrainRecord,
+)
 
 CALIBRATION, PILOTS, STUDY = "calibration", "pilots", "the study itself"
 FIRST_STEPS, MEASUREMENTS = "first steps", "time and memory measured"
@@ -15,7 +21,7 @@ PURPOSES = (CALIBRATION, PILOTS, STUDY, FIRST_STEPS, MEASUREMENTS)
 
 @dataclass
 class Spent:
-    """What was spent for one purpose on one data set. Times are in core-hours."""
+    """What was spent for one purpose on one data set: how often, and core-hours."""
 
     trainings: int = 0
     failed: int = 0
@@ -23,12 +29,14 @@ class Spent:
     evaluations: int = 0
     evaluating: float = 0.0
     other: float = 0.0
-    _parts: dict[tuple, float] = field(default_factory=dict, repr=False)
 
     @property
     def hours(self) -> float:
         """Core-hours in all."""
         return self.training + self.evaluating + self.other
+
+    def __add__(self, more: "Spent") -> "Spent":
+        return Spent(*(a + b for a, b in zip(astuple(self), astuple(more), strict=True)))
 
 
 def recorded(results_dir: Path) -> list[Record]:
@@ -47,6 +55,10 @@ def purpose(record: Record) -> str:
     return PILOTS if record.pilot else STUDY
 
 
+Pass = tuple[str, str, str, int, str, int]
+"""One trained net at one protocol and Q: budget, data set, run, seed, protocol, Q."""
+
+
 def spent(records: Iterable[Record]) -> dict[tuple[str, str], Spent]:
     """What was spent by (data set, purpose), in the order of purposes; no data set is "".
 
@@ -54,45 +66,40 @@ def spent(records: Iterable[Record]) -> dict[tuple[str, str], Spent]:
     averages what its nets have already said.
     """
     found: dict[tuple[str, str], Spent] = {}
+    passes: dict[Pass, float] = {}
     # Evaluations of few passes first, since those of many are made of them.
-    for record in sorted(records, key=_passes):
+    for record in sorted(records, key=lambda record: len(_passes(record))):
         data = "" if isinstance(record, BenchRecord) else str(record.experiment["data"])
-        _add(found.setdefault((data, purpose(record)), Spent()), record)
+        key = (data, purpose(record))
+        found[key] = found.get(key, Spent()) + _of(record, passes)
     return dict(sorted(found.items(), key=lambda item: (PURPOSES.index(item[0][1]), item[0][0])))
 
 
-def _passes(record: Record) -> int:
-    return len(_parts(record)) if isinstance(record, EvalRecord) else 0
-
-
-def _parts(record: EvalRecord) -> list[tuple]:
-    """The passes that a record is made of: which net, tested how, at which Q."""
+def _passes(record: Record) -> list[Pass]:
+    if not isinstance(record, EvalRecord) or isinstance(record, FusionRecord):
+        return []
     e = record.experiment
     net = (e["budget"], e["data"], record.run, record.seed)
     return [(*net, p, q) for p in record.protocol.split(" & ") for q in record.test_scales]
 
 
-def _add(to: Spent, record: Record) -> None:
+def _of(record: Record, passes: dict[Pass, float]) -> Spent:
+    """What one record took; notes its passes in `passes`."""
     hours = core_hours(record)
-    if isinstance(record, Train):
-        to.trainings += 1
-        to.failed += record.status != "ok"
-        to.training += hours
-    elif isinstance(record, EvalRecord):
-        to.evaluations += 1
-        to.evaluating += 0.0 if isinstance(record, FusionRecord) else _new(to, record, hours)
-    else:
-        to.other += hours
+    if isinstance(record, TrainRecord):
+        return Spent(trainings=1, failed=int(record.status != "ok"), training=hours)
+    if isinstance(record, EvalRecord):
+        return Spent(evaluations=1, evaluating=_new(_passes(record), hours, passes))
+    return Spent(other=hours)
 
 
-def _new(to: Spent, record: EvalRecord, hours: float) -> float:
-    """The core-hours of a record's passes that no other record has had."""
-    parts = _parts(record)
-    unknown = [part for part in parts if part not in to._parts]
+def _new(needed: list[Pass], hours: float, passes: dict[Pass, float]) -> float:
+    """The core-hours of those passes that no record before has had."""
+    unknown = [one for one in needed if one not in passes]
     if not unknown:
         return 0.0
-    left = max(0.0, hours - sum(to._parts.get(part, 0.0) for part in parts))
-    to._parts.update(dict.fromkeys(unknown, left / len(unknown)))
+    left = max(0.0, hours - sum(passes.get(one, 0.0) for one in needed))
+    passes.update(dict.fromkeys(unknown, left / len(unknown)))
     return left
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from vggrepro.budgets import at_budget, deviations
+from vggrepro.budgets import BUDGETS, at_budget, deviations
 from vggrepro.experiments import RUNS, Experiment
 from vggrepro.report import DATA_NAMES, shown
 from vggrepro.results import ROOT
@@ -23,7 +23,7 @@ STAGES = {"scratch": "S = 256", "fine-tune": "S = 384", "jitter": "after S = 384
 
 
 def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.DataFrame:
-    """Field by data set: the paper's value and ours, for all runs of the study.
+    """Field by data set: the paper's value and ours, for all runs of the study, and why.
 
     A field whose values differ among runs has a line for each, with the runs that it is of.
     """
@@ -35,15 +35,19 @@ def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.Data
     columns = ("paper", *(DATA_NAMES[data] for data in data_sets))
     lines = [
         {
-            "what": name.replace("_", " "),
-            "runs": _which(runs, name),
+            "what": _what(name, _which(runs, name)),
             **dict(zip(columns, map(_value, values), strict=True)),
-            "why": why[name],
+            "why": "" if place else why[name],
         }
         for name, by_values in found.items()
-        for values, runs in by_values.items()
+        for place, (values, runs) in enumerate(by_values.items())
     ]
     return pd.DataFrame(lines).set_index("what").rename_axis(index=None, columns="what")
+
+
+def _what(field: str, runs: str) -> str:
+    name = field.replace("_", " ")
+    return name if runs == "all" else f"{name}<br>({runs})"
 
 
 def _differing(
@@ -59,6 +63,17 @@ def _differing(
     return {name: (paper, *(getattr(e, name) for e in ours)) for name, paper in papers.items()}
 
 
+def other_budgets(without: str = "reduced") -> str:
+    """A sentence for each other budget and its photos: in which fields it deviates."""
+    lines = []
+    for budget in BUDGETS.values():
+        for data in budget.data if budget.name != without else ():
+            names = [d.field for run in RUNS for d in deviations(at_budget(run, budget.name, data))]
+            fields = ", ".join(name.replace("_", " ") for name in dict.fromkeys(names))
+            lines.append(f"- `{budget.name}` on {DATA_NAMES[data]}: {fields or 'none'}.")
+    return "\n".join(lines)
+
+
 def _value(value: object) -> str:
     return DATA_NAMES.get(value, value) if isinstance(value, str) and value else shown(value)
 
@@ -68,7 +83,7 @@ def _which(runs: Sequence[str], field: str) -> str:
     if len(runs) == len(RUNS):
         return "all"
     if set(runs) == {run.name for run in RUNS.values() if field not in run.keeps}:
-        return "all that are not about it"
+        return "of runs not about it"
     for attribute in (_stage, _stage_and_length):
         groups: dict[str, set[str]] = {}
         for run in RUNS.values():

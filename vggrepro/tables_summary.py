@@ -63,12 +63,11 @@ def _kind(claim: Claim) -> str:
 
 
 def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
-    """Every primary claim: the word, the difference here and in the paper, and why."""
+    """Every primary claim and its photos: word, difference here and in the paper, and why."""
     lines = [
         {
             "verdict": decision.word,
-            "primary claim": linked(decision.claim),
-            "on": DATA_NAMES[decision.claim.data],
+            "primary claim": f"{linked(decision.claim)} ({DATA_NAMES[decision.claim.data]})",
             "here": shown_interval(decision.interval) if decision.interval else "–",
             "paper": _said(decision.claim),
             "why": decision.reason,
@@ -169,36 +168,24 @@ def hardly_sentence(study: Study) -> str:
 def cost_table(records: Sequence[Record]) -> pd.DataFrame:
     """Core-hours by purpose and data set, with the number of trainings and of evaluations."""
     by_purpose = spent(records)
-    lines = [
-        _cost(purpose, DATA_NAMES.get(data, data) or "–", one)
-        for (data, purpose), one in by_purpose.items()
-    ]
-    if not lines:
+    if not by_purpose:
         return pd.DataFrame({"not run": []})
-    total = Spent()
-    for one in by_purpose.values():
-        for name in ("trainings", "failed", "training", "evaluations", "evaluating", "other"):
-            setattr(total, name, getattr(total, name) + getattr(one, name))
-    lines.append(_cost("in all", "", total))
-    return pd.DataFrame(lines).set_index("for").rename_axis(index=None, columns="for")
-
-
-def _cost(purpose: str, data: str, one: Spent) -> dict[str, object]:
-    failed = f" ({one.failed} failed)" if one.failed else ""
-    return {
-        "for": purpose,
-        "on": data,
-        "trainings": f"{one.trainings}{failed}" if one.trainings else "–",
-        "core-hours of training": _hours(one.training),
-        "evaluations": one.evaluations or "–",
-        "of evaluating": _hours(one.evaluating),
-        "of measuring": _hours(one.other),
-        "core-hours": _hours(one.hours),
+    lines = {
+        ", ".join(filter(None, (purpose, DATA_NAMES.get(data, data)))): _cost(one)
+        for (data, purpose), one in by_purpose.items()
     }
+    lines["in all"] = _cost(sum(by_purpose.values(), start=Spent()))
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(columns="core-hours for")
 
 
-def _hours(value: float) -> str:
-    return f"{value:.2f}" if value else "–"
+def _cost(one: Spent) -> dict[str, str]:
+    failed = f", {one.failed} failed" if one.failed else ""
+    return {
+        "trainings": f"{one.training:.2f} ({one.trainings}{failed})" if one.trainings else "–",
+        "evaluations": f"{one.evaluating:.2f} ({one.evaluations})" if one.evaluations else "–",
+        "measurements": f"{one.other:.2f}" if one.other else "–",
+        "in all": f"{one.hours:.2f}",
+    }
 
 
 def machine_sentence(records: Sequence[Record]) -> str:

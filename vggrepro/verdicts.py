@@ -178,7 +178,7 @@ def label(claim: Claim) -> str:
     if first.or_else:
         text += ", each at its best Q"
     if claim.less:
-        text += f", less for {short_name(claim.less[0].run)}"
+        text += f", less {short_name(claim.less[0].run)}"
     return text + CLAIMED.get(claim.rule, "")
 
 
