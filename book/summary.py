@@ -164,7 +164,7 @@ Markdown(tables_summary.hardly_sentence(method.planning()))
 # the paper's:
 
 # %% tags=["remove-input"]
-report.show(tables_deviations.declared_table(DATA), "words wrapped")
+report.show(tables_deviations.declared_table(DATA), "words wrapped leading")
 
 # %% [markdown]
 # The fields in which the other budgets deviate, none of which is part of the recorded study:
