@@ -26,6 +26,8 @@ from vggrepro import report, verdicts
 Markdown(verdicts.state_of_the_study())
 
 # %% [markdown]
+# All of it on one page, with the method, the limits and the cost: [](summary.ipynb).
+#
 # ## The claims
 #
 # Differences are in points of top-1 error: how much lower it is on the side that the paper puts

@@ -16,7 +16,8 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "compare", "compare_text", "power", "method", "tables_compare",
               "starts", "tables_starts", "figures_starts",
               "figures_method", "targets", "tables_costs", "tables_profile",
-              "figures_costs")  # fmt: skip
+              "figures_costs", "figures_overview", "spent", "tables_deviations",
+              "tables_summary")  # fmt: skip
 EXISTING = [name for name in TORCH_FREE if name == "vggrepro" or find_spec(f"vggrepro.{name}")]
 
 

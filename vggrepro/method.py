@@ -145,14 +145,14 @@ def spread_table(study: Study) -> pd.DataFrame:
                 "planned df": interval.df,
                 "half-width": f"{interval.half_width:.2f}",
                 "found": f"{interval.detectable:.2f}",
-                "found by the strictest primary": f"{_strictest(interval).detectable:.2f}",
+                "found by the strictest primary": f"{strictest(interval).detectable:.2f}",
             }
         table[DATA_NAMES[data]] = row
     return pd.DataFrame(table).fillna("–")
 
 
-def _strictest(interval: Interval) -> Interval:
-    """At the level that Holm gives the smallest p of all primary claims."""
+def strictest(interval: Interval) -> Interval:
+    """The interval at the level that Holm gives the smallest p of all primary claims."""
     return interval.at(1 - ALPHA / len(PRIMARY))
 
 
@@ -162,7 +162,7 @@ def detectable_table(study: Study) -> pd.DataFrame:
     for claim in sorted(EMPIRICAL, key=lambda claim: not claim.primary):
         unit = " %" if claim.test == "measurement" else ""
         expected, said = planned(study, claim), claim.paper.difference
-        level = _strictest(expected) if expected and claim.primary else expected
+        level = strictest(expected) if expected and claim.primary else expected
         rows.append(
             {
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),

@@ -219,15 +219,16 @@ def deviations_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
         for deviation in deviations(column.experiment(run)):
             row = table.setdefault(
                 deviation.field.replace("_", " "),
-                {"paper": _shown(deviation.paper), "why": deviation.why},
+                {"paper": shown(deviation.paper), "why": deviation.why},
             )
-            row[column.title] = _shown(deviation.ours)
+            row[column.title] = shown(deviation.ours)
     frame = pd.DataFrame.from_dict(table, orient="index")
     order = ["paper", *(c.title for c in columns), "why"]
     return frame.reindex(columns=order).fillna("as the paper")
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
+    """A field of a declaration in a table."""
     return (
         "–"
         if value in ("", (0, 0), ())

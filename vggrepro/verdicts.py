@@ -2,7 +2,9 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -11,7 +13,7 @@ from IPython.display import Markdown
 
 from vggrepro import UserError, results
 from vggrepro.claims import claim_named
-from vggrepro.criteria import TESTS, Claim, Side, Sides
+from vggrepro.criteria import TESTS, Claim, Rule, Side, Sides
 from vggrepro.decisions import (
     Decision,
     Study,
@@ -55,6 +57,51 @@ def shown_interval(interval: Interval, unit: str = "") -> str:
 # --- differences on every data set --------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Found:
+    """A difference as recorded: points by seed, and the 95 % interval from two seeds on.
+
+    Pilots are found only where nothing else is; they have no interval, since they decide nothing.
+    """
+
+    by_seed: Mapping[int, float]
+    interval: Interval | None
+    pilot: bool
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds, points."""
+        return float(np.mean(list(self.by_seed.values())))
+
+
+Studies = tuple[Study, Study]
+
+
+def studies_of(results_dir: Path, budget: str = "reduced") -> Studies:
+    """The records that may decide, then the same with the pilots."""
+    return Study(results_dir, budget), Study(results_dir, budget, with_pilots=True)
+
+
+def found_in(studies: Studies, claim: Claim, data: str, sides: Sides | None = None) -> Found | None:
+    """The difference of a claim, or of the `sides` of one of its controls; None if not run."""
+    own = sides is None or sides == claim.sides
+    for study in studies:
+        if own:
+            by_seed = differences_of(study, claim, data)
+        else:
+            by_seed = study.differences(sides, data, claim.seeds, "top1_error")
+        if by_seed and study.with_pilots:
+            return Found(by_seed, None, pilot=True)
+        if by_seed:
+            interval = (
+                interval_of(study, claim, data)
+                if own
+                else control_interval(study, claim, sides, data)
+            )
+            return Found(by_seed, interval, pilot=False)
+    return None
+
+
 def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd.DataFrame:
     """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
 
@@ -86,24 +133,15 @@ def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
 
 
 def _difference(claim: Claim, sides: Sides, column: Column) -> str:
-    for with_pilots in (False, True):
-        study = Study(column.results_dir, column.budget, with_pilots)
-        if sides == claim.sides:
-            found = differences_of(study, claim, column.data)
-            interval = interval_of(study, claim, column.data)
-        else:
-            found = study.differences(sides, column.data, claim.seeds, "top1_error")
-            interval = control_interval(study, claim, sides, column.data)
-        if found:
-            shown = f"{np.mean(list(found.values())):+.1f}, n = {len(found)}"
-            if with_pilots:
-                shown += " (pilot)"
-            elif interval:
-                shown = shown_interval(interval)
-            shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
-            decides = (column.results_dir, column.data) == (RECORDED, claim.data)
-            return f"<b>{shown}</b>" if decides else shown
-    return "not run"
+    found = found_in(studies_of(column.results_dir, column.budget), claim, column.data, sides)
+    if found is None:
+        return "not run"
+    shown = f"{found.mean:+.1f}, n = {len(found.by_seed)}" + (" (pilot)" if found.pilot else "")
+    if found.interval:
+        shown = shown_interval(found.interval)
+    shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
+    decides = (column.results_dir, column.data) == (RECORDED, claim.data)
+    return f"<b>{shown}</b>" if decides else shown
 
 
 def _difference_name(sides: Sides) -> str:
@@ -119,6 +157,37 @@ def _difference_name(sides: Sides) -> str:
 def _evaluation_name(side: Side, with_protocol: bool) -> str:
     scales = f"Q = {', '.join(map(str, side.evaluation.test_scales))}"
     return f"{side.evaluation.protocol}, {scales}" if with_protocol else scales
+
+
+# --- in few words -------------------------------------------------------------------------
+
+CLAIMED: dict[Rule, str] = {"same": ": no change", "not worse": ": no worse"}
+"""What a claim says of its sides where it is not that the error falls."""
+
+
+def label(claim: Claim) -> str:
+    """`A → D`: from the side with the higher error, as the paper has it, to the other.
+
+    Derived from the sides: what stands for both comes first, then what they differ in.
+    """
+    first, second = claim.sides
+    if first.run != second.run:
+        text = f"{short_name(second.run)} → {short_name(first.run)}"
+    else:
+        text = f"{short_name(first.run)}: {_way(second, first)} → {_way(first, second)}"
+    if first.or_else:
+        text += ", each at its best Q"
+    if claim.less:
+        text += f", less {short_name(claim.less[0].run)}"
+    return text + CLAIMED.get(claim.rule, "")
+
+
+def _way(side: Side, other: Side) -> str:
+    """A side's test in few words, as far as the other side's differs."""
+    if side.evaluation.protocol != other.evaluation.protocol:
+        return side.evaluation.protocol
+    first, *more = side.evaluation.test_scales
+    return f"{1 + len(more)} Q" if more else f"Q = {first}"
 
 
 # --- all claims ---------------------------------------------------------------------------
@@ -182,6 +251,12 @@ def chapter_index() -> Markdown:
         title, text = _opening(script.read_text(encoding="utf-8"))
         lines.append(f"- [{title}]({script.stem}.html): {text}")
     return Markdown("\n".join(lines))
+
+
+def chapter_title(chapter: str) -> str:
+    """The title of a chapter by its file's name, or the name if there is no such script."""
+    script = ROOT / "book" / f"{chapter}.py"
+    return _opening(script.read_text(encoding="utf-8"))[0] if script.exists() else chapter
 
 
 def _opening(script: str) -> tuple[str, str]:

@@ -1,0 +1,197 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The study in brief
+#
+# Which of the VGG paper's claims hold when its nets are trained again, small, on small photos? This
+# page is the whole report, in the form that reproducibility reports have. What it says of results
+# is generated from the records; the rest was written by hand and says nothing of them.
+#
+# ## Scope
+#
+# The subject is {cite:t}`simonyan2015vgg`, Tables 1 to 7 and the sentences around them: depth, the
+# size of filters, normalisation, training and test scales, dense evaluation against crops, fusion,
+# initialisation. Its appendices, on localisation and on features for other tasks, are left out. So
+# are its absolute errors: no net here is trained on ILSVRC-2012. The nets have the paper's layers
+# and a fraction of their channels, the photos are CIFAR-10 and Imagenette. A claim therefore *holds
+# at this scale* or does not; nothing here can show that the paper is wrong.
+#
+# ## Claims
+
+# %% tags=["hide-input"]
+from IPython.display import Markdown
+
+from vggrepro import (
+    decisions,
+    figures,
+    figures_overview,
+    method,
+    report,
+    results,
+    spent,
+    tables_deviations,
+    tables_summary,
+    verdicts,
+)
+
+figures.use_style()
+DATA = ("cifar10", "imagenette")
+decided = decisions.decide_all(results.RECORDED)
+studies = verdicts.studies_of(results.RECORDED)
+records = spent.recorded(results.RECORDED)
+Markdown(tables_summary.claims_sentence())
+
+# %% [markdown]
+# ## Method
+#
+# Every net of Table 1 is trained with one recipe for all, chosen beforehand on images that no
+# error is reported on ([the recipe](recipe.ipynb)). A difference in error is taken over seeds: both
+# sides see the same crops in the same order, and start from the same weights where their shapes
+# allow it. It has a 95 % interval and is read against zero and against the smallest difference that
+# matters, both fixed beforehand; with fewer seeds than were fixed nothing is decided. Where a
+# comparison of the paper changes two things at once, a control changes one: as much training
+# without the earlier net, as many epochs without jitter, as many passes without other scales.
+# Claims about nets are decided by centre crop and flip on CIFAR-10, claims about scales and testing
+# by the protocols they name on Imagenette. [](method.ipynb) has every rule and how often it is
+# wrong.
+#
+# ## Results
+
+# %% tags=["remove-input"]
+Markdown(verdicts.state_of_the_study())
+
+# %% tags=["remove-input"]
+report.show(tables_summary.counts_table(decided))
+
+# %% tags=["remove-input"]
+report.show(tables_summary.primary_table(decided), "words wrapped")
+
+# %% [markdown]
+# Differences are in points of top-1 error, how much lower it is on the side that the paper puts
+# first, with the 95 % interval and the number of seeds. The secondary claims:
+
+# %% tags=["remove-input"]
+Markdown(tables_summary.secondary_sentence(decided))
+
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Nets are named as in the records. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
+figures_overview.overview(figures_overview.lines(results.RECORDED))
+figures.plt.show()
+
+# %% [markdown]
+# **Do the two sets of photos agree?**
+
+# %% tags=["remove-input"]
+Markdown(tables_summary.disagreement_sentence(studies))
+
+# %% [markdown]
+# **What cannot be decided?**
+
+# %% tags=["remove-input"]
+Markdown(tables_summary.undecided_sentence(decided))
+
+# %% tags=["remove-input"]
+Markdown(tables_summary.hardly_sentence(method.planning()))
+
+# %% [markdown]
+# No number of seeds decides what the scale leaves out: whether a difference would be the same in
+# nets of full width, at the paper's 224 px, with a thousand classes. Each chapter says what its
+# claims leave open.
+#
+# ## What was easy
+#
+# - The architecture. Table 1 says it all, and the numbers of parameters in Table 2 check it.
+# - The test protocols, as far as they go: a fully-connected layer as a convolution is a reshape.
+# - Getting the arithmetic right: the paper's own numbers for filters and weights follow from it.
+# - Comparing sides fairly by seed, once every draw depends on the seed, the epoch and the image
+#   alone.
+#
+# ## What was difficult
+#
+# - **A start from which deep nets train.** The paper's sentence on it can be read in two ways, the
+#   start that decides depends on the width of the net and on the scale of its inputs, and starting
+#   from net A is extra training that needs a control: [](10_initialisation.ipynb).
+# - **Deep nets that stay at chance.** Such a net has an error like any other, and one among the
+#   seeds makes a mean meaningless. So every table of errors marks them.
+# - **A recipe that does not favour a depth.** One that suits eleven layers leaves nineteen
+#   unfinished; the recipe is chosen by its worst net.
+# - **LRN that does anything.** Its constants are for pixels from 0 to 255. With scaled inputs and
+#   the same α the layer is a constant factor: [](02_lrn.ipynb).
+# - **The grid of dense evaluation.** A small image has few positions, and pooling that rounds down
+#   drops a border on two sides only. A comparison of protocols then measures where the grid falls:
+#   [](08_multi_crop.ipynb).
+# - **What jitter does by itself.** In the paper a jittered net is the last of a chain of three
+#   trainings; the control is a net that is trained as long at a fixed scale:
+#   [](06_scale_jitter.ipynb).
+# - **Speed without a GPU.** Narrow nets on small photos are bound by memory and by the handling of
+#   images as much as by arithmetic: [](11_costs.ipynb).
+#
+# ## What the paper leaves open
+#
+# | the paper | what it leaves open | here |
+# |---|---|---|
+# | Section 3.1, initialisation | whether $10^{-2}$ is a variance or a standard deviation | the latter at the paper's size, He's rule below it; both are tried |
+# | Section 3.1, “first four” layers of net A | where they go in nets whose first block has two | where their shapes fit, in blocks 1 to 3 |
+# | Section 3.1, learning rate | what counts as accuracy that stopped improving | fixed epochs; at full size, six epochs without a better minival |
+# | Section 3.1, S = 384 and jitter | how long they train; the rate for jitter | fixed epochs for each stage, the rate of S = 384 |
+# | Section 3.1, jitter | how S is drawn | whole numbers, all as likely |
+# | Section 3.1, colour shift | whether it is on in all stages | in all |
+# | Section 3.1, weight decay | whether biases have it too | they do |
+# | Section 3.2, dense evaluation | whether scores or posteriors are averaged over positions | scores, then soft-max |
+# | Section 3.2, crops | whether the grid of crops reaches the edges of the rescaled image | it does |
+# | Sections 3.1 and 3.2, rescaling | the interpolation | bilinear, antialiased |
+# | Section 2.1, LRN | whether α is divided by the window, as in Caffe | it is not |
+# | Section 4.1, the net with larger filters | its error, how it was trained, and whether “7%” are points | trained as B, both from He's start; points |
+# | Section 4, all tables | how much a training varies: each is one training, as far as one can tell | several seeds |
+# | Section 4, validation | how far the learning rate, steered by the images that are reported on, flatters | minival steers, val is reported |
+#
+# ## Communication with the authors
+#
+# None.
+#
+# ## Deviations from the paper
+#
+# Declared ones, of all trainings at the recorded budget, generated by comparing each declaration with
+# the paper's. Where the paper is silent, as on epochs after S = 256, its column holds what the
+# budget `full` takes.
+
+# %% tags=["remove-input"]
+report.show(tables_deviations.declared_table(DATA), "words wrapped leading")
+
+# %% [markdown]
+# The fields in which the other budgets deviate, none of which is part of the recorded study:
+
+# %% tags=["remove-input"]
+Markdown(tables_deviations.other_budgets())
+
+# %% [markdown]
+# And the deviations that the code names where it deviates, in its own words:
+
+# %% tags=["remove-input"]
+report.show(tables_deviations.remarks_table(tables_deviations.remarks()), "words wrapped")
+
+# %% [markdown]
+# ## Cost
+
+# %% tags=["remove-input"]
+report.show(tables_summary.cost_table(records), "words")
+
+# %% tags=["remove-input"]
+Markdown(tables_summary.machine_sentence(records))
+
+# %% [markdown]
+# A core-hour is an hour of wall time on one thread; in brackets, how many there are. A pass over the images that serves several
+# evaluations counts once. Only records are counted: trial runs before the study, and runs that
+# were made again, are not among them.
+#
+# To check any of it, see [](rerun.md); every record is in `results/`, and `vggrepro verify` counts
+# its errors again from the outcome of every image.
