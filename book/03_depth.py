@@ -154,7 +154,7 @@ Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column i
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
 # Brackets are 95 % intervals over seeds; bold is the column that decides. Below each claim are
-# its controls. A pilot has no interval and decides nothing.
+# its controls. A single seed has no interval.
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")

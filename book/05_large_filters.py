@@ -145,8 +145,8 @@ figures.plt.show()
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the column that decides. A pilot has no
-# interval and decides nothing.
+# Brackets are 95 % intervals over seeds; bold is the column that decides. A single
+# seed has no interval.
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")

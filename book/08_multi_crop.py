@@ -207,8 +207,8 @@ Markdown(
 verdicts.verdict_box(*CLAIMS)
 
 # %% [markdown]
-# What the records show so far, pilots included, in points of top-1 error; positive is as the paper
-# says, ± the standard deviation over seeds:
+# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
+# bold is the column that decides.
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")

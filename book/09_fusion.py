@@ -163,8 +163,8 @@ report.show(tables_fusion.field_table(ours, columns), "words wrapped")
 verdicts.verdict_box("two-nets-beat-one")
 
 # %% [markdown]
-# What the records show so far, pilots included, in points of top-1 error; positive is as the paper
-# says, ± the standard deviation over seeds:
+# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
+# bold is the column that decides.
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table("two-nets-beat-one", columns=columns), "words wrapped")

@@ -53,8 +53,8 @@ verdicts.chapter_index()
 # **Recorded** columns come from records in the repository, made by committed code on real photos:
 # CIFAR-10 {cite:p}`krizhevsky2009cifar` for claims about the nets, Imagenette
 # {cite:p}`howard2019imagenette` for claims about scale and testing. **Rerun** columns come from a
-# reader's own machine. **Pilot** records were made before the recipe was frozen; they are shown
-# and decide nothing.
+# reader's own machine. **Pilots** were trained before the [recipe](recipe.ipynb) was frozen: they
+# helped to plan and decide nothing.
 #
 # | verdict | the interval of the difference |
 # |---|---|

@@ -113,7 +113,8 @@ report.show(method.claims_table(), "words wrapped leading")
 
 # %% [markdown]
 # Where it says *at two lengths*, the sign has to be the same when both nets are trained for half as
-# long. A **pilot** was trained before the recipe was frozen and decides nothing.
+# long. **Pilots**, trained before the recipe was frozen, decide nothing. They are where the spread
+# over seeds below comes from.
 #
 # ## How often is that wrong?
 

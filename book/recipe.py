@@ -60,7 +60,7 @@ report.show(calibration.table(IMAGENETTE))
 # training images: a net whose two errors are close together and high has not been trained long
 # enough, one whose errors lie far apart fits its training images too closely.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-calibration", "caption": "Error on minival (full lines) and on training images in eval mode (dashed) by epoch, for the recipe that the study began with. A curve that still falls at its end is that of a net cut short."}, "image": {"alt": "Learning curves of A, D and E, a panel for each data set."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-calibration", "caption": "Error on minival (full lines) and on training images in eval mode (dashed) by epoch, with the recipe that was frozen: the study's own trainings. A curve that still falls at its end is that of a net cut short."}, "image": {"alt": "Learning curves of A, D and E, a panel for each data set."}}
 columns = report.options("reduced", "", 0, False, "", "").columns()
 figures.curves(calibration.NETS, columns)
 figures.plt.show()

@@ -18,6 +18,7 @@ from vggrepro import (
     results,
     tables_compare,
 )
+from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED, RULES, TESTS
 from vggrepro.decisions import Study
@@ -60,8 +61,9 @@ def test_nets_have_the_seeds_that_their_claims_need():
     assert power.seeds_of("A-LRN-S256", "imagenette") == 3  # no claim names it there
 
 
-def test_pilots_are_good_for_planning(tmp_path):
+def test_pilots_are_good_for_planning(tmp_path, monkeypatch):
     """By hand: rests of net and seed effects are +-0.1, 0, so the spread is sqrt(0.04 / 2)."""
+    monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
     write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.1, 2: 20.2})
     write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 18.9})
     claim = CLAIMS["depth-a-to-d"]
@@ -263,7 +265,8 @@ def test_a_like_rerun_is_compared(recorded):
     assert table["difference"].iloc[0].startswith("+6.0 [")
     assert "Of 2 pairs of records, 1 have the same result digest" in tables_compare.digests(found)
     said = tables_compare.verdict_sentence(found, tables_compare.changes_of(found))
-    assert said.startswith("At budget reduced, 0 of")
+    # Recorded are the three seeds that B against A needs; the rerun has one of each.
+    assert said.startswith("At budget reduced, 1 of")
     (ax,) = figures_method.moved(found).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["B-S256, cifar10", "A-S256, cifar10"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]

@@ -126,13 +126,6 @@ def test_provenance_names_commit_and_digest(column):
     assert table["result digest"].str.len().eq(12).all()
 
 
-def test_a_difference_of_pilots_is_over_shared_seeds(column):
-    said = report.pilot_difference(column, *PAIR, CENTRE)
-    assert "A-LRN-S256 minus A-S256 is +0.00 points" in said
-    assert said.endswith("n = 3.")
-    assert report.pilot_difference(column, "A-S256", "B-S256", CENTRE).endswith("not run.")
-
-
 def test_a_denominator_that_varies_is_called_alive(column):
     said = tables_lrn.denominator_sentence(column, "A-LRN-S256")
     assert "from 2.00 (1 %) to 6.00 (99 %), a ratio of 3.0: LRN was alive." in said

@@ -62,7 +62,7 @@ def test_each_claim_is_counted_once_and_named_by_its_word(tmp_path, frozen):
     table = tables_summary.primary_table(decided)
     (line,) = table[table["primary claim"].str.contains(re.escape("(A) to 16 (D)"))].itertuples()
     assert line.Index == "holds and matters" and "(CIFAR-10)" in line[1]
-    assert line.here.endswith("n = 5") and line.paper == "+2.6"
+    assert line.here.endswith("n = 3") and line.paper == "+2.6"
     secondary = tables_summary.secondary_sentence(decided)
     assert CLAIMS["depth-b-to-d"].statement in secondary
     assert CLAIMS["depth-a-to-d"].statement not in secondary
@@ -88,7 +88,7 @@ def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
     write_nets(tmp_path, NETS, seeds=range(2))
     text = tables_summary.undecided_sentence(decide_all(tmp_path))
     assert CLAIMS["depth-a-to-b"].statement in text
-    assert "2 of the 5 seeds fixed beforehand" in text
+    assert "2 of the 3 seeds fixed beforehand" in text
 
 
 def test_a_large_spread_can_hardly_decide_and_a_small_one_can(tmp_path, frozen):

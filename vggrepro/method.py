@@ -140,7 +140,7 @@ def spread_table(study: Study) -> pd.DataFrame:
             se = spread.sd * (2 / n) ** 0.5
             interval = Interval(0.0, se, planned_df(data), n)
             row = {
-                "spread of a training": f"{spread.sd:.2f} ({spread.df} df so far)",
+                "spread of a training": f"{spread.sd:.2f} ({spread.df} df)",
                 "n": n,
                 "planned df": interval.df,
                 "half-width": f"{interval.half_width:.2f}",

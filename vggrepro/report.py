@@ -317,22 +317,6 @@ def centre_crop(run: str) -> Evaluation:
     return Evaluation("centre-crop", (single_scale(RUNS[run]),))
 
 
-# --- sentences ---------------------------------------------------------------------------
-
-
-def pilot_difference(column: Column, first: str, second: str, evaluation: Evaluation) -> str:
-    """Second minus first over the seeds that both have, as a sentence for people."""
-    one, other = errors(column, first, evaluation), errors(column, second, evaluation)
-    shared = sorted(one.keys() & other.keys())
-    if not shared:
-        return f"{column.title}: not run."
-    differences = [other[seed] - one[seed] for seed in shared]
-    text = f"{np.mean(differences):+.2f} points"
-    if len(shared) > 1:
-        text += f" (standard deviation over seeds {np.std(differences, ddof=1):.2f})"
-    return f"{column.title}: {second} minus {first} is {text}, n = {len(shared)}."
-
-
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:
     """A table as the book shows it: no index clutter, scrolling on a phone."""
     return HTML(frame.to_html(border=0, escape=False, classes=classes))

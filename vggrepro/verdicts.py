@@ -238,9 +238,9 @@ def state_of_the_study() -> str:
     said = ", ".join(f"{words[word]} {word}" for word in get_args(Word) if words[word])
     return (
         f"**State of the study:** {sum(words.values())} claims of the paper are written down: "
-        f"{said}. So far {len(trained)} trainings are recorded ({pilots} of them pilots), "
-        f"{hours:.1f} core-hours in all, with {len(records) - len(trained)} evaluations and "
-        "measurements."
+        f"{said}. So far {len(trained)} trainings are recorded ({pilots} of them pilots and "
+        f"candidates for the recipe), {hours:.1f} core-hours in all, with "
+        f"{len(records) - len(trained)} evaluations and measurements."
     )
 
 
