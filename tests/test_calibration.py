@@ -98,7 +98,7 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
         record_of(tmp_path, run, "reduced", error)
     record_of(tmp_path, NETS[0], "calibrate-rate", 9.0)
     found = candidates(tmp_path, "cifar10")
-    table = calibration.table(found)
+    table = calibration.table(found, calibration.frozen(tmp_path, "cifar10"))
     first = table.loc["as the study began (smallest worst)"]
     assert (first["A"], first["E"], first["worst"]) == ("10.0<br>(55.0)", "30.0<br>(55.0)", "30.0")
     second = table.loc["twice the learning rate"]
@@ -106,6 +106,20 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
     assert (second["A"], second["D"]) == ("9.0<br>(55.0)", "not run")
     assert second["worst"] == "≥ 9.0"
     assert table.loc["half the dropout", "worst"] == "–"
+    assert list(table.index)[-1] == "<b>frozen for the study</b>"
+
+
+def test_the_frozen_recipe_is_shown_and_competes_with_none(tmp_path):
+    for run in NETS:
+        record_of(tmp_path, run, "calibrate-rate", 20.0)
+        experiment = at_budget(run, "reduced", "cifar10")
+        record = train_record(experiment)
+        last = record.curve[-1].model_copy(update={"minival_error": 5.0})
+        written(record.model_copy(update={"curve": (last,)}), tmp_path, experiment)
+    found = candidates(tmp_path, "cifar10")
+    assert best(found).name == "calibrate-rate"
+    shown = calibration.frozen(tmp_path, "cifar10")
+    assert (shown.worst, shown.experiment.recipe) == (5.0, "study-1")
 
 
 def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
@@ -118,7 +132,7 @@ def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
     found = candidates(tmp_path, "cifar10")
     out = [candidate.name for candidate in found if is_out(candidate, best(found))]
     assert out == ["calibrate-rate"]
-    table = calibration.table(found)
+    table = calibration.table(found, calibration.frozen(tmp_path, "cifar10"))
     assert table.loc["twice the learning rate", "D"] == "not needed"
     assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
     text = calibration.sentence(found)

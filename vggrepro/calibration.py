@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import results
-from vggrepro.budgets import BEGINNING, CALIBRATION, Budget, at_budget
+from vggrepro.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
 from vggrepro.experiments import RUNS, Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
@@ -51,6 +51,16 @@ def candidates(results_dir: Path, data: str) -> list[Candidate]:
     return [begun, *(_candidate(results_dir, budget, data) for budget in CALIBRATION.values())]
 
 
+def frozen(results_dir: Path, data: str) -> Candidate:
+    """The recipe of the recorded study, with what its own trainings reached on minival.
+
+    It was fixed before they were run, so it is no candidate.
+    """
+    return _candidate(results_dir, BUDGETS["reduced"], data)._replace(
+        about="<b>frozen for the study</b>"
+    )
+
+
 def _candidate(results_dir: Path, budget: Budget, data: str) -> Candidate:
     minival, train, diverged = {}, {}, []
     for net in NETS:
@@ -76,11 +86,11 @@ def is_out(candidate: Candidate, winner: Candidate | None) -> bool:
     return winner is not None and not candidate.complete and candidate.worst > winner.worst
 
 
-def table(found: list[Candidate]) -> pd.DataFrame:
-    """What each candidate changes and reached, one line each, for the book."""
+def table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
+    """What each candidate changes and reached, one line each, then the recipe that was frozen."""
     winner = best(found)
     lines = {}
-    for candidate in found:
+    for candidate in (*found, frozen):
         e = candidate.experiment
         cells = {
             "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size}, "
@@ -90,7 +100,8 @@ def table(found: list[Candidate]) -> pd.DataFrame:
         }
         mark = " (smallest worst)" if candidate is winner else ""
         lines[candidate.about + mark] = cells
-    return pd.DataFrame.from_dict(lines, orient="index")
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    return table.rename_axis(index=None, columns="recipe")
 
 
 def _worst(candidate: Candidate) -> str:
