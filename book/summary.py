@@ -132,8 +132,8 @@ Markdown(tables_summary.hardly_sentence(method.planning()))
 # - **What jitter does by itself.** In the paper a jittered net is the last of a chain of three
 #   trainings; the control is a net that is trained as long at a fixed scale:
 #   [](06_scale_jitter.ipynb).
-# - **Speed without a GPU.** Narrow nets on small photos are bound by memory and by the handling of
-#   images as much as by arithmetic: [](11_costs.ipynb).
+# - **Speed without a GPU.** Handling images well makes a training faster until the convolutions are
+#   most of it, and then the processor decides: [](11_costs.ipynb).
 #
 # ## What the paper leaves open
 #
@@ -189,9 +189,9 @@ report.show(tables_summary.cost_table(records), "words")
 Markdown(tables_summary.machine_sentence(records))
 
 # %% [markdown]
-# A core-hour is an hour of wall time on one thread; in brackets, how many there are. A pass over the images that serves several
-# evaluations counts once. Only records are counted: trial runs before the study, and runs that
-# were made again, are not among them.
+# A core-hour is an hour of wall time on one thread; in brackets, how many there are. A pass over the
+# images that serves several evaluations counts once. Only records are counted: trial runs before
+# the study, and runs that were made again, are not among them.
 #
 # To check any of it, see [](rerun.md); every record is in `results/`, and `vggrepro verify` counts
 # its errors again from the outcome of every image.

@@ -150,7 +150,7 @@ def hardly_sentence(study: Study) -> str:
         if c.key in found and found[c.key] > c.matters
     ]
     text = (
-        "With the seeds fixed beforehand and the spread over seeds recorded so far, the smallest "
+        "With the seeds fixed beforehand and the spread over seeds of the pilots, the smallest "
         "difference that is found is larger than the smallest that matters for "
         f"{len(hardly) or 'none'} of {len(found)} claims"
     )
