@@ -149,7 +149,7 @@ def test_training_table_has_both_protocols_and_the_papers_error(column):
     write(column, "D-jitter", Evaluation("centre-crop", (384,)), {0: 26})
     table = tables_scales.training_table(["D-jitter", "E-S384-longer"], [column])
     ours = table.loc["D, S ∈ [256; 512]"]
-    assert list(ours) == ["384", "25.6", "22.0 ± 2.8<br>n = 2 (pilot)", "26.0<br>n = 1 (pilot)"]
+    assert list(ours) == ["384", "25.6", "22.0 ± 2.8<br>n = 2", "26.0<br>n = 1"]
     # Dense evaluation of E's control is not declared: it is not missing.
     assert list(table.loc["E, S = 384, longer"]) == ["384", "–", "–", "not run"]
 
@@ -180,7 +180,7 @@ def test_a_gain_is_over_the_seeds_that_have_both(column):
     table = tables_scales.gains_table(["D-S256", "D-S384-longer"], [column])
     assert table.loc["D, S = 256", "paper"] == "27.0 → 26.6<br>+0.4"
     ours = table.loc["D, S = 256", column.title]
-    assert ours == "25.0 → 24.0<br>+1.0 ± 4.2, n = 2 (pilot)"
+    assert ours == "25.0 → 24.0<br>+1.0 ± 4.2, n = 2"
     assert list(table.loc["D, S = 384, longer"]) == ["352, 384, 416", "–", "not run"]
 
 

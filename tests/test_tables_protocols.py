@@ -244,7 +244,7 @@ def test_a_difference_of_differences_is_shown(column):
         record(column, first.run, first.evaluation, 0, [])
         record(column, second.run, second.evaluation, 0, wrong)
     table = verdicts.differences_table(claim.key, columns=[column])
-    assert list(table[column.title]) == [f"{200 / 11:+.1f}<br>n = 1 (pilot)"]
+    assert list(table[column.title]) == [f"{200 / 11:+.1f}<br>n = 1"]
 
 
 # --- fusion -------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_table_7_is_whole_and_ours_are_marked(column):
     merged = sum("merged" in row.split for row in paper.table(7))
     assert len(numbers) == len(paper.table(7)) + merged  # one cell over two columns
     assert sum(cell.endswith("*") for cell in numbers) == 2 * merged
-    assert list(table.loc["ours", "top-1, val"]) == [f"{100 / 11:.1f}, n = 1 (pilot)", "not run"]
+    assert list(table.loc["ours", "top-1, val"]) == [f"{100 / 11:.1f}, n = 1", "not run"]
     assert all("not comparable" in method for method in table.loc["ours", "method"])
     assert set(table.loc["ours", "top-5, val"]) == {"–"}
 
