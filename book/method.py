@@ -116,6 +116,16 @@ report.show(method.claims_table(), "words wrapped leading")
 # long. **Pilots**, trained before the recipe was frozen, decide nothing. They are where the spread
 # over seeds below comes from.
 #
+# ### What is trained for them
+#
+# Every run that a claim or one of its controls names, with its number of seeds; once, what a
+# chapter shows beside; and what those start from. One seed of everything comes before the second of
+# anything. Seeds recorded, of those planned:
+
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every run and its seeds", "code_prompt_hide": "Every run and its seeds"}
+report.show(method.programme_table())
+
+# %% [markdown]
 # ## How often is that wrong?
 
 # %% tags=["remove-input"]

@@ -80,6 +80,8 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
         (["run", "A-S256", "--budget", "smoke", "--device", "tpu"], ["auto", "cpu", "cuda"]),
         (["run", "A-S256", "--budget", "smoke", "--device", "mps"], ["auto", "cpu", "cuda"]),
         (["run", "A-S256", "--budget", "smoke", "--precision", "fp8"], ["bf16", "float32"]),
+        (["run", "--study", "--data", "mnist"], list(BUDGETS["reduced"].data)),
+        (["run", "--study", "--data", "folder"], ["cifar10", "imagenette"]),
         (["list", "--budget", "tiny"], list(BUDGETS)),
         (["list", "--data", "mnist"], list(BUDGETS["reduced"].data)),
         (["rerun", "99_nothing"], []),
@@ -161,7 +163,7 @@ def test_ctrl_c_is_130(vggrepro, monkeypatch, tmp_path, stop):
     def interrupted(*args):
         raise stop
 
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr(runner, "run_tasks", interrupted)
     status, _, err = vggrepro("run", "A-S256", "--results-dir", tmp_path)
     assert (status, err) == (130, f"vggrepro: {stop or 'stopped'}\n")
 

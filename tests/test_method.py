@@ -14,6 +14,7 @@ from vggrepro import (
     figures_method,
     method,
     power,
+    programme,
     report,
     results,
     tables_compare,
@@ -49,16 +50,9 @@ def closed_figures():
 def test_planned_degrees_of_freedom_are_those_of_the_full_study(data):
     rng = np.random.default_rng(0)
     study = {
-        run: dict(enumerate(rng.normal(size=power.seeds_of(run, data)))) for run in POOLED[data]
+        run: dict(enumerate(rng.normal(size=programme.seeds(data)[run]))) for run in POOLED[data]
     }
     assert power.planned_df(data) == pooled(study).df
-
-
-def test_nets_have_the_seeds_that_their_claims_need():
-    assert power.seeds_of("D-S256", "cifar10") == CLAIMS["depth-a-to-d"].seeds == 3
-    assert power.seeds_of("D-jitter", "imagenette") == CLAIMS["several-q-jittered"].seeds == 5
-    assert power.seeds_of("D-7x7-he", "cifar10") == CLAIMS["three-small-filters"].seeds == 3
-    assert power.seeds_of("A-LRN-S256", "imagenette") == 3  # no claim names it there
 
 
 def test_pilots_are_good_for_planning(tmp_path, monkeypatch):

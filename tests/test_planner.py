@@ -13,7 +13,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, cost, data, memory, planner, rates, results, runner, workload
+from vggrepro import (
+    UserError,
+    cost,
+    data,
+    memory,
+    planner,
+    programme,
+    rates,
+    results,
+    runner,
+    workload,
+)
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.configs import CONFIGS
 from vggrepro.devices import DEVICES
@@ -165,7 +176,7 @@ def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_runs_are_trained_as_often_as_the_runner_trains_them(seeds):
-    tasks = runner.tasks([*RUNS, *FUSIONS], list(range(seeds)))
+    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], range(seeds)))
     assert workload.trainings(seeds) == Counter(name for name, _ in tasks if name in RUNS)
 
 
@@ -302,6 +313,16 @@ def test_tables_of_a_run():
     assert planner.tables_of("E-S384") == "3 4 6"
     assert planner.tables_of("D-jitter") == "3 4 5 6"
     assert planner.tables_of("A-from-A") == "-"
+
+
+def test_the_programme_is_planned_with_its_own_seeds(vggrepro):
+    options = ["--study", "--data", "imagenette", "--device", "h100"]
+    status, out, _ = vggrepro("plan", *options)
+    assert status == 0
+    times = {line.split()[0]: line.split() for line in out.splitlines()}
+    trained = {n: c for n, c in programme.seeds("imagenette").items() if n in RUNS}
+    assert [name for name in times if name in RUNS] == list(trained)
+    assert int(times["total"][1]) == sum(trained.values())
 
 
 def test_a_batch_that_does_not_fit_is_shown(vggrepro):

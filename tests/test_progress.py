@@ -28,7 +28,7 @@ def bar(monkeypatch):
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_part_of_every_run_has_its_seconds(budget):
-    tasks = runner.tasks([*RUNS, *FUSIONS], [0])
+    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], [0]))
     data = next(iter(BUDGETS[budget].data))
     found = expected(tasks, budget, data)
     assert list(found) == tasks

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, options, starts
+from vggrepro import UserError, options, programme, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
@@ -57,6 +57,7 @@ def list_rows(
 def run(
     runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
+    recorded_study: options.Study = False,
     budget: options.Budget = "quick",
     data: options.Data = None,
     data_dir: options.DataDir = None,
@@ -74,18 +75,25 @@ def run(
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
+    With --study, the runs and seeds of the recorded study on --data, at its own budget.
     Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on. Several
     commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
     shares each batch among N devices.
     """
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])
+    if recorded_study:
+        budget, data = programme.BUDGET, data_of(programme.BUDGET, data)
+        names = list(programme.seeds(data))
     if not names:
-        raise UserError(f"name a run, or use --all; there are: {', '.join(known)}")
+        raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
     from vggrepro import runner
 
+    wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
+    if recorded_study:
+        wanted = [task for task in programme.tasks(data) if seed in (None, task[1])]
     where = runner.Where(
         results_dir,
         data_dir,
@@ -98,8 +106,7 @@ def run(
         micro_batch,
         compile,
     )
-    chosen = [seed] if seed is not None else list(range(seeds))
-    runner.run(names, budget, data, chosen, where)
+    runner.run_tasks(wanted, budget, data, where)
 
 
 @app.command()
@@ -129,7 +136,8 @@ def rerun(
     if names:
         from vggrepro import runner
 
-        parts = progress.expected(runner.tasks(names, chosen), budget, data) | parts
+        wanted = runner.asked(names, chosen)
+        parts = progress.expected(runner.tasks(wanted), budget, data) | parts
     # Two that run all anew would each do everything.
     processes = 1 if fresh or not names else workers.count(processes, device)
     if processes > 1 and threads is None:
@@ -150,7 +158,7 @@ def rerun(
             shared = [*names, *where.options(), "--budget", budget, "--data", data]
             shared += ["--seeds", str(len(chosen))]
             with workers.helping(processes - 1, shared):
-                runner.run(names, budget, data, chosen, where)
+                runner.run_tasks(wanted, budget, data, where)
         # The records are there now: the chapters only have to show them.
         shared = {"budget": budget, "data": data, "seeds": len(chosen)}
         shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
@@ -218,6 +226,7 @@ def plan(
     share: Annotated[
         float | None, typer.Option(help=f"Share of its peak that is reached; {SHARE} if not given.")
     ] = None,
+    recorded_study: options.Study = False,
     results_dir: options.Results = RECORDED,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's own training time.")] = False,
     check: Annotated[
@@ -234,7 +243,11 @@ def plan(
     elif device is None:
         lines = planner.device_lines()
     else:
-        lines = planner.lines(budget, data, device, devices, share, results_dir)
+        counts = None
+        if recorded_study:
+            budget, data = programme.BUDGET, data_of(programme.BUDGET, data)
+            counts = programme.seeds(data)
+        lines = planner.lines(budget, data, device, devices, share, results_dir, counts)
     for line in lines:
         typer.echo(line)
 

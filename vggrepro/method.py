@@ -4,15 +4,15 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from vggrepro import workload
+from vggrepro import programme, workload
 from vggrepro.budgets import BEGINNING, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Side
 from vggrepro.decisions import Study
-from vggrepro.experiments import FIXED_256, scaled
+from vggrepro.experiments import FIXED_256, FUSIONS, evaluations_of, scaled
 from vggrepro.power import STUDIES, Wrong, planned, planned_df, wrong_words
 from vggrepro.report import DATA_NAMES
-from vggrepro.results import PILOTS, RECORDED
+from vggrepro.results import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.statistics import POWER, Interval, any_false
 from vggrepro.verdicts import linked
 
@@ -124,6 +124,26 @@ def claims_table() -> pd.DataFrame:
             }
         )
     return _by_claim(rows)
+
+
+def programme_table() -> pd.DataFrame:
+    """Every run and fusion of the study: how many seeds are recorded, of how many planned."""
+    table: dict[str, dict[str, str]] = {}
+    for data in DECIDING:
+        for run, planned_seeds in programme.seeds(data).items():
+            done = _recorded_seeds(run, data, planned_seeds)
+            table.setdefault(run, {})[DATA_NAMES[data]] = f"{done} of {planned_seeds}"
+    return pd.DataFrame.from_dict(table, orient="index").fillna("–").rename_axis(columns="run")
+
+
+def _recorded_seeds(run: str, data: str, count: int) -> int:
+    """How many of the first `count` seeds have ended, well or not."""
+    e = at_budget(run, programme.BUDGET, data)
+    if run in FUSIONS:
+        found = [set(evaluations(RECORDED, e, one)) for one in evaluations_of(run)]
+        return len(set.intersection(*found) & set(range(count)))
+    ended = {s for s, r in trainings(RECORDED, e).items() if r.status != "interrupted"}
+    return len(ended & set(range(count)))
 
 
 # --- what can be found --------------------------------------------------------------------

@@ -25,6 +25,10 @@ MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
+Study = Annotated[
+    bool,
+    typer.Option("--study", help="The recorded study: its runs and seeds on --data."),
+]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]

@@ -3,7 +3,7 @@
 The arithmetic is in `workload` and `memory`, how fast a device is in `rates`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,16 +52,24 @@ class RunPlan:
 
 
 def plan(
-    budget: str, data: str | None, precision: str, training: Seconds, evaluation: Seconds
+    budget: str,
+    data: str | None,
+    precision: str,
+    training: Seconds,
+    evaluation: Seconds,
+    seeds: Mapping[str, int] | None = None,
 ) -> list[RunPlan]:
-    """Every run of the study at a budget, in the order in which they are run.
+    """Every run of a budget, in the order in which they are run.
 
-    `training` and `evaluation` turn work into seconds. Fusions are no runs: what they average is
-    in the evaluations of their nets. Raises `UserError` for an unknown budget or data set.
+    `training` and `evaluation` turn work into seconds. `seeds` is how often each run is trained;
+    without it all are, as often as the budget says. Fusions are no runs: what they average is in
+    the evaluations of their nets. Raises `UserError` for an unknown budget or data set.
     """
     data = data_of(budget, data)
     plans = []
-    for name, count in workload.trainings(budget_named(budget).seeds).items():
+    for name, count in (seeds or workload.trainings(budget_named(budget).seeds)).items():
+        if name in FUSIONS:
+            continue
         experiment = at_budget(name, budget, data)
         size, net = workload.data_size(experiment), workload.net_of(experiment)
         plans.append(
@@ -95,20 +103,21 @@ def lines(
     devices: int = 1,
     share: float | None = None,
     results_dir: Path | None = None,
+    seeds: Mapping[str, int] | None = None,
 ) -> Iterator[str]:
     """The plan of a budget for people: what is assumed, a line for each run, the total.
 
     `device` is one of `DEVICES` or "this-machine", whose rate comes from the trainings recorded
-    in `results_dir`. Raises `UserError` for an unknown budget, data set or device, a share outside
-    (0, 1], or a share or several devices of this machine.
+    in `results_dir`; `seeds` as in `plan`. Raises `UserError` for an unknown budget, data set or
+    device, a share outside (0, 1], or a share or several devices of this machine.
     """
     data = data_of(budget, data)
     if device == THIS_MACHINE:
-        yield from _on_this_machine(budget, data, devices, share, results_dir)
+        yield from _on_this_machine(budget, data, devices, share, results_dir, seeds)
         return
     card, share = device_named(device), SHARE if share is None else share
     seconds = on_device(card, devices, share)
-    plans = plan(budget, data, card.precision, seconds, seconds)
+    plans = plan(budget, data, card.precision, seconds, seconds, seeds)
     yield from _head(budget, data, plans)
     yield (
         f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
@@ -125,14 +134,19 @@ def lines(
 
 
 def _on_this_machine(
-    budget: str, data: str, devices: int, share: float | None, results_dir: Path | None
+    budget: str,
+    data: str,
+    devices: int,
+    share: float | None,
+    results_dir: Path | None,
+    seeds: Mapping[str, int] | None,
 ) -> Iterator[str]:
     if devices != 1 or share is not None:
         raise UserError(f"{THIS_MACHINE} runs at its recorded rate: leave --devices, --share out")
     found = recorded(results_dir)
     training = fitted(found.trainings)
     evaluation = fitted(found.evaluations) if found.evaluations else training
-    plans = plan(budget, data, found.precision, training, evaluation)
+    plans = plan(budget, data, found.precision, training, evaluation, seeds)
     yield from _head(budget, data, plans)
     yield f"as recorded in {results_dir}: {found.machine}"
     yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"

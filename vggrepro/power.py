@@ -11,8 +11,8 @@ from math import sqrt
 
 import numpy as np
 
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Rule, Side
+from vggrepro import programme
+from vggrepro.criteria import ALPHA, POOLED, Claim, Rule
 from vggrepro.decisions import Study, interval_of
 from vggrepro.statistics import Interval, Word, verdict
 
@@ -20,27 +20,12 @@ from vggrepro.statistics import Interval, Word, verdict
 STUDIES = 4000
 
 
-def seeds_of(run: str, data: str) -> int:
-    """How many seeds of a run the claims on a data set are fixed at; at least `FEWEST_SEEDS`."""
-    naming = [
-        claim.seeds
-        for claim in CLAIMS.values()
-        if claim.data == data and any(side.run == run for side in _sides_of(claim))
-    ]
-    return max([*naming, FEWEST_SEEDS])
-
-
-def _sides_of(claim: Claim) -> list[Side]:
-    pairs = [claim.sides, claim.less, *(sides for _, sides in claim.controls)]
-    return [side for pair in pairs if pair for side in pair]
-
-
 def planned_df(data: str) -> int:
     """Degrees of freedom of the pooled spread once every pooled net has its seeds.
 
     Cells less effects: so many trainings, less one effect for each net and each further seed.
     """
-    counts = [seeds_of(run, data) for run in POOLED[data]]
+    counts = [programme.seeds(data)[run] for run in POOLED[data]]
     return sum(counts) - len(counts) - (max(counts) - 1)
 
 

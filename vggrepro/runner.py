@@ -7,6 +7,7 @@ share the work: none does what another is at, and what a killed one left is take
 import shutil
 import sys
 import time
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from vggrepro import UserError, distributed, machine, results
 from vggrepro.budgets import at_budget, data_of
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, in_order, lineage
+from vggrepro.experiments import FUSIONS, RUNS, Experiment, lineage
 from vggrepro.fusions import fuse
 from vggrepro.machine import Machine
 from vggrepro.progress import Progress, expected
@@ -29,8 +30,23 @@ class BusyError(UserError):
     """Another process is at that run."""
 
 
+Task = tuple[str, int]
+"""A run or a fusion, and a seed."""
+
+
+def asked(names: Iterable[str], seeds: Iterable[int]) -> list[Task]:
+    """Every name with every seed, one seed of all before the next."""
+    names = list(names)
+    return [(name, seed) for seed in seeds for name in names]
+
+
 def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], where: Where):
-    """Train, evaluate and fuse `names` and what they need for each seed.
+    """`run_tasks` of `names`, for each seed."""
+    run_tasks(asked(names, seeds), budget, data_name, where)
+
+
+def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Where) -> None:
+    """Train, evaluate and fuse all that is wanted and what it needs, in this order.
 
     Of several that were asked for, those that another process is at come last, when it has ended;
     what a run starts from is waited for.
@@ -47,19 +63,19 @@ def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], 
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
             print(f"device: {machine.describe(chosen)}", file=sys.stderr)
-        with _progress(names, budget, data_name, seeds, where) as bar:
+        with _progress(wanted, budget, data_name, where) as bar:
             here = replace(where, progress=bar)
-            left_out = _run_all(names, budget, data_name, seeds, here, chosen)
+            left_out = _run_all(wanted, budget, data_name, here, chosen)
         distributed.first(lambda: _complain(left_out))
 
 
 def _progress(
-    names: list[str], budget: str, data_name: str | None, seeds: list[int], where: Where
+    wanted: list[Task], budget: str, data_name: str | None, where: Where
 ) -> AbstractContextManager[Progress]:
     """The bar of the command that this is a part of, or one over all tasks."""
     if where.progress is not None:
         return nullcontext(where.progress)
-    parts = expected(tasks(names, seeds), budget, data_of(budget, data_name))
+    parts = expected(tasks(wanted), budget, data_of(budget, data_name))
     return Progress(parts, shown=distributed.rank() == 0)
 
 
@@ -69,19 +85,14 @@ def _complain(left_out: list[str]) -> None:
 
 
 def _run_all(
-    names: list[str],
-    budget: str,
-    data_name: str | None,
-    seeds: list[int],
-    where: Where,
-    chosen: Machine,
+    wanted: list[Task], budget: str, data_name: str | None, where: Where, chosen: Machine
 ) -> list[str]:
     """Every task, those that others are at last: what had to be left out, and why."""
     # Two that run all anew would each do everything, so --fresh does not wait for another.
-    patient = len(names) * len(seeds) > 1 and not where.fresh
-    without: dict[tuple[str, int], str] = {}  # what has no weights, and why
+    patient = len(wanted) > 1 and not where.fresh
+    without: dict[Task, str] = {}  # what has no weights, and why
     left_out = []
-    left, later = tasks(names, seeds), []
+    left, later = tasks(wanted), []
     told = set()
     while left:
         for name, seed in left:
@@ -98,11 +109,11 @@ def _run_all(
                 say(experiment, seed, f"left out: {left_out[-1]}")
                 continue
             # Only what was asked for is run again; its parents are reused.
-            fresh = where.fresh and name in names and seed in seeds
+            fresh = where.fresh and (name, seed) in wanted
             try:
                 problem = run_one(experiment, seed, replace(where, fresh=fresh), chosen)
             except BusyError:
-                if not patient and name in names:
+                if not patient and (name, seed) in wanted:
                     raise
                 later.append((name, seed))
                 # Of processes that share a rerun nobody wants to know which is at what.
@@ -119,18 +130,17 @@ def _run_all(
     return left_out
 
 
-def tasks(names: list[str], seeds: list[int]) -> list[tuple[str, int]]:
-    """(run or fusion, seed), each after all that it needs, nothing twice."""
-    found: dict[tuple[str, int], None] = {}
-    for seed in seeds:
-        for name in in_order(names):
-            for member, of_seed in FUSIONS[name].members(seed) if name in FUSIONS else ():
-                found |= dict.fromkeys((ancestor, of_seed) for ancestor in lineage(member))
-            found[name, seed] = None
+def tasks(wanted: Iterable[Task]) -> list[Task]:
+    """All that is wanted, each after all that it needs, nothing twice."""
+    found: dict[Task, None] = {}
+    for name, seed in wanted:
+        for member, of_seed in FUSIONS[name].members(seed) if name in FUSIONS else [(name, seed)]:
+            found |= dict.fromkeys((ancestor, of_seed) for ancestor in lineage(member))
+        found[name, seed] = None
     return list(found)
 
 
-def _needs(name: str, seed: int) -> tuple[tuple[str, int], ...]:
+def _needs(name: str, seed: int) -> tuple[Task, ...]:
     """What a run starts from, or what a fusion is made of."""
     if name in FUSIONS:
         return FUSIONS[name].members(seed)

@@ -1,0 +1,56 @@
+"""The programme of the study: every claim can be decided, every row is there, parents first."""
+
+import pytest
+
+from vggrepro import UserError, programme
+from vggrepro.chapters import CHAPTER_RUNS
+from vggrepro.claims import CLAIMS
+from vggrepro.criteria import POOLED
+from vggrepro.experiments import FUSIONS, ROWS, RUNS
+from vggrepro.programme import DATA
+
+
+@pytest.mark.parametrize("claim", [c for c in CLAIMS.values() if programme.runs_of(c)])
+def test_every_claim_has_its_seeds_but_for_the_one_that_says_so(claim):
+    seeds = programme.seeds(claim.data)
+    short = [run for run in programme.runs_of(claim) if seeds[run] < claim.seeds]
+    assert set(short) <= set(programme.ONCE.get(claim.data, ()))
+    assert not short or "one seed" in claim.cannot
+
+
+def test_the_claims_name_these():
+    assert programme.seeds("cifar10")["D-S256"] == CLAIMS["depth-a-to-d"].seeds == 3
+    assert programme.seeds("cifar10")["D-short"] == 3, "the verdict on depth needs it"
+    assert programme.seeds("cifar10")["E-he"] == 1, "shown, and named by no claim"
+    assert programme.seeds("imagenette")["D-jitter"] == CLAIMS["several-q-jittered"].seeds == 5
+    assert programme.seeds("imagenette")["A-S256"] == 5, "the jittered D starts from it"
+    assert programme.seeds("imagenette")["A-LRN-S256"] == 3, "repeated on the other photos"
+    assert programme.seeds("imagenette")["E-jitter"] == 1
+    assert "D-jitter" not in programme.seeds("cifar10")
+    with pytest.raises(UserError, match="cifar10, imagenette"):
+        programme.tasks("synthetic")
+
+
+def test_every_row_and_every_run_of_a_chapter_is_somewhere():
+    everywhere = set().union(*(programme.seeds(data) for data in DATA))
+    assert {row.run for row in ROWS} <= everywhere
+    assert {run for runs in CHAPTER_RUNS.values() for run in runs} <= everywhere
+    assert everywhere <= {*RUNS, *FUSIONS}
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_what_a_task_needs_comes_before_it_and_seeds_do_too(data):
+    tasks = programme.tasks(data)
+    place = {task: i for i, task in enumerate(tasks)}
+    assert len(place) == len(tasks), "nothing twice"
+    assert [seed for _, seed in tasks] == sorted(seed for _, seed in tasks)
+    for run, seed in tasks:
+        parent = None if run in FUSIONS else RUNS[run].init_from
+        assert parent is None or place[parent, seed] < place[run, seed]
+        for member in FUSIONS[run].members(seed) if run in FUSIONS else ():
+            assert member in place  # the second seed of one net comes with the next round
+
+
+@pytest.mark.parametrize("data", DATA)
+def test_the_nets_whose_spread_is_pooled_have_seeds_to_show_it(data):
+    assert all(programme.seeds(data)[run] >= 3 for run in POOLED[data])
