@@ -133,10 +133,9 @@ Markdown(tables_nets.padding_sentence("D", crops))
 
 # %% tags=["remove-input"]
 rows = []
-for protocol in ("centre-crop", "dense"):
-    for run in CHAPTER:
-        in_paper = protocol == "dense" and run in PAPER
-        value = report.paper_error(3, run) if in_paper else None
+for protocol, runs in (("centre-crop", CHAPTER), ("dense", PAPER)):
+    for run in runs:
+        value = report.paper_error(3, run) if protocol == "dense" else None
         label = f"{short_name(run)}, {protocol}"
         rows.append((label, run, Evaluation(protocol, (256,)), value))
 report.show(report.error_table(rows, columns))

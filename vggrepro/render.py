@@ -22,7 +22,7 @@ BOOK = ROOT / "book"
 RENDERED = ROOT / "_build" / "render"
 
 #: The README's picture, and the chapter and the figure that it is.
-PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("02_lrn", "fig-lrn-dots")
+PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("03_depth", "fig-depth")
 
 #: The page that shows what reruns of all other chapters have left.
 LAST = "comparison"
