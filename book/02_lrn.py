@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, report, results, tables_lrn, verdicts
+from vggrepro import chapters, figures, report, results, tables_lrn, tables_nets, verdicts
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -161,10 +161,16 @@ report.show(verdicts.differences_table("lrn-does-not-help", columns=columns), "w
 #
 # The paper trains until the error stops falling. A small budget may not, and a layer that makes a
 # net learn faster then looks like one that makes it better. Two things tell. The control trains
-# both nets for half as long: a difference that shrinks with the epochs is one of speed. And the
-# dashed lines of {numref}`fig-lrn-curves` are errors on training images: if LRN lowers those as
-# much, it acts on how far a training gets, and less on how it generalises. Width matters too. In a
-# net of a quarter of the width the five channels of LRN's window are a good part of all there are.
+# both nets for half as long: a difference that shrinks with the epochs is one of speed. And if LRN
+# lowers the error on training images as much, it acts on how far a training gets, and less on how
+# it generalises. Error on training images and on as many of minival, after the last epoch:
+
+# %% tags=["remove-input"]
+report.show(tables_nets.fit_table(CHAPTER, columns))
+
+# %% [markdown]
+# Width matters too. In a net of a quarter of the width the five channels of LRN's window are a good
+# part of all there are.
 #
 # ## Where the numbers come from
 

@@ -150,6 +150,13 @@ figures.plt.show()
 Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column in columns))
 
 # %% [markdown]
+# A deeper net that has the higher error on *training* images is not held back by what it cannot
+# learn from so few of them, but by how far its training got. After the last epoch, both in eval mode:
+
+# %% tags=["remove-input"]
+report.show(tables_nets.fit_table(CHAPTER, columns))
+
+# %% [markdown]
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.

@@ -142,6 +142,13 @@ figures.curves(CHAPTER, columns)
 figures.plt.show()
 
 # %% [markdown]
+# Did the better net learn its training images better, or does it say more about others? Error on
+# training images and on as many of minival, which is never trained on, after the last epoch:
+
+# %% tags=["remove-input"]
+report.show(tables_nets.fit_table(CHAPTER, columns))
+
+# %% [markdown]
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.

@@ -179,6 +179,16 @@ def test_how_far_the_curve_still_moved(tmp_path, column):
     assert tables_nets.settled_sentence(column, ["B-S256"]).endswith("not run.")
 
 
+def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
+    table = tables_nets.fit_table(["A-S256", "B-S256"], [column])
+    trained = results.trainings(column.results_dir, column.experiment("A-S256")).values()
+    last = [record.curve[-1] for record in trained]
+    train = sum(epoch.train_error for epoch in last) / len(last)
+    minival = sum(epoch.minival_error for epoch in last) / len(last)
+    assert table.loc["A", column.title] == f"{train:.1f} → {minival:.1f}"
+    assert table.loc["B", column.title] == "not run"
+
+
 def test_sentences_about_fields_and_padding():
     fields = tables_nets.field_sentence(["C", "D"], (64, 224))
     assert "140 px in C (2.2, 0.6 crop widths)" in fields

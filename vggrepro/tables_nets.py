@@ -97,6 +97,25 @@ def settled_sentence(column: Column, runs: Sequence[str]) -> str:
     )
 
 
+def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """Error on training images and on minival after the last epoch, %: `12.2 → 17.0` per run.
+
+    Means over seeds, in eval mode by centre crop and flip, on as many images of either.
+    """
+    table = {}
+    for run in runs:
+        cells = {}
+        for column in columns:
+            trained = results.trainings(column.results_dir, column.experiment(run)).values()
+            last = [record.curve[-1] for record in trained if record.status == "ok"]
+            cells[column.title] = "not run"
+            if last:
+                fit = np.mean([(e.train_error, e.minival_error) for e in last], axis=0)
+                cells[column.title] = "{:.1f} → {:.1f}".format(*fit)
+        table[short_name(run)] = cells
+    return pd.DataFrame.from_dict(table, orient="index").rename_axis(columns="train → minival")
+
+
 def field_sentence(configs: Sequence[str], crops: Sequence[int]) -> str:
     """What the last convolution of each net sees, in pixels and in widths of each crop."""
     parts = []
