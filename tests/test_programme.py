@@ -2,12 +2,15 @@
 
 import pytest
 
-from vggrepro import UserError, programme
+from tests.records_by_hand import eval_record, train_record
+from vggrepro import UserError, programme, results
+from vggrepro.budgets import at_budget
 from vggrepro.chapters import CHAPTER_RUNS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED
-from vggrepro.experiments import FUSIONS, ROWS, RUNS
+from vggrepro.experiments import FUSIONS, ROWS, RUNS, evaluations_of
 from vggrepro.programme import DATA
+from vggrepro.status import status_lines
 
 
 @pytest.mark.parametrize("claim", [c for c in CLAIMS.values() if programme.runs_of(c)])
@@ -54,3 +57,16 @@ def test_what_a_task_needs_comes_before_it_and_seeds_do_too(data):
 @pytest.mark.parametrize("data", DATA)
 def test_the_nets_whose_spread_is_pooled_have_seeds_to_show_it(data):
     assert all(programme.seeds(data)[run] >= 3 for run in POOLED[data])
+
+
+def test_status_says_how_much_of_the_programme_is_complete(tmp_path):
+    experiment = at_budget("A-S256", programme.BUDGET, "cifar10")
+    results.write(train_record(experiment), results.train_path(tmp_path, experiment, 0))
+    first, *others = evaluations_of("A-S256")
+    tasks = len(programme.tasks("cifar10"))
+    for tested, complete in (((first,), 0), (others, 1)):
+        for evaluation in tested:
+            path = results.eval_path(tmp_path, experiment, 0, evaluation)
+            results.write(eval_record(experiment), path)
+        said = "\n".join(status_lines(tmp_path))
+        assert f"{complete} of the study's {tasks} trainings and fusions complete" in said

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from vggrepro import results
+from vggrepro import programme, results
 from vggrepro.budgets import ALL_BUDGETS, CALIBRATION, at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.starts import DECLARED, FIRST_STEPS
@@ -59,6 +59,8 @@ def status_lines(results_dir: Path) -> list[str]:
             done = [name for name in (*RUNS, *FUSIONS) if (folder / name).is_dir()]
             begun = sum(name in RUNS for name in done)
             lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
+            if budget.name == programme.BUDGET and data in programme.DATA:
+                lines[-1] += f"; {_of_the_study(results_dir, data)}"
             lines += [
                 f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
             ]
@@ -67,6 +69,15 @@ def status_lines(results_dir: Path) -> list[str]:
     if len(lines) == 1:
         lines.append("  no records")
     return lines
+
+
+def _of_the_study(results_dir: Path, data: str) -> str:
+    """How much of the programme on these photos is recorded."""
+    tasks = programme.tasks(data)
+    done = sum(
+        _complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
+    )
+    return f"{done} of the study's {len(tasks)} trainings and fusions complete"
 
 
 def _first_steps_lines(results_dir: Path) -> list[str]:
@@ -101,7 +112,8 @@ def _status_of(results_dir: Path, experiment: Experiment) -> str:
         elif trained[seed].status != "ok":
             state = trained[seed].status
         elif _complete(results_dir, experiment, seed):
-            state = "pilot" if trained[seed].pilot else "complete"
+            candidate = experiment.budget in CALIBRATION
+            state = "pilot" if trained[seed].pilot and not candidate else "complete"
         else:
             state = "evaluations missing"
         parts.append(f"seed {seed} {state}")
