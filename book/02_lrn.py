@@ -28,7 +28,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, report, results, tables_lrn, tables_nets, verdicts
+from vggrepro import (
+    chapters,
+    figures,
+    report,
+    results,
+    tables_lrn,
+    tables_nets,
+    tables_summary,
+    verdicts,
+)
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -155,6 +164,9 @@ verdicts.verdict_box("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
+
+# %% tags=["remove-input"]
+tables_summary.agreement("02_lrn")
 
 # %% [markdown]
 # ### Length of training

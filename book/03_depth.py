@@ -28,7 +28,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_nets, paper, report, tables_nets, verdicts
+from vggrepro import (
+    chapters,
+    figures,
+    figures_nets,
+    paper,
+    report,
+    tables_nets,
+    tables_summary,
+    verdicts,
+)
 from vggrepro.experiments import Evaluation, evaluations_of, short_name
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -165,6 +174,9 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% tags=["remove-input"]
+tables_summary.agreement("03_depth")
 
 # %% [markdown]
 # ## The verdict

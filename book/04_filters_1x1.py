@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_nets, report, tables_nets, verdicts
+from vggrepro import chapters, figures, figures_nets, report, tables_nets, tables_summary, verdicts
 from vggrepro.configs import CONFIGS
 from vggrepro.experiments import PAPER_CROP, Evaluation, short_name
 
@@ -164,6 +164,9 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% tags=["remove-input"]
+tables_summary.agreement("04_filters_1x1")
 
 # %% [markdown]
 # ## The verdict

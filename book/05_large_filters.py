@@ -29,7 +29,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 import numpy as np
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_nets, paper, report, tables_nets, verdicts
+from vggrepro import (
+    chapters,
+    figures,
+    figures_nets,
+    paper,
+    report,
+    tables_nets,
+    tables_summary,
+    verdicts,
+)
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -157,6 +166,9 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+
+# %% tags=["remove-input"]
+tables_summary.agreement("05_large_filters")
 
 # %% [markdown]
 # ## The verdict

@@ -131,7 +131,8 @@ Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in c
 verdicts.verdict_box("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
 
 # %% [markdown]
-# What the records show so far, in points of top-1 error; above zero is as the paper says:
+# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
+# bold is the column that decides.
 
 # %% tags=["remove-input"]
 report.show(

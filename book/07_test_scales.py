@@ -140,7 +140,8 @@ Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in colum
 verdicts.verdict_box(*CLAIMS)
 
 # %% [markdown]
-# What the records show so far, in points of top-1 error; above zero is as the paper says:
+# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
+# bold is the column that decides.
 
 # %% tags=["remove-input"]
 report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")

@@ -84,6 +84,13 @@ def test_photos_that_disagree_are_named(tmp_path, frozen, other):
     assert "CIFAR-10: +4.0" in text if named else "for none of them" in text
 
 
+def test_a_chapter_says_what_differs_between_the_photos():
+    said = tables_summary.agreement("03_depth").data
+    assert "Do the two sets of photos agree?" in said
+    assert "CIFAR-10 has 45,000 photos of 10 classes to train on, in crops of 32 px" in said
+    assert "Imagenette has 8,522 photos of 10 classes to train on, in crops of 64 px" in said
+
+
 def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
     write_nets(tmp_path, NETS, seeds=range(2))
     text = tables_summary.undecided_sentence(decide_all(tmp_path))

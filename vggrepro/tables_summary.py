@@ -5,7 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 import pandas as pd
+from IPython.display import Markdown
 
+from vggrepro import workload
+from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
 from vggrepro.decisions import Decision, Study
@@ -13,9 +16,10 @@ from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, strictest
 from vggrepro.power import planned
 from vggrepro.records import Record
 from vggrepro.report import DATA_NAMES
+from vggrepro.results import RECORDED
 from vggrepro.spent import Spent, core_hours, spent
 from vggrepro.statistics import Word
-from vggrepro.verdicts import Studies, found_in, label, linked, shown_interval
+from vggrepro.verdicts import Studies, found_in, label, linked, shown_interval, studies_of
 
 ABOUT_ERRORS = tuple(claim for claim in EMPIRICAL if claim.test != "measurement")
 
@@ -58,6 +62,25 @@ def counts_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index").rename_axis(columns="verdict")
 
 
+def photos_sentence() -> str:
+    """What differs between the photos, by their numbers."""
+    sizes = [workload.data_size(at_budget("D-S256", "reduced", data)) for data in DECIDING]
+    crops = [at_budget("D-S256", "reduced", data).crop for data in DECIDING]
+    parts = [
+        f"{DATA_NAMES[data]} has {size.train:,} photos of {size.classes} classes to train on, in "
+        f"crops of {crop} px"
+        for data, size, crop in zip(DECIDING, sizes, crops, strict=True)
+    ]
+    return f"{'; '.join(parts)}."
+
+
+def agreement(chapter: str) -> Markdown:
+    """Whether the two data sets agree on a chapter's claims about errors, and how they differ."""
+    claims = [claim for claim in ABOUT_ERRORS if claim.chapter == chapter]
+    said = disagreement_sentence(studies_of(RECORDED), claims)
+    return Markdown(f"**Do the two sets of photos agree?** {said}\n\n{photos_sentence()}")
+
+
 def _kind(claim: Claim) -> str:
     return "arithmetic" if not claim.sides else "primary" if claim.primary else "secondary"
 
@@ -95,11 +118,11 @@ def secondary_sentence(decisions: Mapping[str, Decision]) -> str:
     return "\n".join(lines)
 
 
-def disagreement_sentence(studies: Studies) -> str:
+def disagreement_sentence(studies: Studies, claims: Sequence[Claim] = ABOUT_ERRORS) -> str:
     """Where the two data sets differ in sign, both intervals beyond zero."""
     first, second = DECIDING
     compared, apart = 0, []
-    for claim in ABOUT_ERRORS:
+    for claim in claims:
         found = [found_in(studies, claim, data) for data in (first, second)]
         intervals = [one.interval for one in found if one and one.interval]
         if len(intervals) < 2:
@@ -113,7 +136,7 @@ def disagreement_sentence(studies: Studies) -> str:
     if not compared:
         return "No difference has an interval on both sets of photos yet."
     text = (
-        f"{compared} of {len(ABOUT_ERRORS)} differences have an interval on both sets of photos; "
+        f"{compared} of {len(claims)} differences have an interval on both sets of photos; "
         f"for {len(apart) or 'none'} of them the sign is not the same and both lie beyond zero"
     )
     return text + (":\n\n" + "\n".join(apart) if apart else ".")
