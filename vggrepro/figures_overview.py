@@ -74,7 +74,10 @@ def note(line: Line) -> str:
     """What stands at the right of a line: the verdict and n, or why there is none."""
     if line.here is None:
         return "not run"
-    n = f"n = {len(line.here.by_seed)}"
+    seeds = len(line.here.by_seed)
+    n = f"n = {seeds}"
+    if seeds < line.claim.seeds and not line.here.pilot:
+        return f"{seeds} of {line.claim.seeds} seeds"
     return f"pilot, {n}" if line.here.pilot else f"{line.word}, {n}"
 
 
