@@ -102,7 +102,7 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
     first = table.loc["as the study began (smallest worst)"]
     assert (first["A"], first["E"], first["worst"]) == ("10.0<br>(55.0)", "30.0<br>(55.0)", "30.0")
     second = table.loc["twice the learning rate"]
-    assert second.iloc[0] == "0.04, 128, 0.5, 20"
+    assert second.iloc[0] == "0.04, 128,<br>0.5, 20"
     assert (second["A"], second["D"]) == ("9.0<br>(55.0)", "not run")
     assert second["worst"] == "≥ 9.0"
     assert table.loc["half the dropout", "worst"] == "–"
@@ -137,7 +137,7 @@ def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
     assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
     text = calibration.sentence(found)
     assert "1 of 5 are out" in text
-    assert "3 of 5 recipes have not been run" in text
+    assert "3 of 5 were not run" in text
 
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
@@ -148,4 +148,4 @@ def test_the_sentence_claims_no_winner_of_one(tmp_path):
     text = calibration.sentence(candidates(tmp_path, "cifar10"))
     assert "half the learning rate" in text
     assert "20.0 %" in text
-    assert "3 of 5 recipes have not been run" in text
+    assert "3 of 5 were not run" in text

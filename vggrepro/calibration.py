@@ -93,7 +93,7 @@ def table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
     for candidate in (*found, frozen):
         e = candidate.experiment
         cells = {
-            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size}, "
+            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
             f"{e.dropout:g}, {e.epochs}",
             **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
             "worst": _worst(candidate),
@@ -129,4 +129,4 @@ def sentence(found: list[Candidate]) -> str:
     if out:
         text += f"; {len(out)} of {len(found)} are out by the nets that were trained, each worse"
     left = len(found) - len(complete) - len(out)
-    return text + (f"; {left} of {len(found)} recipes have not been run yet." if left else ".")
+    return text + (f"; {left} of {len(found)} were not run." if left else ".")
