@@ -141,7 +141,7 @@ def test_another_budget_is_not_compared(one, other):
 
 def test_a_field_that_came_later_had_its_default(one, other):
     declared = asdict(at_budget("A-S256", "reduced", "cifar10"))
-    del declared["dropout"]  # as in a record made before there was such a field
+    del declared["momentum"]  # as in a record made before there was such a field
     net(other, "A-S256", 20.0, 0, experiment=json.loads(json.dumps(declared)))
     assert set(rows(one, other)) == {"A-S256"}
 
