@@ -63,4 +63,5 @@ verdicts.chapter_index()
 # | negligible | lies within plus and minus that difference |
 # | contradicted | lies beyond zero, the other way |
 # | inconclusive | says none of these |
+# | too few seeds | is not read: fewer seeds than were fixed beforehand |
 # | not run | there is no record that may decide |

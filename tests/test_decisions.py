@@ -137,8 +137,9 @@ def test_depth_needs_the_same_sign_at_another_length(tmp_path, frozen):
 def test_fewer_seeds_than_fixed_are_no_verdict(tmp_path, frozen, seeds):
     write_nets(tmp_path, NETS, seeds=range(seeds))
     found = decide("depth-b-to-d", tmp_path)
-    assert (found.word, found.n) == ("inconclusive", seeds)
-    assert f"{seeds} of the 3 seeds" in found.reason
+    assert (found.word, found.n) == ("too few seeds", seeds)
+    assert f"{seeds} of the 3" in found.reason
+    assert found.difference == pytest.approx(NETS["B-S256"] - NETS["D-S256"], abs=1.0)
     assert (found.interval is None) == (seeds == 1)
 
 

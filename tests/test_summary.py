@@ -46,7 +46,7 @@ def test_without_records_nothing_is_claimed(tmp_path):
     assert set(counts.drop("not run")["primary"]) == {"–"}
     assert set(tables_summary.primary_table(decided)["here"]) == {"–"}
     assert "yet" in tables_summary.disagreement_sentence(studies)
-    assert tables_summary.undecided_sentence(decided) == "No claim that was run is inconclusive."
+    assert tables_summary.undecided_sentence(decided) == "No claim that was run is open."
     assert "Too little" in tables_summary.hardly_sentence(studies[1])
     assert list(tables_summary.cost_table([]).columns) == ["not run"]
 
@@ -95,7 +95,7 @@ def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
     write_nets(tmp_path, NETS, seeds=range(2))
     text = tables_summary.undecided_sentence(decide_all(tmp_path))
     assert CLAIMS["depth-a-to-b"].statement in text
-    assert "2 of the 3 seeds fixed beforehand" in text
+    assert "too few seeds: 2 of the 3 fixed beforehand" in text
 
 
 def test_a_large_spread_can_hardly_decide_and_a_small_one_can(tmp_path, frozen):

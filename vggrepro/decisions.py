@@ -38,16 +38,18 @@ from vggrepro.statistics import (
 class Decision:
     """One claim and what the records say.
 
-    `interval` is the 95 % interval of the difference in top-1 error (points; percent for a
-    measurement), None below two seeds; `step` is Holm's level and adjusted p of a primary claim.
-    `log_loss` is the secondary outcome (nats), shown and not decided by. `controls` are the
-    intervals of the claim's controls by name. `exact` is the figure of an arithmetic claim.
+    `difference` is the mean difference in top-1 error over `n` seeds (points; percent for a
+    measurement), `interval` its 95 % interval, None below two seeds; `step` is Holm's level and
+    adjusted p of a primary claim. `log_loss` is the secondary outcome (nats), shown and not
+    decided by. `controls` are the intervals of the claim's controls by name. `exact` is the
+    figure of an arithmetic claim.
     """
 
     claim: Claim
     word: Word
     reason: str
     n: int = 0
+    difference: float | None = None
     interval: Interval | None = None
     p: float | None = None
     step: HolmStep | None = None
@@ -254,7 +256,8 @@ def _decided(
     p: float | None,
     step: HolmStep | None,
 ) -> Decision:
-    n = interval.n if interval else _seeds(study, claim)
+    seen = _differences(study, claim)
+    n = interval.n if interval else len(seen)
     if p is None or interval is None:
         found = _undecided(study, claim, n)
     else:
@@ -265,13 +268,14 @@ def _decided(
         name: control_interval(study, claim, sides, claim.data) for name, sides in claim.controls
     }
     loss = interval_of(study, claim, metric="log_loss")
-    return Decision(claim, *found, n, interval, p, step, loss, controls)
+    mean = float(np.mean(seen)) if seen else None
+    return Decision(claim, *found, n, mean, interval, p, step, loss, controls)
 
 
-def _seeds(study: Study, claim: Claim) -> int:
+def _differences(study: Study, claim: Claim) -> list[float]:
     if claim.test == "measurement":
-        return len(_extra_time(study, claim))
-    return len(study.differences(claim.sides, claim.data, claim.seeds, "top1_error"))
+        return _extra_time(study, claim)
+    return list(differences_of(study, claim, claim.data).values())
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
@@ -281,9 +285,9 @@ def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
     if claim.data not in budget.data:
         return Verdict("not run", f"budget {budget.name} does not run on {claim.data}")
     if n >= claim.seeds:
-        return Verdict("inconclusive", "the pooled nets have too few seeds to show their spread")
+        return Verdict("too few seeds", "the pooled nets have too few to show their spread")
     if n:
-        return Verdict("inconclusive", f"{n} of the {claim.seeds} seeds fixed beforehand")
+        return Verdict("too few seeds", f"{n} of the {claim.seeds} fixed beforehand")
     if {(side.run, claim.data) for side in claim.sides} & study.pilots:
         return Verdict("not run", "pilot records only, which decide nothing")
     return Verdict("not run", "no seed has records of both sides")

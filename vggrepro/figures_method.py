@@ -19,6 +19,7 @@ COLOURS: dict[Word, str] = {
     "negligible": "C4",
     "inconclusive": "0.5",
     "contradicted": "C3",
+    "too few seeds": "0.7",
 }
 INTERVAL_RULES: tuple[Rule, ...] = ("lower", "not worse", "same")
 

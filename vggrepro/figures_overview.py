@@ -27,6 +27,7 @@ MARKERS: dict[Word, str] = {
     "negligible": "s",
     "inconclusive": "P",
     "contradicted": "v",
+    "too few seeds": "X",
 }
 PAPER = {"marker": "D", "color": "black", "markerfacecolor": "none", "linestyle": "none"}
 BESIDE, PILOT = "0.62", "0.35"

@@ -17,7 +17,13 @@ from vggrepro import UserError
 from vggrepro.criteria import ALPHA, Rule
 
 Word = Literal[
-    "holds", "holds and matters", "negligible", "contradicted", "inconclusive", "not run"
+    "holds",
+    "holds and matters",
+    "negligible",
+    "contradicted",
+    "inconclusive",
+    "too few seeds",
+    "not run",
 ]
 POWER = 0.80
 

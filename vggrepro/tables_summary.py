@@ -19,7 +19,15 @@ from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED
 from vggrepro.spent import Spent, core_hours, spent
 from vggrepro.statistics import Word
-from vggrepro.verdicts import Studies, found_in, label, linked, shown_interval, studies_of
+from vggrepro.verdicts import (
+    Studies,
+    difference_here,
+    found_in,
+    label,
+    linked,
+    shown_interval,
+    studies_of,
+)
 
 ABOUT_ERRORS = tuple(claim for claim in EMPIRICAL if claim.test != "measurement")
 
@@ -91,7 +99,7 @@ def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
         {
             "verdict": decision.word,
             "primary claim": f"{linked(decision.claim)} ({DATA_NAMES[decision.claim.data]})",
-            "here": shown_interval(decision.interval) if decision.interval else "–",
+            "here": difference_here(decision),
             "paper": _said(decision.claim),
             "why": decision.reason,
         }
@@ -146,15 +154,15 @@ def disagreement_sentence(studies: Studies, claims: Sequence[Claim] = ABOUT_ERRO
 
 
 def undecided_sentence(decisions: Mapping[str, Decision]) -> str:
-    """The inconclusive claims, each with what so many seeds could have found."""
+    """The claims that were run and are open, each with its reason."""
     lines = [
-        f"- {linked(d.claim)} {shown_interval(d.interval) if d.interval else ''} ({d.reason})."
+        f"- {linked(d.claim)} {difference_here(d)} ({d.word}: {d.reason})."
         for d in decisions.values()
-        if d.word == "inconclusive"
+        if d.word in ("inconclusive", "too few seeds")
     ]
     if not lines:
-        return "No claim that was run is inconclusive."
-    return "Inconclusive:\n\n" + "\n".join(lines)
+        return "No claim that was run is open."
+    return "Open:\n\n" + "\n".join(lines)
 
 
 def hardly_sentence(study: Study) -> str:

@@ -39,9 +39,9 @@ def _verdict(decision: Decision) -> str:
     claim = decision.claim
     kind = "primary" if claim.primary else "secondary"
     lines = [f"**{claim.statement}** → **{decision.word}** ({kind}; {decision.reason})\n"]
-    if decision.interval or decision.exact is not None:
+    if decision.difference is not None or decision.exact is not None:
         points = "" if _unit(claim) else " points"
-        lines.append(f"- *difference:* {_here(decision)}{points}")
+        lines.append(f"- *difference:* {difference_here(decision)}{points}")
     lines.append(f"- *decided by:* {TESTS[claim.test]}")
     lines.append(f"- *smallest difference that matters:* {claim.matters:g}{_unit(claim)}")
     lines.append(f"- *not decided:* {claim.cannot}")
@@ -204,7 +204,7 @@ def scoreboard() -> pd.DataFrame:
                 "verdict": decision.word,
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
                 "paper": "–" if said is None else f"{said:+.1f}{_unit(claim)}",
-                "here": _here(decision),
+                "here": difference_here(decision),
                 "why": decision.reason,
             }
         )
@@ -215,10 +215,16 @@ def _unit(claim: Claim) -> str:
     return " %" if claim.test in ("arithmetic", "measurement") else ""
 
 
-def _here(decision: Decision) -> str:
+def difference_here(decision: Decision) -> str:
+    """What was found: the difference with its interval and n, – if nothing was."""
+    unit = _unit(decision.claim)
     if decision.exact is not None:
         return f"{decision.exact:+.1f} %"
-    return shown_interval(decision.interval, _unit(decision.claim)) if decision.interval else "–"
+    if decision.interval:
+        return shown_interval(decision.interval, unit)
+    if decision.difference is not None:
+        return f"{decision.difference:+.1f}{unit}, n = {decision.n}"
+    return "–"
 
 
 def linked(claim: Claim) -> str:
