@@ -126,7 +126,8 @@ figures.plt.show()
 # ## Was LRN alive?
 #
 # If the denominator hardly varied, the ablation would say nothing. Every training of A-LRN records
-# how it is spread over channels, places and images of minival, after each epoch.
+# how it is spread over channels, places and the first 64 images of minival, after each epoch.
+# Minival is in the order of its classes, so these 64 are all of one class.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-denominator", "caption": "LRN's denominator before the power β, after each epoch: median, and the range of most values. With k = 2, a value of 2 means that LRN only scales."}, "image": {"alt": "Quantiles of LRN's denominator over epochs, a panel for each data set."}}
 figures.denominators("A-LRN-S256", columns)

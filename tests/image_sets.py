@@ -13,6 +13,13 @@ def noise(height, width, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
+class Pictures(list):
+    """Images in a list, with what image sets ask of theirs."""
+
+    def subset(self, indices):
+        return Pictures(self[i] for i in indices)
+
+
 def image_set(count, *, images=None, sizes=((40, 48), (52, 40)), classes=4, split="val", seed=0):
     """Noise of those sizes (height, width) in turn, or `images`; targets 0, 1, 2, ... in turn."""
     if images is None:
@@ -23,7 +30,7 @@ def image_set(count, *, images=None, sizes=((40, 48), (52, 40)), classes=4, spli
         classes=tuple(f"class {c}" for c in range(classes)),
         targets=np.arange(count) % classes,
         fingerprint="",
-        images=images,
+        images=images if hasattr(images, "subset") else Pictures(images),
         sizes=np.array([image.shape[:2] for image in images]),
     )
 

@@ -9,7 +9,8 @@ import pytest
 from vggrepro import UserError, results
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
-from vggrepro.decisions import Study, decide, decide_all, interval_of
+from vggrepro.criteria import POOLED
+from vggrepro.decisions import Study, control_interval, decide, decide_all, interval_of
 from vggrepro.experiments import Evaluation
 from vggrepro.records import BenchRecord, DataUsed, EvalRecord, Measured, Provenance, summarise
 
@@ -92,8 +93,8 @@ def test_a_known_truth_gets_its_words(tmp_path, frozen):
     assert words["depth-saturates"] == "not run"
     decision = found["depth-a-to-d"]
     assert decision.n == 3 and decision.interval.low < 4 < decision.interval.high
-    # 5 nets x 5 seeds: (5 - 1)(5 - 1) degrees of freedom, the short nets are not pooled.
-    assert decision.interval.df == 16
+    # 5 nets x 3 seeds, of 5: (5 - 1)(3 - 1) degrees of freedom; the short nets are not pooled.
+    assert decision.interval.df == 8
     # A wrong image costs 1.9 nats more than a right one: 4 points are 0.076 nats.
     assert decision.log_loss.estimate == pytest.approx(1.9 * decision.interval.estimate / 100, 0.01)
 
@@ -148,7 +149,17 @@ def test_further_seeds_are_not_used(tmp_path, frozen):
     before = decide("depth-b-to-d", tmp_path).interval
     write(tmp_path, "D-S256", CENTRE_256, {5: 90.0, 6: 90.0})
     after = decide("depth-b-to-d", tmp_path).interval
-    assert (after.estimate, after.n) == (before.estimate, 3)
+    assert after == before  # nor does the spread of all nets change
+
+
+def test_a_verdict_is_provisional_until_all_pooled_nets_are_there(tmp_path, frozen):
+    write_nets(tmp_path, NETS, seeds=range(3))
+    missing = 3 * (len(POOLED["cifar10"]) - len(NETS))
+    reason = decide("depth-b-to-d", tmp_path).reason
+    assert reason.endswith(f"provisional, the pooled spread lacks {missing} trainings")
+    others = [run for run in POOLED["cifar10"] if run not in NETS]
+    write_nets(tmp_path, dict.fromkeys(others, 20.0), seeds=range(3))
+    assert "provisional" not in decide("depth-b-to-d", tmp_path).reason
 
 
 def test_pilots_decide_nothing(tmp_path, monkeypatch):
@@ -175,7 +186,6 @@ def test_same_weights_are_compared_seed_by_seed(tmp_path, frozen):
     found = decide("several-q-jittered", tmp_path)
     assert found.word == "holds and matters"
     assert found.interval.estimate == pytest.approx(np.mean(list(gains.values())))
-    assert found.controls == {"shifts at one Q": None}
     # The same gain for the net at a fixed scale: nothing is left of the interaction.
     own = Evaluation("dense", (352, 384, 416))
     write(tmp_path, "D-S384-longer", ONE_Q, one, "imagenette")
@@ -208,8 +218,12 @@ def test_controls_stand_beside(tmp_path, frozen):
         write(tmp_path, run, CENTRE_384, noisy, "imagenette")
     found = decide("jitter-equal-epochs", tmp_path)
     assert found.interval.estimate == pytest.approx(1.0)
-    assert found.controls["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
-    assert found.controls["by dense evaluation"] is None
+    beside = {
+        name: control_interval(Study(tmp_path, "reduced"), found.claim, sides, "imagenette")
+        for name, sides in found.claim.controls
+    }
+    assert beside["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
+    assert beside["by dense evaluation"] is None
 
 
 def test_another_data_set_is_reported_beside(tmp_path, frozen):

@@ -59,8 +59,8 @@ class Draws(NamedTuple):
 class Rescaled:
     """The images of a set, rescaled to a fixed S once and kept, or cut anew for a range of S.
 
-    Which of the two depends on the set alone: on its sizes, and on whether it is read from
-    the cache. Both give the same crops but for the rounding of a grey level.
+    A fixed S is kept if all of the set fits into `LIMIT_BYTES`. Both ways give the same crops but
+    for the rounding of a grey level.
     """
 
     LIMIT_BYTES = 2**30

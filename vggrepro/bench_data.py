@@ -78,14 +78,7 @@ def spread(images: ImageSet, count: int) -> ImageSet:
     """At most `count` images, evenly spread over a set and its classes, shuffled."""
     count = min(count, len(images))
     chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
-    chosen = np.random.default_rng(0).permutation(chosen)
-    return replace(
-        images,
-        targets=images.targets[chosen],
-        images=[images.images[i] for i in chosen],
-        sizes=images.sizes[chosen],
-        fingerprint="",
-    )
+    return images.subset(np.random.default_rng(0).permutation(chosen))
 
 
 @dataclass(frozen=True)

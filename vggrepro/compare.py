@@ -77,7 +77,7 @@ def holding(results_dir: Path) -> Holding:
         e = record.experiment
         if isinstance(record, TrainRecord):
             trainings[e["budget"], e["data"], record.run, record.seed] = record
-        else:
+        elif isinstance(record, EvalRecord):  # first steps have a chapter of their own
             name = Evaluation(record.protocol, record.test_scales).name
             key = Key(e["budget"], e["data"], record.run, name)
             evaluations.setdefault(key, {})[record.seed] = record
@@ -268,11 +268,6 @@ class Change(NamedTuple):
 
     first: Decision
     second: Decision
-
-    @property
-    def lost_or_gained(self) -> bool:
-        """Whether one of the folders has nothing to decide it by."""
-        return "not run" in (self.first.word, self.second.word)
 
 
 def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:

@@ -12,7 +12,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,16 @@ class ImageSet:
 
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         return self.images[i], int(self.targets[i])
+
+    def subset(self, chosen: np.ndarray) -> "ImageSet":
+        """The images at the indices `chosen`, in that order, none of them opened; unnamed."""
+        return replace(
+            self,
+            targets=self.targets[chosen],
+            fingerprint="",
+            images=self.images.subset(chosen),
+            sizes=self.sizes[chosen],
+        )
 
     @property
     def loading_threads(self) -> int:
@@ -191,6 +201,10 @@ class StreamedImages(Sequence):
 
     def __getitem__(self, i: int) -> np.ndarray:
         return decode(self.root / self.names[i])
+
+    def subset(self, indices: np.ndarray) -> "StreamedImages":
+        """The images at `indices`, in that order."""
+        return StreamedImages(self.root, self.names[indices])
 
 
 def _stream(split: str, listing: sources.Listing, cache_dir: Path) -> ImageSet:

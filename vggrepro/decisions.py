@@ -6,17 +6,17 @@ others are decided at 5 % each, and marked as secondary. No claim names drawn im
 decided by them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vggrepro import cost, paper, results
+from vggrepro import cost, paper, programme, results
 from vggrepro.budgets import Budget, at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
-from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides
-from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation, single_scale
+from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides, one_q
+from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation
 from vggrepro.records import EvalRecord
 from vggrepro.statistics import (
     HolmStep,
@@ -41,8 +41,7 @@ class Decision:
     `difference` is the mean difference in top-1 error over `n` seeds (points; percent for a
     measurement), `interval` its 95 % interval, None below two seeds; `step` is Holm's level and
     adjusted p of a primary claim. `log_loss` is the secondary outcome (nats), shown and not
-    decided by. `controls` are the intervals of the claim's controls by name. `exact` is the
-    figure of an arithmetic claim.
+    decided by. `exact` is the figure of an arithmetic claim.
     """
 
     claim: Claim
@@ -54,7 +53,6 @@ class Decision:
     p: float | None = None
     step: HolmStep | None = None
     log_loss: Interval | None = None
-    controls: Mapping[str, Interval | None] = field(default_factory=dict)
     exact: float | None = None
 
     @property
@@ -110,13 +108,26 @@ class Study:
         return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
 
     def spread(self, data: str, metric: str = "top1_error") -> Pooled:
-        """The spread of one training, pooled over the nets in `POOLED`."""
+        """The spread of one training, pooled over the nets in `POOLED`, of their planned seeds."""
+        return pooled(
+            {
+                run: {seed: getattr(record, metric) for seed, record in found.items()}
+                for run, found in self._pooled(data).items()
+            }
+        )
+
+    def missing(self, data: str) -> int:
+        """How many planned trainings the pooled spread lacks."""
+        planned = programme.seeds(data) if data in POOLED else {}
+        return sum(planned[run] - len(found) for run, found in self._pooled(data).items())
+
+    def _pooled(self, data: str) -> dict[str, dict[int, EvalRecord]]:
+        planned = programme.seeds(data) if data in POOLED else {}
         nets = {}
         for run in POOLED.get(data, ()):
-            at_own_q = Evaluation("centre-crop", (single_scale(RUNS[run]),))
-            found = self.records(run, data, at_own_q)
-            nets[run] = {seed: getattr(record, metric) for seed, record in found.items()}
-        return pooled(nets)
+            found = self.records(run, data, one_q(run, "centre-crop").evaluation)
+            nets[run] = {seed: record for seed, record in found.items() if seed < planned[run]}
+        return nets
 
     def by_pooled(self, sides: Sides, data: str, seeds: int, metric: str) -> Interval | None:
         """The interval with the spread of all nets; None without one."""
@@ -264,12 +275,10 @@ def _decided(
         level = step.level if step else ALPHA
         found = verdict(interval, claim.rule, claim.matters, level)
         found = _at_other_length(study, claim, interval, found)
-    controls = {
-        name: control_interval(study, claim, sides, claim.data) for name, sides in claim.controls
-    }
+        found = _provisional(study, claim, found)
     loss = interval_of(study, claim, metric="log_loss")
     mean = float(np.mean(seen)) if seen else None
-    return Decision(claim, *found, n, mean, interval, p, step, loss, controls)
+    return Decision(claim, *found, n, mean, interval, p, step, loss)
 
 
 def _differences(study: Study, claim: Claim) -> list[float]:
@@ -279,7 +288,7 @@ def _differences(study: Study, claim: Claim) -> list[float]:
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
-    if claim.test == "measurement":
+    if claim.test == "measurement" and not n:
         return Verdict("not run", "not measured: `vggrepro bench lrn`")
     budget = budget_named(study.budget)
     if claim.data not in budget.data:
@@ -304,6 +313,16 @@ def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verd
     if np.mean(list(there.values())) * interval.estimate <= 0:
         return Verdict("inconclusive", f"{found.reason}, but not at another length")
     return found
+
+
+def _provisional(study: Study, claim: Claim, found: Verdict) -> Verdict:
+    """A verdict may still change as long as nets whose spread is pooled lack planned seeds."""
+    missing = study.missing(claim.data) if claim.test == "between trainings" else 0
+    if not missing:
+        return found
+    trainings = f"{missing} trainings" if missing > 1 else "1 training"
+    reason = f"{found.reason}; provisional, the pooled spread lacks {trainings}"
+    return Verdict(found.word, reason)
 
 
 def control_interval(study: Study, claim: Claim, sides: Sides, data: str) -> Interval | None:

@@ -117,7 +117,7 @@ def legend(fig: Figure, axes: Sequence[Axes]) -> None:
 def denominators(run: str, columns: Sequence[Column]) -> Figure:
     """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
 
-    Over 64 minival images, mean over seeds.
+    Over the first 64 images of minival, which are of one class; mean over seeds.
     """
     fig, axes = panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):

@@ -101,8 +101,10 @@ def simulated(
         expected, matters = known
         truths = matters * np.linspace(-2.5, 2.5, 41)
         counts = [words(float(true), expected, rule, matters) for true in truths]
-        shares = [[100 * c[word] / c.total() for c in counts] for word in COLOURS]
-        ax.stackplot(truths, shares, colors=COLOURS.values(), labels=COLOURS, alpha=0.8)
+        said = [word for word in COLOURS if word != "too few seeds"]
+        shares = [[100 * c[word] / c.total() for c in counts] for word in said]
+        colours = [COLOURS[word] for word in said]
+        ax.stackplot(truths, shares, colors=colours, labels=said, alpha=0.8)
         for edge in (-matters, 0, matters):
             ax.axvline(edge, color="white", linewidth=1, linestyle=":")
         ax.set_ylim(0, 100)

@@ -202,9 +202,14 @@ class BenchRecord(_Strict):
     file_digest: str = ""
 
     def values(self, name: str, **of: str | int | float) -> np.ndarray:
-        """Every measurement of that name whose `of` agrees, in the order they were taken."""
-        fitting = (m for m in self.measured if m.name == name and m.of.items() >= of.items())
-        return np.array(next(fitting).values)
+        """Every measurement of that name whose `of` agrees, in the order they were taken.
+
+        Raises `KeyError` if there is none.
+        """
+        for measured in self.measured:
+            if measured.name == name and measured.of.items() >= of.items():
+                return np.array(measured.values)
+        raise KeyError(name, of)
 
 
 Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord

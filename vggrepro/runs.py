@@ -22,7 +22,7 @@ from vggrepro.machine import Machine
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.progress import Progress
 from vggrepro.recording import common, keep, outcome, say, used
-from vggrepro.records import Array, EvalRecord, TrainRecord
+from vggrepro.records import Array, DataUsed, EvalRecord, TrainRecord
 from vggrepro.trainer import Sets, Training, build, train
 
 
@@ -103,7 +103,8 @@ class Run:
     def trained(self) -> TrainRecord | None:
         """The record of the training, None if there is none or it was interrupted.
 
-        Raises `UserError` if it was made under another declaration or in another precision.
+        Raises `UserError` if it was made under another declaration, in another precision or, with
+        photos of the reader's own, on other photos.
         """
         return distributed.first(self._trained)
 
@@ -120,7 +121,24 @@ class Run:
                 f"{path} was recorded in {record.precision}, this would be {self.machine.precision}"
                 f": use --precision {record.precision}, or --fresh, or another --results-dir"
             )
-        return None if record.status == "interrupted" else record
+        if record.status == "interrupted":
+            return None
+        self._same_photos(path, record.data[0])
+        return record
+
+    def _same_photos(self, path: Path, recorded: DataUsed) -> None:
+        """Raise `UserError` if a folder of photos is not the one that a record is about.
+
+        A published set has the same photos everywhere, or cannot be loaded at all.
+        """
+        if self.experiment.data != "folder":
+            return
+        found = self._load(recorded.split).fingerprint
+        if found != recorded.fingerprint:
+            raise UserError(
+                f"{path} is about other photos than those in {self.where.data_dir}: choose "
+                "another --results-dir, or --fresh to run it again with these"
+            )
 
     def _missing(self, done: TrainRecord | None) -> list[Evaluation]:
         if self.experiment.budget in CALIBRATION:
@@ -131,23 +149,26 @@ class Run:
         path = results.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
         if done is None or not path.exists():
             return False
-        return results.read(path).weights_digest == done.weights_digest
+        record = results.read(path)
+        self._same_photos(path, record.data)
+        return record.weights_digest == done.weights_digest
 
     def load(self, split: str) -> ImageSet:
-        """One split of the run's data set."""
+        """One split of the run's data set; rank 0 fills the cache for the others."""
+        return distributed.first_then_others(lambda: self._load(split))
+
+    def _load(self, split: str) -> ImageSet:
         e = self.experiment
         options = {"size": e.data_size} if e.data_size else {}
         if e.data == "synthetic":
             options["counts"] = e.counts
-        return distributed.first_then_others(
-            lambda: data.load(
-                e.data,
-                split,
-                self.where.data_dir,
-                cache_dir=self.where.cache_dir,
-                download=self.where.download,
-                **options,
-            )
+        return data.load(
+            e.data,
+            split,
+            self.where.data_dir,
+            cache_dir=self.where.cache_dir,
+            download=self.where.download,
+            **options,
         )
 
     def sets(self) -> Sets:

@@ -27,7 +27,7 @@ class Side:
         """Every round of it; None if it was not measured."""
         try:
             return record.values(self.name, **self.of)
-        except StopIteration:
+        except KeyError:
             return None
 
 

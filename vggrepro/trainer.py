@@ -39,7 +39,8 @@ from vggrepro.models import VGG
 from vggrepro.records import Epoch
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
-# Epochs without a better minival error before the rate drops, and how often it may drop (3.1).
+# The rate drops once more than so many epochs in a row bring no better minival error, and may
+# drop so often (3.1).
 PATIENCE, DROPS = 5, 3
 
 
@@ -81,16 +82,7 @@ class Sets:
     def fit(self) -> ImageSet:
         """As many training images as minival has, evenly spread: for the error in eval mode."""
         every = np.linspace(0, len(self.train) - 1, min(len(self.minival), len(self.train)))
-        chosen = every.round().astype(int)
-        return ImageSet(
-            name=self.train.name,
-            split="train",
-            classes=self.train.classes,
-            targets=self.train.targets[chosen],
-            fingerprint="",
-            images=[self.train.images[i] for i in chosen],
-            sizes=self.train.sizes[chosen],
-        )
+        return self.train.subset(every.round().astype(int))
 
 
 def build(experiment: Experiment, num_classes: int) -> VGG:
