@@ -71,7 +71,7 @@ def test_a_folder_is_the_same_as_itself(one):
 
 def test_the_recorded_study_is_the_same_as_itself():
     found = compare(results.RECORDED, results.RECORDED)  # with records of every kind there are
-    assert found.compared and all(compared.same for compared in found.compared)
+    assert found.like and all(compared.same for compared in found.like)
 
 
 def test_what_moved_and_how_far(one, other):
