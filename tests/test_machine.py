@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,3 +102,16 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert streamed.loading_threads == 2
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone can forget it")
+def test_the_peak_of_memory_is_that_of_a_run_not_of_what_was_before():
+    def peak():
+        return machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0).peak_memory_mib
+
+    held = torch.ones(200 * 2**18)  # 200 MiB
+    with_it = peak()
+    del held
+    assert peak() >= with_it
+    machine.forget_peak(CPU)
+    assert peak() < with_it - 150

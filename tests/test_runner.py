@@ -8,6 +8,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.image_folders import write_set
+from tests.image_sets import CPU
+from tests.records_by_hand import train_record
 from tests.running import (
     EXPERIMENTS,
     PowerCutError,
@@ -18,8 +21,10 @@ from tests.running import (
     snapshot,
 )
 from vggrepro import UserError, checkpoints, machine, results, runner
-from vggrepro.budgets import BUDGETS
+from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import evaluations_of
+from vggrepro.recording import used
+from vggrepro.runs import Run, Where
 
 # --- what a run leaves ----------------------------------------------------------------------
 
@@ -90,6 +95,24 @@ def test_fresh_replaces_the_run_but_not_its_parent(copied, smoke):
     runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied, fresh=True))
     assert digests(copied, "C-S256") == good
     assert snapshot(folder(copied, "A-S256")) == parent
+
+
+# --- photos of one's own --------------------------------------------------------------------
+
+
+def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
+    """The classes or the labels may be others: the net is neither reused nor tested on them."""
+    experiment = at_budget("A-S256", "reduced", "folder")
+    for name, classes in (("mine", ("cat", "dog")), ("others", ("cat", "dog", "owl"))):
+        write_set(tmp_path / name, classes)
+    where = Where(tmp_path / "results", tmp_path / "mine", cache_dir=tmp_path / "cache")
+    this = Run(experiment, 0, where, CPU, results.folder_of(where.results_dir, experiment, 0))
+    record = train_record(experiment, data=(used(this.load("train")),))
+    results.write(record, results.train_path(where.results_dir, experiment, 0))
+    assert this.trained().data == record.data
+    other = replace(this, where=replace(where, data_dir=tmp_path / "others"))
+    with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):
+        other.trained()
 
 
 # --- weights that are gone or damaged -------------------------------------------------------

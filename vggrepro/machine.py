@@ -3,7 +3,7 @@
 import platform
 import resource
 import subprocess
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -45,6 +45,7 @@ class Machine:
         """What of this can change the bits of a training; the default ways add nothing."""
         ways = [f"micro-batch {self.micro_batch}"] if self.micro_batch else []
         ways += ["compiled"] if self.compile else []
+        ways += [self.device.type] if self.device.type != "cpu" else []
         return [self.precision, torch.get_num_threads(), *ways]
 
     def options(self) -> str:
@@ -158,6 +159,18 @@ def _git(*arguments: str) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip()
+
+
+def forget_peak(machine: Machine) -> None:
+    """Let the peak of memory that records name begin anew: that of a run, not of those before it.
+
+    Where the system offers no way (macOS, Windows), it stays that of the process.
+    """
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
 
 
 def provenance(

@@ -24,7 +24,7 @@ def path_of(folder: Path, protocol: str, test_scale: int) -> Path:
 def save(path: Path, key: list[str | int], tested: Tested) -> None:
     """Write what a protocol gave.
 
-    `key` names all that it depends on: weights, images, precision, threads, processes. Raises
+    `key` names all that it depends on: weights, images, machine, processes. Raises
     `UserError` on a full disk.
     """
     buffer = io.BytesIO()

@@ -18,7 +18,7 @@ from vggrepro.budgets import CALIBRATION, at_budget
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
 from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
-from vggrepro.machine import Machine
+from vggrepro.machine import Machine, forget_peak
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.progress import Progress
 from vggrepro.recording import common, keep, outcome, say, used
@@ -91,6 +91,7 @@ class Run:
         if done is not None and not missing:
             self._say("already recorded")
             return None
+        forget_peak(self.machine)
         model = self.with_weights(done)
         if model is None:
             return "recorded as diverged"
@@ -333,8 +334,7 @@ class Run:
         """
         val = self.load("val")
         digest = checkpoints.weights_digest(model.state_dict())
-        key = [digest, val.fingerprint, self.machine.precision, torch.get_num_threads()]
-        key += _processes()
+        key = [digest, val.fingerprint, *self.machine.key(), *_processes()]
         paths = {part: posteriors.path_of(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 
