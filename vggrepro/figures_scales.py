@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro import synthetic
-from vggrepro.experiments import PAPER_CROP, RUNS, in_order, lineage, scaled
+from vggrepro.experiments import PAPER_CROP, RUNS, centre_crop, in_order, lineage, scaled
 from vggrepro.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
-from vggrepro.report import Column, centre_crop, errors
+from vggrepro.report import Column, errors
 from vggrepro.tables_scales import (
     errors_by_scale,
     gain,
