@@ -172,6 +172,11 @@ class Claim:
     controls: tuple[tuple[str, Sides], ...] = ()
 
     @property
+    def about_errors(self) -> bool:
+        """Whether it is about top-1 errors, hence in points; the others are in percent."""
+        return self.test not in ("arithmetic", "measurement")
+
+    @property
     def section(self) -> str:
         """The paper's section, "4.1"."""
         return paper.quote(self.quote).section

@@ -6,7 +6,8 @@ for a 224 px crop); `scaled` turns them into pixels. What a budget changes is in
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from vggrepro import UserError
@@ -63,6 +64,14 @@ class Experiment:
     def digest(self) -> str:
         """SHA-256 over every field: two declarations that differ anywhere differ here."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+_DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
+
+
+def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A declaration as JSON has it; a field that was added later had its default before."""
+    return json.loads(json.dumps(_DEFAULTS)) | dict(recorded)
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from vggrepro import synthetic
+from vggrepro.configs import DOWNSAMPLING
 from vggrepro.experiments import PAPER_CROP, Evaluation, scaled
 from vggrepro.figures import legend, outline, panels, say_not_run, seed_dots, short_title
 from vggrepro.report import Column, errors
 from vggrepro.tables_protocols import NAMES, compared, free_of_padding, label, multiply_adds, times
-from vggrepro.windows import PROTOCOLS, STRIDE, Window, box, dense_window
+from vggrepro.windows import PROTOCOLS, Window, box, dense_window
 
 #: A drawn image that is far from square, so that what a protocol leaves out can be seen.
 DRAWN = (0, "val", 6)
@@ -110,9 +111,9 @@ def centres(
     places = []
     for window in found:
         ratio = min(size) / window.scale
-        step = STRIDE // 2 if finer else STRIDE
+        step = DOWNSAMPLING // 2 if finer else DOWNSAMPLING
         # Five poolings floor the crop, too: one position is that many whole strides wide.
-        field = crop // STRIDE * STRIDE
+        field = crop // DOWNSAMPLING * DOWNSAMPLING
         for y in range(0, window.height - field + 1, step):
             for x in range(0, window.width - field + 1, step):
                 centre = (window.left + x + field / 2, window.top + y + field / 2)
