@@ -167,8 +167,8 @@ def test_what_one_side_lacks(one, other, capsys):
     assert {key.run for key in found.only_first} == {"B-S256"}
     assert [key.evaluation for key in found.only_second] == ["dense-256"]
     text = list(lines(one, other))
-    assert "only in A, reduced on cifar10: B-S256 centre-crop-256 (seed 0 diverged in B)" in text
-    assert "only in B, reduced on cifar10: A-S256 dense-256" in text
+    assert "only in A (CIFAR-10, reduced): B-S256 centre-crop-256 (seed 0 diverged in B)" in text
+    assert "only in B (CIFAR-10, reduced): A-S256 dense-256" in text
 
 
 # --- verdicts ---------------------------------------------------------------------------------
@@ -206,13 +206,24 @@ def test_the_command_shows_what_moved(vggrepro, one, other):
     net(other, "B-S256", 19.1, 0)
     status, out, err = vggrepro("compare", one, other)
     assert (status, err) == (0, "")
-    (row,) = [line for line in out.splitlines() if "A-S256 centre-crop-256" in line]
+    (row,) = [line for line in out.splitlines() if "A-S256, centre-crop-256" in line]
     assert "20.1 ± 0.1, n = 3" in row and "20.3, n = 1" in row
-    assert "+0.30" in row and "0 of 1" in row
+    assert "+0.3 [" in row and "0 of 1" in row
     assert "B-S256" not in out
-    assert "2 in both: 1 moved within the spread over seeds, 1 the same" in out
+    assert "2 can be compared: 1 moved within the spread over seeds, 1 the same." in out
     status, out, _ = vggrepro("compare", one, other, "--all")
-    assert "1 of 1  the same" in out
+    (row,) = [line for line in out.splitlines() if "B-S256" in line]
+    assert "the same" in row and "1 of 1" in row
+    assert "<" not in out
+
+
+def test_the_command_says_why_the_rest_is_not_compared(vggrepro, one, other):
+    net(other, "A-S256", 20.3, 0)
+    net(other, "B-S256", 20.0, 0, declared={"epochs": 3})
+    out = vggrepro("compare", one, other)[1]
+    epochs = at_budget("B-S256", "reduced", "cifar10").epochs
+    (row,) = [line for line in out.splitlines() if f"epochs ({epochs}, 3)" in line]
+    assert row.count("CIFAR-10, reduced") == 2 and " 1 " in row
 
 
 def test_nothing_in_common_says_how_to_make_it(vggrepro, one, other):
@@ -221,7 +232,8 @@ def test_nothing_in_common_says_how_to_make_it(vggrepro, one, other):
     assert (status, out) == (1, "")
     (line,) = err.splitlines()
     assert line.startswith("vggrepro: nothing to compare: ")
-    assert "reduced on cifar10: 2 evaluations" in line and "quick on synthetic: 1" in line
+    assert "2 evaluations (CIFAR-10, reduced)" in line
+    assert "1 evaluations (drawn images, quick)" in line
     assert "budget (reduced, quick)" in line
     assert f"vggrepro run A-S256 --budget reduced --data cifar10 --results-dir {other}" in line
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError, chapters, figures_scales, report, results, tables_scales
 from vggrepro.budgets import at_budget
-from vggrepro.experiments import RUNS, Evaluation, evaluations_of, scaled
+from vggrepro.experiments import RUNS, Evaluation, evaluations_of, one_scale, scaled, three_scales
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.records import summarise
 from vggrepro.windows import cut, dense_window, positions, score_map
@@ -195,7 +195,7 @@ def test_shifts_are_against_one_pass_at_the_same_scale(column):
 
 @pytest.mark.parametrize("run", chapters.CHAPTER_RUNS["07_test_scales"])
 def test_every_gain_is_of_evaluations_that_are_declared(run):
-    needed = {tables_scales.one_scale(run), tables_scales.three_scales(run)}
+    needed = {one_scale(run), three_scales(run)}
     assert needed <= set(evaluations_of(run))
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import figures_costs, paper, planner, rates, report, results, tables_costs
+from vggrepro import figures_costs, paper, rates, report, results, tables_costs
 from vggrepro.budgets import at_budget
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.devices import DEVICES
-from vggrepro.experiments import Evaluation, evaluations_of
+from vggrepro.experiments import RUNS, Evaluation, evaluations_of
 from vggrepro.records import BenchRecord, Measured
 
 matplotlib.use("Agg")
@@ -157,29 +157,31 @@ def test_width_is_what_bench_measured():
 # --- what was not run -----------------------------------------------------------------------
 
 
-def test_the_papers_weeks_are_the_planners():
+def test_the_papers_weeks():
     frame = tables_costs.paper_table()
-    printed = list(planner.paper_lines())
-    for net in NETS:
-        (line,) = [line for line in printed if line.split()[0] == net]
-        exa, most, least, days = (float(x.rstrip("%")) for x in line.split()[1:5])
-        shown = [float(cell.split()[0]) for cell in frame.loc[net]]
-        assert shown == [pytest.approx(exa, abs=0.06), most, least, days]
+    assert list(frame.index) == list(NETS)
+    # By hand: 370K steps of 256 images, three passes of 15.47 GMAC, four cards of 5.1 TFLOP/s.
+    d = dict(zip(("exa", "two", "three", "days"), numbers(frame.T, "D"), strict=True))
+    assert d["exa"] == pytest.approx(2 * 3 * 15.47e9 * 370_000 * 256 / 1e18, abs=0.06)
+    assert d["two"] == pytest.approx(1e20 * d["exa"] / (14 * 86_400 * 4 * 5.1e12), abs=1)
+    assert d["three"] == pytest.approx(d["two"] * 2 / 3, abs=1)
+    assert d["days"] == pytest.approx(14 * d["two"] / 35, rel=0.03)  # at 35 % of the peak
 
 
-def test_a_plan_is_the_planners():
+def test_a_plan_adds_up():
     frame = tables_costs.plan_table("full", "h100", 8)
-    printed = list(planner.lines("full", None, "h100", devices=8))
-    for line in printed:
-        parts = line.split()
-        if parts[0] in frame.index and parts[0] != "total":
-            assert float(frame.loc[parts[0], "training, h"]) == float(parts[-3])
-    (total,) = [line.split()[-1] for line in printed if line.startswith("total")]
-    assert frame.loc["total", "all, h"] == f"{float(total.replace(',', '')):,.1f}"
+    assert list(frame.index) == [*RUNS, "total"]
+    training, testing = (np.array(numbers(frame[:-1], f"{x}, h")) for x in ("training", "testing"))
+    counts = numbers(frame, "trainings")
+    assert sum(counts[:-1]) == counts[-1]
+    *hours, total = numbers(frame, "all, h")
+    assert hours == pytest.approx(counts[:-1] * (training + testing), abs=0.1)
+    assert total == pytest.approx(sum(hours), abs=0.05 * len(hours))
+    assert set(frame.loc["total"][:4]) == {""}
     devices = tables_costs.devices_table()
     assert set(devices.index) == set(DEVICES)
     days = devices.loc["h100", "full: all runs on 8 cards, days"]
-    assert float(days) == pytest.approx(float(total.replace(",", "")) / 24, abs=0.06)
+    assert float(days) == pytest.approx(total / 24, abs=0.06)
 
 
 def test_what_ran_on_a_gpu(columns):

@@ -309,22 +309,6 @@ def _gib(n_bytes: int) -> str:
     return f"{n_bytes / 2**30:.2f} GiB"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file beside its place, sync it, and rename it: never seen half-written.
-
-    Raises UserError if it cannot be written.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with _writing(path.parent):
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                _sync(file)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 @contextmanager
 def _writing(cache_dir: Path) -> Iterator[None]:
     """Make the cache directory; turn a full disk or a missing permission into a UserError."""

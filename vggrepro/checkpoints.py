@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vggrepro import UserError
-from vggrepro.results import write_atomically
+from vggrepro.files import write_atomically
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

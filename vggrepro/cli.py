@@ -241,7 +241,7 @@ def plan(
     elif check:
         lines = planner.check_lines(results_dir)
     elif device is None:
-        lines = planner.device_lines()
+        lines = [planner.devices_table().to_string()]
     else:
         counts = None
         if recorded_study:

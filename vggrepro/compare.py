@@ -5,7 +5,7 @@ declaration and on the same images. What differs in any of these is listed with 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from vggrepro import UserError, results
 from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.decisions import Decision, decide_all
-from vggrepro.experiments import Evaluation, Experiment
+from vggrepro.experiments import Evaluation, completed
 from vggrepro.records import EvalRecord, TrainRecord
 from vggrepro.statistics import Interval, Pooled, difference, pooled
 
@@ -211,7 +211,6 @@ def _compared(one: Holding, other: Holding, key: Key, spread: Pooled) -> Compare
 
 # What says which run it is, rather than how it was made.
 _SAID = {"name", "config"}
-_DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
 
 
 def _unlike(one: Holding, other: Holding, first: Key, second: Key) -> str:
@@ -226,8 +225,7 @@ def _made(holding: Holding, key: Key) -> list[dict]:
     """The declarations of an evaluation's seeds, each once."""
     found: list[dict] = []
     for record in holding.evaluations[key].values():
-        # A field that was added to the declaration later had its default before.
-        declared = {**_DEFAULTS, **record.experiment}
+        declared = completed(record.experiment)
         declared = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
         if declared not in found:
             found.append(declared)

@@ -106,6 +106,11 @@ def layers(
     return tuple(found)
 
 
+def convolutions(config: str, **size: float) -> list[Layer]:
+    """The convolutions of a net in order; arguments as for `layers`."""
+    return [layer for layer in layers(config, **size) if layer.kind == "conv"]
+
+
 def parameters(
     config: str,
     *,

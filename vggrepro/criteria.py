@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vggrepro import paper
-from vggrepro.experiments import RUNS, Evaluation, several_scales, single_scale
+from vggrepro.experiments import CURVE, Evaluation, centre_crop, one_scale, three_scales
 
 #: Chance of a wrong verdict that is accepted: for a claim, and for all primary claims together.
 ALPHA = 0.05
@@ -76,26 +76,23 @@ Sides = tuple[Side, Side]
 
 def centre(*runs: str) -> Sides:
     """Centre crop and flip at each net's own Q: what decides the claims about trainings."""
-    first, second = (
-        Side(run, Evaluation("centre-crop", (single_scale(RUNS[run]),))) for run in runs
-    )
+    first, second = (Side(run, centre_crop(run)) for run in runs)
     return first, second
 
 
 def one_q(run: str, protocol: str = "dense") -> Side:
     """At the one Q of Section 4.1."""
-    return Side(run, Evaluation(protocol, (single_scale(RUNS[run]),)))
+    return Side(run, one_scale(run, protocol))
 
 
 def three_q(run: str, protocol: str = "dense") -> Side:
     """At the three Q of Section 4.2; a fusion at those of its first net."""
-    return Side(run, Evaluation(protocol, several_scales(RUNS[run.split("+")[0]])))
+    return Side(run, three_scales(run.split("+")[0], protocol))
 
 
 def best_q(run: str) -> Side:
     """At the best single Q over the interval on which the jittered nets are trained."""
-    first, *others = (Evaluation("dense", (q,)) for q in (256, 320, 384, 448, 512))
-    return Side(run, first, tuple(others))
+    return Side(run, CURVE[0], CURVE[1:])
 
 
 @dataclass(frozen=True)
@@ -173,6 +170,11 @@ class Claim:
     less: Sides | None = None
     other_length: Sides | None = None
     controls: tuple[tuple[str, Sides], ...] = ()
+
+    @property
+    def about_errors(self) -> bool:
+        """Whether it is about top-1 errors, hence in points; the others are in percent."""
+        return self.test not in ("arithmetic", "measurement")
 
     @property
     def section(self) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vggrepro import UserError, cache, sources
 from vggrepro.decode import decode, read_size
+from vggrepro.files import write_atomically
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")
@@ -241,7 +242,7 @@ def _image_sizes(listing: sources.Listing, cache_dir: Path) -> np.ndarray:
         sizes = np.array(list(cache.in_threads(read_size, paths, "measuring imagenet")))
         content = io.BytesIO()
         np.save(content, sizes)
-        cache.write_atomically(path, content.getvalue())
+        write_atomically(path, content.getvalue())
         return sizes
 
 
@@ -282,7 +283,7 @@ def pixel_statistics(
     except (OSError, ValueError, KeyError):
         n, total, products = _pixel_sums(image_set)
         sums = {"n": n, "total": total, "products": products}
-        cache.write_atomically(path, json.dumps(sums).encode())
+        write_atomically(path, json.dumps(sums).encode())
     mean = np.array([t / n for t in total])
     # In integers until the last division: E[x²] - E[x]² in floats loses digits.
     covariance = np.array(

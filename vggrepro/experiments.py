@@ -6,7 +6,8 @@ for a 224 px crop); `scaled` turns them into pixels. What a budget changes is in
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from vggrepro import UserError
@@ -63,6 +64,14 @@ class Experiment:
     def digest(self) -> str:
         """SHA-256 over every field: two declarations that differ anywhere differ here."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+_DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
+
+
+def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """A declaration as JSON has it; a field that was added later had its default before."""
+    return json.loads(json.dumps(_DEFAULTS)) | dict(recorded)
 
 
 @dataclass(frozen=True)
@@ -219,6 +228,21 @@ def several_scales(run: Experiment) -> tuple[int, ...]:
     return (low - 32, low, low + 32) if low == high else (low, (low + high) // 2, high)
 
 
+def centre_crop(run: str) -> Evaluation:
+    """Centre crop and flip at a run's own Q: what decides claims about nets."""
+    return one_scale(run, "centre-crop")
+
+
+def one_scale(run: str, protocol: str = "dense") -> Evaluation:
+    """At the one Q of Section 4.1."""
+    return Evaluation(protocol, (single_scale(RUNS[run]),))
+
+
+def three_scales(run: str, protocol: str = "dense") -> Evaluation:
+    """At the three Q of Section 4.2."""
+    return Evaluation(protocol, several_scales(RUNS[run]))
+
+
 def evaluation_in(evaluation: Evaluation, run: str) -> Evaluation:
     """How a fusion's evaluation tests one of its nets: at the net's own three Q if it has none."""
     return replace(evaluation, test_scales=evaluation.test_scales or several_scales(RUNS[run]))
@@ -226,7 +250,7 @@ def evaluation_in(evaluation: Evaluation, run: str) -> Evaluation:
 
 _BOTH = "multi-crop & dense"
 _THREE_Q = several_scales(RUNS["D-jitter"])
-_TABLE_5 = tuple(Evaluation(protocol, _THREE_Q) for protocol in ("dense", "multi-crop", _BOTH))
+_TABLE_5 = tuple(three_scales("D-jitter", protocol) for protocol in ("dense", "multi-crop", _BOTH))
 _DENSE = _TABLE_5[:1]
 
 FUSIONS: dict[str, Fusion] = {
@@ -248,12 +272,8 @@ FUSIONS: dict[str, Fusion] = {
 _CHAINS = (f"{config}-{scale}" for config in "CDE" for scale in ("S256", "S384", "jitter"))
 _IN_TABLE_3 = ("A-S256", "A-LRN-S256", "B-S256", *_CHAINS)
 ROWS: tuple[Row, ...] = (
-    *(Row(3, name, Evaluation("dense", (single_scale(RUNS[name]),))) for name in _IN_TABLE_3),
-    *(
-        Row(4, name, Evaluation("dense", several_scales(RUNS[name])))
-        for name in _IN_TABLE_3
-        if not name.startswith("A")
-    ),
+    *(Row(3, name, one_scale(name)) for name in _IN_TABLE_3),
+    *(Row(4, name, three_scales(name)) for name in _IN_TABLE_3 if not name.startswith("A")),
     *(Row(5, name, evaluation) for name in ("D-jitter", "E-jitter") for evaluation in _TABLE_5),
     *(
         Row(6, name, evaluation)
@@ -263,16 +283,17 @@ ROWS: tuple[Row, ...] = (
 )
 
 # What no row has and the claims need, or the curve over Q and the protocols of the field.
-_CURVE = tuple(Evaluation("dense", (q,)) for q in (256, 320, 384, 448, 512))
+#: Every single Q at which nets are tested over the interval of jitter.
+CURVE = tuple(Evaluation("dense", (q,)) for q in (256, 320, 384, 448, 512))
 _OF_THE_FIELD = (
     Evaluation("alexnet-10", (256,)),
     Evaluation("googlenet-144", (256, 288, 320, 352)),
 )
 _BESIDE_ROWS: dict[str, tuple[Evaluation, ...]] = {
-    "D-S256": _CURVE,
-    "D-S384-longer": (*_CURVE, Evaluation("dense", several_scales(RUNS["D-S384-longer"]))),
+    "D-S256": CURVE,
+    "D-S384-longer": (*CURVE, three_scales("D-S384-longer")),
     "D-jitter": (
-        *_CURVE,
+        *CURVE,
         Evaluation("dense-shifted", (384,)),
         Evaluation("dense-shifted", _THREE_Q),
         *_OF_THE_FIELD,
@@ -290,7 +311,7 @@ def evaluations_of(run: str) -> tuple[Evaluation, ...]:
     """
     if run in FUSIONS:
         return FUSIONS[run].evaluations
-    needed = [Evaluation("centre-crop", (single_scale(RUNS[run]),))]
+    needed = [centre_crop(run)]
     needed += [row.evaluation for row in ROWS if row.run == run]
     return tuple(dict.fromkeys((*needed, *_BESIDE_ROWS.get(run, ()))))
 

@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from vggrepro import results
 from vggrepro.experiments import short_name
@@ -163,3 +164,32 @@ def costs(record: BenchRecord | None) -> Figure:
     axes[1].set_title("kept for the backward pass")
     legend(fig, axes)
     return fig
+
+
+# --- parts of panels ------------------------------------------------------------------------
+
+
+def seed_dots(
+    ax: Axes, place: float, values: Sequence[float], colour: str, alpha: float = 0.7
+) -> None:
+    """A dot for each seed above `place` and a bar at their mean; nothing without values."""
+    if values:
+        ax.plot([place] * len(values), values, "o", color=colour, alpha=alpha)
+        ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
+
+
+def band(
+    ax: Axes, x: Sequence[float], values: np.ndarray, line: str, colour: str, label: str | None
+) -> None:
+    """Mean over seeds of `values` (seeds, x), and a band from the lowest to the highest seed."""
+    ax.plot(x, values.mean(0), line, color=colour, label=label)
+    ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def outline(
+    area: tuple[float, float, float, float], colour: str, width: float = 2, **options
+) -> Rectangle:
+    """A rectangle around (left, top, right, bottom), in pixels of an image shown by `imshow`."""
+    left, top, right, bottom = area
+    options = {"fill": False, "edgecolor": colour, "linewidth": width} | options
+    return Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **options)

@@ -128,10 +128,10 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
 def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
     fig, (ax,) = _grid(1, 1, 3.4)
-    names = sorted({layer.name for config in configs for layer in _convolutions(config)})
+    names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
     styles = (("o", "-"), ("s", "--"), ("^", "-."))
     for config, (marker, line) in zip(configs, styles, strict=False):
-        net = _convolutions(config)
+        net = cost.convolutions(config)
         ax.plot(
             [names.index(layer.name) for layer in net],
             [layer.receptive_field for layer in net],
@@ -149,13 +149,9 @@ def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     return fig
 
 
-def _convolutions(config: str, **size) -> list[cost.Layer]:
-    return [layer for layer in cost.layers(config, **size) if layer.kind == "conv"]
-
-
 def padding_shares(config: str, crops: Sequence[int]) -> dict[str, list[float]]:
     """For each convolution, the share of its taps that fall on padding, at each crop (px)."""
-    nets = [_convolutions(config, crop=crop) for crop in crops]
+    nets = [cost.convolutions(config, crop=crop) for crop in crops]
     return {
         same[0].name: [cost.padding_share(x.kernel, x.output_shape[1]) for x in same]
         for same in zip(*nets, strict=True)
@@ -267,5 +263,5 @@ def cost_and_error(
 def conv_cost(run: str, column: Column) -> tuple[int, int]:
     """Weights and multiply-adds (one image) of a run's convolutions at the column's size."""
     declared = column.experiment(run)
-    net = _convolutions(declared.config, width=declared.width, crop=declared.crop)
+    net = cost.convolutions(declared.config, width=declared.width, crop=declared.crop)
     return sum(layer.weights for layer in net), sum(layer.multiply_adds for layer in net)

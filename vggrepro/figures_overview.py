@@ -67,7 +67,7 @@ def lines(results_dir: Path, budget: str = "reduced") -> list[Line]:
 
 def about_errors() -> list[Claim]:
     """All claims about differences in error, by chapter."""
-    about = [c for c in CLAIMS.values() if c.test not in ("arithmetic", "measurement")]
+    about = [claim for claim in CLAIMS.values() if claim.about_errors]
     return sorted(about, key=lambda claim: claim.chapter)
 
 

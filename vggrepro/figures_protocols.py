@@ -11,11 +11,12 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from vggrepro import synthetic
+from vggrepro.configs import DOWNSAMPLING
 from vggrepro.experiments import PAPER_CROP, Evaluation, scaled
-from vggrepro.figures import legend, panels, say_not_run, short_title
+from vggrepro.figures import legend, outline, panels, say_not_run, seed_dots, short_title
 from vggrepro.report import Column, errors
 from vggrepro.tables_protocols import NAMES, compared, free_of_padding, label, multiply_adds, times
-from vggrepro.windows import PROTOCOLS, STRIDE, Window, box, dense_window
+from vggrepro.windows import PROTOCOLS, Window, box, dense_window
 
 #: A drawn image that is far from square, so that what a protocol leaves out can be seen.
 DRAWN = (0, "val", 6)
@@ -86,24 +87,17 @@ def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, f
     for window in found:
         left, top, right, bottom = box(size, window)
         seen[round(top) : round(bottom), round(left) : round(right)] = True
-        ax.add_patch(_outline((left, top, right, bottom), "C5", 0.7))
+        ax.add_patch(outline((left, top, right, bottom), "C5", 0.7))
     veil = np.where(seen, 0.0, 0.75)
     ax.imshow(np.dstack([np.ones((*size, 3)), veil]))
     first, *others = places = centres(size, found, crop, finer)
     side = crop * min(size) / found[0].scale
     edges = (first[0] - side / 2, first[1] - side / 2, first[0] + side / 2, first[1] + side / 2)
-    ax.add_patch(_outline(edges, "C1", 2))
+    ax.add_patch(outline(edges, "C1", 2))
     dot = 2 if len(others) > 50 else 3.5
     ax.plot(*zip(*places, strict=True), "o", color="C1", markersize=dot, markeredgewidth=0)
     ax.set_xlim(-0.5, width - 0.5)
     ax.set_ylim(height - 0.5, -0.5)
-
-
-def _outline(edges: tuple[float, float, float, float], colour: str, width: float) -> Rectangle:
-    left, top, right, bottom = edges
-    return Rectangle(
-        (left - 0.5, top - 0.5), right - left, bottom - top, fill=False, color=colour, lw=width
-    )
 
 
 def centres(
@@ -117,9 +111,9 @@ def centres(
     places = []
     for window in found:
         ratio = min(size) / window.scale
-        step = STRIDE // 2 if finer else STRIDE
+        step = DOWNSAMPLING // 2 if finer else DOWNSAMPLING
         # Five poolings floor the crop, too: one position is that many whole strides wide.
-        field = crop // STRIDE * STRIDE
+        field = crop // DOWNSAMPLING * DOWNSAMPLING
         for y in range(0, window.height - field + 1, step):
             for x in range(0, window.width - field + 1, step):
                 centre = (window.left + x + field / 2, window.top + y + field / 2)
@@ -222,11 +216,7 @@ def side_by_side(
             joined = [(place, e[seed]) for place, e in enumerate(found) if seed in e]
             ax.plot(*zip(*joined, strict=True), color="0.8", lw=1, zorder=1)
         for place, by_seed in enumerate(found):
-            values = list(by_seed.values())
-            if values:
-                colour = f"C{place % 7}"
-                ax.plot([place] * len(values), values, "o", color=colour, alpha=0.8)
-                ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
+            seed_dots(ax, place, list(by_seed.values()), f"C{place % 7}", alpha=0.8)
         say_not_run(ax)
         ax.set_xticks(range(len(entries)), [name for name, _, _ in entries])
         ax.set_xlim(-0.6, len(entries) - 0.4)

@@ -8,12 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 
 from vggrepro import synthetic
-from vggrepro.experiments import PAPER_CROP, RUNS, in_order, lineage, scaled
-from vggrepro.figures import legend, plt, say_not_run, short_title
-from vggrepro.report import Column, centre_crop, errors
+from vggrepro.experiments import PAPER_CROP, RUNS, centre_crop, in_order, lineage, scaled
+from vggrepro.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
+from vggrepro.report import Column, errors
 from vggrepro.tables_scales import (
     errors_by_scale,
     gain,
@@ -53,7 +52,7 @@ def crops(train_scales: Sequence[int], crop: int, count: int = 4) -> Figure:
         row[0].imshow(image)
         for place, numbers in enumerate(draws):
             window = random_window(image.shape[:2], (pixels, pixels), crop, numbers)
-            row[0].add_patch(_outline(box(image.shape[:2], window), f"C{place}"))
+            row[0].add_patch(outline(box(image.shape[:2], window), f"C{place}"))
             row[1 + place].imshow(cut(image, window), interpolation="nearest")
             _frame(row[1 + place], f"C{place}")
         _frame(row[0], "none")
@@ -62,13 +61,6 @@ def crops(train_scales: Sequence[int], crop: int, count: int = 4) -> Figure:
     # from one time to the next.
     fig.subplots_adjust(left=0.09, right=0.995, bottom=0.01, top=0.99, wspace=0.04, hspace=0.06)
     return fig
-
-
-def _outline(area: tuple[float, float, float, float], colour: str, **options) -> Rectangle:
-    """A rectangle around (left, top, right, bottom), in pixels of an image shown by `imshow`."""
-    left, top, right, bottom = area
-    options = {"fill": False, "edgecolor": colour, "linewidth": 2} | options
-    return Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **options)
 
 
 def _frame(ax: Axes, colour: str) -> None:
@@ -137,10 +129,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
             found = [errors(column, run, centre_crop(run)) for run in runs]
             _join_seeds(ax, runs, found)
             for place, by_seed in enumerate(found):
-                values = list(by_seed.values())
-                if values:
-                    ax.plot([place] * len(values), values, "o", color=f"C{place}", alpha=0.7)
-                    ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=f"C{place}")
+                seed_dots(ax, place, list(by_seed.values()), f"C{place}")
             say_not_run(ax)
             ax.set_xticks(range(len(runs)), [_tick(run) for run in runs],
                           rotation=45, ha="right", rotation_mode="anchor")  # fmt: skip
@@ -182,9 +171,7 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
             found = errors_by_scale(column, run)
             if found:
                 values = np.array([list(by_seed.values()) for by_seed in found.values()])
-                ax.plot(list(found), values.mean(1), "o-", color=f"C{place}", label=name_of(run))
-                ax.fill_between(list(found), values.min(1), values.max(1), color=f"C{place}",
-                                alpha=0.2, linewidth=0)  # fmt: skip
+                band(ax, list(found), values.T, "o-", f"C{place}", name_of(run))
         say_not_run(ax)
         _mark_train_scales(ax, runs)
         scales = sorted({q for run in runs for q in single_test_scales(run)})
@@ -276,7 +263,7 @@ def _score_map(ax: Axes, image: np.ndarray, scale: int, crop: int) -> None:
     _shade_outside(ax, size, dense_window(size, scale))
     boxes = [box(size, window) for window in positions(size, scale, crop)]
     for colour, area in (("C1", boxes[-1]), ("C5", boxes[0])):
-        ax.add_patch(_outline(area, colour))
+        ax.add_patch(outline(area, colour))
     centres = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
     ax.plot(*zip(*centres, strict=True), "o", color="white", markeredgecolor="black", markersize=4)
     _frame(ax, "none")
@@ -288,4 +275,4 @@ def _shade_outside(ax: Axes, size: tuple[int, int], window: Window) -> None:
     left, top, right, bottom = box(size, window)
     for area in ((0, 0, width, top), (0, bottom, width, height),
                  (0, top, left, bottom), (right, top, width, bottom)):  # fmt: skip
-        ax.add_patch(_outline(area, "none", fill=True, facecolor=_SHADE, linewidth=0))
+        ax.add_patch(outline(area, "none", fill=True, facecolor=_SHADE, width=0))

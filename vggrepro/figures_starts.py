@@ -1,7 +1,5 @@
 """Figures of starts: the signal at every layer, the loss of the first steps, whole trainings."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -44,7 +42,7 @@ def signals(records: Records) -> Figure:
                 right.plot(places, signal.gradient, **STYLES[name], linewidth=1.6, label=label)
                 _expected(left, record, signal.input)
         for ax, what in ((left, "activations"), (right, "gradients")):
-            _say_not_run(ax)
+            figures.say_not_run(ax)
             ax.set_title(f"{net}: {what}")
             ax.set_yscale("log")
             if not records:
@@ -73,11 +71,6 @@ def _layer_ticks(ax: Axes, net: str) -> None:
     first = [i for i, name in enumerate(names) if name.endswith("_1") or name == "fc6"]
     ax.set_xticks(first, [names[i].removeprefix("conv").removesuffix("_1") for i in first])
     ax.set_xlim(-0.5, len(names) - 0.5)
-
-
-def _say_not_run(ax: Axes) -> None:
-    if not ax.has_data():
-        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
 
 
 def losses(records: Records) -> Figure:
@@ -140,8 +133,10 @@ def trainings(column: Column) -> Figure:
             found = results.trainings(column.results_dir, experiment).values()
             good = [record for record in found if record.status == "ok"]
             colour = STYLES["from-A" if end == "S256" else end]["color"]
-            for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _training(ax, good, field, line, colour, label if line == "-" else None)
+            lines = (("minival_error", "-", label), ("train_error", "--", None))
+            for field, line, named in lines if good else ():
+                values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
+                figures.band(ax, 1 + np.arange(values.shape[1]), values, line, colour, named)
             if len(good) < len(found):
                 ax.plot([], [], "x", color=colour, label=f"{label}: diverged")
         figures.say_not_run(ax)
@@ -153,14 +148,3 @@ def trainings(column: Column) -> Figure:
     fig.suptitle(column.title, size=10, x=0.01, ha="left")
     figures.legend(fig, list(axes))
     return fig
-
-
-def _training(
-    ax: Axes, good: Sequence, field: str, line: str, colour: str, label: str | None
-) -> None:
-    if not good:
-        return
-    values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
-    epochs = 1 + np.arange(values.shape[1])
-    ax.plot(epochs, values.mean(0), line, color=colour, label=label)
-    ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)

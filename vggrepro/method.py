@@ -110,7 +110,7 @@ def claims_table() -> pd.DataFrame:
     rows = []
     for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
         arithmetic = claim.sides is None
-        unit = " %" if claim.test in ("arithmetic", "measurement") else ""
+        unit = "" if claim.about_errors else " %"
         said, on = claim.paper.difference, [] if unit else [DATA_NAMES[claim.data]]
         on += ["at two lengths"] if claim.other_length else []
         rows.append(

@@ -1,11 +1,13 @@
-"""What a budget takes before it is run: work, memory and hours for each run, as text.
+"""What a budget takes before it is run: work, memory and hours for each run.
 
 The arithmetic is in `workload` and `memory`, how fast a device is in `rates`.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import pandas as pd
 
 from vggrepro import UserError, memory, workload
 from vggrepro.budgets import at_budget, budget_named, data_of
@@ -167,22 +169,42 @@ def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
     )
 
 
+def table(plans: Sequence[RunPlan], card: Device | None = None, devices: int = 1) -> pd.DataFrame:
+    """A line for each run and one for the total, as numbers; `FORMATS` are those of the terminal.
+
+    Without a card nothing is said of the largest batch.
+    """
+    rows = {
+        p.experiment.name: {
+            "tables": tables_of(p.experiment.name),
+            "times": p.trainings,
+            "M param": p.parameters / 1e6,
+            "GMAC/img": p.step.multiply_adds / 1e9,
+            "MiB weights": p.memory.weights / 2**20,
+            "MiB/img": p.memory.kept / 2**20,
+            "max batch": _batch(p, card, devices),
+            "M images": p.images / 1e6,
+            "train h": p.training_hours,
+            "test h": p.evaluation_hours,
+            "all h": p.hours,
+        }
+        for p in plans
+    }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.loc["total", ["times", "all h"]] = frame[["times", "all h"]].sum()
+    return frame
+
+
+FORMATS = {
+    **{"times": "{:.0f}", "M param": "{:.2f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"},
+    **{"MiB/img": "{:.2f}", "M images": "{:.2f}"},
+    **{"train h": "{:.2f}", "test h": "{:.3f}", "all h": "{:,.2f}"},
+}
+
+
 def _table(plans: list[RunPlan], card: Device | None, devices: int) -> Iterator[str]:
-    yield (
-        f"{'run':20}{'tables':10}{'times':>5}{'M param':>9}{'GMAC/img':>10}{'MiB weights':>13}"
-        f"{'MiB/img':>9}{'max batch':>11}{'M images':>10}{'train h':>10}{'test h':>10}{'all h':>10}"
-    )
-    for p in plans:
-        weights, kept = p.memory.weights / 2**20, p.memory.kept / 2**20
-        yield (
-            f"{p.experiment.name:20}{tables_of(p.experiment.name):10}{p.trainings:>5}"
-            f"{p.parameters / 1e6:>9.2f}{p.step.multiply_adds / 1e9:>10.3f}"
-            f"{weights:>13.1f}{kept:>9.2f}{_batch(p, card, devices):>11}"
-            f"{p.images / 1e6:>10.2f}{p.training_hours:>10.2f}{p.evaluation_hours:>10.3f}"
-            f"{p.hours:>10.2f}"
-        )
-    total = sum(p.hours for p in plans)
-    yield f"{'total':20}{'':10}{sum(p.trainings for p in plans):>5}{f'{total:,.2f}':>92}"
+    formatters = {column: text.format for column, text in FORMATS.items()}
+    yield table(plans, card, devices).to_string(na_rep="", formatters=formatters)
     yield (
         "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
         "gradients and momentum. MiB/img: kept for the backward pass."
@@ -201,24 +223,30 @@ def _per_device(plan: RunPlan, devices: int) -> int:
     return -(-plan.experiment.batch_size // devices)
 
 
-def paper_lines() -> Iterator[str]:
-    """The paper's own training time (Section 3.3): what share of the peak it implies."""
+def paper_table() -> pd.DataFrame:
+    """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
     low, high = paper_weeks()
-    yield (
-        f"{PAPER_DEVICES} x {PAPER_DEVICE.name}, {low} to {high} weeks a net (Section 3.3): the "
-        f"share of peak that implies, and days at {SHARE:.0%}"
-    )
-    yield f"{'net':10}{'EFLOP':>10}{f'{low} weeks':>12}{f'{high} weeks':>12}{'days':>8}   verdict"
     seconds = on_device(PAPER_DEVICE, PAPER_DEVICES)
-    for config in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
-        work = paper_work(config)
-        most, least = paper_shares(config)
+    rows = {}
+    for net in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
+        most, least = paper_shares(net)
+        work = paper_work(net)
         days = seconds(work) / (24 * _HOUR)
-        yield (
-            f"{config:10}{2 * work.multiply_adds / 1e18:>10.2f}{most:>12.0%}{least:>12.0%}"
-            f"{days:>8.1f}   {'plausible' if most < 1 else 'more than the peak'}"
-            f"{', comes out' if 7 * low <= days <= 7 * high else ''}"
-        )
+        comes_out = ", comes out" * (7 * low <= days <= 7 * high)
+        rows[net] = {
+            "EFLOP": f"{2 * work.multiply_adds / 1e18:.1f}",
+            f"share of peak if it took {low} weeks": f"{100 * most:.0f} %",
+            f"if it took {high} weeks": f"{100 * least:.0f} %",
+            f"days at {100 * SHARE:.0f} %": f"{days:.1f}",
+            "verdict": ("plausible" if most < 1 else "more than the peak") + comes_out,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def paper_lines() -> Iterator[str]:
+    """`paper_table` with what it is about."""
+    yield f"{PAPER_DEVICES} x {PAPER_DEVICE.name}, the paper's own training time (Section 3.3)"
+    yield paper_table().to_string()
     yield (
         "Counted: the epochs of one training from scratch at one scale; not net A before it, "
         "fine-tuning or testing. LRN has no multiply-adds."
@@ -243,12 +271,16 @@ def check_lines(results_dir: Path) -> Iterator[str]:
     yield f"{right} of {told} within {WITHIN:.0%}"
 
 
-def device_lines() -> Iterator[str]:
+def devices_table() -> pd.DataFrame:
     """The devices there are, with the figures of their data sheets."""
-    yield f"{'device':14}{'GiB':>5}{'float32':>9}{'bf16':>8}{'GB/s':>7}   source"
-    for d in DEVICES.values():
-        bf16 = "-" if d.bf16_tflops is None else f"{d.bf16_tflops:.1f}"
-        yield (
-            f"{d.name:14}{d.memory_gib:>5}{d.float32_tflops:>9.1f}{bf16:>8}"
-            f"{d.bandwidth_gb_s:>7}   {d.source}"
-        )
+    rows = {
+        d.name: {
+            "GiB": d.memory_gib,
+            "float32 TFLOP/s": f"{d.float32_tflops:.1f}",
+            "bf16 TFLOP/s": "-" if d.bf16_tflops is None else f"{d.bf16_tflops:.1f}",
+            "GB/s": d.bandwidth_gb_s,
+            "source": d.source,
+        }
+        for d in DEVICES.values()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index")

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro.evaluators import Tested
-from vggrepro.results import write_atomically
+from vggrepro.files import write_atomically
 
 
 def path_of(folder: Path, protocol: str, test_scale: int) -> Path:

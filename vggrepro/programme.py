@@ -65,7 +65,7 @@ def tasks(data: str) -> list[tuple[str, int]]:
 
 def runs_of(claim: Claim) -> list[str]:
     """The runs and fusions that a claim about errors or one of its controls names."""
-    if claim.test in ("arithmetic", "measurement"):
+    if not claim.about_errors:
         return []
     pairs = [claim.sides, claim.less, claim.other_length, *(sides for _, sides in claim.controls)]
     sides: list[Side] = [side for pair in pairs if pair for side in pair]

@@ -24,8 +24,8 @@ from vggrepro.experiments import (
     Experiment,
     Row,
     evaluation_in,
-    single_scale,
 )
+from vggrepro.experiments import centre_crop as centre_crop  # for chapters
 
 AT_CHANCE = 0.97  # of the error of a net that knows nothing: above that it has learnt nothing
 
@@ -310,11 +310,6 @@ vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --s
 vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
 ```"""
     )
-
-
-def centre_crop(run: str) -> Evaluation:
-    """The evaluation that decides claims about nets: centre crop and flip at the run's own Q."""
-    return Evaluation("centre-crop", (single_scale(RUNS[run]),))
 
 
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:

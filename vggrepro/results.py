@@ -5,16 +5,15 @@ digests and counts the errors again from the outcome of every image.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.experiments import Evaluation, Experiment
+from vggrepro.experiments import Evaluation, Experiment, completed
+from vggrepro.files import write_atomically
 from vggrepro.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
@@ -71,31 +70,6 @@ def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Pa
 def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
     """Where the record of that evaluation belongs."""
     return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader sees the old file or the new, never a part.
-
-    Raises `UserError` if the disk is full or the folder cannot be written; what was there stays.
-    """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. Nothing was lost: free some space or "
-            "choose another --results-dir, and start the same command again."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
 
 
 def write(record: R, path: Path, *, overwrite: bool = False) -> R:
@@ -224,9 +198,7 @@ def current(path: Path, experiment: Experiment) -> Record:
         raise NotRecordedError("not run")
     record = read(path)
     declared = json.loads(json.dumps(asdict(experiment)))
-    # A field that was added to the declaration later had its default before.
-    defaults = {f.name: f.default for f in fields(experiment) if f.default is not MISSING}
-    then = json.loads(json.dumps(defaults)) | record.experiment
+    then = completed(record.experiment)
     changed = [name for name in declared if then.get(name) != declared[name]]
     if changed:
         raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")

@@ -1,6 +1,6 @@
-"""The reader's rerun beside the recorded study, as the book shows it: sentences and tables.
+"""Two folders of records side by side, such as the recorded study and a rerun: sentences, tables.
 
-What is compared, and when it may be, is in `compare`.
+What is compared, and when it may be, is in `compare`; `compare_text` prints it.
 """
 
 from collections import Counter
@@ -15,6 +15,10 @@ from vggrepro.compare import Change, Comparison, Holding, Key, compare, verdict_
 from vggrepro.decisions import Decision
 from vggrepro.report import DATA_NAMES, Options, mean_and_spread
 from vggrepro.verdicts import shown_interval
+
+Names = tuple[str, str]
+"""How a table's columns call the first folder and the second."""
+BOOK: Names = ("recorded", "rerun")
 
 
 def comparison_of(options: Options) -> Comparison | None:
@@ -53,16 +57,21 @@ def summary(found: Comparison | None) -> str:
             "**There is no rerun here yet.** This is the page as it is published. `make` reruns "
             "the study on drawn images and fills it in; the last section has the other ways."
         )
-    words = Counter(row.moved for row in found.like)
-    said = ", ".join(f"{count} {word}" for word, count in words.items())
-    alike = f"{len(found.like)} can be compared: {said}." if found.like else "None are alike."
     return (
-        f"The recorded study holds {_held(found.first)}; your rerun holds {_held(found.second)}. "
-        f"{alike}"
+        f"The recorded study holds {held(found.first)}; your rerun holds {held(found.second)}. "
+        f"{alike(found)}"
     )
 
 
-def _held(holding: Holding) -> str:
+def alike(found: Comparison) -> str:
+    """How many numbers can be compared, and how many of them moved how far."""
+    words = Counter(row.moved for row in found.like)
+    said = ", ".join(f"{count} {word}" for word, count in words.items())
+    return f"{len(found.like)} can be compared: {said}." if found.like else "None are alike."
+
+
+def held(holding: Holding) -> str:
+    """`26 evaluations (CIFAR-10, reduced)`: what a folder has, by place."""
     counts = Counter(key.place for key in holding.evaluations)
     return " and ".join(f"{n} evaluations ({at(place)})" for place, n in counts.items())
 
@@ -116,16 +125,17 @@ def verdict_sentence(found: Comparison | None, changes: dict[str, list[Change]])
 # --- tables -------------------------------------------------------------------------------
 
 
-def like_table(found: Comparison | None) -> pd.DataFrame:
+def like_table(found: Comparison | None, sides: Names = BOOK) -> pd.DataFrame:
     """What can be compared, a line each: errors of both sides, their difference, how far it moved.
 
     What is the same to the last bit comes last.
     """
+    first, second = sides
     rows = [
         {
             "run": f"{row.key.run}, {row.key.evaluation}<br>{at(row.key.place)}",
-            "recorded": _cell(mean_and_spread(list(row.first.values()))),
-            "rerun": _cell(mean_and_spread(list(row.second.values()))),
+            first: _cell(mean_and_spread(list(row.first.values()))),
+            second: _cell(mean_and_spread(list(row.second.values()))),
             "difference": _cell(
                 shown_interval(row.interval) if row.interval else _points(row.difference)
             ),
@@ -144,15 +154,17 @@ def _points(difference: float | None) -> str:
     return "–" if difference is None else f"{difference:+.1f}"
 
 
-def reasons_table(found: Comparison | None) -> pd.DataFrame:
+def reasons_table(
+    found: Comparison | None, sides: Names = ("recorded", "your rerun")
+) -> pd.DataFrame:
     """Why the rest cannot be compared: what differs between the declarations, for each pair."""
     unlike = found.unlike if found else []
     counts = Counter((u.first.place, u.second.place, u.reason) for u in unlike)
     rows = [
-        {"run": at(was), "your rerun": at(now), "evaluations": count, "differ in": reason}
+        {"run": at(was), sides[1]: at(now), "evaluations": count, "differ in": reason}
         for (was, now, reason), count in counts.items()
     ]
-    return _frame(rows, found, "recorded")
+    return _frame(rows, found, sides[0])
 
 
 def unlike_table(found: Comparison | None) -> pd.DataFrame:

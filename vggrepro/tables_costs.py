@@ -9,7 +9,7 @@ import pandas as pd
 
 from vggrepro import UserError, memory, planner, rates, report, results, targets, workload
 from vggrepro.budgets import at_budget
-from vggrepro.devices import DEVICES, SHARE
+from vggrepro.devices import DEVICES
 from vggrepro.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.records import BenchRecord
 from vggrepro.report import Column
@@ -251,20 +251,8 @@ def growth_sentence(found: rates.Recorded | None, record: BenchRecord | None) ->
 
 
 def paper_table() -> pd.DataFrame:
-    """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
-    low, high = rates.paper_weeks()
-    seconds = rates.on_device(rates.PAPER_DEVICE, rates.PAPER_DEVICES)
-    table = {}
-    for net in NETS:
-        most, least = rates.paper_shares(net)
-        work = rates.paper_work(net)
-        table[net] = {
-            "EFLOP": f"{2 * work.multiply_adds / 1e18:.1f}",
-            f"share of peak if it took {low} weeks": f"{100 * most:.0f} %",
-            f"if it took {high} weeks": f"{100 * least:.0f} %",
-            f"days at {100 * SHARE:.0f} %": f"{seconds(work) / 86_400:.1f}",
-        }
-    return pd.DataFrame.from_dict(table, orient="index")
+    """The planner's, without its verdict."""
+    return planner.paper_table().drop(columns="verdict")
 
 
 def devices_table() -> pd.DataFrame:
@@ -291,28 +279,28 @@ def _plans(budget: str, device: str, devices: int) -> list[planner.RunPlan]:
     return planner.plan(budget, None, card.precision, seconds, seconds)
 
 
+# The planner's columns here: title and format.
+_PLANNED = {
+    "M param": ("weights, million", "{:.1f}"),
+    "GMAC/img": ("step, GMAC", "{:.1f}"),
+    "MiB/img": ("kept, MiB an image", "{:.0f}"),
+    "max batch": ("largest batch", "{}"),
+    "train h": ("training, h", "{:,.2f}"),
+    "test h": ("testing, h", "{:,.3f}"),
+    "times": ("trainings", "{:.0f}"),
+    "all h": ("all, h", "{:,.1f}"),
+}
+
+
 def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
-    """Every run of a budget on so many cards of a kind, as `vggrepro plan` prints it."""
-    card, plans = DEVICES[device], _plans(budget, device, devices)
-    table = {
-        plan.experiment.name: {
-            "weights, million": f"{plan.parameters / 1e6:.1f}",
-            "step, GMAC": f"{plan.step.multiply_adds / 1e9:.1f}",
-            "kept, MiB an image": f"{plan.memory.kept / 2**20:.0f}",
-            "largest batch": f"{plan.memory.largest_batch(card.memory_gib):,}",
-            "training, h": f"{plan.training_hours:,.2f}",
-            "testing, h": f"{plan.evaluation_hours:,.3f}",
-            "trainings": str(plan.trainings),
-            "all, h": f"{plan.hours:,.1f}",
+    """Every run of a budget on so many cards of a kind, as `vggrepro plan` counts it."""
+    planned = planner.table(_plans(budget, device, devices), DEVICES[device], devices)
+    return pd.DataFrame(
+        {
+            title: planned[column].map(text.format, na_action="ignore").fillna("")
+            for column, (title, text) in _PLANNED.items()
         }
-        for plan in plans
-    }
-    total = dict.fromkeys(next(iter(table.values())), "")
-    total |= {
-        "trainings": str(sum(plan.trainings for plan in plans)),
-        "all, h": f"{sum(plan.hours for plan in plans):,.1f}",
-    }
-    return pd.DataFrame.from_dict(table | {"total": total}, orient="index")
+    )
 
 
 def gpu_sentence(columns: Sequence[Column]) -> str:

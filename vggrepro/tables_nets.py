@@ -28,7 +28,7 @@ def sizes_table(configs: Sequence[str]) -> pd.DataFrame:
     """Depth, convolution weights, multiply-adds and receptive field at the paper's geometry."""
     table = {}
     for config in configs:
-        net = [layer for layer in cost.layers(config, crop=PAPER_CROP) if layer.kind == "conv"]
+        net = cost.convolutions(config, crop=PAPER_CROP)
         table[config] = {
             "weight layers": len(layer_names(config)),
             "weights of convolutions, millions": f"{conv_weights(config) / 1e6:.2f}",
@@ -40,7 +40,7 @@ def sizes_table(configs: Sequence[str]) -> pd.DataFrame:
 
 def conv_weights(config: str) -> int:
     """Weights of all convolutions at the paper's width, biases not counted."""
-    return sum(layer.weights for layer in cost.layers(config) if layer.kind == "conv")
+    return sum(layer.weights for layer in cost.convolutions(config))
 
 
 def more_weights(config: str, than: str) -> float:
@@ -70,7 +70,7 @@ def _marked(layer: str, text: str) -> str:
 
 def inherited_sentence(config: str) -> str:
     """How much of a deeper net net A gives, in layers and in weights of convolutions."""
-    convolutions = [layer for layer in cost.layers(config) if layer.kind == "conv"]
+    convolutions = cost.convolutions(config)
     given = [layer for layer in convolutions if layer.name in FROM_NET_A]
     share = sum(layer.weights for layer in given) / conv_weights(config)
     return (
@@ -120,7 +120,7 @@ def field_sentence(configs: Sequence[str], crops: Sequence[int]) -> str:
     """What the last convolution of each net sees, in pixels and in widths of each crop."""
     parts = []
     for config in configs:
-        last = [layer for layer in cost.layers(config) if layer.kind == "conv"][-1]
+        last = cost.convolutions(config)[-1]
         widths = ", ".join(f"{last.receptive_field / crop:.1f}" for crop in crops)
         parts.append(f"{last.receptive_field} px in {config} ({widths} crop widths)")
     sizes = ", ".join(map(str, crops))
@@ -132,9 +132,7 @@ def field_sentence(configs: Sequence[str], crops: Sequence[int]) -> str:
 
 def padding_sentence(config: str, crops: Sequence[int]) -> str:
     """The share of the last convolution's taps on padding at each crop."""
-    last = {
-        crop: [x for x in cost.layers(config, crop=crop) if x.kind == "conv"][-1] for crop in crops
-    }
+    last = {crop: cost.convolutions(config, crop=crop)[-1] for crop in crops}
     shares = ", ".join(
         f"{cost.padding_share(layer.kernel, layer.output_shape[1]):.0%} of the taps at {crop} px "
         f"(a map of {layer.output_shape[1]}×{layer.output_shape[1]})"

@@ -17,14 +17,16 @@ from vggrepro.experiments import (
     ROWS,
     RUNS,
     Evaluation,
+    centre_crop,
     evaluations_of,
+    one_scale,
     scaled,
     several_scales,
     single_scale,
+    three_scales,
 )
 from vggrepro.report import (
     Column,
-    centre_crop,
     errors,
     mean_and_spread,
     paper_error,
@@ -45,16 +47,6 @@ def is_control(run: str) -> bool:
     """Whether a run goes on at a fixed S for as many epochs as jitter has."""
     low, high = RUNS[run].train_scale
     return RUNS[run].stage == "jitter" and low == high
-
-
-def one_scale(run: str) -> Evaluation:
-    """Dense evaluation at the one Q of Section 4.1."""
-    return Evaluation("dense", (single_scale(RUNS[run]),))
-
-
-def three_scales(run: str) -> Evaluation:
-    """Dense evaluation at the three Q of Section 4.2."""
-    return Evaluation("dense", several_scales(RUNS[run]))
 
 
 # --- scale in training ---------------------------------------------------------------------
@@ -167,7 +159,7 @@ class Gain(NamedTuple):
 
 def gain(column: Column, run: str, control: str | None = None) -> Gain:
     """Three Q against one, both dense; with `control` that protocol at one Q in place of three."""
-    against = Evaluation(control, one_scale(run).test_scales) if control else three_scales(run)
+    against = one_scale(run, control) if control else three_scales(run)
     return Gain(errors(column, run, one_scale(run)), errors(column, run, against))
 
 

@@ -113,7 +113,7 @@ def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd
     columns = recorded_columns() if columns is None else columns
     rows = []
     for claim in map(claim_named, keys):
-        if claim.test in ("arithmetic", "measurement"):
+        if not claim.about_errors:
             raise UserError(f"claim {claim.key!r} is about no error: show it by `verdict_box`")
         for sides, what, said in _compared(claim):
             cells = {column.title: _difference(claim, sides, column) for column in columns}
@@ -212,7 +212,7 @@ def scoreboard() -> pd.DataFrame:
 
 
 def _unit(claim: Claim) -> str:
-    return " %" if claim.test in ("arithmetic", "measurement") else ""
+    return "" if claim.about_errors else " %"
 
 
 def difference_here(decision: Decision) -> str:

@@ -15,8 +15,8 @@ from PIL import Image
 
 from vggrepro import UserError
 
-# Five poolings halve the map five times: one position of the score map is 32 px of the image.
-STRIDE = 32
+# One position of the score map is so many pixels of the image.
+from vggrepro.configs import DOWNSAMPLING as STRIDE
 
 # The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
 INTERPOLATION = Image.Resampling.BILINEAR

@@ -1,0 +1,32 @@
+"""Files that are there as a whole or not at all: records, checkpoints, the cache's small files."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from vggrepro import UserError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write `content` to `path` so that a reader sees the old file or the new, never a part.
+
+    Raises `UserError` if the disk is full or the folder cannot be written; what was there stays.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Nothing was lost: free some space or "
+            "choose another folder, and start the same command again."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
