@@ -80,6 +80,8 @@ def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
     assert found["seven-by-seven"].exact == pytest.approx(100 * 22 / 27)
     # From the exact weights of A and E in the literature, and 64 x 224 x 224 more activations.
     assert found["parameters"].exact == pytest.approx(100 * (143_652_544 / 132_851_392 - 1))
+    assert found["parameters"].here == "143.65 of 144 million"
+    assert "(E)" in found["parameters"].reason and "8.1 %" in found["parameters"].reason
 
 
 def test_a_known_truth_gets_its_words(tmp_path, frozen):

@@ -193,7 +193,7 @@ def test_simulated_shares_fill_the_panel():
     fig = figures_method.simulated((EXPECTED, 0.5), rules=("same",))
     (ax,) = fig.axes
     assert ax.get_ylabel() == "studies, %" and "points" in ax.get_xlabel()
-    top = ax.collections[len(figures_method.COLOURS) - 1].get_paths()[0].vertices[:, 1]
+    top = ax.collections[-1].get_paths()[0].vertices[:, 1]
     assert top.max() == pytest.approx(100)
 
 

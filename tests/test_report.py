@@ -109,6 +109,8 @@ def test_deviations_show_each_columns_value(column):
     assert table.loc["crop", "paper"] == "224"
     assert table.loc["crop", column.title] == "32"
     assert table.loc["batch size", "why"]
+    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading)"
+    assert table.loc["init", column.title] == "he"
 
 
 def test_code_is_shown_as_it_stands():
@@ -188,6 +190,9 @@ def test_the_scoreboard_lists_every_claim():
     board = verdicts.scoreboard()
     assert len(board) == len(verdicts.decide_all(results.RECORDED))
     assert board["claim"].str.contains("01_architecture.html").any()
+    # What decides, not the growth with depth: Table 2's E beside its exact weights.
+    (weights,) = board[board["claim"].str.contains("OverFeat")].itertuples()
+    assert (weights.paper, weights.here) == ("144 of 144 million", "143.65 of 144 million")
     assert "claims of the paper are written down" in verdicts.state_of_the_study()
 
 

@@ -6,13 +6,14 @@ others are decided at 5 % each, and marked as secondary. No claim names drawn im
 decided by them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from vggrepro import cost, paper, programme, results
+from vggrepro import programme, results
+from vggrepro.arithmetic import ARITHMETIC
 from vggrepro.budgets import Budget, at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
 from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides, one_q
@@ -41,7 +42,8 @@ class Decision:
     `difference` is the mean difference in top-1 error over `n` seeds (points; percent for a
     measurement), `interval` its 95 % interval, None below two seeds; `step` is Holm's level and
     adjusted p of a primary claim. `log_loss` is the secondary outcome (nats), shown and not
-    decided by. `exact` is the figure of an arithmetic claim.
+    decided by. `exact` is the figure of an arithmetic claim; where another number decides it,
+    `here` has that in words.
     """
 
     claim: Claim
@@ -54,6 +56,7 @@ class Decision:
     step: HolmStep | None = None
     log_loss: Interval | None = None
     exact: float | None = None
+    here: str = ""
 
     @property
     def decided_by(self) -> Interval | None:
@@ -185,40 +188,6 @@ def _extra_time(study: Study, claim: Claim) -> list[float]:
     return list(100 * (second / first - 1))
 
 
-# --- arithmetic ---------------------------------------------------------------------------
-
-
-def _seven_by_seven(claim: Claim) -> tuple[float, bool]:
-    """More weights in D-7x7's fifth block than in D's, whose layers have one width."""
-    small, large = (
-        sum(layer.weights for layer in cost.layers(config) if layer.name.startswith("conv5"))
-        for config in ("D", "D-7x7")
-    )
-    more = 100 * (large / small - 1)
-    return more, abs(more - claim.paper.difference) < claim.matters
-
-
-def _parameters(claim: Claim) -> tuple[float, bool]:
-    """Growth from A to E; no net has more weights than the 144 million that the paper quotes."""
-    weights = {net: sum(layer.weights for layer in cost.layers(net)) for net in paper.TABLE_1}
-    return 100 * (weights["E"] / weights["A"] - 1), max(weights.values()) <= 144e6
-
-
-def _lrn_memory(claim: Claim) -> tuple[float, bool]:
-    """Activations of A-LRN over those of A."""
-    without, with_lrn = (
-        sum(layer.activations for layer in cost.layers(net)) for net in ("A", "A-LRN")
-    )
-    return 100 * (with_lrn / without - 1), with_lrn > without
-
-
-ARITHMETIC: dict[str, Callable[[Claim], tuple[float, bool]]] = {
-    "seven-by-seven": _seven_by_seven,
-    "parameters": _parameters,
-    "lrn-costs-memory": _lrn_memory,
-}
-
-
 # --- decisions ----------------------------------------------------------------------------
 
 
@@ -255,9 +224,10 @@ def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision
 
 
 def _calculated(claim: Claim) -> Decision:
-    value, holds = ARITHMETIC[claim.key](claim)
-    word = "holds" if holds else "contradicted"
-    return Decision(claim, word, f"{value:.1f} % more, by arithmetic", exact=value)
+    found = ARITHMETIC[claim.key](claim)
+    word = "holds" if found.holds else "contradicted"
+    reason = found.reason or f"{found.figure:.1f} % more, by arithmetic"
+    return Decision(claim, word, reason, exact=found.figure, here=found.here)
 
 
 def _decided(

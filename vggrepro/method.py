@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from vggrepro import programme, workload
+from vggrepro.arithmetic import said
 from vggrepro.budgets import BEGINNING, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Side
@@ -111,7 +112,7 @@ def claims_table() -> pd.DataFrame:
     for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
         arithmetic = claim.sides is None
         unit = "" if claim.about_errors else " %"
-        said, on = claim.paper.difference, [] if unit else [DATA_NAMES[claim.data]]
+        on = [] if unit else [DATA_NAMES[claim.data]]
         on += ["at two lengths"] if claim.other_length else []
         rows.append(
             {
@@ -120,7 +121,7 @@ def claims_table() -> pd.DataFrame:
                 "decided by": "<br>".join([claim.rule, claim.test, *on]),
                 "n": "–" if arithmetic else claim.seeds,
                 "matters": "–" if arithmetic else f"{claim.matters:g}{unit}",
-                "paper": "–" if said is None else f"{said:+.1f}{unit}",
+                "paper": said(claim),
             }
         )
     return _by_claim(rows)
@@ -181,14 +182,14 @@ def detectable_table(study: Study) -> pd.DataFrame:
     rows = []
     for claim in sorted(EMPIRICAL, key=lambda claim: not claim.primary):
         unit = " %" if claim.test == "measurement" else ""
-        expected, said = planned(study, claim), claim.paper.difference
+        expected = planned(study, claim)
         level = strictest(expected) if expected and claim.primary else expected
         rows.append(
             {
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
                 "n": claim.seeds,
                 "matters": f"{claim.matters:g}{unit}",
-                "paper": "–" if said is None else f"{said:+.1f}",
+                "paper": said(claim),
                 "found": f"{level.detectable:.2f}{unit}" if level else "not run",
             }
         )

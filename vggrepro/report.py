@@ -227,11 +227,17 @@ def deviations_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
     return frame.reindex(columns=order).fillna("as the paper")
 
 
+#: Values of declarations in a reader's words, where they hold a reading of the paper.
+READINGS = {"normal-std": "normal, std 0.01 (our reading)"}
+
+
 def shown(value: object) -> str:
     """A field of a declaration in a table."""
     return (
         "–"
         if value in ("", (0, 0), ())
+        else READINGS[value]
+        if value in READINGS
         else f"{value:g}"
         if isinstance(value, float)
         else str(value)

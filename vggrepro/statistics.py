@@ -244,6 +244,6 @@ def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA
             return Verdict("contradicted", "there is a difference, the other way")
     return Verdict(
         "inconclusive",
-        f"{interval.n} seeds find a difference of {decided.detectable:.2g} with "
-        f"{POWER:.0%} power, none smaller",
+        f"with {interval.n} seeds a true difference of {decided.detectable:.2g} is found with "
+        f"{POWER:.0%} power",
     )

@@ -8,6 +8,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import workload
+from vggrepro.arithmetic import said
 from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
@@ -100,18 +101,13 @@ def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
             "verdict": decision.word,
             "primary claim": f"{linked(decision.claim)} ({DATA_NAMES[decision.claim.data]})",
             "here": difference_here(decision),
-            "paper": _said(decision.claim),
+            "paper": said(decision.claim),
             "why": decision.reason,
         }
         for decision in decisions.values()
         if decision.claim.primary
     ]
     return pd.DataFrame(lines).set_index("verdict").rename_axis(index=None, columns="verdict")
-
-
-def _said(claim: Claim) -> str:
-    said = claim.paper.difference
-    return "–" if said is None else f"{said:+.1f}"
 
 
 def secondary_sentence(decisions: Mapping[str, Decision]) -> str:

@@ -12,6 +12,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import UserError, results
+from vggrepro.arithmetic import said
 from vggrepro.claims import claim_named
 from vggrepro.criteria import TESTS, Claim, Rule, Side, Sides
 from vggrepro.decisions import (
@@ -115,17 +116,16 @@ def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd
     for claim in map(claim_named, keys):
         if not claim.about_errors:
             raise UserError(f"claim {claim.key!r} is about no error: show it by `verdict_box`")
-        for sides, what, said in _compared(claim):
+        for sides, what, paper in _compared(claim):
             cells = {column.title: _difference(claim, sides, column) for column in columns}
-            row = {"error of": _difference_name(sides), "claim or control": what, "paper": said}
+            row = {"error of": _difference_name(sides), "claim or control": what, "paper": paper}
             rows.append(row | cells)
     return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
 
 
 def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
     """The claim's own sides first, then what is shown beside it; with the paper's difference."""
-    said = claim.paper.difference
-    yield claim.sides, claim.statement, "–" if said is None else f"{said:+.1f}"
+    yield claim.sides, claim.statement, said(claim)
     if claim.other_length:
         yield claim.other_length, "control: the same at another length of training", "–"
     for name, sides in claim.controls:
@@ -198,12 +198,11 @@ def scoreboard() -> pd.DataFrame:
     rows = []
     for decision in decide_all(RECORDED).values():
         claim = decision.claim
-        said = claim.paper.difference
         rows.append(
             {
                 "verdict": decision.word,
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
-                "paper": "–" if said is None else f"{said:+.1f}{_unit(claim)}",
+                "paper": said(claim),
                 "here": difference_here(decision),
                 "why": decision.reason,
             }
@@ -218,6 +217,8 @@ def _unit(claim: Claim) -> str:
 def difference_here(decision: Decision) -> str:
     """What was found: the difference with its interval and n, – if nothing was."""
     unit = _unit(decision.claim)
+    if decision.here:
+        return decision.here
     if decision.exact is not None:
         return f"{decision.exact:+.1f} %"
     if decision.interval:
