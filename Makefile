@@ -63,7 +63,7 @@ clean: ## remove what was built; .venv and the records in rerun/ stay
 help: ## list the targets and variables
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "  BUDGET=quick        how much of the protocol is run (vggrepro list names the budgets)"
+	@echo "  BUDGET=quick        how much of the protocol is run (vggrepro list --help names the budgets)"
 	@echo "  DATA=  DATA_DIR=    which data set, and the folder it is in"
 	@echo "  SEEDS=              how many seeds of each run"
 	@echo "  WORKERS=0           processes that share the runs; 0: one for each core, at most four"

@@ -1,6 +1,6 @@
 import pytest
 
-from vggrepro import UserError
+from vggrepro import UserError, configs
 from vggrepro.configs import CONFIGS, Conv, blocks, layer_names, map_side
 
 
@@ -107,3 +107,13 @@ def test_bad_width_is_named(width):
 def test_unknown_config_names_the_known_ones():
     with pytest.raises(UserError, match=r"unknown config 'F'.*A, A-LRN, B, C, D, E, B-5x5"):
         blocks("F")
+
+
+@pytest.mark.parametrize("cell", ["64-BN", "64x", "64-lrn", "-64", ""])
+def test_a_cell_that_is_no_layer_is_refused(cell):
+    with pytest.raises(UserError, match="is no layer"):
+        configs._parse_cell(cell)
+
+
+def test_a_kernel_may_have_two_digits():
+    assert configs._parse_cell("11-64") == Conv(11, 64)

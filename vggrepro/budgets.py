@@ -191,7 +191,11 @@ def data_of(budget: str | Budget, data: str | None = None) -> str:
         return next(iter(known))
     if data not in known:
         name = budget_named(budget).name
-        raise UserError(f"budget {name!r} does not run on {data!r}; choose: {', '.join(known)}")
+        others = [b.name for b in BUDGETS.values() if data in b.data]
+        hint = f"; {data} is for --budget {' or '.join(others)}" if others else ""
+        raise UserError(
+            f"budget {name!r} does not run on {data!r}; choose: {', '.join(known)}{hint}"
+        )
     return data
 
 

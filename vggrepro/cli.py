@@ -353,7 +353,7 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
-        print(f"vggrepro: {stop or 'stopped'}", file=sys.stderr)
+        print(f"vggrepro: {str(stop) or 'stopped; the same command goes on'}", file=sys.stderr)
         sys.exit(130)
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)

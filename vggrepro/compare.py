@@ -16,7 +16,7 @@ from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.decisions import Decision, decide_all
 from vggrepro.experiments import Evaluation, completed
-from vggrepro.records import EvalRecord, TrainRecord
+from vggrepro.records import EvalRecord, TrainRecord, digest
 from vggrepro.statistics import Interval, Pooled, difference, pooled
 
 
@@ -74,6 +74,8 @@ def holding(results_dir: Path) -> Holding:
     trainings = {}
     for path in sorted(results_dir.glob("*/*/*/seed*/*.json")):  # times in bench/ do not repeat
         record = results.read(path)
+        if record.file_digest != digest(record, {"file_digest"}):
+            raise UserError(f"{path} was edited after it was written: restore it or take it out")
         e = record.experiment
         if isinstance(record, TrainRecord):
             trainings[e["budget"], e["data"], record.run, record.seed] = record

@@ -33,7 +33,12 @@ def _parse(table: str) -> Blocks:
 
 
 def _parse_cell(cell: str) -> Conv:
-    kernel, channels, mark = re.fullmatch(r"(?:(\d)-)?(\d+)(?:-(\w+))?", cell).groups()
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?:-(LRN|linear))?", cell)
+    if not found:
+        raise UserError(
+            f"{cell!r} is no layer: write 64, 1-256 (kernel and channels), 64-LRN or 64-linear"
+        )
+    kernel, channels, mark = found.groups()
     return Conv(int(kernel or 3), int(channels), relu=mark != "linear", lrn=mark == "LRN")
 
 

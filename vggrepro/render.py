@@ -7,6 +7,7 @@ rendering a chapter twice writes the same bytes. ``python -m vggrepro.render`` r
 
 import argparse
 import base64
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -115,8 +116,9 @@ def execute(
     from papermill.exceptions import PapermillExecutionError
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    source = output.with_name(f"{output.stem}.source.ipynb")
-    running = output.with_name(f"{output.stem}.failed.ipynb")
+    # By process, so that two commands at one chapter do not write into each other's copies.
+    source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
+    running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")
     nbformat.write(to_notebook(script), source)
     try:
         # As a file, not a node: papermill would store a whole node in the notebook's metadata.
@@ -134,20 +136,21 @@ def execute(
             coalesce_streams=True,  # where the kernel cuts its output depends on the clock
         )
     except PapermillExecutionError as error:
-        raise _failure(
-            script, running, error.evalue.strip().split("\n")[-1] or error.ename
-        ) from error
+        reason = error.evalue.strip().split("\n")[-1] or error.ename
+        raise _failure(script, running, output, reason) from error
     except (CellTimeoutError, DeadKernelError) as error:
-        raise _failure(script, running, str(error).strip().split("\n")[0]) from error
+        raise _failure(script, running, output, str(error).strip().split("\n")[0]) from error
     finally:
-        source.unlink()
+        source.unlink(missing_ok=True)
     executed = normalise(nbformat.read(running, as_version=4))
     nbformat.write(executed, running)
     running.replace(output)
     return output
 
 
-def _failure(script: Path, copy: Path, reason: str) -> UserError:
+def _failure(script: Path, running: Path, output: Path, reason: str) -> UserError:
+    copy = output.with_name(f"{output.stem}.failed.ipynb")
+    running.replace(copy)
     return UserError(
         f"Chapter {script.stem} failed; the copy with the traceback is {copy}.\n{reason}"
     )

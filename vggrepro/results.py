@@ -202,6 +202,8 @@ def current(path: Path, experiment: Experiment) -> Record:
     changed = [name for name in declared if then.get(name) != declared[name]]
     if changed:
         raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")
+    if path.parent.name != f"seed{record.seed}":
+        raise NotRecordedError(f"the record is of seed {record.seed}, not of this folder")
     if isinstance(record, FusionRecord) and any(_other_parents(path, record)):
         raise NotRecordedError("fused from other weights than are recorded now")
     return record
