@@ -13,17 +13,12 @@ from vggrepro import UserError
 from vggrepro.augmentations import (
     Draws,
     Rescaled,
-    Window,
-    centre_window,
     colour_shifts,
-    cut,
     cut_batch,
-    dense_window,
     normalise,
-    random_window,
-    rescaled_size,
     training_batch,
 )
+from vggrepro.windows import Window, centre_window, cut, dense_window, random_window, rescaled_size
 
 sides = st.integers(1, 120)
 sizes = st.tuples(sides, sides)

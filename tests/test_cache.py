@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from vggrepro import UserError, cache
-from vggrepro.decode import decode, read_size
 from vggrepro.files import write_atomically
+from vggrepro.sources import decode, read_size
 
 
 def random_images(n, seed=0):

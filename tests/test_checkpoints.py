@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from vggrepro import UserError
-from vggrepro.checkpoints import load_weights, resume, save, save_weights, weights_digest
+from vggrepro.checkpoints import read, resume, save, save_weights, weights_digest
 
 
 def net(seed=0):
@@ -45,7 +45,7 @@ def step(parts):
 def test_weights_come_back_as_they_were(tmp_path):
     model = net().to(memory_format=torch.channels_last)
     digest = save_weights(model, tmp_path / "deep" / "weights.pt")
-    state = load_weights(tmp_path / "deep" / "weights.pt")
+    state = read(tmp_path / "deep" / "weights.pt")
     assert state.keys() == model.state_dict().keys()
     for name, tensor in model.state_dict().items():
         assert torch.equal(state[name], tensor)
@@ -132,21 +132,21 @@ def test_a_truncated_file_is_named(tmp_path, kept):
     save(path, "here", after_steps(), {})
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    for read in (load_weights, lambda p: resume(p, "here", after_steps())):
+    for load in (read, lambda p: resume(p, "here", after_steps())):
         with pytest.raises(UserError, match=r"c\.pt is not a readable checkpoint.*delete it"):
-            read(path)
+            load(path)
 
 
 @pytest.mark.parametrize("content", [b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
 def test_another_kind_of_file_is_named(tmp_path, content):
     (tmp_path / "c.pt").write_bytes(content)
     with pytest.raises(UserError, match=r"c\.pt is not a readable checkpoint"):
-        load_weights(tmp_path / "c.pt")
+        read(tmp_path / "c.pt")
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"no checkpoint at .*c\.pt"):
-        load_weights(tmp_path / "c.pt")
+        read(tmp_path / "c.pt")
 
 
 class Code:

@@ -8,11 +8,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from vggrepro import UserError
-from vggrepro.layers import LRN_ALPHA
+from vggrepro.configs import CONFIGS
+from vggrepro.layers import LRN, LRN_ALPHA
 from vggrepro.models import (
-    CONFIGS,
     INITIALISATIONS,
-    LRN,
     VGG,
     copy_from_a,
     initialise,

@@ -29,7 +29,8 @@ from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.configs import CONFIGS
 from vggrepro.devices import DEVICES
 from vggrepro.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
-from vggrepro.models import LRN, VGG, to_dense
+from vggrepro.layers import LRN
+from vggrepro.models import VGG, to_dense
 from vggrepro.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.windows import PROTOCOLS
 from vggrepro.workload import Work

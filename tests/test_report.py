@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, chapters, figures, models, report, results, tables_lrn, verdicts
+from vggrepro import UserError, chapters, figures, layers, report, results, tables_lrn, verdicts
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.records import BenchRecord, Measured
@@ -115,7 +115,7 @@ def test_deviations_show_each_columns_value(column):
 
 def test_code_is_shown_as_it_stands():
     shown = report.source("layers", "LRN.forward").data
-    code = inspect.getsource(models.LRN.forward)
+    code = inspect.getsource(layers.LRN.forward)
     assert code.rstrip() in shown
     whole = report.source("experiments", "scaled").data
     ast.parse(whole.removeprefix("```python\n").removesuffix("\n```"))

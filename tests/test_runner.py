@@ -46,7 +46,7 @@ def test_a_run_leaves_its_records_and_weights(study, name):
     trained = results.trainings(study, EXPERIMENTS[name])[0]
     assert trained.status == "ok"
     assert len(trained.curve) == EXPERIMENTS[name].epochs
-    weights = checkpoints.load_weights(folder(study, name) / "weights.pt")
+    weights = checkpoints.read(folder(study, name) / "weights.pt")
     assert checkpoints.weights_digest(weights) == trained.weights_digest
     assert trained.parameters == sum(w.numel() for w in weights.values())
     for evaluation in evaluations_of(name):
@@ -146,7 +146,7 @@ def _truncate(path):
 
 
 def _change_one_weight(path):
-    state = checkpoints.load_weights(path)
+    state = checkpoints.read(path)
     next(iter(state.values())).view(-1)[0] += 1
     torch.save(state, path)
 

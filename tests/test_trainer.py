@@ -10,11 +10,11 @@ import torch.nn.functional as F
 
 from tests.image_sets import CPU, coloured_set, image_set, statistics_of
 from vggrepro import UserError, trainer
-from vggrepro.augmentations import centre_window, cut
 from vggrepro.checkpoints import weights_digest
 from vggrepro.experiments import Experiment
 from vggrepro.models import initialise
 from vggrepro.trainer import Sets, Training, batches, build, train, train_one_epoch
+from vggrepro.windows import centre_window, cut
 
 TINY = Experiment(
     "tiny",

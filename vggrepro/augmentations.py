@@ -14,27 +14,10 @@ import torch
 from vggrepro.data import ImageSet, PixelStatistics
 from vggrepro.windows import (
     Window,
-    centre_window,
     cut,
-    dense_window,
     random_window,
     rescaled_size,
 )
-
-__all__ = [
-    "Draws",
-    "Rescaled",
-    "Window",
-    "centre_window",
-    "colour_shifts",
-    "cut",
-    "cut_batch",
-    "dense_window",
-    "normalise",
-    "random_window",
-    "rescaled_size",
-    "training_batch",
-]
 
 # --- training (Section 3.1) ---------------------------------------------------------------
 

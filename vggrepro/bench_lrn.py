@@ -14,8 +14,9 @@ from vggrepro.bench import (
     saved_bytes,
     take_turns,
 )
+from vggrepro.layers import LRN
 from vggrepro.machine import Machine, provenance
-from vggrepro.models import LRN, VGG
+from vggrepro.models import VGG
 from vggrepro.records import BenchRecord, Measured
 
 TURN_SECONDS = 0.5

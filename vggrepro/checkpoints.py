@@ -33,12 +33,20 @@ def save_weights(model: nn.Module, path: Path) -> str:
     return weights_digest(state)
 
 
-def load_weights(path: Path) -> dict[str, Tensor]:
-    """The state dict in `path`, on the CPU.
+def read(path: Path) -> dict[str, Any]:
+    """What is in `path`, on the CPU: a state dict, or what `save` wrote.
 
     Raises `UserError` if the file is missing, truncated or not a checkpoint.
     """
-    return _read(path)
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"no checkpoint at {path}") from error
+    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
+        raise UserError(
+            f"{path} is not a readable checkpoint (truncated or damaged): delete it and start "
+            "the same command again; the training then begins anew"
+        ) from error
 
 
 def save(path: Path, address: str, parts: Mapping[str, Any], done: dict[str, Any]) -> None:
@@ -56,7 +64,7 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
 
     Raises `UserError` for a damaged file, or one of another training than `address`.
     """
-    content = _read(path)
+    content = read(path)
     if content.get("address") != address:
         raise UserError(
             f"{path} was left by another training (recipe, data, precision, threads or parent "
@@ -76,15 +84,3 @@ def _write(content: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"no checkpoint at {path}") from error
-    except Exception as error:  # torch.load raises half a dozen kinds for a damaged file
-        raise UserError(
-            f"{path} is not a readable checkpoint (truncated or damaged): delete it and start "
-            "the same command again; the training then begins anew"
-        ) from error

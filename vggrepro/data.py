@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro import UserError, cache, sources
-from vggrepro.decode import decode, read_size
 from vggrepro.files import write_atomically
+from vggrepro.sources import decode, read_size
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")

@@ -18,7 +18,7 @@ import torch
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, cost, machine, results
-from vggrepro.augmentations import centre_window, cut_batch, normalise
+from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.experiments import PAPER_CROP, Experiment, scaled, single_scale
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
@@ -29,6 +29,7 @@ from vggrepro.runs import Run, Where
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
 from vggrepro.trainer import Sets, build, sgd, steps
+from vggrepro.windows import centre_window
 
 IMAGES = 16  # of which the signal is taken
 
@@ -170,7 +171,7 @@ def _weights_of(parent: Experiment, this: Run, count: int) -> tuple[dict[str, to
         run_again = Run(parent, this.seed, this.where, this.machine, folder)
         model, _ = _measured(run_again, None, count, lambda: None)
         checkpoints.save_weights(model, path)
-    weights = checkpoints.load_weights(path)
+    weights = checkpoints.read(path)
     digest = checkpoints.weights_digest(weights)
     if digest != record.weights_digest:
         raise UserError(

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from vggrepro import UserError
 from vggrepro.configs import (
-    CONFIGS,
     DOWNSAMPLING,
     FROM_NET_A,
     blocks,
@@ -20,20 +19,6 @@ from vggrepro.configs import (
     map_side,
 )
 from vggrepro.layers import LRN, LRN_ALPHA, MaxPool
-
-__all__ = [
-    "CONFIGS",
-    "INITIALISATIONS",
-    "LRN",
-    "VGG",
-    "DenseVGG",
-    "copy_from_a",
-    "count_parameters",
-    "initialise",
-    "make_layers",
-    "named_layers",
-    "to_dense",
-]
 
 
 def make_layers(config: str, width: float = 1.0, lrn_alpha: float = LRN_ALPHA) -> nn.Sequential:

@@ -216,7 +216,7 @@ class Run:
 
     def _weights(self, done: TrainRecord) -> dict[str, torch.Tensor]:
         path = self.folder / "weights.pt"
-        state = checkpoints.load_weights(path)
+        state = checkpoints.read(path)
         if checkpoints.weights_digest(state) != done.weights_digest:
             raise UserError(
                 f"{path} does not hold the weights of the record beside it: delete it; the "

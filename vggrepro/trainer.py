@@ -24,7 +24,6 @@ from vggrepro import checkpoints, distributed
 from vggrepro.augmentations import (
     Draws,
     Rescaled,
-    centre_window,
     colour_shifts,
     cut_batch,
     normalise,
@@ -37,6 +36,7 @@ from vggrepro.loader import ahead
 from vggrepro.machine import Machine
 from vggrepro.models import VGG
 from vggrepro.records import Epoch
+from vggrepro.windows import centre_window
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 # The rate drops once more than so many epochs in a row bring no better minival error, and may
