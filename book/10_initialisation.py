@@ -39,7 +39,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_starts, report, tables_starts, verdicts
+from vggrepro import chapters, differences, figures, figures_starts, report, tables_starts, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -48,6 +48,9 @@ RUNS = chapters.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
 records = tables_starts.shown(options)
+
+# %% tags=["remove-input"]
+verdicts.in_short("glorot", "net-a-start")
 
 # %% [markdown]
 # ## The claim
@@ -181,7 +184,9 @@ verdicts.verdict_box("glorot", "net-a-start")
 # 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table("glorot", "net-a-start", columns=columns), "words wrapped")
+report.show(
+    differences.differences_table("glorot", "net-a-start", columns=columns), "words wrapped"
+)
 
 # %% [markdown]
 # Both are decided at a quarter of the width on scaled pixels. Whether the authors *needed* net A

@@ -33,6 +33,7 @@ from IPython.display import Markdown
 
 from vggrepro import (
     decisions,
+    differences,
     figures,
     figures_overview,
     method,
@@ -47,7 +48,7 @@ from vggrepro import (
 figures.use_style()
 DATA = ("cifar10", "imagenette")
 decided = decisions.decide_all(results.RECORDED)
-studies = verdicts.studies_of(results.RECORDED)
+studies = differences.studies_of(results.RECORDED)
 records = spent.recorded(results.RECORDED)
 Markdown(tables_summary.claims_sentence())
 

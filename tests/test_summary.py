@@ -14,11 +14,11 @@ from vggrepro import tables_deviations, tables_summary
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.decisions import decide_all
+from vggrepro.differences import studies_of
 from vggrepro.experiments import RUNS
 from vggrepro.records import BenchRecord, FusionRecord
 from vggrepro.spent import CALIBRATION, MEASUREMENTS, PILOTS, STUDY, recorded, spent
 from vggrepro.tables_deviations import PACKAGE, declared_table, other_budgets, remarks
-from vggrepro.verdicts import studies_of
 
 DATA = ("cifar10", "imagenette")
 

@@ -13,6 +13,7 @@ from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
 from vggrepro.decisions import Decision, Study
+from vggrepro.differences import Studies, found_in, shown_interval, studies_of
 from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, strictest
 from vggrepro.power import planned
 from vggrepro.records import Record
@@ -20,15 +21,7 @@ from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED
 from vggrepro.spent import Spent, core_hours, spent
 from vggrepro.statistics import Word
-from vggrepro.verdicts import (
-    Studies,
-    difference_here,
-    found_in,
-    label,
-    linked,
-    shown_interval,
-    studies_of,
-)
+from vggrepro.verdicts import difference_here, label, linked
 
 ABOUT_ERRORS = tuple(claim for claim in EMPIRICAL if claim.test != "measurement")
 
@@ -50,7 +43,8 @@ def claims_sentence() -> str:
     timed = len(EMPIRICAL) - len(ABOUT_ERRORS)
     seeds = sorted({claim.seeds for claim in ABOUT_ERRORS})
     return (
-        f"{len(CLAIMS)} claims of the paper were written down before the runs that decide them. "
+        f"{len(CLAIMS)} claims, the paper's or sharpened from it, were written down before the "
+        "runs that decide them. "
         f"{len(ABOUT_ERRORS)} are about differences in top-1 error, {joined(on)}, each with "
         f"{' or '.join(map(str, seeds))} seeds. {len(CLAIMS) - len(EMPIRICAL)} are arithmetic, and "
         f"{timed} {'is' if timed == 1 else 'are'} about measured time. {len(PRIMARY)} are primary "
