@@ -55,8 +55,9 @@ Markdown(tables_summary.claims_sentence())
 # %% [markdown]
 # ## Method
 #
-# Every net of Table 1 is trained with one recipe for all, chosen beforehand on images that no
-# error is reported on ([the recipe](recipe.ipynb)). A difference in error is taken over seeds: both
+# Every net of Table 1 is trained with one recipe for each set of photos, the same for all its nets.
+# It was tuned on *minival*, on which no error is reported, from a starting point that trial runs on
+# `val` had suggested ([the recipe](recipe.ipynb)). A difference in error is taken over seeds: both
 # sides see the same crops in the same order, and start from the same weights where their shapes
 # allow it. It has a 95 % interval and is read against zero and against the smallest difference that
 # matters, both fixed beforehand; with fewer seeds than were fixed nothing is decided. Where a
