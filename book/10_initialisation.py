@@ -145,6 +145,9 @@ figures.plt.show()
 # %% tags=["remove-input"]
 report.show(tables_starts.first_steps_table(records))
 
+# %% tags=["remove-input"]
+Markdown(tables_starts.learns_sentence(records))
+
 # %% [markdown]
 # Above, what the first step moves a weight by, as a share of the weight's size, in the median
 # layer; below, what became of the net. *At chance* after so few steps is no proof: it may still
@@ -231,7 +234,14 @@ Markdown(
 # pixels are: divide by their standard deviation. Glorot's lets them shrink on the way.
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
+Markdown(
+    "\n\n".join(
+        (
+            tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
+            tables_starts.scaling_sentence(records),
+        )
+    )
+)
 
 # %% [markdown]
 # **5. Do not leave it to PyTorch.** A net that nobody initialises has PyTorch's own start, which

@@ -76,14 +76,14 @@ Markdown(verdicts.state_of_the_study())
 report.show(tables_summary.counts_table(decided))
 
 # %% tags=["remove-input"]
-report.show(tables_summary.primary_table(decided), "words wrapped")
+report.show(tables_summary.primary_table(decided, studies), "words wrapped")
 
 # %% [markdown]
 # Differences are in points of top-1 error, how much lower it is on the side that the paper puts
 # first, with the 95 % interval and the number of seeds. The secondary claims:
 
 # %% tags=["remove-input"]
-Markdown(tables_summary.secondary_sentence(decided))
+Markdown(tables_summary.secondary_sentence(decided, studies))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Nets are named as in the records. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
 figures_overview.overview(figures_overview.lines(results.RECORDED))

@@ -135,11 +135,12 @@ def history_sentence() -> str:
     )
     return (
         "Claims, rules and thresholds were committed before the first pilot (`d2cb20b`) and have "
-        "not changed since. After pilots, and before any run that decides, two things did: n, which "
-        f"had been five unless a claim said otherwise, became {_either(nets)} for claims decided on "
-        f"{DATA_NAMES[DECIDING[0]]} and {_either(scales)} for those on {DATA_NAMES[DECIDING[1]]}; "
-        "and controls were added, for the nets with 1×1 layers and for LRN at half the length; the "
-        "former also share in the pooled spread (`89bf953`, `bd3ca18`). Then recipe, claims and n were frozen (`c74b9dc`). "
+        "not changed since. After pilots, and before any run that decides, two things did: n, "
+        f"which had been five unless a claim said otherwise, became {_either(nets)} for claims "
+        f"decided on {DATA_NAMES[DECIDING[0]]} and {_either(scales)} for those on "
+        f"{DATA_NAMES[DECIDING[1]]}. And controls were added, for the nets with 1×1 layers, which "
+        "also share in the pooled spread, and for LRN at half the length (`89bf953`, `bd3ca18`). "
+        "Then claims and n were frozen (`c74b9dc`); since then only words were changed. "
         "`git log -- vggrepro/claims.py` has it all."
     )
 
