@@ -30,6 +30,7 @@ from IPython.display import Markdown
 
 from vggrepro import (
     chapters,
+    differences,
     figures,
     report,
     results,
@@ -47,6 +48,9 @@ CHAPTER = chapters.CHAPTER_RUNS["02_lrn"]
 PAIR = CHAPTER[:2]
 options.ensure(CHAPTER)
 columns = options.columns()
+
+# %% tags=["remove-input"]
+verdicts.in_short("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
 
 # %% [markdown]
 # ## The claim
@@ -164,7 +168,7 @@ verdicts.verdict_box("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
 # paper says. Brackets are 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
+report.show(differences.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
 
 # %% tags=["remove-input"]
 tables_summary.agreement("02_lrn")

@@ -28,7 +28,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_nets, report, tables_nets, tables_summary, verdicts
+from vggrepro import (
+    chapters,
+    differences,
+    figures,
+    figures_nets,
+    report,
+    tables_nets,
+    tables_summary,
+    verdicts,
+)
 from vggrepro.configs import CONFIGS
 from vggrepro.experiments import PAPER_CROP, Evaluation, short_name
 
@@ -42,6 +51,9 @@ CLAIMS = ("c-beats-b", "d-beats-c")
 options.ensure(CHAPTER)
 columns = [*options.columns(), report.larger_crop()]
 crops = sorted({column.experiment("D-S256").crop for column in columns} | {PAPER_CROP})
+
+# %% tags=["remove-input"]
+verdicts.in_short(*CLAIMS)
 
 # %% [markdown]
 # ## The claim
@@ -163,7 +175,7 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 # seed has no interval.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
 
 # %% tags=["remove-input"]
 tables_summary.agreement("04_filters_1x1")

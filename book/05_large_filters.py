@@ -31,6 +31,7 @@ from IPython.display import Markdown
 
 from vggrepro import (
     chapters,
+    differences,
     figures,
     figures_nets,
     paper,
@@ -49,6 +50,9 @@ NETS = tuple(RUNS[run].config for run in CHAPTER)
 CLAIMS = ("small-filters", "three-small-filters")
 options.ensure(CHAPTER)
 columns = options.columns()
+
+# %% tags=["remove-input"]
+verdicts.in_short(*CLAIMS)
 
 # %% [markdown]
 # ## The claim
@@ -165,7 +169,7 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 # seed has no interval.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
 
 # %% tags=["remove-input"]
 tables_summary.agreement("05_large_filters")

@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_scales, report, tables_scales, verdicts
+from vggrepro import chapters, differences, figures, figures_scales, report, tables_scales, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -36,9 +36,13 @@ figures.use_style()
 RUNS = chapters.CHAPTER_RUNS["06_scale_jitter"]
 NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
+STAGES = ("D-S256", "D-S384", "D-jitter")
 options.ensure(RUNS)
 columns = options.columns(recorded=("imagenette",))
 crop = columns[-1].experiment("D-jitter").crop
+
+# %% tags=["remove-input"]
+verdicts.in_short("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
 
 # %% [markdown]
 # ## The claim
@@ -69,10 +73,11 @@ figures_scales.chain(PAIR[::-1], columns[-1])
 figures.plt.show()
 
 # %% [markdown]
-# The rest is common to all of them:
+# What else differs from the paper. Where the stages of the chain have values of their own, they
+# stand in order: S = 256, S = 384, jitter.
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table("D-S256", columns), "words wrapped")
+report.show(report.deviations_table(STAGES, columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea
@@ -136,11 +141,14 @@ verdicts.verdict_box("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-p
 
 # %% tags=["remove-input"]
 report.show(
-    verdicts.differences_table(
+    differences.differences_table(
         "jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper", columns=columns
     ),
     "words wrapped",
 )
+
+# %% tags=["remove-input"]
+Markdown(differences.beside_sentence("jitter-as-in-the-paper"))
 
 # %% [markdown]
 # What cannot be decided here: whether jitter gains as much at the paper's size. A net has to learn

@@ -29,7 +29,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_scales, report, tables_scales, verdicts
+from vggrepro import chapters, differences, figures, figures_scales, report, tables_scales, verdicts
 from vggrepro.experiments import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -38,9 +38,13 @@ figures.use_style()
 RUNS = chapters.CHAPTER_RUNS["07_test_scales"]
 CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
+STAGES = ("D-S256", "D-S384", "D-jitter")
 options.ensure(RUNS)
 columns = options.columns(recorded=("imagenette",))
 crop = columns[-1].experiment("D-jitter").crop
+
+# %% tags=["remove-input"]
+verdicts.in_short(*CLAIMS)
 
 # %% [markdown]
 # ## The claims
@@ -67,8 +71,12 @@ report.claim_box("jitter-testing", "scale-gap")
 # in its Table 3, Q is S for every net with one training scale.
 # ```
 
+# %% [markdown]
+# What else differs from the paper. Where the stages of the chain have values of their own, they
+# stand in order: S = 256, S = 384, jitter.
+
 # %% tags=["remove-input"]
-report.show(report.deviations_table("D-S256", columns), "words wrapped")
+report.show(report.deviations_table(STAGES, columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea
@@ -144,7 +152,7 @@ verdicts.verdict_box(*CLAIMS)
 # bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
 
 # %% [markdown]
 # What cannot be decided here: how much several Q gain where every Q has a map of many positions. And

@@ -29,7 +29,15 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_protocols, report, tables_protocols, verdicts
+from vggrepro import (
+    chapters,
+    differences,
+    figures,
+    figures_protocols,
+    report,
+    tables_protocols,
+    verdicts,
+)
 from vggrepro.experiments import PAPER_CROP, RUNS, Evaluation, several_scales
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -40,6 +48,9 @@ CLAIMS = ("multi-crop-beats-dense", "both-beat-dense", "both-beat-multi-crop")
 options.ensure(NETS)
 columns = options.columns(recorded=("imagenette",))
 crops = list(dict.fromkeys([PAPER_CROP, *(c.experiment(NETS[0]).crop for c in columns)]))
+
+# %% tags=["remove-input"]
+verdicts.in_short(*CLAIMS)
 
 # %% [markdown]
 # ## The claim
@@ -211,7 +222,7 @@ verdicts.verdict_box(*CLAIMS)
 # bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table(*CLAIMS, columns=columns), "words wrapped")
+report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
 
 # %% [markdown]
 # What this budget cannot decide: whether it is so at the paper's size. The score maps here have a

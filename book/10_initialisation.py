@@ -39,7 +39,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_starts, report, tables_starts, verdicts
+from vggrepro import chapters, differences, figures, figures_starts, report, tables_starts, verdicts
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -48,6 +48,9 @@ RUNS = chapters.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
 records = tables_starts.shown(options)
+
+# %% tags=["remove-input"]
+verdicts.in_short("glorot", "net-a-start")
 
 # %% [markdown]
 # ## The claim
@@ -142,6 +145,9 @@ figures.plt.show()
 # %% tags=["remove-input"]
 report.show(tables_starts.first_steps_table(records))
 
+# %% tags=["remove-input"]
+Markdown(tables_starts.learns_sentence(records))
+
 # %% [markdown]
 # Above, what the first step moves a weight by, as a share of the weight's size, in the median
 # layer; below, what became of the net. *At chance* after so few steps is no proof: it may still
@@ -181,7 +187,9 @@ verdicts.verdict_box("glorot", "net-a-start")
 # 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(verdicts.differences_table("glorot", "net-a-start", columns=columns), "words wrapped")
+report.show(
+    differences.differences_table("glorot", "net-a-start", columns=columns), "words wrapped"
+)
 
 # %% [markdown]
 # Both are decided at a quarter of the width on scaled pixels. Whether the authors *needed* net A
@@ -226,7 +234,14 @@ Markdown(
 # pixels are: divide by their standard deviation. Glorot's lets them shrink on the way.
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"))
+Markdown(
+    "\n\n".join(
+        (
+            tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
+            tables_starts.scaling_sentence(records),
+        )
+    )
+)
 
 # %% [markdown]
 # **5. Do not leave it to PyTorch.** A net that nobody initialises has PyTorch's own start, which

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.test_decisions import CENTRE_256, write
-from vggrepro import UserError, verdicts
+from vggrepro import UserError, differences
 from vggrepro.budgets import BUDGETS
+from vggrepro.claims import CLAIMS
+from vggrepro.differences import differences_table
 from vggrepro.report import Column
-from vggrepro.verdicts import differences_table
 
 CLAIM = "The error falls from 11 layers (A) to 16 (D)."
 
@@ -26,7 +27,7 @@ def recipe(monkeypatch):
 @pytest.fixture
 def columns(tmp_path, monkeypatch):
     """The recorded study, somewhere else."""
-    monkeypatch.setattr(verdicts, "RECORDED", tmp_path)
+    monkeypatch.setattr(differences, "RECORDED", tmp_path)
     return [Column(data, tmp_path, "reduced", data) for data in ("cifar10", "imagenette")]
 
 
@@ -50,6 +51,44 @@ def test_without_records_every_cell_says_so(columns):
         "E − D",
     ]
     assert list(table["paper"]) == ["+2.6", "–", "–", "–", "+0.3"]
+
+
+def test_what_the_papers_sentence_names_and_no_claim_has_stands_beside(columns, recipe):
+    folder = columns[0].results_dir
+    write(folder, "A-S256", CENTRE_256, errors(20.0, 0))
+    write(folder, "E-S256", CENTRE_256, errors(18.5, 0))
+    table = differences_table("depth-a-to-b", columns=columns)
+    beside = table.loc["A − E"]
+    assert "decides nothing" in beside["claim or control"]
+    # Table 3: 29.6 and 27.3. Not bold, since nothing is decided by it.
+    assert (beside["paper"], beside["cifar10"]) == ("+2.3", "+1.5<br>n = 1")
+    said = differences.beside_sentence("depth-a-to-b")
+    assert "+1.5, n = 1 (paper +2.3)" in said and "deciding nothing" in said
+    assert "not run (paper +1.4)" in differences.beside_sentence("jitter-as-in-the-paper")
+
+
+CHAPTERS = sorted({claim.chapter for claim in CLAIMS.values()} - {"01_architecture"})
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_no_two_rows_of_a_chapter_have_one_name(chapter, columns):
+    about = [c for c in CLAIMS.values() if c.chapter == chapter and c.test != "arithmetic"]
+    keys = [claim.key for claim in about if claim.test != "measurement"]
+    assert differences_table(*keys, columns=columns).index.is_unique
+
+
+def test_the_same_nets_are_told_apart_by_how_they_are_tested(columns):
+    keys = ("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
+    names = list(differences_table(*keys, columns=columns).index)
+    pair = "D-S384-longer − D-jitter<br>"
+    assert [name for name in names if name.startswith(pair)] == [
+        f"{pair}(centre crop, Q = 384)",
+        f"{pair}(dense, Q = 384)",
+        f"{pair}(dense, each at its best Q)",
+    ]
+    assert "D − D-jitter<br>(dense, each at its own Q)" in names
+    more = differences_table("several-q-help-jittered-more", columns=columns).index[0]
+    assert more.endswith("<br>less the same for D-S384-longer")
 
 
 def test_one_seed_has_no_interval_and_several_have_one(columns, recipe):
@@ -85,7 +124,7 @@ def test_pilots_are_named_and_have_no_interval(columns, recipe):
 def test_a_rerun_is_not_marked_as_deciding(columns, recipe, monkeypatch):
     for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
         write(columns[0].results_dir, run, CENTRE_256, errors(error, 0))
-    monkeypatch.setattr(verdicts, "RECORDED", "elsewhere")
+    monkeypatch.setattr(differences, "RECORDED", "elsewhere")
     assert by_claim(columns).loc[CLAIM, "cifar10"] == "+3.0<br>n = 1"
 
 

@@ -1,5 +1,7 @@
 """The page on the method and the page on a rerun: generated, complete, and right by other ways."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,6 +126,13 @@ def test_every_claim_stands_in_the_table_as_it_was_fixed():
             assert row["matters"].split()[0] == f"{claim.matters:g}"
 
 
+def test_when_what_was_fixed_names_commits_that_changed_the_claims():
+    said = method.history_sentence()
+    named = re.findall(r"`([0-9a-f]{7})`", said)
+    assert named == ["d2cb20b", "89bf953", "bd3ca18", "c74b9dc"]
+    assert "became 3 for claims decided on CIFAR-10 and 3 or 5 for those on Imagenette" in said
+
+
 def test_every_rule_and_test_is_explained_and_counted():
     for table, texts in ((method.rules_table(), RULES), (method.tests_table(), TESTS)):
         counts = [int(name.split("(")[1].rstrip(")")) for name in table.index]
@@ -152,8 +161,11 @@ def test_chances_of_a_wrong_verdict_are_those_of_coins():
 def test_what_is_not_known_yet_is_not_run(tmp_path):
     nothing = Study(tmp_path, "reduced", with_pilots=True)
     assert method.typical(nothing) is None
-    assert (method.spread_table(nothing).loc["spread of a training"] == "not run").all()
-    assert (method.detectable_table(nothing)["found"] == "not run").all()
+    assert (method.spread_table(nothing).loc["spread of a training"] == "no spread yet").all()
+    found = method.detectable_table(nothing)["found"]
+    assert set(found) == {"no spread yet", "cannot be decided as planned"}
+    (once,) = found[found == "cannot be decided as planned"].index
+    assert CLAIMS["two-nets-beat-one"].statement in once
     assert list(method.wrong_table(nothing).columns) == ["not run"]
     assert "Not simulated" in method.simulation_sentence(nothing)
     fig = figures_method.simulated(None)
@@ -171,7 +183,7 @@ def test_what_is_known_is_shown(tmp_path):
     assert strictest > float(spread.loc["found", "CIFAR-10"])
     assert len(method.wrong_table(study)) == 6
     found = method.detectable_table(study)["found"]
-    assert (found != "not run").sum() == sum(
+    assert found.str.contains(r"^\d").sum() == sum(
         c.data == "cifar10" and c.test == "between trainings" for c in CLAIMS.values()
     )
 

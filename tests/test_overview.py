@@ -11,9 +11,10 @@ from vggrepro import figures, figures_overview
 from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Said
+from vggrepro.differences import Found
 from vggrepro.figures_overview import LIMIT, Line, about_errors, lines, note, overview
 from vggrepro.statistics import Word, paired
-from vggrepro.verdicts import Found, label
+from vggrepro.verdicts import label
 
 matplotlib.use("Agg")
 A_TO_D = CLAIMS["depth-a-to-d"]

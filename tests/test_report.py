@@ -113,6 +113,25 @@ def test_deviations_show_each_columns_value(column):
     assert table.loc["init", column.title] == "he"
 
 
+def test_deviations_of_a_chain_stand_in_order():
+    imagenette = report.recorded_columns(["imagenette"])
+    table = report.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
+    (title,) = (column.title for column in imagenette)
+    epochs = BUDGETS["reduced"].epochs["imagenette"]
+    assert table.loc["epochs", title] == " / ".join(map(str, epochs.values()))
+    assert table.loc["crop", title] == "64"
+    assert table.columns.name == "D-S256 / D-S384 / D-jitter"
+    assert "at this stage" in table.loc["epochs", "why"]
+
+
+def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column):
+    table = report.deviations_table(("D-S256", "D-he-long"), [column])
+    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / he"
+    assert table.loc["init", column.title] == "he"
+    assert table.loc["epochs", "paper"] == "74 / 148"
+    assert table.loc["epochs", column.title] == "2 / 4"
+
+
 def test_code_is_shown_as_it_stands():
     shown = report.source("layers", "LRN.forward").data
     code = inspect.getsource(layers.LRN.forward)
@@ -193,7 +212,9 @@ def test_the_scoreboard_lists_every_claim():
     # What decides, not the growth with depth: Table 2's E beside its exact weights.
     (weights,) = board[board["claim"].str.contains("OverFeat")].itertuples()
     assert (weights.paper, weights.here) == ("144 of 144 million", "143.65 of 144 million")
-    assert "claims of the paper are written down" in verdicts.state_of_the_study()
+    state = verdicts.state_of_the_study()
+    assert f"{len(board)} claims, the paper's or sharpened from it, are written down; " in state
+    assert f"holds: {(board.index == 'holds').sum()}" in state
 
 
 def test_the_index_of_chapters_has_title_and_question():

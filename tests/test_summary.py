@@ -14,11 +14,11 @@ from vggrepro import tables_deviations, tables_summary
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.decisions import decide_all
+from vggrepro.differences import studies_of
 from vggrepro.experiments import RUNS
 from vggrepro.records import BenchRecord, FusionRecord
 from vggrepro.spent import CALIBRATION, MEASUREMENTS, PILOTS, STUDY, recorded, spent
 from vggrepro.tables_deviations import PACKAGE, declared_table, other_budgets, remarks
-from vggrepro.verdicts import studies_of
 
 DATA = ("cifar10", "imagenette")
 
@@ -44,9 +44,12 @@ def test_without_records_nothing_is_claimed(tmp_path):
     counts = tables_summary.counts_table(decided)
     assert counts.loc["not run", "primary"] == sum(c.primary for c in CLAIMS.values())
     assert set(counts.drop("not run")["primary"]) == {"–"}
-    assert set(tables_summary.primary_table(decided)["here"]) == {"–"}
+    assert set(tables_summary.primary_table(decided, studies)["here"]) == {"–"}
     assert "yet" in tables_summary.disagreement_sentence(studies)
-    assert tables_summary.undecided_sentence(decided) == "No claim that was run is open."
+    empirical = sum(claim.sides is not None for claim in CLAIMS.values())
+    assert tables_summary.undecided_sentence(decided) == (
+        f"Of {len(CLAIMS)} claims {empirical} are not run. No claim that has all its seeds is open."
+    )
     assert "Too little" in tables_summary.hardly_sentence(studies[1])
     assert list(tables_summary.cost_table([]).columns) == ["not run"]
 
@@ -59,11 +62,11 @@ def test_each_claim_is_counted_once_and_named_by_its_word(tmp_path, frozen):
     assert counts.to_numpy().sum() == len(CLAIMS)
     words = Counter(decision.word for decision in decided.values())
     assert all(counts.loc[word].sum() == words[word] for word in counts.index)
-    table = tables_summary.primary_table(decided)
+    table = tables_summary.primary_table(decided, studies_of(tmp_path))
     (line,) = table[table["primary claim"].str.contains(re.escape("(A) to 16 (D)"))].itertuples()
     assert line.Index == "holds and matters" and "(CIFAR-10)" in line[1]
     assert line.here.endswith("n = 3") and line.paper == "+2.6"
-    secondary = tables_summary.secondary_sentence(decided)
+    secondary = tables_summary.secondary_sentence(decided, studies_of(tmp_path))
     assert CLAIMS["depth-b-to-d"].statement in secondary
     assert CLAIMS["depth-a-to-d"].statement not in secondary
 
@@ -92,10 +95,17 @@ def test_a_chapter_says_what_differs_between_the_photos():
 
 
 def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
-    write_nets(tmp_path, NETS, seeds=range(2))
-    text = tables_summary.undecided_sentence(decide_all(tmp_path))
-    assert CLAIMS["depth-a-to-b"].statement in text
-    assert "too few seeds: 2 of the 3 fixed beforehand" in text
+    write_nets(tmp_path, {"D-S256": 16.0}, seeds=range(2))
+    write_nets(tmp_path, {"A-S256": 16.1, "B-S256": 16.0}, sd=0.6)
+    decided = decide_all(tmp_path)
+    lacking = [key for key, one in decided.items() if one.word == "too few seeds"]
+    text = tables_summary.undecided_sentence(decided)
+    assert set(lacking) == {"depth-a-to-d", "depth-b-to-d"}
+    assert f"{len(lacking)} lack seeds and" in text
+    assert CLAIMS["depth-a-to-d"].statement not in text
+    # The one claim with three seeds of both sides is named, with its reason.
+    assert decided["depth-a-to-b"].word == "inconclusive"
+    assert CLAIMS["depth-a-to-b"].statement in text and "80% power" in text
 
 
 def test_a_large_spread_can_hardly_decide_and_a_small_one_can(tmp_path, frozen):

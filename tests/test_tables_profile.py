@@ -62,7 +62,8 @@ def test_the_limit_is_the_ratio_over_the_share_of_convolutions(made):
     assert "2.0 times as fast in bf16" in text
     assert "convolutions take 50 % of a step" in text
     assert "training would be 6.0 times as fast as torchvision's way instead of 3.0" in text
-    assert "1.9 of those 2.0 times" in text
+    assert "so about the gain of bf16 is all there is: 1.9 times" in text
+    assert "where a convolution gains 2.0" in text
     assert "together: 4.3 times" in text
     assert "training would be 2.2 times as fast as torchvision's way instead of 2.0" in text
 

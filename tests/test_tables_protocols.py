@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.records_by_hand import PROVENANCE, eval_record
 from vggrepro import (
     configs,
+    differences,
     figures,
     figures_protocols,
     paper,
@@ -20,7 +21,6 @@ from vggrepro import (
     results,
     tables_fusion,
     tables_protocols,
-    verdicts,
 )
 from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
@@ -243,7 +243,7 @@ def test_a_difference_of_differences_is_shown(column):
     for (first, second), wrong in ((claim.sides, [0, 1, 2]), (claim.less, [0])):
         record(column, first.run, first.evaluation, 0, [])
         record(column, second.run, second.evaluation, 0, wrong)
-    table = verdicts.differences_table(claim.key, columns=[column])
+    table = differences.differences_table(claim.key, columns=[column])
     assert list(table[column.title]) == [f"{200 / 11:+.1f}<br>n = 1"]
 
 

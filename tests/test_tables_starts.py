@@ -122,7 +122,16 @@ def test_sentences_say_what_is_there(found):
     assert "20 steps of 32 crops of 64 px in bf16" in measured
     assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
     pair = tables_starts.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
-    assert pair == "*Net D:* normal of std 0.01 → at chance; Glorot → learns."
+    assert pair == (
+        "*Net D:* normal of std 0.01 → at chance (last loss 2.30); "
+        "Glorot → learns (last loss 1.50, 1.50)."
+    )
+    overflown = tables_starts.pair_sentence(found, "Net D", "D-normal-variance")
+    assert overflown == "*Net D:* normal of variance 0.01 → diverged."
+    # ln 10, since the records are of ten classes
+    assert tables_starts.learns_sentence(found).endswith(
+        "below 95% of chance, the logarithm of the number of classes: 2.30 here."
+    )
     half = tables_starts.pair_sentence(found, "Net E", "E-he")
     assert half == (
         "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --data imagenette "
@@ -131,6 +140,14 @@ def test_sentences_say_what_is_there(found):
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
     ratios = tables_starts.ratio_sentence(found, "D")
     assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
+
+
+@pytest.mark.parametrize(("losses", "said"), [((2.3,) * 20, True), ((1.5,) * 20, False)])
+def test_where_scaling_was_not_enough_the_next_step_is_named(tmp_path, losses, said):
+    found = written(tmp_path, record("D-he-scaled", losses))
+    text = tables_starts.scaling_sentence(found)
+    assert (text == "Scaling alone was not enough at a rate of 0.01: see step 6.") == said
+    assert bool(text) == said
 
 
 def test_nothing_recorded_names_the_command(tmp_path):

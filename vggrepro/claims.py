@@ -25,7 +25,10 @@ from vggrepro.criteria import (
 from vggrepro.experiments import Evaluation
 
 _BOTH = "multi-crop & dense"
-_SMALL = "Whether it is so at 224 px: these nets are narrow, their last map is one position."
+_SMALL = (
+    "Whether it is so at 224 px: these nets are narrow, and after the last pool one position is "
+    "left (CIFAR-10)."
+)
 _COARSE = "Whether it is so at 224 px: a small image has a score map of very few positions."
 
 _exact = partial(Claim, sides=None, rule="exact", test="arithmetic")

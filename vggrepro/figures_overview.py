@@ -14,12 +14,13 @@ from matplotlib.patches import Patch
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
 from vggrepro.decisions import decide_all
+from vggrepro.differences import Found, found_in, studies_of
 from vggrepro.figures import plt
 from vggrepro.figures_method import COLOURS
 from vggrepro.method import DECIDING
 from vggrepro.report import DATA_NAMES
 from vggrepro.statistics import Word
-from vggrepro.verdicts import Found, chapter_title, found_in, label, studies_of
+from vggrepro.verdicts import chapter_title, label
 
 MARKERS: dict[Word, str] = {
     "holds and matters": "^",

@@ -127,6 +127,28 @@ def claims_table() -> pd.DataFrame:
     return _by_claim(rows)
 
 
+def history_sentence() -> str:
+    """What of the claims was fixed when: before the pilots, and after them before what decides."""
+    nets, scales = (
+        sorted({c.seeds for c in EMPIRICAL if c.data == data and c.test != "measurement"})
+        for data in DECIDING
+    )
+    return (
+        "Claims, rules and thresholds were committed before the first pilot (`d2cb20b`) and have "
+        "not changed since. After pilots, and before any run that decides, two things did: n, "
+        f"which had been five unless a claim said otherwise, became {_either(nets)} for claims "
+        f"decided on {DATA_NAMES[DECIDING[0]]} and {_either(scales)} for those on "
+        f"{DATA_NAMES[DECIDING[1]]}. And controls were added, for the nets with 1×1 layers, which "
+        "also share in the pooled spread, and for LRN at half the length (`89bf953`, `bd3ca18`). "
+        "Then claims and n were frozen (`c74b9dc`); since then only words were changed. "
+        "`git log -- vggrepro/claims.py` has it all."
+    )
+
+
+def _either(counts: Sequence[int]) -> str:
+    return " or ".join(map(str, counts))
+
+
 def programme_table() -> pd.DataFrame:
     """Every run and fusion of the study: how many seeds are recorded, of how many planned."""
     table: dict[str, dict[str, str]] = {}
@@ -156,7 +178,7 @@ def spread_table(study: Study) -> pd.DataFrame:
     for data in DECIDING:
         spread = study.spread(data)
         n = max(c.seeds for c in EMPIRICAL if c.data == data and c.test == "between trainings")
-        row = {"spread of a training": "not run", "n": n}
+        row = {"spread of a training": "no spread yet", "n": n}
         if spread.df:
             se = spread.sd * (2 / n) ** 0.5
             interval = Interval(0.0, se, planned_df(data), n)
@@ -190,10 +212,21 @@ def detectable_table(study: Study) -> pd.DataFrame:
                 "n": claim.seeds,
                 "matters": f"{claim.matters:g}{unit}",
                 "paper": said(claim),
-                "found": f"{level.detectable:.2f}{unit}" if level else "not run",
+                "found": _found(claim, level, unit),
             }
         )
     return _by_claim(rows)
+
+
+def _found(claim: Claim, level: Interval | None, unit: str) -> str:
+    if _once(claim):
+        return "cannot be decided as planned"
+    return f"{level.detectable:.2f}{unit}" if level else "no spread yet"
+
+
+def _once(claim: Claim) -> bool:
+    """Whether a side of a claim is planned with one seed although more are needed to decide it."""
+    return any(side.run in programme.ONCE.get(claim.data, ()) for side in claim.sides or ())
 
 
 def detectable_sentence() -> str:
@@ -202,7 +235,10 @@ def detectable_sentence() -> str:
         f"*Found* is the smallest true difference whose interval lies beyond zero in "
         f"{POWER:.0%} of all studies. It is for planning: it takes the spread over seeds from the "
         "pilots, and the number of seeds fixed for each claim. Primary "
-        f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}."
+        f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}. *No "
+        "spread yet*: an interval of differences by seed needs two pilot seeds of both sides, and "
+        "there were fewer. *Cannot be decided as planned*: a side is the end of a chain that is "
+        "trained once."
     )
 
 

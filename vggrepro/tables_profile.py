@@ -49,9 +49,10 @@ def limit_sentence(record: BenchRecord | None) -> str:
         for protocol in ("multi-crop", "dense")
     )
     parts.append(
-        f"Testing is convolutions on both sides. One photo's crops are a batch there too, so that "
-        f"little but the precision is left to gain: {crops:.1f} of those {gain:.1f} times. Dense "
-        f"evaluation also gains from testing photos of one shape together: {dense:.1f} times."
+        "Testing is convolutions on both sides. One photo's crops are a batch there too, so about "
+        f"the gain of {record.settings['precision']} is all there is: {crops:.1f} times, where a "
+        f"convolution gains {gain:.1f}. Dense evaluation also gains from testing photos of one "
+        f"shape together: {dense:.1f} times."
     )
     return " ".join(parts)
 

@@ -290,12 +290,39 @@ def pair_sentence(records: Records, same: str, *names: str) -> str:
     """What became of nets that differ in one thing, as evidence for a piece of advice."""
     said = []
     for name in names:
-        found = records.get(name, [])
-        words = ", ".join(dict.fromkeys(map(_became, found)))
+        losses: dict[str, list[str]] = {}
+        for record in records.get(name, []):
+            known = [f"{last_loss(record):.2f}"] if record.status == "ok" else []
+            losses.setdefault(_became(record), []).extend(known)
+        words = ", ".join(
+            word + (f" (last loss {', '.join(known)})" if known else "")
+            for word, known in losses.items()
+        )
         said.append(f"{STARTS[name.split('-', 1)[1]].label} → {words or 'not run'}")
     missing = [name for name in names if name not in records]
     command = COMMAND.replace("first-steps", f"first-steps {' '.join(missing)}")
     return f"*{same}:* {'; '.join(said)}." + (f" Missing: `{command}`." if missing else "")
+
+
+def learns_sentence(records: Records) -> str:
+    """What it takes to be called a net that learns, and what chance is."""
+    text = (
+        "A net *learns* if its loss, a mean over the last tenth of the steps, is below "
+        f"{LEARNS:.0%} of chance, the logarithm of the number of classes"
+    )
+    levels = sorted({f"{chance(record):.2f}" for record in _all(records)})
+    return text + (f": {', '.join(levels)} here." if levels else ".")
+
+
+def scaling_sentence(records: Records, name: str = "D-he-scaled") -> str:
+    """What to do next if scaled pixels alone did not make that net learn; nothing if they did."""
+    failed = [record for record in records.get(name, []) if outcome(record) != "learns"]
+    if not failed:
+        return ""
+    return (
+        f"Scaling alone was not enough at a rate of {failed[0].experiment['learning_rate']:g}: "
+        "see step 6."
+    )
 
 
 def _became(record: FirstStepsRecord) -> str:

@@ -13,6 +13,7 @@ from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
 from vggrepro.decisions import Decision, Study
+from vggrepro.differences import Studies, found_in, shown_interval, studies_of
 from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, strictest
 from vggrepro.power import planned
 from vggrepro.records import Record
@@ -20,16 +21,10 @@ from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED
 from vggrepro.spent import Spent, core_hours, spent
 from vggrepro.statistics import Word
-from vggrepro.verdicts import (
-    Studies,
-    difference_here,
-    found_in,
-    label,
-    linked,
-    shown_interval,
-    studies_of,
-)
+from vggrepro.verdicts import but_not, difference_here, label, linked
 
+UNSEEDED: tuple[Word, ...] = ("too few seeds", "not run")
+"""Words of claims that lack the seeds that were fixed."""
 ABOUT_ERRORS = tuple(claim for claim in EMPIRICAL if claim.test != "measurement")
 
 
@@ -50,7 +45,8 @@ def claims_sentence() -> str:
     timed = len(EMPIRICAL) - len(ABOUT_ERRORS)
     seeds = sorted({claim.seeds for claim in ABOUT_ERRORS})
     return (
-        f"{len(CLAIMS)} claims of the paper were written down before the runs that decide them. "
+        f"{len(CLAIMS)} claims, the paper's or sharpened from it, were written down before the "
+        "runs that decide them. "
         f"{len(ABOUT_ERRORS)} are about differences in top-1 error, {joined(on)}, each with "
         f"{' or '.join(map(str, seeds))} seeds. {len(CLAIMS) - len(EMPIRICAL)} are arithmetic, and "
         f"{timed} {'is' if timed == 1 else 'are'} about measured time. {len(PRIMARY)} are primary "
@@ -94,7 +90,7 @@ def _kind(claim: Claim) -> str:
     return "arithmetic" if not claim.sides else "primary" if claim.primary else "secondary"
 
 
-def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
+def primary_table(decisions: Mapping[str, Decision], studies: Studies) -> pd.DataFrame:
     """Every primary claim and its photos: word, difference here and in the paper, and why."""
     lines = [
         {
@@ -102,7 +98,7 @@ def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
             "primary claim": f"{linked(decision.claim)} ({DATA_NAMES[decision.claim.data]})",
             "here": difference_here(decision),
             "paper": said(decision.claim),
-            "why": decision.reason,
+            "why": decision.reason + but_not(decision, studies),
         }
         for decision in decisions.values()
         if decision.claim.primary
@@ -110,15 +106,18 @@ def primary_table(decisions: Mapping[str, Decision]) -> pd.DataFrame:
     return pd.DataFrame(lines).set_index("verdict").rename_axis(index=None, columns="verdict")
 
 
-def secondary_sentence(decisions: Mapping[str, Decision]) -> str:
-    """The secondary claims by word, as a list; those not run only counted."""
+def secondary_sentence(decisions: Mapping[str, Decision], studies: Studies) -> str:
+    """The secondary claims by word, a line each; those without their seeds only counted."""
     lines = []
     for word in get_args(Word):
-        named = [d.claim for d in decisions.values() if d.word == word and d.claim in SECONDARY]
-        if named and word != "not run":
-            lines.append(f"- **{word}:** " + " ".join(linked(claim) for claim in named))
-        elif named:
-            lines.append(f"- **not run:** {len(named)} of {len(SECONDARY)}.")
+        found = [d for d in decisions.values() if d.word == word and d.claim in SECONDARY]
+        if found and word in UNSEEDED:
+            lines.append(f"- **{word}:** {len(found)} of {len(SECONDARY)}.")
+        else:
+            lines += [
+                f"- **{word}:** {linked(d.claim)} {difference_here(d)}{but_not(d, studies)}"
+                for d in found
+            ]
     return "\n".join(lines)
 
 
@@ -150,15 +149,22 @@ def disagreement_sentence(studies: Studies, claims: Sequence[Claim] = ABOUT_ERRO
 
 
 def undecided_sentence(decisions: Mapping[str, Decision]) -> str:
-    """The claims that were run and are open, each with its reason."""
-    lines = [
-        f"- {linked(d.claim)} {difference_here(d)} ({d.word}: {d.reason})."
-        for d in decisions.values()
-        if d.word in ("inconclusive", "too few seeds")
+    """How many claims lack seeds, and each that is open with all its seeds, with its reason."""
+    words = Counter(decision.word for decision in decisions.values())
+    counted = [
+        f"{words[word]} {text}"
+        for word, text in (("too few seeds", "lack seeds"), ("not run", "are not run"))
+        if words[word]
     ]
+    lines = [
+        f"- {linked(d.claim)} {difference_here(d)} ({d.reason})."
+        for d in decisions.values()
+        if d.word == "inconclusive"
+    ]
+    text = f"Of {len(decisions)} claims {joined(counted)}. " if counted else ""
     if not lines:
-        return "No claim that was run is open."
-    return "Open:\n\n" + "\n".join(lines)
+        return f"{text}No claim that has all its seeds is open."
+    return f"{text}Open with all their seeds:\n\n" + "\n".join(lines)
 
 
 def hardly_sentence(study: Study) -> str:

@@ -2,161 +2,148 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import get_args
 
-import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import UserError, results
+from vggrepro import results
 from vggrepro.arithmetic import said
-from vggrepro.claims import claim_named
-from vggrepro.criteria import TESTS, Claim, Rule, Side, Sides
-from vggrepro.decisions import (
-    Decision,
-    Study,
-    control_interval,
-    decide_all,
-    differences_of,
-    interval_of,
+from vggrepro.claims import CLAIMS
+from vggrepro.criteria import Claim, Rule, Side
+from vggrepro.decisions import Decision, decide_all
+from vggrepro.differences import (
+    Studies,
+    controls_of,
+    found_in,
+    shown_found,
+    shown_interval,
+    studies_of,
+    tested,
 )
 from vggrepro.experiments import short_name
 from vggrepro.records import TrainRecord
-from vggrepro.report import Column, recorded_columns
+from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED, ROOT
-from vggrepro.statistics import Interval, Word
+from vggrepro.statistics import Word
+
+METHOD = "method.html#from-errors-to-an-interval"
+"""Where each kind of interval is explained."""
 
 
 def verdict_box(*keys: str) -> Markdown:
-    """The verdicts of claims from the recorded study, with what decided each."""
-    found = decide_all(RECORDED)
-    return Markdown("\n\n".join(_verdict(found[key]) for key in keys))
+    """The verdicts of claims from the recorded study, with what decided each and its controls."""
+    found, studies = decide_all(RECORDED), studies_of(RECORDED)
+    return Markdown("\n\n".join(_verdict(found[key], studies) for key in keys))
 
 
-def _verdict(decision: Decision) -> str:
+def _verdict(decision: Decision, studies: Studies) -> str:
     claim = decision.claim
-    kind = "primary" if claim.primary else "secondary"
+    kind = "primary" if claim.primary else "secondary" if claim.sides else "by arithmetic"
     lines = [f"**{claim.statement}** → **{decision.word}** ({kind}; {decision.reason})\n"]
     if decision.difference is not None or decision.exact is not None:
-        points = "" if _unit(claim) else " points"
-        lines.append(f"- *difference:* {difference_here(decision)}{points}")
-    lines.append(f"- *decided by:* {TESTS[claim.test]}")
-    lines.append(f"- *smallest difference that matters:* {claim.matters:g}{_unit(claim)}")
+        points = "" if _unit(claim) else ", points of top-1 error"
+        lines.append(f"- *difference{points}:* {difference_here(decision)}")
+    lines.append(f"- *decided by:* {_decided_by(decision)}")
+    lines += [f"- *control, {name}:* {text}" for name, text in _controls(decision, studies)]
+    if decision.log_loss:
+        loss = decision.log_loss
+        lines.append(
+            f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
+            f"{loss.high:+.3f}] nats"
+        )
+    if claim.sides:
+        lines.append(f"- *smallest difference that matters:* {claim.matters:g}{_unit(claim)}")
     lines.append(f"- *not decided:* {claim.cannot}")
     return "\n".join(lines)
 
 
-def shown_interval(interval: Interval, unit: str = "") -> str:
-    """`+0.3 [-0.1, 0.7], n = 5`: estimate and 95 % interval."""
-    low, high = interval.low, interval.high
-    return f"{interval.estimate:+.1f}{unit} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
+def _decided_by(decision: Decision) -> str:
+    """Photos, protocol and n; and the interval that decides, if it is not the 95 % one shown."""
+    claim = decision.claim
+    if not claim.sides:
+        return f"[{claim.test}]({METHOD}) at the paper's geometry"
+    kind = f"interval from [{claim.test}]({METHOD})"
+    if claim.test == "measurement":
+        return f"{claim.seeds} rounds, {kind}"
+    text = f"{DATA_NAMES[claim.data]}, {_protocol(claim)}, {claim.seeds} seeds, {kind}"
+    decided = decision.decided_by
+    if decision.p is None or decided is None:
+        return text
+    if round(decided.confidence, 6) != round(decision.interval.confidence, 6):
+        level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
+        text += f"; the {level} % interval [{decided.low:+.1f}, {decided.high:+.1f}]"
+    return text + (f", adjusted p {_p(decision.step.adjusted_p)}" if decision.step else "")
 
 
-# --- differences on every data set --------------------------------------------------------
+def _protocol(claim: Claim) -> str:
+    return tested(claim.sides).replace("centre crop", "centre crop and flip")
 
 
-@dataclass(frozen=True)
-class Found:
-    """A difference as recorded: points by seed, and the 95 % interval from two seeds on.
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
-    Pilots are found only where nothing else is; they have no interval, since they decide nothing.
+
+def _controls(decision: Decision, studies: Studies) -> list[tuple[str, str]]:
+    """Each control of a claim with its difference, and whether it has the other sign."""
+    claim, lines = decision.claim, []
+    for name, sides in controls_of(claim):
+        found = found_in(studies, claim, claim.data, sides)
+        text = shown_found(found) if found else "not run"
+        if found and decision.difference and found.mean * decision.difference < 0:
+            text += ", **the other sign**"
+        lines.append((name, text))
+    return lines
+
+
+def controls_against(decision: Decision, studies: Studies) -> list[str]:
+    """Controls, of as many seeds as were fixed, that do not show what the claim says of its sides.
+
+    Only of a claim that holds: none for any other.
     """
-
-    by_seed: Mapping[int, float]
-    interval: Interval | None
-    pilot: bool
-
-    @property
-    def mean(self) -> float:
-        """Mean over seeds, points."""
-        return float(np.mean(list(self.by_seed.values())))
-
-
-Studies = tuple[Study, Study]
+    claim = decision.claim
+    if decision.word not in ("holds", "holds and matters") or not claim.sides:
+        return []
+    against = []
+    for name, sides in controls_of(claim):
+        found = found_in(studies, claim, claim.data, sides)
+        planned = found and not found.pilot and len(found.by_seed) >= claim.seeds
+        if planned and not _as_claimed(claim, found.mean):
+            against.append(name)
+    return against
 
 
-def studies_of(results_dir: Path, budget: str = "reduced") -> Studies:
-    """The records that may decide, then the same with the pilots."""
-    return Study(results_dir, budget), Study(results_dir, budget, with_pilots=True)
+def _as_claimed(claim: Claim, difference: float) -> bool:
+    if claim.rule == "same":
+        return abs(difference) < claim.matters
+    return difference > (-claim.matters if claim.rule == "not worse" else 0)
 
 
-def found_in(studies: Studies, claim: Claim, data: str, sides: Sides | None = None) -> Found | None:
-    """The difference of a claim, or of the `sides` of one of its controls; None if not run."""
-    own = sides is None or sides == claim.sides
-    for study in studies:
-        if own:
-            by_seed = differences_of(study, claim, data)
-        else:
-            by_seed = study.differences(sides, data, claim.seeds, "top1_error")
-        if by_seed and study.with_pilots:
-            return Found(by_seed, None, pilot=True)
-        if by_seed:
-            interval = (
-                interval_of(study, claim, data)
-                if own
-                else control_interval(study, claim, sides, data)
-            )
-            return Found(by_seed, interval, pilot=False)
-    return None
+def but_not(decision: Decision, studies: Studies) -> str:
+    """`, but not so in its control NAME`, or nothing."""
+    names = "; ".join(controls_against(decision, studies))
+    return f", but not so in its control: {names}" if names else ""
 
 
-def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd.DataFrame:
-    """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
-
-    Below each claim come its controls and the same pair at another length of training. A number
-    is bold in the column that decides. Pilots, and a single seed, have no interval. Without
-    `columns`, the recorded study on its data sets. Raises `UserError` for an unknown claim and
-    for one that is not about errors.
-    """
-    columns = recorded_columns() if columns is None else columns
-    rows = []
-    for claim in map(claim_named, keys):
-        if not claim.about_errors:
-            raise UserError(f"claim {claim.key!r} is about no error: show it by `verdict_box`")
-        for sides, what, paper in _compared(claim):
-            cells = {column.title: _difference(claim, sides, column) for column in columns}
-            row = {"error of": _difference_name(sides), "claim or control": what, "paper": paper}
-            rows.append(row | cells)
-    return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
+def in_short(*keys: str) -> Markdown:
+    """A chapter's answers in one line: each claim with its word and its difference."""
+    found, studies = decide_all(RECORDED), studies_of(RECORDED)
+    parts = [
+        f"*{found[key].claim.statement.removesuffix('.')}*: {_word(found[key])}"
+        f"{but_not(found[key], studies)}."
+        for key in keys
+    ]
+    return Markdown(f"**In short:** {' '.join(parts)}")
 
 
-def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
-    """The claim's own sides first, then what is shown beside it; with the paper's difference."""
-    yield claim.sides, claim.statement, said(claim)
-    if claim.other_length:
-        yield claim.other_length, "control: the same at another length of training", "–"
-    for name, sides in claim.controls:
-        yield sides, f"control: {name}", "–"
-
-
-def _difference(claim: Claim, sides: Sides, column: Column) -> str:
-    found = found_in(studies_of(column.results_dir, column.budget), claim, column.data, sides)
-    if found is None:
-        return "not run"
-    shown = f"{found.mean:+.1f}, n = {len(found.by_seed)}" + (" (pilot)" if found.pilot else "")
-    if found.interval:
-        shown = shown_interval(found.interval)
-    shown = shown.replace(", n = ", "<br>n = ")  # room on a phone
-    decides = (column.results_dir, column.data) == (RECORDED, claim.data)
-    return f"<b>{shown}</b>" if decides else shown
-
-
-def _difference_name(sides: Sides) -> str:
-    """`A − D`: second minus first, named by what they differ in."""
-    first, second = sides
-    if first.run != second.run:
-        return f"{short_name(second.run)} − {short_name(first.run)}"
-    protocols = first.evaluation.protocol != second.evaluation.protocol
-    here, less = (_evaluation_name(side, protocols) for side in (second, first))
-    return f"{short_name(first.run)}:<br>{here}<br>− {less}"  # room on a phone
-
-
-def _evaluation_name(side: Side, with_protocol: bool) -> str:
-    scales = f"Q = {', '.join(map(str, side.evaluation.test_scales))}"
-    return f"{side.evaluation.protocol}, {scales}" if with_protocol else scales
+def _word(decision: Decision) -> str:
+    claim = decision.claim
+    if decision.word == "too few seeds":
+        points = _unit(claim) or " points"
+        seen = f"{decision.n} of {claim.seeds} seeds"
+        return f"too few seeds ({decision.difference:+.1f}{points}, {seen})"
+    here = difference_here(decision)
+    return decision.word + (f" ({here})" if here != "–" else "")
 
 
 # --- in few words -------------------------------------------------------------------------
@@ -195,7 +182,7 @@ def _way(side: Side, other: Side) -> str:
 
 def scoreboard() -> pd.DataFrame:
     """Every claim with its verdict, from the recorded study; linked where a chapter is there."""
-    rows = []
+    rows, studies = [], studies_of(RECORDED)
     for decision in decide_all(RECORDED).values():
         claim = decision.claim
         rows.append(
@@ -204,7 +191,7 @@ def scoreboard() -> pd.DataFrame:
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
                 "paper": said(claim),
                 "here": difference_here(decision),
-                "why": decision.reason,
+                "why": decision.reason + but_not(decision, studies),
             }
         )
     return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
@@ -242,11 +229,11 @@ def state_of_the_study() -> str:
     trained = [record for record in records if isinstance(record, TrainRecord)]
     pilots = sum(record.pilot for record in trained)
     hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600
-    said = ", ".join(f"{words[word]} {word}" for word in get_args(Word) if words[word])
+    counted = ", ".join(f"{word}: {words[word]}" for word in get_args(Word) if words[word])
     return (
-        f"**State of the study:** {sum(words.values())} claims of the paper are written down: "
-        f"{said}. So far {len(trained)} trainings are recorded ({pilots} of them pilots and "
-        f"candidates for the recipe), {hours:.1f} core-hours in all, with "
+        f"**State of the study:** {len(CLAIMS)} claims, the paper's or sharpened from it, are "
+        f"written down; {counted}. So far {len(trained)} trainings are recorded ({hours:.1f} "
+        f"core-hours; {pilots} of them pilots and candidates for the recipe), and "
         f"{len(records) - len(trained)} evaluations and measurements."
     )
 
