@@ -165,7 +165,7 @@ def test_ctrl_c_is_130(vggrepro, monkeypatch, tmp_path, stop):
 
     monkeypatch.setattr(runner, "run_tasks", interrupted)
     status, _, err = vggrepro("run", "A-S256", "--results-dir", tmp_path)
-    assert (status, err) == (130, f"vggrepro: {stop or 'stopped'}\n")
+    assert (status, err) == (130, f"vggrepro: {str(stop) or 'stopped; the same command goes on'}\n")
 
 
 # --- verify ---------------------------------------------------------------------------------

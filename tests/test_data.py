@@ -79,8 +79,10 @@ def test_duplicates_stay_on_one_side(tmp_path):
     few = random_images(4, shape=(4, 4))
     images = [few[i % 4] for i in range(30)]
     write_folders(tmp_path / "train", images, [0] * 30, ["thing"])
+    write_folders(tmp_path / "train", random_images(20, seed=2), [0] * 20, ["other"])
+    write_folders(tmp_path / "val", few[:2], [0, 1], ["thing", "other"])
     train, minival = (data.load("folder", split, tmp_path) for split in ("train", "minival"))
-    assert len(train) + len(minival) == 30 and len(minival) >= 7
+    assert len(train) + len(minival) == 50 and len(minival) >= 7
     assert not set(pairs(train)) & set(pairs(minival))
 
 
@@ -145,15 +147,21 @@ def test_bad_folders_are_clear_errors(tmp_path):
         data.load("folder", "val", root)
     shutil.rmtree(root / "train" / "empty")
     shutil.rmtree(root / "val")
-    with pytest.raises(UserError, match="no folder"):
-        data.load("folder", "val", root)
+    for split in ("train", "val"):  # before a training, not after it
+        with pytest.raises(UserError, match=r"no folder.*val: expected val/<class>"):
+            data.load("folder", split, root)
     (root / "val").mkdir()
     with pytest.raises(UserError, match="no class folders"):
         data.load("folder", "val", root)
     single = tmp_path / "single"
     write_folders(single / "train", random_images(3), [0, 0, 1], ("cat", "dog"))
+    write_folders(single / "val", random_images(2), [0, 1], ("cat", "dog"))
     with pytest.raises(UserError, match=r"'dog' has 1 training images"):
         data.load("folder", "minival", single)
+    for part in ("train", "val"):
+        shutil.rmtree(single / part / "dog")
+    with pytest.raises(UserError, match="one class only"):
+        data.load("folder", "train", single)
 
 
 def test_bad_arguments_are_clear_errors(tmp_path):

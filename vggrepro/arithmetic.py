@@ -69,5 +69,5 @@ def said(claim: Claim) -> str:
         return f"{paper.parameters_millions('E')} of {OVERFEAT / 1e6:g} million"
     if claim.paper.difference is None:
         return "–"
-    unit = " %" if claim.test in ("arithmetic", "measurement") else ""
+    unit = "" if claim.about_errors else " %"
     return f"{claim.paper.difference:+.1f}{unit}"

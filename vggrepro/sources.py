@@ -73,10 +73,11 @@ class Listing:
 
 
 def class_names(root: Path) -> tuple[str, ...]:
-    """The class folders of `root`, sorted. Raises UserError if there are none."""
+    """The class folders of `root`, sorted. Raises UserError if there are none, or no access."""
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}.")
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and path.name[0] != ".")
+        raise UserError(f"There is no folder {root}: expected {root.name}/<class>/<image files>.")
+    with _readable(root):
+        names = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     if not names:
         raise UserError(f"{root} has no class folders: expected {root.name}/<class>/<image files>.")
     return tuple(names)
@@ -91,7 +92,8 @@ def list_images(root: Path) -> Listing:
     classes = class_names(root)
     names, targets, sizes, times = [], [], [], []
     for target, class_name in enumerate(classes):
-        found = sorted(_image_files(os.fspath(root / class_name), class_name))
+        with _readable(root / class_name):
+            found = sorted(_image_files(os.fspath(root / class_name), class_name))
         if not found:
             raise UserError(f"{root / class_name} holds no images: fill the folder or remove it.")
         for name, size, time in found:
@@ -101,6 +103,14 @@ def list_images(root: Path) -> Listing:
             targets.append(target)
     targets = np.array(targets, np.int64)
     return Listing(root, classes, tuple(names), targets, tuple(sizes), tuple(times))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{error.filename or folder} cannot be read: give permission") from error
 
 
 def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
@@ -227,14 +237,18 @@ def imagenet(data_dir: Path, part: str, download: bool) -> Listing:
 def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, ...]]:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
     train = root / "train"
-    val = root / ("val" if (root / "val").is_dir() else "test")
+    test = root / "test"
+    val = test if test.is_dir() and not (root / "val").is_dir() else root / "val"
     listing = list_images(train if part == "train" else val)
     other = val if part == "train" else train
-    if other.is_dir() and (others := class_names(other)) != listing.classes:
+    # Both are asked for at once, so that a missing one is found before the training, not after.
+    if (others := class_names(other)) != listing.classes:
         differing = sorted(set(others) ^ set(listing.classes))
         raise UserError(
             f"{train} and {val} must have the same class folders; only one has {differing}."
         )
+    if len(listing.classes) < 2:
+        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
     paths = [os.fspath(listing.root / name) for name in listing.names]
 
     def open_reader() -> Reader:
@@ -290,6 +304,8 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever a decoder raises into a UserError that names the file."""
     try:
         yield
+    except PermissionError as error:
+        raise UserError(f"{os.fspath(path)} cannot be read: give permission") from error
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
         raise UserError(
             f"{os.fspath(path)} cannot be read as an image ({error}). "
