@@ -15,7 +15,7 @@ settings.load_profile("vggrepro")
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Where runs at `smoke` read and write: one thread, float32, one cache for all tests."""
-    from vggrepro.runner import Where
+    from vggrepro.where import Where
 
     folder = tmp_path_factory.mktemp("smoke")
     return Where(

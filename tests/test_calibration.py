@@ -10,7 +10,8 @@ from vggrepro import calibration, results
 from vggrepro.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.calibration import NETS, best, candidates, is_out
 from vggrepro.experiments import RUNS
-from vggrepro.runs import Run, Where
+from vggrepro.runs import Run
+from vggrepro.where import Where
 
 
 @pytest.mark.parametrize("data", ["cifar10", "imagenette"])

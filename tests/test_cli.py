@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from vggrepro import cli, results
+from vggrepro import cli, programme, results
 from vggrepro.budgets import BUDGETS
 from vggrepro.experiments import FUSIONS, RUNS, in_order
 
@@ -82,6 +82,13 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
         (["run", "A-S256", "--budget", "smoke", "--precision", "fp8"], ["bf16", "float32"]),
         (["run", "--study", "--data", "mnist"], list(BUDGETS["reduced"].data)),
         (["run", "--study", "--data", "folder"], ["cifar10", "imagenette"]),
+        (["run", "A-S256", "--study"], ["--study", "names of runs", "contradict"]),
+        (["run", "--all", "--study"], ["--study", "--all", "contradict"]),
+        (["run", "--study", "--budget", "quick"], ["--study", "--budget", "contradict"]),
+        (["run", "--study", "--seeds", "1"], ["--study", "--seeds", "contradict"]),
+        (["run", "A-S256", "--all"], ["--all", "names of runs", "contradict"]),
+        (["run", "A-S256", "--seed", "0", "--seeds", "2"], ["--seed and --seeds", "contradict"]),
+        (["plan", "--study", "--budget", "full"], ["--study", "--budget", "contradict"]),
         (["list", "--budget", "tiny"], list(BUDGETS)),
         (["list", "--data", "mnist"], list(BUDGETS["reduced"].data)),
         (["rerun", "99_nothing"], []),
@@ -154,6 +161,35 @@ def test_a_second_run_is_already_recorded(vggrepro, smoke, copied):
     status, _, err = vggrepro("run", "C-S256", *options(smoke, copied))
     assert status == 0
     assert err.count("already recorded") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "tasks"),
+    [
+        (["--study", "--seed", "0", "--data", "cifar10"], None),
+        (["A-S256", "C-S256", "--seeds", "2"], ["A-S256 0", "C-S256 0", "A-S256 1", "C-S256 1"]),
+        (["A-S256", "--seed", "3"], ["A-S256 3"]),
+    ],
+)
+def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tasks):
+    from vggrepro import runner
+
+    asked = []
+    monkeypatch.setattr(runner, "run_tasks", lambda *given: asked.append(given))
+    flags = ["--download", "--compile", "--threads", "1", "--micro-batch", "8"]
+    status, _, err = vggrepro("run", *arguments, *flags, "--results-dir", tmp_path)
+    assert (status, err) == (0, "")
+    ((wanted, budget, data, where),) = asked
+    if tasks is None:
+        expected = [task for task in programme.tasks("cifar10") if task[1] == 0]
+        assert (wanted, budget, data) == (expected, programme.BUDGET, "cifar10")
+    else:
+        assert [f"{name} {seed}" for name, seed in wanted] == tasks
+    # Every option arrives where it belongs, and says itself again.
+    assert where.options() == [
+        *("--results-dir", str(tmp_path), "--device", "auto", "--precision", "auto"),
+        *("--threads", "1", "--micro-batch", "8", "--download", "--compile"),
+    ]
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt("stopped in epoch 3")])

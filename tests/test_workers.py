@@ -10,7 +10,7 @@ import torch
 
 from vggrepro import workers
 from vggrepro.progress import Progress
-from vggrepro.runs import Where
+from vggrepro.where import Where
 
 
 @pytest.mark.parametrize(

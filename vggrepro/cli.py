@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it, so `--help` answers at once
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,8 @@ from vggrepro import UserError, options, programme, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
-from vggrepro.results import RECORDED, RERUN, ROOT
+from vggrepro.results import RECORDED, RERUN
+from vggrepro.where import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,7 +25,6 @@ app = typer.Typer(
     help="Rerun the experiments of the VGG paper and look at what was recorded.",
 )
 
-RERUN_CHAPTERS = ROOT / "_build" / "rerun"
 BENCHMARKS = ("speed", "lrn")
 
 
@@ -54,22 +55,17 @@ def list_rows(
 
 
 @app.command()
+@options.works_somewhere
 def run(
+    context: typer.Context,
+    where: Where,
     runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     recorded_study: options.Study = False,
     budget: options.Budget = "quick",
     data: options.Data = None,
-    data_dir: options.DataDir = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
-    results_dir: options.Results = RERUN,
-    cache_dir: options.CacheDir = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    download: options.Download = False,
-    fresh: options.Fresh = False,
     micro_batch: options.MicroBatch = None,
     compile: options.Compile = False,
 ) -> None:
@@ -80,6 +76,9 @@ def run(
     commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
     shares each batch among N devices.
     """
+    options.not_both(context, "recorded_study", "runs", "every", "budget", "seeds")
+    options.not_both(context, "every", "runs")
+    options.not_both(context, "seed", "seeds")
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])
     if recorded_study:
@@ -94,79 +93,26 @@ def run(
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
     if recorded_study:
         wanted = [task for task in programme.tasks(data) if seed in (None, task[1])]
-    where = runner.Where(
-        results_dir,
-        data_dir,
-        cache_dir,
-        download,
-        device,
-        precision,
-        threads,
-        fresh,
-        micro_batch,
-        compile,
-    )
+    where = replace(where, micro_batch=micro_batch, compile=compile)
     runner.run_tasks(wanted, budget, data, where)
 
 
 @app.command()
+@options.works_somewhere
 def rerun(
+    where: Where,
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
     budget: options.Budget = "quick",
     data: options.Data = None,
-    data_dir: options.DataDir = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
-    results_dir: options.Results = RERUN,
-    cache_dir: options.CacheDir = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    download: options.Download = False,
-    fresh: options.Fresh = False,
     processes: options.Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import chapters, progress, render, workers
+    from vggrepro import render, reruns
 
     data = data_of(budget, data)
-    chosen = list(range(seeds or budget_named(budget).seeds))
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
-    names = list(dict.fromkeys(n for s in scripts for n in chapters.CHAPTER_RUNS.get(s.stem, ())))
-    parts = progress.chapters(script.stem for script in scripts)
-    if names:
-        from vggrepro import runner
-
-        wanted = runner.asked(names, chosen)
-        parts = progress.expected(runner.tasks(wanted), budget, data) | parts
-    # Two that run all anew would each do everything.
-    processes = 1 if fresh or not names else workers.count(processes, device)
-    if processes > 1 and threads is None:
-        threads = max(1, workers.cores() // processes)
-    with progress.Progress(parts, shared=processes > 1) as bar:
-        if names:
-            where = runner.Where(
-                results_dir,
-                data_dir,
-                cache_dir,
-                download,
-                device,
-                precision,
-                threads,
-                fresh,
-                progress=bar,
-            )
-            shared = [*names, *where.options(), "--budget", budget, "--data", data]
-            shared += ["--seeds", str(len(chosen))]
-            with workers.helping(processes - 1, shared):
-                runner.run_tasks(wanted, budget, data, where)
-        # The records are there now: the chapters only have to show them.
-        shared = {"budget": budget, "data": data, "seeds": len(chosen)}
-        shared |= {"data_dir": str(data_dir or ""), "results_dir": str(results_dir.resolve())}
-        for script in scripts:
-            parameters = shared if render.takes_parameters(script) else {}
-            with bar.chapter(script.stem):
-                output = render.execute(script, RERUN_CHAPTERS / f"{script.stem}.ipynb", parameters)
-            progress.say(f"executed {output}")
+    reruns.rerun(scripts, budget, data, seeds or budget_named(budget).seeds, where, processes)
 
 
 @app.command()
@@ -217,6 +163,7 @@ def compare(
 
 @app.command()
 def plan(
+    context: typer.Context,
     budget: options.Budget = "full",
     data: options.Data = None,
     device: Annotated[
@@ -234,6 +181,7 @@ def plan(
     ] = False,
 ) -> None:
     """Work, memory and hours of a budget on a device, before it is run."""
+    options.not_both(context, "recorded_study", "budget")
     from vggrepro import planner
 
     if paper:
@@ -253,7 +201,9 @@ def plan(
 
 
 @app.command("first-steps")
+@options.works_somewhere
 def first_steps(
+    where: Where,
     nets: Annotated[
         list[str] | None, typer.Argument(help="A net and its start, such as D-he; all if none.")
     ] = None,
@@ -263,14 +213,6 @@ def first_steps(
     width: Annotated[float, typer.Option(min=1 / 64, help="Channels and units, as a share.")] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
-    data_dir: options.DataDir = None,
-    results_dir: options.Results = RERUN,
-    cache_dir: options.CacheDir = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    download: options.Download = False,
-    fresh: options.Fresh = False,
 ) -> None:
     """Does it train? The signal at every layer of a net, and the loss in its first steps.
 
@@ -281,15 +223,11 @@ def first_steps(
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
     from vggrepro import first_steps as measuring
-    from vggrepro import runner
 
-    where = runner.Where(
-        results_dir, data_dir, cache_dir, download, device, precision, threads, fresh
-    )
     measuring.run(experiments, seed, steps, where)
     from vggrepro import tables_starts
 
-    for line in tables_starts.lines(results_dir, data, [e.name for e in experiments]):
+    for line in tables_starts.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 

@@ -25,10 +25,11 @@ from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recording import common, say, used
 from vggrepro.records import FirstStepsRecord, Signal
 from vggrepro.runner import lock
-from vggrepro.runs import Run, Where
+from vggrepro.runs import Run
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
 from vggrepro.trainer import Sets, build, sgd, steps
+from vggrepro.where import Where
 from vggrepro.windows import centre_window
 
 IMAGES = 16  # of which the signal is taken

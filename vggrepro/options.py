@@ -1,11 +1,17 @@
 """The options that several commands share, each with its help."""
 
+import functools
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vggrepro import UserError
 from vggrepro.budgets import BUDGETS
+from vggrepro.results import RERUN
+from vggrepro.where import Where
 
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
@@ -32,3 +38,61 @@ Study = Annotated[
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
+
+# By the names of `Where`'s fields, which have their defaults.
+_WHERE = {
+    "data_dir": DataDir,
+    "results_dir": Results,
+    "cache_dir": CacheDir,
+    "device": Device,
+    "precision": Precision,
+    "threads": Threads,
+    "download": Download,
+    "fresh": Fresh,
+}
+
+
+def works_somewhere(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of `_WHERE`; it gets them as one argument, `where`."""
+    own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def called(**given: object) -> None:
+        where = Where(**{name: given.pop(name) for name in _WHERE})
+        command(**given, where=where)
+
+    called.__signature__ = inspect.Signature(
+        [parameter for parameter in own if parameter.name != "where"]
+        + [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=RERUN if name == "results_dir" else getattr(Where, name),
+                annotation=kind,
+            )
+            for name, kind in _WHERE.items()
+        ]
+    )
+    return called
+
+
+def not_both(context: typer.Context, first: str, *others: str) -> None:
+    """Raise `UserError` if a parameter was given together with one of the others."""
+    if _given(context, first):
+        for other in others:
+            if _given(context, other):
+                one, two = (_shown(context, name) for name in (first, other))
+                raise UserError(f"{one} and {two} contradict each other: leave one of them out")
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    # Of an argument that may be left out, nothing is also from the command line.
+    return bool(
+        context.get_parameter_source(name).name == "COMMANDLINE"
+        and context.params[name] not in (None, (), [])
+    )
+
+
+def _shown(context: typer.Context, name: str) -> str:
+    (parameter,) = [one for one in context.command.params if one.name == name]
+    return parameter.opts[0] if parameter.param_type_name == "option" else f"the names of {name}"

@@ -21,7 +21,8 @@ from vggrepro.fusions import fuse
 from vggrepro.machine import Machine
 from vggrepro.progress import Progress, expected
 from vggrepro.recording import say
-from vggrepro.runs import Run, Where
+from vggrepro.runs import Run
+from vggrepro.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
 
