@@ -146,7 +146,8 @@ Markdown("\n\n".join(tables_lrn.denominator_sentence(column, "A-LRN-S256") for c
 # The other half of the sentence. A and A-LRN took turns at training steps on one batch, so that
 # only ratios within a turn count. LRN is measured in two implementations: the library's, which
 # keeps little for the backward pass, and PyTorch's `LocalResponseNorm`, which a reader would reach
-# for.
+# for. An interval over turns covers one session on one machine only: another processor or another
+# build of PyTorch may differ by more.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-cost", "caption": "Time of a training step and bytes kept for the backward pass, A-LRN over A, at the two reduced sizes and at the paper's own (224 px, full width). Bars are medians over turns, whiskers the extremes."}, "image": {"alt": "Bars of time and memory of A-LRN relative to A for crops of 32, 64 and 224 pixels, for two implementations."}}
 path = results.bench_path(results.RECORDED, "lrn")

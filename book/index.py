@@ -30,14 +30,15 @@ Markdown(verdicts.state_of_the_study())
 #
 # ## The claims
 #
-# Differences are in points of top-1 error: how much lower it is on the side that the paper puts
-# first. The brackets hold the 95 % interval, n is the number of seeds. A verdict says whether a
+# Differences are in points of top-1 error, or in % where it says so: how much lower it is on the
+# side that the paper puts first. The brackets hold the 95 % interval, n is the number of seeds, or
+# of turns where times were measured. A verdict says whether a
 # claim holds *at this scale*, on small photos and narrow nets; never that the paper is wrong.
 # Primary claims are corrected for being several (Holm {cite:p}`holm1979simple`); the others are
 # decided one by one, at 5 % each.
 
 # %% tags=["remove-input"]
-report.show(verdicts.scoreboard(), "words wrapped")
+report.show(verdicts.scoreboard(), "words wrapped board")
 
 # %% [markdown]
 # ## The chapters
@@ -53,8 +54,13 @@ verdicts.chapter_index()
 # **Recorded** columns come from records in the repository, made by committed code on real photos:
 # CIFAR-10 {cite:p}`krizhevsky2009cifar` for claims about the nets, Imagenette
 # {cite:p}`howard2019imagenette` for claims about scale and testing. **Rerun** columns come from a
-# reader's own machine. **Pilots** were trained before the [recipe](recipe.ipynb) was frozen: they
-# helped to plan and decide nothing.
+# reader's own machine.
+#
+# - **Reduced**: a quarter of the channels, crops of 32 px on CIFAR-10 and of 64 px on Imagenette.
+# - **Pilot**: trained before the [recipe](recipe.ipynb) was frozen; it helped to plan and decides
+#   nothing.
+# - **Minival**: a tenth of the training images, held out to watch and tune a training by. Errors are
+#   reported on *val*.
 #
 # | verdict | the interval of the difference |
 # |---|---|
@@ -65,3 +71,7 @@ verdicts.chapter_index()
 # | inconclusive | says none of these |
 # | too few seeds | is not read: fewer seeds than were fixed beforehand |
 # | not run | there is no record that may decide |
+#
+# An interval beyond zero that is also inside plus and minus the smallest difference is *negligible*.
+# Claims that one side is *no worse* or that both are *the same* read their interval by rules of
+# their own, and some intervals that decide are not the 95 % interval: see [](method.ipynb).

@@ -11,7 +11,7 @@ from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, chapters, figures, layers, report, results, tables_lrn, verdicts
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
-from vggrepro.records import BenchRecord, Measured
+from vggrepro.records import BenchRecord, Measured, summarise
 
 matplotlib.use("Agg")
 CENTRE = Evaluation("centre-crop", (256,))
@@ -211,7 +211,8 @@ def test_the_scoreboard_lists_every_claim():
     assert board["claim"].str.contains("01_architecture.html").any()
     # What decides, not the growth with depth: Table 2's E beside its exact weights.
     (weights,) = board[board["claim"].str.contains("OverFeat")].itertuples()
-    assert (weights.paper, weights.here) == ("144 of 144 million", "143.65 of 144 million")
+    assert weights.paper == "144 of 144 million"
+    assert weights.here.startswith("143.65 of 144 million<br><small>the most")
     state = verdicts.state_of_the_study()
     assert f"{len(board)} claims, the paper's or sharpened from it, are written down; " in state
     assert f"holds: {(board.index == 'holds').sum()}" in state
@@ -229,3 +230,23 @@ def test_the_index_of_chapters_has_title_and_question():
 def test_every_run_of_a_chapter_is_declared():
     declared = {*RUNS, *FUSIONS}
     assert all(run in declared for runs in chapters.CHAPTER_RUNS.values() for run in runs)
+
+
+def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_path):
+    wide = report.Column("recorded: wide, reduced", tmp_path / "wide", "smoke", "synthetic")
+    for run, count in (("A-S256", 3), ("A-LRN-S256", 8)):
+        experiment = at_budget(run, "smoke")
+        wrong = np.arange(11) < count
+        record = eval_record(experiment, 0, **summarise(~wrong, ~wrong, -np.ones(11)))
+        results.write(record, results.eval_path(wide.results_dir, experiment, 0, CENTRE))
+    empty = report.Column("recorded: nothing, reduced", tmp_path / "no", "smoke", "synthetic")
+    figure = figures.dots(PAIR, report.centre_crop, [column, wide, empty])
+    (low, high), (wide_low, wide_high) = (ax.get_ylim() for ax in figure.axes[:2])
+    assert high - low == pytest.approx(wide_high - wide_low)
+    assert high - low >= figures.LEAST_SPAN
+    middle = (100 * 3 / 11 + 100 * 8 / 11) / 2
+    assert (wide_low + wide_high) / 2 == pytest.approx(middle)
+    assert wide_low < 100 * 3 / 11 and wide_high > 100 * 8 / 11
+    # Three side by side have no room for "recorded".
+    assert [ax.get_title() for ax in figure.axes[1:]] == ["wide,\nreduced", "nothing,\nreduced"]
+    figures.plt.close("all")

@@ -40,7 +40,8 @@ def test_a_control_of_the_other_sign_is_named_and_the_word_stays(study):
     board = verdicts.scoreboard()
     (row,) = board[board["claim"].str.contains("(A) to 16", regex=False)].itertuples()
     assert row.Index == "holds and matters"
-    assert row.why.endswith("but not so in its control: A with the extra training that D had")
+    against = "but not so in its control: A with the extra training that D had</small>"
+    assert row.here.endswith(against)
     short = verdicts.in_short("depth-a-to-d").data
     assert "but not so in its control: A with" in short
 

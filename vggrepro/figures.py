@@ -30,15 +30,33 @@ def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axe
     return fig, list(axes[0])
 
 
-def short_title(column: Column) -> str:
-    """A column's title over two lines, for a panel."""
+def short_title(column: Column, panels: int = 1) -> str:
+    """A column's title over two lines, for one of so many panels side by side.
+
+    Three or more have no room for `recorded`, which all but a rerun are.
+    """
+    if panels >= 3 and column.title.startswith("recorded: "):
+        return column.title.removeprefix("recorded: ").replace(", ", ",\n", 1)
     return column.title.replace(": ", ":\n", 1)
+
+
+#: Points of error that a panel spans at least: with fewer, noise looks like an effect.
+LEAST_SPAN = 3.0
+
+
+def same_span(axes: Sequence[Axes]) -> None:
+    """Give panels of errors the same span in points, each centred on its own data."""
+    drawn = {ax: ax.dataLim.intervaly for ax in axes if ax.has_data()}
+    span = max([LEAST_SPAN, *(high - low for low, high in drawn.values())])
+    for ax, (low, high) in drawn.items():
+        ax.set_ylim((low + high) / 2 - 0.6 * span, (low + high) / 2 + 0.6 * span)
 
 
 def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
     """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
 
-    `evaluation_of` gives the evaluation of a run. A run without records is an empty place.
+    `evaluation_of` gives the evaluation of a run. A run without records is an empty place. All
+    panels span as many points.
     """
     fig, axes = panels(len(columns), 3.0)
     for ax, column in zip(axes, columns, strict=True):
@@ -52,8 +70,8 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
         crowded = len("".join(names)) > MOST_LETTERS
         ax.set_xticks(range(len(runs)), names, rotation=90 if crowded else 0)
         ax.set_xlim(-0.6, len(runs) - 0.4)
-        ax.set_title(short_title(column))
-        ax.margins(y=0.3)
+        ax.set_title(short_title(column, len(columns)))
+    same_span(axes)
     axes[0].set_ylabel("top-1 error, %")
     return fig
 
@@ -70,7 +88,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
             for field, line in (("minival_error", "-"), ("train_error", "--")):
                 _band(ax, trained, field, f"C{place}", line, short_name(run))
         say_not_run(ax)
-        ax.set_title(short_title(column))
+        ax.set_title(short_title(column, len(columns)))
         ax.set_xlabel("epoch")
     axes[0].set_ylabel("top-1 error, %")
     legend(fig, axes)
@@ -133,7 +151,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
             )
             ax.plot(epochs, median, label="median")
         say_not_run(ax)
-        ax.set_title(short_title(column))
+        ax.set_title(short_title(column, len(columns)))
         ax.set_xlabel("epoch")
     axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
     legend(fig, axes)

@@ -11,7 +11,7 @@ from scipy.signal import convolve2d
 from vggrepro import cost, report, synthetic
 from vggrepro.configs import layer_names
 from vggrepro.experiments import RUNS, Evaluation, short_name
-from vggrepro.figures import legend, say_not_run, short_title
+from vggrepro.figures import legend, same_span, say_not_run, short_title
 from vggrepro.report import Column, errors
 
 EvaluationOf = Callable[[str], Evaluation]
@@ -46,7 +46,8 @@ def against_depth(
     """Top-1 error against the number of weight layers: the paper's panel, then one per column.
 
     The runs of `line` are filled dots, their means joined; those `beside` are hollow squares. The
-    paper's errors are Table 3's, by dense evaluation; `evaluation_of` gives ours.
+    paper's errors are Table 3's, by dense evaluation; `evaluation_of` gives ours. Panels span as
+    many points.
     """
     fig, axes = _grid(1 + len(columns), 2, 2.9)
     runs = [*line, *beside]
@@ -69,12 +70,12 @@ def against_depth(
         ax.set_xticks(list(names), [f"{depth}\n{', '.join(of)}" for depth, of in names.items()])
         ax.set_xlim(min(names) - 1, max(names) + 1)
         ax.set_title(title)
-        ax.margins(y=0.2)
 
     draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
     for ax, column in zip(axes[1:], columns, strict=True):
         by_run = {run: list(errors(column, run, evaluation_of(run)).values()) for run in runs}
         draw(ax, short_title(column), by_run)
+    same_span(axes)
     for ax in axes:
         ax.set_xlabel("weight layers")
     for ax in axes[::2]:

@@ -184,14 +184,13 @@ def scoreboard() -> pd.DataFrame:
     """Every claim with its verdict, from the recorded study; linked where a chapter is there."""
     rows, studies = [], studies_of(RECORDED)
     for decision in decide_all(RECORDED).values():
-        claim = decision.claim
+        claim, why = decision.claim, decision.reason + but_not(decision, studies)
         rows.append(
             {
                 "verdict": decision.word,
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
+                "here": f"{difference_here(decision)}<br><small>{why}</small>",
                 "paper": said(claim),
-                "here": difference_here(decision),
-                "why": decision.reason + but_not(decision, studies),
             }
         )
     return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
