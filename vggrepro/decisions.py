@@ -226,8 +226,9 @@ def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision
 def _calculated(claim: Claim) -> Decision:
     found = ARITHMETIC[claim.key](claim)
     word = "holds" if found.holds else "contradicted"
-    reason = found.reason or f"{found.figure:.1f} % more, by arithmetic"
-    return Decision(claim, word, reason, exact=found.figure, here=found.here)
+    return Decision(
+        claim, word, found.reason or "by arithmetic", exact=found.figure, here=found.here
+    )
 
 
 def _decided(

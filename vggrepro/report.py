@@ -257,15 +257,9 @@ READINGS = {"normal-std": "normal, std 0.01 (our reading)"}
 
 def shown(value: object) -> str:
     """A field of a declaration in a table."""
-    return (
-        "–"
-        if value in ("", (0, 0), ())
-        else READINGS[value]
-        if value in READINGS
-        else f"{value:g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if value in ("", (0, 0), ()):
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else READINGS.get(value, str(value))
 
 
 # --- a chapter's furniture ----------------------------------------------------------------

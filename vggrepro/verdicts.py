@@ -39,8 +39,8 @@ def verdict_box(*keys: str) -> Markdown:
 
 def _verdict(decision: Decision, studies: Studies) -> str:
     claim = decision.claim
-    kind = "primary" if claim.primary else "secondary" if claim.sides else "by arithmetic"
-    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}; {decision.reason})\n"]
+    kind = "primary; " if claim.primary else "secondary; " if claim.sides else ""
+    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{decision.reason})\n"]
     if decision.difference is not None or decision.exact is not None:
         points = "" if _unit(claim) else ", points of top-1 error"
         lines.append(f"- *difference{points}:* {difference_here(decision)}")
