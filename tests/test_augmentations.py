@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_sets import image_set, noise, statistics_of
+from tests.image_sets import Pictures, image_set, noise, statistics_of
 from vggrepro import UserError
 from vggrepro.augmentations import (
     Draws,
@@ -190,7 +190,7 @@ def test_a_training_crop_does_not_depend_on_its_batch(order, size, train_scale):
 
 
 def test_rescaled_images_are_kept_for_one_scale_alone():
-    class Counting(list):
+    class Counting(Pictures):
         opened = 0
 
         def __getitem__(self, i):
