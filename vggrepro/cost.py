@@ -111,30 +111,14 @@ def convolutions(config: str, **size: float) -> list[Layer]:
     return [layer for layer in layers(config, **size) if layer.kind == "conv"]
 
 
-def parameters(
-    config: str,
-    *,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    crop: int = 224,
-    hidden: int = 4096,
-) -> int:
+def parameters(config: str, **size: float) -> int:
     """Return the number of weights and biases of a net (Table 2); arguments as for `layers`."""
-    net = layers(config, num_classes=num_classes, width=width, crop=crop, hidden=hidden)
-    return sum(layer.parameters for layer in net)
+    return sum(layer.parameters for layer in layers(config, **size))
 
 
-def multiply_adds(
-    config: str,
-    *,
-    num_classes: int = 1000,
-    width: float = 1.0,
-    crop: int = 224,
-    hidden: int = 4096,
-) -> int:
+def multiply_adds(config: str, **size: float) -> int:
     """Return the multiply-adds of one forward pass on one image; arguments as for `layers`."""
-    net = layers(config, num_classes=num_classes, width=width, crop=crop, hidden=hidden)
-    return sum(layer.multiply_adds for layer in net)
+    return sum(layer.multiply_adds for layer in layers(config, **size))
 
 
 def padding_share(kernel: int, side: int) -> float:
