@@ -1,6 +1,7 @@
 """`vggrepro bench lrn`: what LRN costs in time and memory (Section 2.1)."""
 
 import time
+from dataclasses import replace
 
 from torch import nn
 from tqdm import tqdm
@@ -71,12 +72,15 @@ def step_costs(
 ) -> list[Measured]:
     """Of each net the bytes kept for the backward pass, then the milliseconds of a step, by turns.
 
-    Both for one image. A name may end in "(torch)": then LRN is torch's own.
+    Both for one image: bytes that do not grow with the batch, as those of weights in bfloat16,
+    are not counted. A name may end in "(torch)": then LRN is torch's own.
     """
     kept, contestants = [], []
     for net in nets:
         step = resident_step(_model(net, geometry), geometry, machine)
-        values = (saved_bytes(step) / geometry.batch,)
+        half = replace(geometry, batch=geometry.batch // 2)
+        more = saved_bytes(step) - saved_bytes(resident_step(_model(net, half), half, machine))
+        values = (more / (geometry.batch - half.batch),)
         of = {"net": net, **geometry.of}
         kept.append(Measured(name="kept", unit="bytes/image", of=of, values=values))
         turn, steps = fitted(repeated(step), TURN_SECONDS)

@@ -40,7 +40,7 @@ def cost_sentence(record: BenchRecord | None) -> str:
     return (
         f"At {PAPER_CROP} px and full width, {'; '.join(parts)} (medians of "
         f"{record.settings['rounds']} turns on {p.processor}, {p.threads} threads, "
-        f"{record.settings['precision']}). The relative cost is largest where the net is "
+        f"{record.settings['precision']}). In time it costs most where the net is "
         "narrowest: LRN works at the full resolution of the image, where a convolution over few "
         "channels is cheap."
     )
