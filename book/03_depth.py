@@ -34,6 +34,7 @@ from vggrepro import (
     figures,
     figures_nets,
     paper,
+    reading,
     report,
     tables_nets,
     tables_summary,
@@ -192,6 +193,40 @@ tables_summary.agreement("03_depth")
 
 # %% tags=["remove-input"]
 verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+Markdown(
+    f"""
+{found.basis(cifar10="D-S256", imagenette="D-S256")}
+
+**D beats A on CIFAR-10, by {found.lower("cifar10", "D-S256", "A-S256")} points, and yet depth is
+not what does it.** D starts from the trained A, so it has had A's epochs as well as its own. A
+second A that starts from the first in the same way errs less than D by
+{found.lower("cifar10", "A-from-A", "D-S256")} points.
+
+**Trained from scratch for as long, depth does pay.** D from random weights, by He's rule, with the
+epochs of A and D together, is the best net of this chapter:
+{found.lower("cifar10", "D-he-long", "A-from-A")} points below the second A, and
+{found.lower("cifar10", "D-he-long", "D-S256")} below the D that had net A's start. So the paper's
+claim survives here in the form "a deeper net, trained for long enough", and the paper's own recipe
+for getting a deep net started is, at this size, in its way: [the chapter on
+starts](10_initialisation.html) has that comparison.
+
+**Past B the extra layers are a burden to training, not a case of overfitting.** On CIFAR-10 B errs
+less than D by {found.lower("cifar10", "B-S256", "D-S256")} points, and on its training images too
+({found.fits_better("cifar10", "B-S256", "D-S256")}); E fits them less well than D
+({found.fits_better("cifar10", "D-S256", "E-S256")}). Its error is within
+{found.alike("cifar10", "D-S256", "E-S256", within=1)} of D's, which the paper calls saturation.
+
+**On Imagenette depth does not pay at all,** as was expected of 8,522 photos: D errs more than A by
+{found.lower("imagenette", "A-S256", "D-S256")} points, E by
+{found.lower("imagenette", "A-S256", "E-S256")}. ILSVRC-2012 has 1.3 million.
+"""
+)
 
 # %% [markdown]
 # What this cannot tell: the nets are narrow and the images small, so the last blocks work on maps

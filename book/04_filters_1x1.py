@@ -33,6 +33,7 @@ from vggrepro import (
     differences,
     figures,
     figures_nets,
+    reading,
     report,
     tables_nets,
     tables_summary,
@@ -185,6 +186,32 @@ tables_summary.agreement("04_filters_1x1")
 
 # %% tags=["remove-input"]
 verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+Markdown(
+    f"""
+{found.basis(cifar10="C-S256", imagenette="C-S256")}
+
+**The layers of 1×1 do harm here.** C errs more than B by
+{found.lower("cifar10", "B-S256", "C-S256")} points on CIFAR-10 and by
+{found.lower("imagenette", "B-S256", "C-S256")} on Imagenette; in the paper they help. The ReLU,
+which is what the paper has them for, is the part that costs: without it (`C-linear`) the error is
+{found.lower("cifar10", "C-linear-S256", "C-S256")} points lower again. C also fits its training
+images less well than B ({found.fits_better("cifar10", "B-S256", "C-S256")}), so it is not that the
+weights are too many for the photos: three layers more are harder to train in the same time.
+
+**3×3 in their place is better, and mostly because it has more weights.** D errs less than C by
+{found.lower("cifar10", "D-S256", "C-S256")} points on CIFAR-10 and by
+{found.lower("imagenette", "D-S256", "C-S256")} on Imagenette, as in the paper. But a C that is
+widened to D's weights comes within {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}
+of D. The context that a 3×3 filter adds seems to be worth little where the map is two units wide
+and most of its taps fall on padding.
+"""
+)
 
 # %% [markdown]
 # ## Where the numbers come from

@@ -35,11 +35,13 @@ from vggrepro import (
     figures,
     figures_nets,
     paper,
+    reading,
     report,
     tables_nets,
     tables_summary,
     verdicts,
 )
+from vggrepro.configs import layer_names
 from vggrepro.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -179,6 +181,31 @@ tables_summary.agreement("05_large_filters")
 
 # %% tags=["remove-input"]
 verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+Markdown(
+    f"""
+{found.basis(cifar10="B-he")} Imagenette has no part in this chapter.
+
+**Two 3×3 are better than one 5×5, but by {found.lower("cifar10", "B-he", "B-5x5-he")} points on
+CIFAR-10 and not by seven.** The twin has {found.train_error("cifar10", "B-5x5-he")} % on its
+training images and B {found.train_error("cifar10", "B-he")} %, so it is on other images that the
+twin falls behind. The sign is the paper's. What is missing may be the size of the images: on a map
+of one or two units a 5×5 filter has hardly anything to look at.
+
+**Three 3×3 are not better than one 7×7.** D's twin errs less by
+{found.lower("cifar10", "D-7x7-he", "D-he")} points. It has {len(layer_names("D-7x7"))} weight
+layers to train where D has {len(layer_names("D"))}, and fits its training images far better in the
+same epochs ({found.fits_better("cifar10", "D-7x7-he", "D-he")}). The paper argues from the number
+of weights and trains no such net, so nothing here contradicts a result of it. D trained for twice
+as long ([the chapter on depth](03_depth.html)) errs less than the twin, by
+{found.lower("cifar10", "D-he-long", "D-7x7-he")} points, but the twin was not given those epochs.
+"""
+)
 
 # %% [markdown]
 # A twin differs from its net in more than the size of filters: it has fewer layers, fewer

@@ -28,7 +28,17 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, differences, figures, figures_scales, report, tables_scales, verdicts
+from vggrepro import (
+    chapters,
+    differences,
+    figures,
+    figures_scales,
+    reading,
+    report,
+    tables_scales,
+    verdicts,
+)
+from vggrepro.criteria import three_q
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -134,6 +144,34 @@ Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in c
 
 # %% tags=["remove-input"]
 verdicts.verdict_box("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+Markdown(
+    f"""
+{found.basis(imagenette="D-jitter")}
+
+**As the paper compares them, jitter wins.** The jittered D errs less than the D at S = 384 from
+which it started, by {found.lower("imagenette", "D-jitter", "D-S384")} points by centre crop.
+
+**Most of that is longer training.** The control, which goes on at S = 384 for as many epochs from
+the same weights, gains {found.lower("imagenette", "D-S384-longer", "D-S384")} points without any
+jitter; between the two there are
+{found.alike("imagenette", "D-jitter", "D-S384-longer", within=1)} points. The paper's Table 3 has
+no such control, so its gain cannot be divided like this.
+
+**Going on at larger S does not pay by itself.** With each net at its own single Q, the D at S =
+256, from which the chain goes on, errs less than the jittered one by
+{found.lower("imagenette", "D-S256", "D-jitter")} points by centre crop. At S = 384 a crop shows a
+smaller part of the image, and the centre crop of a test image leaves more of it out: that is a
+matter of Q as much as of training. Tested densely at its three Q, the jittered net is the better
+one, by {found.lower("imagenette", three_q("D-jitter"), three_q("D-S256"))} points ([the chapter on
+test scales](07_test_scales.html) has the scales one by one).
+"""
+)
 
 # %% [markdown]
 # In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;

@@ -29,8 +29,18 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, differences, figures, figures_scales, report, tables_scales, verdicts
-from vggrepro.experiments import PAPER_CROP
+from vggrepro import (
+    chapters,
+    differences,
+    figures,
+    figures_scales,
+    reading,
+    report,
+    tables_scales,
+    verdicts,
+)
+from vggrepro.criteria import Side, one_q, three_q
+from vggrepro.experiments import PAPER_CROP, Evaluation
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -146,6 +156,34 @@ Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in colum
 
 # %% tags=["remove-input"]
 verdicts.verdict_box(*CLAIMS)
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+jittered, longer, fixed = "D-jitter", "D-S384-longer", "D-S256"
+Markdown(
+    f"""
+{found.basis(imagenette="D-jitter")}
+
+**Several Q help, and the jittered net most.** Three Q in place of one take
+{found.lower("imagenette", three_q(jittered), one_q(jittered))} points off the error of the
+jittered D, and {found.lower("imagenette", three_q(longer), one_q(longer))} off that of the net
+that went on at S = 384 for as long. The paper's gains have the same order and are smaller.
+
+**Part of it is the number of passes.** Four passes at one Q, on shifted grids, take
+{found.lower("imagenette", one_q(jittered, "dense-shifted"), one_q(jittered))} points off the
+jittered net's error; three Q are better still, by
+{found.lower("imagenette", three_q(jittered), one_q(jittered, "dense-shifted"))}. And part of it is
+that the middle of the range is not the best single Q here: the curve above has its lowest point at
+a smaller Q, of which the average takes its share.
+
+**The gap between scales is plain.** A net trained at S = 256 and tested at Q = 512 loses
+{found.lower("imagenette", one_q(fixed), Side(fixed, Evaluation("dense", (512,))))} points. The
+paper says that such a gap hurts and gives no number.
+"""
+)
 
 # %% [markdown]
 # In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;

@@ -26,16 +26,20 @@ data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["hide-input"]
+from IPython.display import Markdown
+
 from vggrepro import (
     chapters,
     differences,
     figures,
     figures_protocols,
+    reading,
     report,
     tables_fusion,
     tables_protocols,
     verdicts,
 )
+from vggrepro.criteria import Side, three_q
 from vggrepro.experiments import FUSIONS, evaluation_in
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -172,6 +176,33 @@ report.show(tables_fusion.field_table(ours, columns), "words wrapped")
 
 # %% tags=["remove-input"]
 verdicts.verdict_box("two-nets-beat-one")
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+two, seven, control = (
+    three_q(TWO_NETS),
+    Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
+    three_q(CONTROL),
+)
+Markdown(
+    f"""
+{found.basis(imagenette="E-jitter")}
+
+**Two nets err less than one:** D with E by {found.lower("imagenette", two, three_q("D-jitter"))}
+points less than D alone, by dense evaluation at three Q, about as much as in the paper.
+
+**Would any second net do?** Two D that differ in their seed alone are
+{found.lower("imagenette", two, control)} points behind D with E. So much is owed to E being
+another net, the rest to there being two.
+
+**Seven nets are not beaten by two here.** The seven of the submission err less than D with E by
+{found.lower("imagenette", seven, two)} points, while in the paper the two best are ahead of them.
+Here D and E are not so far ahead of the others that these would spoil the mean.
+"""
+)
 
 # %% [markdown]
 # In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;

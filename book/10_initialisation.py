@@ -39,7 +39,16 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, differences, figures, figures_starts, report, tables_starts, verdicts
+from vggrepro import (
+    chapters,
+    differences,
+    figures,
+    figures_starts,
+    reading,
+    report,
+    tables_starts,
+    verdicts,
+)
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -181,6 +190,38 @@ figures.plt.show()
 
 # %% tags=["remove-input"]
 verdicts.verdict_box("glorot", "net-a-start")
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+Markdown(
+    f"""
+{found.basis(cifar10="D-S256")}
+
+**A fixed $10^{{-2}}$ trains nothing here, read either way.** As a variance the loss is no longer
+finite within the first epoch; as a standard deviation A and D stay at chance
+({found.error("cifar10", "A-normal-std")} and {found.error("cifar10", "D-normal-std")} %), which is
+what the arithmetic above says of nets that are this narrow. At full width it is another matter, as
+the first half of this chapter shows.
+
+**He's rule trains all of them,** E too ({found.error("cifar10", "E-he")} %), and none needs net A.
+
+**Glorot's rule falls behind with depth.** A is as good with it as with He's
+({found.error("cifar10", "A-glorot")} and {found.error("cifar10", "A-he")} %); D is
+{found.lower("cifar10", "D-he", "D-glorot")} points worse than from He's start, and
+{found.lower("cifar10", "D-S256", "D-glorot")} worse than from net A; E never leaves chance
+({found.error("cifar10", "E-glorot")} %). It does not count ReLU, so the signal loses a part of its
+size in every layer. Of the paper's footnote, that Glorot's rule makes net A unnecessary, this
+leaves: for sixteen layers nearly, for nineteen not, at these sizes.
+
+**Net A's start gives nothing that longer training would not give, and less.** D from He's start
+with the epochs of A and D together errs less than D from net A by
+{found.lower("cifar10", "D-he-long", "D-S256")} points. Where the start is no longer the trouble,
+the epochs are better spent on the deep net itself.
+"""
+)
 
 # %% [markdown]
 # Second minus first, in points of top-1 error; positive is as the paper says. Brackets are

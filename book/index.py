@@ -26,7 +26,8 @@ from vggrepro import report, verdicts
 Markdown(verdicts.state_of_the_study())
 
 # %% [markdown]
-# All of it on one page, with the method, the limits and the cost: [](summary.ipynb).
+# All of it on one page, with what came out in plain words, the method, the limits and the cost:
+# [](summary.ipynb).
 #
 # ## The claims
 #

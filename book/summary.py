@@ -37,6 +37,7 @@ from vggrepro import (
     figures,
     figures_overview,
     method,
+    reading,
     report,
     results,
     spent,
@@ -44,6 +45,8 @@ from vggrepro import (
     tables_summary,
     verdicts,
 )
+from vggrepro.claims import claim_named
+from vggrepro.criteria import one_q, three_q
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")
@@ -88,6 +91,50 @@ Markdown(tables_summary.secondary_sentence(decided, studies))
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Nets are named as in the records. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
 figures_overview.overview(figures_overview.lines(results.RECORDED))
 figures.plt.show()
+
+# %% [markdown]
+# ### In plain words
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+dense, several, crops = (
+    one_q("D-jitter"),
+    three_q("D-jitter"),
+    three_q("D-jitter", "multi-crop"),
+)
+Markdown(
+    f"""
+{found.basis(cifar10="D-S256", imagenette="D-jitter")}
+
+- **Depth pays if the deep net is given the time.** D beats A by
+{found.lower("cifar10", "D-S256", "A-S256")} points on CIFAR-10, but a second A with D's extra epochs
+beats that D by {found.lower("cifar10", "A-from-A", "D-S256")}; and a D from random weights with all
+those epochs to itself beats that A by {found.lower("cifar10", "D-he-long", "A-from-A")}. So the
+chain of trainings in which the paper compares them mixes depth with time, and here time is the
+larger part. On Imagenette's 8,522 photos D is no better than A
+({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %). See
+[depth](03_depth.html) and [starts](10_initialisation.html).
+- **Layers of 1×1 do harm, and what 3×3 in their place adds is weights more than context.** C errs
+more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to D's weights no
+differently from D (within {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of
+32 px have little context to see: [filters of 1×1](04_filters_1x1.html).
+- **Small filters beat one 5×5 by less than in the paper, and lose to one 7×7:**
+{found.lower("cifar10", "B-he", "B-5x5-he")} points, and
+{found.lower("cifar10", "D-7x7-he", "D-he")} the other way. The net with 7×7 is much shallower and
+learns faster: [large filters](05_large_filters.html).
+- **LRN is of use in a short training,** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points
+here, and of more use when it is shorter still: [normalisation](02_lrn.html).
+- **Jitter gains what longer training gains.** The jittered D is
+{found.lower("imagenette", "D-jitter", "D-S384")} points better than the net it went on from; going
+on as long without jitter is worth {found.lower("imagenette", "D-S384-longer", "D-S384")}. Where
+jitter does show is in a test at several scales: [jitter](06_scale_jitter.html).
+- **Testing at several scales is the surest gain:** {found.lower("imagenette", several, dense)}
+points for the jittered D. Many crops are {found.lower("imagenette", crops, several)} better still
+(in the paper {claim_named("multi-crop-beats-dense").paper.difference:.1f}), since a small image has
+few positions for dense evaluation:
+[test scales](07_test_scales.html), [crops](08_multi_crop.html).
+"""
+)
 
 # %% [markdown]
 # **Do the two sets of photos agree?**

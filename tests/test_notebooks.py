@@ -7,6 +7,8 @@ import jupytext
 import nbformat
 import pytest
 
+from vggrepro.reading import CONTRADICTED
+
 BOOK = Path(__file__).resolve().parents[1] / "book"
 SCRIPTS = sorted(BOOK.glob("*.py"))
 CHAPTERS = [script for script in SCRIPTS if re.match(r"\d\d_", script.stem)]
@@ -56,3 +58,15 @@ def test_a_chapter_has_one_cell_of_parameters(script):
     notebook = executed(script)
     assert len(with_tag(notebook, "parameters")) == 1
     assert with_tag(notebook, "injected-parameters") == []
+
+
+@pytest.mark.parametrize(
+    "script", [*CHAPTERS[1:-1], BOOK / "summary.py"], ids=lambda script: script.stem
+)
+def test_a_chapter_says_in_plain_words_what_was_found_and_the_records_agree(script):
+    """A sentence that the records no longer bear out has to be written anew."""
+    words = [cell for cell in executed(script).cells if "reading.Findings()" in cell.source]
+    assert len(words) == 1
+    text = words[0].outputs[0].data["text/markdown"]
+    assert "only a verdict decides" in text
+    assert CONTRADICTED not in text
