@@ -295,3 +295,11 @@ def test_status_of_nothing(vggrepro, tmp_path):
     status, out, _ = vggrepro("status", "--results-dir", tmp_path / "none")
     assert status == 0
     assert "no records yet" in out
+
+
+def test_list_of_a_folder_that_is_not_there_says_so(vggrepro, tmp_path):
+    folder = tmp_path / "resluts"
+    status, out, err = vggrepro("list", "--results-dir", folder)
+    assert (status, out) == (1, "") and f"no folder {folder}" in err
+    status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
+    assert status == 0 and "vggrepro run A-S256" in out

@@ -46,6 +46,8 @@ def list_rows(
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
+    if results_dir != RECORDED and not results_dir.is_dir():
+        raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
     typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
     typer.echo(f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded")
     for row in ROWS:

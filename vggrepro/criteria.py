@@ -145,6 +145,7 @@ def growth_with_depth() -> Said:
 class Claim:
     """One claim of the paper, and how this study decides it.
 
+    `quote` is the paper's sentence, by its key in `paper.QUOTES`; None for a claim of one's own.
     `sides` are first and second (none for arithmetic), `matters` is the smallest difference that
     matters; it and the paper's are in points, in percent for a measurement and for arithmetic.
     `less` is a second pair whose difference is subtracted. `other_length` is the same pair trained
@@ -156,7 +157,7 @@ class Claim:
 
     key: str
     statement: str
-    quote: str
+    quote: str | None
     chapter: str
     sides: Sides | None
     matters: float
@@ -175,8 +176,3 @@ class Claim:
     def about_errors(self) -> bool:
         """Whether it is about top-1 errors, hence in points; the others are in percent."""
         return self.test not in ("arithmetic", "measurement")
-
-    @property
-    def section(self) -> str:
-        """The paper's section, "4.1"."""
-        return paper.quote(self.quote).section

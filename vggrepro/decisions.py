@@ -144,7 +144,9 @@ class Study:
 def interval_of(
     study: Study, claim: Claim, data: str | None = None, metric: str = "top1_error"
 ) -> Interval | None:
-    """The difference that the claim is about; None below two seeds.
+    """The difference that the claim is about; None without a spread to take its interval from.
+
+    Between trainings the spread is that of all pooled nets; else it takes two seeds.
 
     `data` may be another data set than the one that decides, to be reported beside it.
     """
