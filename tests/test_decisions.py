@@ -181,8 +181,8 @@ def test_pilots_of_a_frozen_recipe_are_no_records(tmp_path, monkeypatch):
 
 
 def test_same_weights_are_compared_seed_by_seed(tmp_path, frozen):
-    one = {0: 20.0, 1: 25.0, 2: 30.0, 3: 18.0, 4: 22.0}
-    gains = {0: 0.8, 1: 0.9, 2: 0.7, 3: 0.8, 4: 0.85}
+    one = {0: 20.0, 1: 25.0, 2: 30.0}
+    gains = {0: 0.8, 1: 0.9, 2: 0.85}
     write(tmp_path, "D-jitter", ONE_Q, one, "imagenette")
     write(tmp_path, "D-jitter", THREE_Q, {k: one[k] - gains[k] for k in one}, "imagenette")
     found = decide("several-q-jittered", tmp_path)

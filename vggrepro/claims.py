@@ -201,7 +201,6 @@ _jitter = partial(
     chapter="06_scale_jitter",
     matters=1.0,
     data="imagenette",
-    seeds=5,
 )
 _several_q = partial(
     Claim,
@@ -210,7 +209,6 @@ _several_q = partial(
     matters=0.3,
     test="same weights",
     data="imagenette",
-    seeds=5,
 )
 _SCALES = (
     _jitter(
@@ -278,7 +276,6 @@ _SCALES = (
         cannot="How large the gap may be: the curve over Q shows it and decides nothing.",
         test="same weights",
         data="imagenette",
-        seeds=5,
     ),
 )
 
@@ -291,7 +288,6 @@ _tested = partial(
     matters=0.2,
     test="same weights",
     data="imagenette",
-    seeds=5,
 )
 _PROTOCOLS = (
     _tested(
