@@ -1,9 +1,13 @@
 """Reading results needs no torch: a chapter opens, and `vggrepro --help` answers, at once."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
 
 TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", "claims",
               "budgets", "records", "criteria", "statistics", "decisions", "calibration",
@@ -17,7 +21,7 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "figures_method", "targets", "tables_costs", "tables_profile",
               "figures_costs", "figures_overview", "spent", "tables_deviations",
               "tables_summary",
-              "programme", "synthetic", "workers", "sources", "cache", "data", "files",
+              "programme", "reading", "synthetic", "workers", "sources", "cache", "data", "files",
               "where")  # fmt: skip
 
 
@@ -28,3 +32,13 @@ def test_import_brings_no_torch(name):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "[]"
+
+
+def test_the_reading_list_of_the_library_names_what_is_there_and_stays_short():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = guide.split("## The library in an hour")[1].split("\n## ")[0]
+    for name in re.findall(r"`(\w+\*?(?:\.py)?)`", section):
+        assert list((ROOT / "vggrepro").glob(name if name.endswith(".py") else f"{name}.py"))
+    core = re.findall(r"`(\w+)\.py`", section.split("The rest shows it")[0])
+    lines = {p.stem: len(p.read_text().splitlines()) for p in (ROOT / "vggrepro").glob("*.py")}
+    assert sum(lines[name] for name in core) < 0.26 * sum(lines.values())
