@@ -166,6 +166,16 @@ Markdown(tables_lrn.cost_sentence(bench))
 verdicts.verdict_box("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
 
 # %% [markdown]
+# Second minus first, in points of top-1 error by centre crop and flip: a positive number is as the
+# paper says. Brackets are 95 % intervals over seeds; bold is the column that decides.
+
+# %% tags=["remove-input"]
+report.show(differences.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
+
+# %% tags=["remove-input"]
+tables_summary.agreement("02_lrn")
+
+# %% [markdown]
 # ### In plain words
 
 # %% tags=["remove-input"]
@@ -191,16 +201,6 @@ sixteen.
 **That it costs time and memory holds,** and the more so the larger the crop.
 """
 )
-
-# %% [markdown]
-# Second minus first, in points of top-1 error by centre crop and flip: a positive number is as the
-# paper says. Brackets are 95 % intervals over seeds; bold is the column that decides.
-
-# %% tags=["remove-input"]
-report.show(differences.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
-
-# %% tags=["remove-input"]
-tables_summary.agreement("02_lrn")
 
 # %% [markdown]
 # ### Length of training

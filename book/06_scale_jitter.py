@@ -146,6 +146,21 @@ Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in c
 verdicts.verdict_box("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
 
 # %% [markdown]
+# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
+# bold is the column that decides.
+
+# %% tags=["remove-input"]
+report.show(
+    differences.differences_table(
+        "jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper", columns=columns
+    ),
+    "words wrapped",
+)
+
+# %% tags=["remove-input"]
+Markdown(differences.beside_sentence("jitter-as-in-the-paper"))
+
+# %% [markdown]
 # ### In plain words
 
 # %% tags=["remove-input"]
@@ -172,21 +187,6 @@ one, by {found.lower("imagenette", three_q("D-jitter"), three_q("D-S256"))} poin
 test scales](07_test_scales.html) has the scales one by one).
 """
 )
-
-# %% [markdown]
-# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
-# bold is the column that decides.
-
-# %% tags=["remove-input"]
-report.show(
-    differences.differences_table(
-        "jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper", columns=columns
-    ),
-    "words wrapped",
-)
-
-# %% tags=["remove-input"]
-Markdown(differences.beside_sentence("jitter-as-in-the-paper"))
 
 # %% [markdown]
 # What cannot be decided here: whether jitter gains as much at the paper's size. A net has to learn
