@@ -28,6 +28,12 @@ def test_a_sentence_whose_direction_is_not_the_records_says_so(found):
     assert found.lower("cifar10", "A-S256", "D-S256") == f"-2.5 (**{CONTRADICTED}**)"
 
 
+def test_what_rests_on_one_seed_is_marked(found):
+    write(found.study.results_dir, "B-S256", CENTRE_256, {1: 17.0})
+    assert found.lower("cifar10", "B-S256", "D-S256") == "2.0¹"
+    assert found.error("cifar10", "B-S256") == "17.0¹"
+
+
 def test_alike_is_unsigned_and_only_within_what_the_sentence_says(found):
     assert found.alike("cifar10", "A-S256", "D-S256", within=2.6) == "2.5"
     assert CONTRADICTED in found.alike("cifar10", "A-S256", "D-S256", within=2.0)
@@ -43,6 +49,8 @@ def test_what_is_not_recorded_is_not_run(found):
 
 def test_an_error_is_the_mean_over_all_seeds(found):
     assert found.error("cifar10", "D-S256") == "14.0"
+    assert found.by_seed("cifar10", "D-S256") == "18.0, 19.0, 5.0"
+    assert found.by_seed("cifar10", "E-S256") == "not run"
 
 
 def test_the_basis_names_seeds_and_photos(found):
@@ -57,6 +65,6 @@ def test_errors_on_training_images_are_those_after_the_last_epoch(found):
         last = made.curve[-1].model_copy(update={"train_error": error})
         made = train_record(experiment, curve=(*made.curve[:-1], last))
         results.write(made, results.train_path(folder, experiment, 0))
-    assert found.train_error("cifar10", "A-S256") == "12.0"
-    assert found.fits_better("cifar10", "D-S256", "A-S256") == "11.0 % against 12.0 %"
+    assert found.train_error("cifar10", "A-S256") == "12.0¹"
+    assert found.fits_better("cifar10", "D-S256", "A-S256") == "11.0¹ % against 12.0¹ %"
     assert CONTRADICTED in found.fits_better("cifar10", "A-S256", "D-S256")

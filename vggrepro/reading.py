@@ -4,6 +4,7 @@ A text is written once, while the records grow. So a chapter takes the numbers o
 from here, and where the records do not say (any more) what a sentence says, it says so itself.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,7 @@ from vggrepro.results import RECORDED
 
 CONTRADICTED = "the records now say otherwise"
 """What a sentence shows in place of an untroubled number; the tests look for it in the book."""
+ONE_SEED = "¹"
 ALL_SEEDS = 99
 
 Tested = str | Side
@@ -31,34 +33,36 @@ class Findings:
 
     def lower(self, data: str, better: Tested, worse: Tested) -> str:
         """By how many points the error of `better` is lower, as `1.5`, mean over shared seeds."""
-        gain = self._gain(data, better, worse)
-        return self._checked(gain, gain is not None and gain > 0)
+        gains = self._gains(data, better, worse)
+        return self._said(gains, lambda gain: gain > 0)
 
     def alike(self, data: str, one: Tested, other: Tested, within: float) -> str:
         """How far apart the errors of the two are, as `0.2`, where that is less than `within`."""
-        gain = self._gain(data, one, other)
-        apart = None if gain is None else abs(gain)
-        return self._checked(apart, apart is not None and apart < within)
+        gains = self._gains(data, one, other)
+        sign = -1 if gains and np.mean(gains) < 0 else 1
+        return self._said([sign * gain for gain in gains], lambda gain: gain < within)
 
     def error(self, data: str, run: Tested) -> str:
         """Mean top-1 error over seeds in percent, as `15.6`."""
-        errors = self._errors(data, run)
-        return f"{np.mean(list(errors.values())):.1f}" if errors else "not run"
+        return self._said(list(self._errors(data, run).values()))
 
-    def fits_better(self, data: str, better: str, worse: str) -> str:
-        """Error on training images after the last epoch, lower first: `11.1 against 12.2`."""
-        first, second = (self._train_errors(data, run) for run in (better, worse))
-        shared = sorted(first.keys() & second.keys())
-        if not shared:
-            return "not run"
-        here, there = (np.mean([found[seed] for seed in shared]) for found in (first, second))
-        said = f"{here:.1f} % against {there:.1f} %"
-        return said if here < there else f"{said}: **{CONTRADICTED}**"
+    def by_seed(self, data: str, run: Tested) -> str:
+        """Top-1 error of every seed in percent, as `38.4, 29.6`."""
+        return ", ".join(f"{e:.1f}" for e in self._errors(data, run).values()) or "not run"
 
     def train_error(self, data: str, run: str) -> str:
         """Mean error on training images after the last epoch in percent, as `12.2`."""
-        errors = self._train_errors(data, run)
-        return f"{np.mean(list(errors.values())):.1f}" if errors else "not run"
+        return self._said(list(self._train_errors(data, run).values()))
+
+    def fits_better(self, data: str, better: str, worse: str) -> str:
+        """Errors on training images after the last epoch: `11.1 % against 12.2 %`, lower first."""
+        first, second = (self._train_errors(data, run) for run in (better, worse))
+        shared = sorted(first.keys() & second.keys())
+        here, there = ([found[seed] for seed in shared] for found in (first, second))
+        if not shared:
+            return "not run"
+        said = f"{self._said(here)} % against {self._said(there)} %"
+        return said if np.mean(here) < np.mean(there) else f"{said} (**{CONTRADICTED}**)"
 
     def basis(self, **runs: str) -> str:
         """How many seeds the words rest on, by a run that stands for its photos' others."""
@@ -66,18 +70,17 @@ class Findings:
             f"{len(self._errors(data, run))} on {DATA_NAMES[data]}" for data, run in runs.items()
         ]
         return (
-            f"*Means over the seeds recorded so far: {', '.join(parts)}. They describe what was "
-            "seen; only a verdict decides.*"
+            f"*Means over the seeds recorded so far: {', '.join(parts)}; {ONE_SEED} marks what has "
+            "one. They describe what was seen; only a verdict decides.*"
         )
 
     def _errors(self, data: str, tested: Tested) -> dict[int, float]:
         side = tested if isinstance(tested, Side) else centre(tested, tested)[0]
         return self.study.errors(side, data, ALL_SEEDS, "top1_error")
 
-    def _gain(self, data: str, better: Tested, worse: Tested) -> float | None:
+    def _gains(self, data: str, better: Tested, worse: Tested) -> list[float]:
         first, second = (self._errors(data, side) for side in (better, worse))
-        shared = first.keys() & second.keys()
-        return float(np.mean([second[s] - first[s] for s in shared])) if shared else None
+        return [second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())]
 
     def _train_errors(self, data: str, run: str) -> dict[int, float]:
         experiment = at_budget(run, self.study.budget, data)
@@ -87,7 +90,11 @@ class Findings:
             if record.status == "ok" and not record.pilot
         }
 
-    def _checked(self, points: float | None, as_said: bool) -> str:
-        if points is None:
+    def _said(
+        self, by_seed: Sequence[float], as_said: Callable[[float], bool] = lambda mean: True
+    ) -> str:
+        if not by_seed:
             return "not run"
-        return f"{points:.1f}" if as_said else f"{points:+.1f} (**{CONTRADICTED}**)"
+        mean = float(np.mean(by_seed))
+        mark = ONE_SEED * (len(by_seed) == 1)
+        return f"{mean:.1f}{mark}" if as_said(mean) else f"{mean:+.1f}{mark} (**{CONTRADICTED}**)"
