@@ -216,9 +216,9 @@ claim survives here in the form "a deeper net, trained for long enough", and the
 for getting a deep net started is, at this size, in its way: [the chapter on
 starts](10_initialisation.html) has that comparison.
 
-**Past B the extra layers are a burden to training, not a case of overfitting.** On CIFAR-10 B errs
-less than D by {found.lower("cifar10", "B-S256", "D-S256")} points, and on its training images too
-({found.fits_better("cifar10", "B-S256", "D-S256")}); E fits them less well than D
+**Past B the extra layers seem to be a burden to training, not a case of overfitting.** On CIFAR-10
+B errs less than D by {found.lower("cifar10", "B-S256", "D-S256")} points, and on its training
+images too ({found.fits_better("cifar10", "B-S256", "D-S256")}); E fits them less well than D
 ({found.fits_better("cifar10", "D-S256", "E-S256")}). Its error is within
 {found.alike("cifar10", "D-S256", "E-S256", within=1)} of D's, which the paper calls saturation.
 

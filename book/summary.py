@@ -108,32 +108,34 @@ Markdown(
 {found.basis(cifar10="D-S256", imagenette="D-jitter")}
 
 - **Depth pays if the deep net is given the time.** D beats A by
-{found.lower("cifar10", "D-S256", "A-S256")} points on CIFAR-10, but a second A with D's extra epochs
-beats that D by {found.lower("cifar10", "A-from-A", "D-S256")}; and a D from random weights with all
-those epochs to itself beats that A by {found.lower("cifar10", "D-he-long", "A-from-A")}. So the
-chain of trainings in which the paper compares them mixes depth with time, and here time is the
-larger part. On Imagenette's 8,522 photos D is no better than A
+{found.lower("cifar10", "D-S256", "A-S256")} points on CIFAR-10, but a second A with D's extra
+epochs beats that D by {found.lower("cifar10", "A-from-A", "D-S256")}; and a D from random weights
+with all those epochs to itself beats that A by {found.lower("cifar10", "D-he-long", "A-from-A")}.
+So the chain of trainings in which the paper compares them mixes depth with time, and here time is
+the larger part. On Imagenette's 8,522 photos D is no better than A
 ({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %). See
 [depth](03_depth.html) and [starts](10_initialisation.html).
-- **Layers of 1×1 do harm, and what 3×3 in their place adds is weights more than context.** C errs
-more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to D's weights no
-differently from D (within {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of
-32 px have little context to see: [filters of 1×1](04_filters_1x1.html).
-- **Small filters beat one 5×5 by less than in the paper, and lose to one 7×7:**
-{found.lower("cifar10", "B-he", "B-5x5-he")} points, and
-{found.lower("cifar10", "D-7x7-he", "D-he")} the other way. The net with 7×7 is much shallower and
-learns faster: [large filters](05_large_filters.html).
-- **LRN is of use in a short training,** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points
-here, and of more use when it is shorter still: [normalisation](02_lrn.html).
+- **Layers of 1×1 seem to do harm, and what 3×3 in their place adds is weights more than context.**
+C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to D's
+weights no differently from D (within
+{found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of 32 px have little context
+to see: [filters of 1×1](04_filters_1x1.html).
+- **Small filters do not beat large ones:** two 3×3 and one 5×5 are
+{found.alike("cifar10", "B-he", "B-5x5-he", within=0.5)} points apart, and one 7×7 is ahead of
+three 3×3 by {found.lower("cifar10", "D-7x7-he", "D-he")}. The nets with large filters are
+shallower and learn faster, and the maps are small: [large filters](05_large_filters.html).
+- **LRN does little,** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points for the better on
+CIFAR-10, and more in a shorter training: [normalisation](02_lrn.html).
 - **Jitter gains what longer training gains.** The jittered D is
 {found.lower("imagenette", "D-jitter", "D-S384")} points better than the net it went on from; going
 on as long without jitter is worth {found.lower("imagenette", "D-S384-longer", "D-S384")}. Where
 jitter does show is in a test at several scales: [jitter](06_scale_jitter.html).
-- **Testing at several scales is the surest gain:** {found.lower("imagenette", several, dense)}
-points for the jittered D. Many crops are {found.lower("imagenette", crops, several)} better still
-(in the paper {claim_named("multi-crop-beats-dense").paper.difference:.1f}), since a small image has
-few positions for dense evaluation:
-[test scales](07_test_scales.html), [crops](08_multi_crop.html).
+- **Looking several times gains most, and how much hangs on the seed:** three test scales take
+{found.lower("imagenette", several, dense)} points off the error of the jittered D, many crops
+{found.lower("imagenette", crops, several)} more (in the paper
+{claim_named("multi-crop-beats-dense").paper.difference:.1f}). Seeds that are alike at their own
+scale differ by many points at a larger one, which the paper's one training for each net could not
+show: [test scales](07_test_scales.html), [crops](08_multi_crop.html).
 """
 )
 
