@@ -208,8 +208,8 @@ not what does it.** D starts from the trained A, so it has had A's epochs as wel
 second A that starts from the first in the same way errs less than D by
 {found.lower("cifar10", "A-from-A", "D-S256")} points.
 
-**Trained from scratch for as long, depth does pay.** D from random weights, by He's rule, with the
-epochs of A and D together, is the best net of this chapter:
+**Trained from scratch for as long, depth seems to pay.** D from random weights, by He's rule, with
+the epochs of A and D together, is the best net of this chapter:
 {found.lower("cifar10", "D-he-long", "A-from-A")} points below the second A, and
 {found.lower("cifar10", "D-he-long", "D-S256")} below the D that had net A's start. So the paper's
 claim survives here in the form "a deeper net, trained for long enough", and the paper's own recipe

@@ -204,7 +204,7 @@ which is what the paper has them for, is the part that costs: without it (`C-lin
 images less well than B ({found.fits_better("cifar10", "B-S256", "C-S256")}), so it is not that the
 weights are too many for the photos: three layers more are harder to train in the same time.
 
-**3×3 in their place is better, and mostly because it has more weights.** D errs less than C by
+**3×3 in their place is better, perhaps only because it has more weights.** D errs less than C by
 {found.lower("cifar10", "D-S256", "C-S256")} points on CIFAR-10 and by
 {found.lower("imagenette", "D-S256", "C-S256")} on Imagenette, as in the paper. But a C that is
 widened to D's weights comes within {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}

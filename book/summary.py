@@ -120,10 +120,10 @@ C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and a
 weights no differently from D (within
 {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of 32 px have little context
 to see: [filters of 1×1](04_filters_1x1.html).
-- **Small filters do not beat large ones:** two 3×3 and one 5×5 are
-{found.alike("cifar10", "B-he", "B-5x5-he", within=0.5)} points apart, and one 7×7 is ahead of
-three 3×3 by {found.lower("cifar10", "D-7x7-he", "D-he")}. The nets with large filters are
-shallower and learn faster, and the maps are small: [large filters](05_large_filters.html).
+- **Small filters hardly beat large ones:** two 3×3 are
+{found.lower("cifar10", "B-he", "B-5x5-he")} points ahead of one 5×5, and one 7×7 is ahead of three
+3×3 by {found.lower("cifar10", "D-7x7-he", "D-he")}. The nets with large filters are shallower and
+learn faster, and the maps are small: [large filters](05_large_filters.html).
 - **LRN does little,** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points for the better on
 CIFAR-10, and more in a shorter training: [normalisation](02_lrn.html).
 - **Jitter gains what longer training gains.** The jittered D is
