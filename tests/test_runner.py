@@ -136,9 +136,66 @@ def test_weights_trained_again_must_match_the_record(copied, smoke):
     results.write(other, path, overwrite=True)
     (path.parent / "weights.pt").unlink()
     record = path.read_bytes()
-    with pytest.raises(UserError, match="the weights are not those of the record"):
+    with pytest.raises(UserError, match="not the weights of the record"):
         runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
     assert path.read_bytes() == record
+
+
+def _as_if_elsewhere(path, processor):
+    """A's records as another machine's rounding would have left them, without its weights."""
+    here = results.read(path).weights_digest
+    for each in path.parent.glob("*.json"):
+        record = results.read(each)
+        other = record.provenance.model_copy(update={"processor": processor})
+        changed = {"weights_digest": "0" * 64, "provenance": other}
+        results.write(record.model_copy(update=changed), each, overwrite=True)
+    (path.parent / "weights.pt").unlink()
+    return here
+
+
+def test_a_child_starts_from_a_twin_of_a_parent_made_on_another_machine(copied, smoke):
+    """A's record stays, what A ends in here stands beside it, and C says which it started from."""
+    path = folder(copied, "A-S256") / "train.json"
+    here = _as_if_elsewhere(path, "another processor")
+    twin = results.twin_path(path, here)
+    recorded = path.read_bytes()
+    shutil.rmtree(folder(copied, "C-S256"))
+    again = replace(smoke, results_dir=copied)
+    runner.run(["C-S256"], "smoke", None, [0], again)
+    assert path.read_bytes() == recorded
+    child = folder(copied, "C-S256") / "train.json"
+    assert results.read(child).parent_weights == results.read(twin).weights_digest == here
+    assert results.verify([twin, child]) == []
+    assert [t.weights_digest for t in results.twins(copied, at_budget("A-S256", "smoke"))] == [here]
+
+    # Its weights are kept: the next child trains no parent.
+    written = snapshot(folder(copied, "A-S256"))
+    shutil.rmtree(folder(copied, "C-S256"))
+    runner.run(["C-S256"], "smoke", None, [0], again)
+    assert snapshot(folder(copied, "A-S256")) == written
+    assert results.read(child).parent_weights == here
+
+    # Without the twin's record nobody knows what the child rests on; under another name neither.
+    twin.rename(twin.with_name("train-00000000.json"))
+    assert "rests on other weights" in results.verify([child])[0]
+    assert "another name" in results.verify([twin.with_name("train-00000000.json")])[0]
+
+
+def test_a_twin_is_not_tested_as_the_run_itself(copied, smoke):
+    path = folder(copied, "A-S256") / "train.json"
+    _as_if_elsewhere(path, "another processor")
+    path.with_name("eval-dense-256.json").unlink()
+    with pytest.raises(UserError, match="not the weights of the record"):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert not path.with_name("eval-dense-256.json").exists()
+
+
+def test_a_child_starts_from_no_twin_made_on_the_same_machine(copied, smoke):
+    path = folder(copied, "A-S256") / "train.json"
+    _as_if_elsewhere(path, results.read(path).provenance.processor)
+    shutil.rmtree(folder(copied, "C-S256"))
+    with pytest.raises(UserError, match="not the weights of the record"):
+        runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
 
 
 def _truncate(path):

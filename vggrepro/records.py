@@ -81,6 +81,11 @@ class Provenance(_Strict):
     images_per_second: float
     peak_memory_mib: float
 
+    def elsewhere(self, other: "Provenance") -> bool:
+        """Whether rounding may differ: another processor, threads or versions."""
+        where = ("device", "processor", "threads", "versions")
+        return any(getattr(self, name) != getattr(other, name) for name in where)
+
 
 class _Record(_Strict):
     schema_version: int = SCHEMA_VERSION

@@ -62,6 +62,15 @@ def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
     return folder_of(results_dir, experiment, seed) / "train.json"
 
 
+def twin_path(trained: Path, weights_digest: str) -> Path:
+    """Beside the record of a training: the same one on another machine, which ended elsewhere.
+
+    Rounding differs between processors, and a training makes it grow. The record of a run stays;
+    its twins are what runs made on another machine have started from.
+    """
+    return trained.with_name(f"train-{weights_digest[:8]}.json")
+
+
 def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
     """Where the record of a net's first steps belongs."""
     return folder_of(results_dir, experiment, seed) / "first-steps.json"
@@ -144,13 +153,22 @@ def problems(path: Path) -> Iterator[str]:
         yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
     if isinstance(record, EvalRecord):
         yield from _wrong_counts(path, record)
+    if isinstance(record, TrainRecord) and path not in _names_of(record, path):
+        yield f"{path}: a record of these weights has another name"
     if isinstance(record, FusionRecord):
         yield from _other_parents(path, record)
     elif isinstance(record, EvalRecord):
         yield from _other_weights(path, path.with_name("train.json"), record.weights_digest)
     elif record.parent_weights:
         parent = path.parents[2] / str(record.experiment.get("init_from")) / path.parent.name
-        yield from _other_weights(path, parent / path.name, record.parent_weights)
+        file = "train.json" if isinstance(record, TrainRecord) else path.name
+        if not twin_path(parent / file, record.parent_weights).exists():
+            yield from _other_weights(path, parent / file, record.parent_weights)
+
+
+def _names_of(record: TrainRecord, path: Path) -> tuple[Path, Path]:
+    trained = path.with_name("train.json")
+    return trained, twin_path(trained, record.weights_digest)
 
 
 def _other_parents(path: Path, record: FusionRecord) -> Iterator[str]:
@@ -223,6 +241,17 @@ def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, 
 def trainings(results_dir: Path, experiment: Experiment) -> dict[int, TrainRecord]:
     """The trainings of a run by seed, failed ones too, under the declaration as it is now."""
     return _by_seed(results_dir, experiment, "train.json")
+
+
+def twins(results_dir: Path, experiment: Experiment) -> list[TrainRecord]:
+    """The trainings of a run once more on other machines (`twin_path`), by seed."""
+    by_file = folder_of(results_dir, experiment, 0).parent.glob("seed*/train-*.json")
+    found = [
+        record
+        for name in sorted({path.name for path in by_file})
+        for record in _by_seed(results_dir, experiment, name).values()
+    ]
+    return sorted(found, key=lambda record: record.seed)
 
 
 def evaluations(

@@ -180,6 +180,6 @@ def lock(folder: Path, held: ExitStack) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    for old in ("checkpoint.pt", "weights.pt"):
-        (folder / old).unlink(missing_ok=True)
+    for old in folder.glob("*.pt"):
+        old.unlink()
     shutil.rmtree(folder / "posteriors", ignore_errors=True)

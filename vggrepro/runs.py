@@ -6,12 +6,13 @@ What runs before what is in `runner`, what is made of several runs in `fusions`.
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from vggrepro import UserError, checkpoints, data, distributed, posteriors, progress, results
 from vggrepro.budgets import CALIBRATION, at_budget
@@ -31,6 +32,16 @@ def _processes() -> list[int]:
     """How many processes train one net, for keys; nothing for one, as before there were several."""
     world = distributed.world()
     return [world] if world > 1 else []
+
+
+def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    state = checkpoints.read(path)
+    if checkpoints.weights_digest(state) != digest:
+        raise UserError(
+            f"{path} does not hold the weights of the record beside it: delete it; the "
+            "run is then trained again and compared with its record"
+        )
+    return state
 
 
 @dataclass
@@ -151,7 +162,12 @@ class Run:
             return None
         parent = self.of(self.experiment.init_from, self.seed)
         record = parent.trained()  # it has been run before, `runner` sees to that
-        return parent.with_weights(record).state_dict(), record.weights_digest
+        with ExitStack() as held:  # another of its children may be training it again
+            distributed.first(
+                lambda: held.enter_context(FileLock(parent.folder / ".lock")) and None
+            )
+            state = parent.with_weights(record, twin=True).state_dict()
+        return state, checkpoints.weights_digest(state)
 
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
@@ -159,19 +175,21 @@ class Run:
         folder = results.folder_of(self.where.results_dir, experiment, seed)
         return Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
 
-    def with_weights(self, done: TrainRecord | None) -> VGG | None:
+    def with_weights(self, done: TrainRecord | None, *, twin: bool = False) -> VGG | None:
         """The trained net: from its weights if they are there, else trained (again).
 
-        None if it diverges. Raises `UserError` if the weights are not those of the record `done`,
-        `KeyboardInterrupt` after an interrupted training has been recorded.
+        None if it diverges. With `twin`, where another machine's rounding leads will do as well
+        (`results.twin_path`). Raises `UserError` if the weights are not those of the record
+        `done`, `KeyboardInterrupt` after an interrupted training has been recorded.
         """
-        if done is not None and distributed.first((self.folder / "weights.pt").exists):
-            state = distributed.first_then_others(lambda: self._weights(done))
+        kept = distributed.first(lambda: self._kept(done, twin))
+        if kept is not None:
+            state = distributed.first_then_others(lambda: _weights(*kept))
             model = build(self.experiment, len(self.load("minival").classes))
             model.load_state_dict(state)
             return model.to(self.machine.device, memory_format=torch.channels_last)
         model, record = self._train()
-        distributed.first(lambda: self._keep(model, record, done))
+        distributed.first(lambda: self._keep(model, record, done, twin))
         if record.status == "interrupted":
             raise KeyboardInterrupt(record.reason)
         if record.status == "diverged":
@@ -179,29 +197,41 @@ class Run:
             return None
         return model
 
-    def _weights(self, done: TrainRecord) -> dict[str, torch.Tensor]:
-        path = self.folder / "weights.pt"
-        state = checkpoints.read(path)
-        if checkpoints.weights_digest(state) != done.weights_digest:
-            raise UserError(
-                f"{path} does not hold the weights of the record beside it: delete it; the "
-                "run is then trained again and compared with its record"
-            )
-        return state
-
-    def _keep(self, model: VGG, record: TrainRecord, done: TrainRecord | None) -> None:
-        """Write the record unless it is there, and the weights if there are any."""
-        if done is not None and record.weights_digest != done.weights_digest:
-            raise UserError(
-                f"{self.folder}: trained again because weights.pt was gone, and the weights are "
-                "not those of the record (another machine, other threads, processes or versions?). "
-                "The record stays; use another --results-dir, or --fresh to replace it"
-            )
+    def _kept(self, done: TrainRecord | None, twin: bool) -> tuple[Path, str] | None:
+        """The file with the weights of the record or, failing that, of a twin, and their digest."""
         if done is None:
-            path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+            return None
+        digests = {self.folder / "weights.pt": done.weights_digest}
+        if twin:
+            twins = results.twins(self.where.results_dir, self.experiment)
+            digests |= {
+                self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
+            }
+        return next(((path, d) for path, d in digests.items() if path.exists()), None)
+
+    def _twin_weights(self, twin: TrainRecord) -> Path:
+        return self.folder / f"weights-{twin.weights_digest[:8]}.pt"
+
+    def _keep(self, model: VGG, record: TrainRecord, done: TrainRecord | None, twin: bool) -> None:
+        """Write the record unless it is there, and the weights if there are any."""
+        if done is not None and record.status == "interrupted":
+            return  # trained again, and not yet to its end: the checkpoint has it
+        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        weights = self.folder / "weights.pt"
+        if done is not None and record.weights_digest != done.weights_digest:
+            if not (twin and record.provenance.elsewhere(done.provenance)):
+                raise UserError(
+                    f"{self.folder}: trained again because weights.pt was gone, and these are not "
+                    "the weights of the record (another machine, other threads, processes or "
+                    "versions?). It stays; use another --results-dir, or --fresh to replace it"
+                )
+            path = results.twin_path(path, record.weights_digest)
+            weights = self._twin_weights(record)
+            self._say(f"trained again on another machine than recorded: kept as {path.name}")
+        if done is None or not path.exists():
             results.write(record, path, overwrite=True)
         if record.status == "ok":
-            checkpoints.save_weights(model, self.folder / "weights.pt")
+            checkpoints.save_weights(model, weights)
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _train(self) -> tuple[VGG, TrainRecord]:
