@@ -215,7 +215,7 @@ class Run:
     def _keep(self, model: VGG, record: TrainRecord, done: TrainRecord | None, twin: bool) -> None:
         """Write the record unless it is there, and the weights if there are any."""
         if done is not None and record.status == "interrupted":
-            return  # trained again, and not yet to its end: the checkpoint has it
+            return  # trained again, not yet to its end
         path = results.train_path(self.where.results_dir, self.experiment, self.seed)
         weights = self.folder / "weights.pt"
         if done is not None and record.weights_digest != done.weights_digest:
