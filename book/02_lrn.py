@@ -222,7 +222,7 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, CHAPTER), "words")
 
 # %% tags=["remove-input"]

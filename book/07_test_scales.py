@@ -207,7 +207,7 @@ would have said little about it.
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input", "hide-output"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, RUNS), "words")
 
 # %% tags=["remove-input"]

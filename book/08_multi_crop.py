@@ -267,7 +267,7 @@ of dense evaluation. Half of that, spent on shifted grids, gets nearly as far: w
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, NETS), "words")
 
 # %% tags=["remove-input"]

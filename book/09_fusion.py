@@ -221,7 +221,7 @@ Here D and E are not so far ahead of the others that these would spoil the mean.
 # A fusion trains nothing. Its record names the nets that it was made from, with the digest of the
 # weights of each.
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, nets), "words")
 
 # %% tags=["remove-input"]

@@ -315,10 +315,10 @@ Markdown(tables_starts.pair_sentence(records, "Net E, scaled pixels", "E-pytorch
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every start, a line each", "code_prompt_hide": "Every start, a line each"}
 report.show(tables_starts.provenance_table(records), "words")
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, RUNS), "words")
 
 # %% tags=["remove-input"]

@@ -218,7 +218,7 @@ Markdown(tables_costs.gpu_sentence(columns))
 #
 # ## Where the numbers come from
 
-# %% tags=["remove-input"]
+# %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, RUNS), "words")
 
 # %% tags=["remove-input"]

@@ -39,7 +39,7 @@ Markdown(verdicts.state_of_the_study())
 # decided one by one, at 5 % each.
 
 # %% tags=["remove-input"]
-report.show(verdicts.scoreboard(), "words wrapped board")
+report.show(verdicts.marked(verdicts.scoreboard()), "words wrapped board")
 
 # %% [markdown]
 # ## The chapters

@@ -68,6 +68,9 @@ report.show(method.data_table(), "words")
 #   protocols that they name.
 
 # %% tags=["remove-input"]
+Markdown(method.twins_sentence())
+
+# %% tags=["remove-input"]
 report.show(method.controls_table(), "words wrapped leading")
 
 # %% [markdown]

@@ -77,10 +77,10 @@ Markdown(tables_summary.claims_sentence())
 Markdown(verdicts.state_of_the_study())
 
 # %% tags=["remove-input"]
-report.show(tables_summary.counts_table(decided))
+report.show(verdicts.marked(tables_summary.counts_table(decided)))
 
 # %% tags=["remove-input"]
-report.show(tables_summary.primary_table(decided, studies), "words wrapped")
+report.show(verdicts.marked(tables_summary.primary_table(decided, studies)), "words wrapped")
 
 # %% [markdown]
 # Differences are in points of top-1 error, how much lower it is on the side that the paper puts

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from tests.records_by_hand import train_record
 from tests.test_compare import net
 from tests.test_decisions import CENTRE_256, ONE_Q, THREE_Q, write
 from vggrepro import (
@@ -21,7 +22,7 @@ from vggrepro import (
     results,
     tables_compare,
 )
-from vggrepro.budgets import BUDGETS
+from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED, RULES, TESTS
 from vggrepro.decisions import Study
@@ -132,6 +133,31 @@ def test_when_what_was_fixed_names_commits_that_changed_the_claims():
     assert named == ["d2cb20b", "89bf953", "bd3ca18", "c74b9dc"]
     assert "became 3 for claims decided on CIFAR-10" in said
     assert "claims decided on Imagenette was cut from five to 3" in said
+
+
+def test_how_far_twins_end_from_their_records(tmp_path):
+    """Two twins of A, 0.5 and 1.5 from its records; three seeds 1, 1 and 2 apart; one child."""
+
+    def trained(run, seed, error, digest, **changes):
+        experiment = at_budget(run, programme.BUDGET, "cifar10")
+        record = train_record(experiment, seed, weights_digest=digest, **changes)
+        last = record.curve[-1].model_copy(update={"minival_error": error})
+        path = results.train_path(tmp_path, experiment, seed)
+        if path.exists():
+            path = results.twin_path(path, digest)
+        results.write(record.model_copy(update={"curve": (last,)}), path)
+
+    assert "the kind of processor that its parent" in method.twins_sentence(tmp_path)
+    for seed, error in enumerate((20.0, 21.0, 19.0)):
+        trained("A-S256", seed, error, f"{seed}a" * 32)
+    trained("A-S256", 1, 21.5, "1b" * 32)
+    trained("A-S256", 2, 20.5, "2b" * 32)
+    trained("B-S256", 0, 17.0, "0c" * 32, parent_weights="0a" * 32)
+    trained("B-S256", 1, 17.0, "1c" * 32, parent_weights="1b" * 32)
+    said = method.twins_sentence(tmp_path)
+    assert "1 trainings of this study" in said
+    assert "2 twins end 0.5, 1.5 points" in said
+    assert f"lie {(1 + 1 + 2) / 3:.1f} apart" in said
 
 
 def test_every_rule_and_test_is_explained_and_counted():

@@ -1,14 +1,19 @@
 """A chapter's verdicts in words: what decided, the controls, the answer in short."""
 
+from typing import get_args
+
+import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
 from tests.test_decisions import CENTRE_256, NETS, SHORT, write, write_nets
-from vggrepro import differences, verdicts
+from vggrepro import differences, figures, figures_method, results, verdicts
 from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import TESTS
 from vggrepro.decisions import decide_all
 from vggrepro.differences import studies_of
+from vggrepro.statistics import Word
 
 FAIR = {"A-from-A": 15.0, "D-he-long": 14.0}  # as good as D (16.0) or better
 
@@ -101,3 +106,19 @@ def test_in_short_has_every_claim_in_its_order_with_seeds_that_lack(study):
 )  # fmt: skip
 def test_what_a_control_says_follows_the_rule_of_its_claim(key, difference, as_claimed):
     assert verdicts._as_claimed(CLAIMS[key], difference) == as_claimed
+
+
+def test_a_mark_has_a_colour_for_every_word():
+    """The style sheet's, which are those of the figures."""
+    css = (results.ROOT / "book" / "assets" / "custom.css").read_text()
+    with figures.plt.rc_context():
+        figures.use_style()
+        cycle = figures.plt.rcParams["axes.prop_cycle"].by_key()["color"]
+    for word in get_args(Word):
+        (mark,) = verdicts.marked(pd.DataFrame({"a": [1]}, index=[word])).index
+        name = word.replace(" ", "-")
+        assert mark == f'<span class="verdict {name}">{word}</span>'
+        assert f".{name}" in css
+        if (colour := figures_method.COLOURS.get(word, "")).startswith("C"):
+            drawn = to_hex(f"#{cycle[int(colour[1])].removeprefix('#')}")
+            assert f".verdict.{name}::before {{ background: {drawn}; }}" in css

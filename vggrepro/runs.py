@@ -163,9 +163,8 @@ class Run:
         parent = self.of(self.experiment.init_from, self.seed)
         record = parent.trained()  # it has been run before, `runner` sees to that
         with ExitStack() as held:  # another of its children may be training it again
-            distributed.first(
-                lambda: held.enter_context(FileLock(parent.folder / ".lock")) and None
-            )
+            lock = FileLock(parent.folder / ".lock")
+            distributed.first(lambda: bool(held.enter_context(lock)))
             state = parent.with_weights(record, twin=True).state_dict()
         return state, checkpoints.weights_digest(state)
 

@@ -196,6 +196,13 @@ def scoreboard() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
 
 
+def marked(table: pd.DataFrame) -> pd.DataFrame:
+    """A table by verdict, with the mark of its word before it: the colours of the figures."""
+    return table.rename(
+        index=lambda word: f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
+    )
+
+
 def _unit(claim: Claim) -> str:
     return "" if claim.about_errors else " %"
 
