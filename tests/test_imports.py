@@ -1,6 +1,8 @@
 """Reading results needs no torch: a chapter opens, and `vggrepro --help` answers, at once."""
 
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -42,3 +44,16 @@ def test_the_reading_list_of_the_library_names_what_is_there_and_stays_short():
     core = re.findall(r"`(\w+)\.py`", section.split("The rest shows it")[0])
     lines = {p.stem: len(p.read_text().splitlines()) for p in (ROOT / "vggrepro").glob("*.py")}
     assert sum(lines[name] for name in core) < 0.26 * sum(lines.values())
+
+
+def test_installed_without_a_checkout_it_works_where_it_is_run(tmp_path):
+    """A copy of the package alone, as pip installs it: no record goes beside the packages."""
+    installed, here = tmp_path / "installed", tmp_path / "here"
+    shutil.copytree(ROOT / "vggrepro", installed / "vggrepro")
+    here.mkdir()
+    code = "from vggrepro import results; print(results.RERUN)"
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == str(here / "rerun"), done.stderr

@@ -29,8 +29,13 @@ from vggrepro.records import (
     summarise,
 )
 
-ROOT = Path(__file__).resolve().parents[1]
-"""The checkout, for chapters: they are executed in other folders than the one they read."""
+_CHECKOUT = Path(__file__).resolve().parents[1]
+ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
+"""The checkout, for chapters: they are executed in other folders than the one they read.
+
+Installed without one, the folder that a command is run in, so that no record ends up among the
+installed packages.
+"""
 RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
 PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
 
