@@ -162,7 +162,9 @@ def _inside(ax: Axes, y: float, value: float, colour: str) -> bool:
     if abs(value) <= LIMIT:
         return True
     side, text = ("right", f"{value:+.1f} →") if value > 0 else ("left", f"← −{-value:.1f}")
-    ax.text(np.copysign(LIMIT, value), y, text, ha=side, va="center", size=8, color=colour)
+    plain = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # over its own interval
+    where = {"ha": side, "va": "center", "zorder": 5, "bbox": plain}
+    ax.text(np.copysign(LIMIT, value), y, text, size=8, color=colour, **where)
     return False
 
 
