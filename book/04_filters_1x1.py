@@ -172,8 +172,8 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 # ## The differences
 #
 # Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the column that decides. A single
-# seed has no interval.
+# Brackets are 95 % intervals over seeds; bold is the column that decides. With one seed an
+# interval rests on the spread of the other nets alone.
 
 # %% tags=["remove-input"]
 report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")

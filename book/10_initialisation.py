@@ -212,8 +212,8 @@ Markdown(
 **A fixed $10^{{-2}}$ trains nothing here, read either way.** As a variance the loss is no longer
 finite within the first epoch; as a standard deviation A and D stay at chance
 ({found.error("cifar10", "A-normal-std")} and {found.error("cifar10", "D-normal-std")} %), which is
-what the arithmetic above says of nets that are this narrow. At full width it is another matter, as
-the first half of this chapter shows.
+what the arithmetic above says of nets that are this narrow. At full width, in the first steps
+above, neither reading serves D better.
 
 **He's rule trains all of them,** E too ({found.error("cifar10", "E-he")} %), and none needs net A.
 
@@ -222,8 +222,8 @@ the first half of this chapter shows.
 {found.lower("cifar10", "D-he", "D-glorot")} points worse than from He's start, and
 {found.lower("cifar10", "D-S256", "D-glorot")} worse than from net A; E never leaves chance
 ({found.error("cifar10", "E-glorot")} %). It does not count ReLU, so the signal loses a part of its
-size in every layer. Of the paper's footnote, that Glorot's rule makes net A unnecessary, this
-leaves: for sixteen layers nearly, for nineteen not, at these sizes.
+size in every layer. Of the paper's later remark, that Glorot's rule makes net A
+unnecessary, this leaves: for sixteen layers nearly, for nineteen not, at these sizes.
 
 **Net A's start gives nothing that longer training would not give, and less.** D from He's start
 with the epochs of A and D together errs less than D from net A by
@@ -234,8 +234,8 @@ the epochs are better spent on the deep net itself.
 
 # %% [markdown]
 # Both are decided at a quarter of the width on scaled pixels. Whether the authors *needed* net A
-# hangs on the width, the pixels and the $\sigma$ that they had, and that is what the first half of
-# this chapter shows.
+# hangs on the width, the pixels and the $\sigma$ that they had. That is what the first half of this
+# chapter looks at.
 #
 # (does-not-train)=
 # ## If your VGG does not train

@@ -24,7 +24,7 @@
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_method, method, report
+from vggrepro import figures, figures_method, method, report, twins
 
 figures.use_style()
 study = method.planning()
@@ -66,9 +66,13 @@ report.show(method.data_table(), "words")
 # - **Training claims are decided by centre crop and flip.** Dense evaluation of a small image has
 #   few positions, and its error hangs on where they fall. Claims about testing are decided by the
 #   protocols that they name.
+#
+# A *control* is the claim's comparison with one advantage taken away: if the claim is right, it has
+# the same sign. A *rival* is another explanation by itself: if it comes out as large as the claim's
+# difference, it may be all there is to it. Both are shown with the verdict and decide nothing.
 
 # %% tags=["remove-input"]
-Markdown(method.twins_sentence())
+Markdown(twins.twins_sentence())
 
 # %% tags=["remove-input"]
 report.show(method.controls_table(), "words wrapped leading")
@@ -85,7 +89,9 @@ report.show(method.tests_table(), "words wrapped")
 
 # %% [markdown]
 # With few seeds the spread of one pair of nets is hardly known. All nets together know it better:
-# take away each net's own error and what a seed does to all of them, and pool what is left. Images
+# take away each net's own error and what a seed does to all of them, and pool what is left. That
+# supposes that all nets vary alike; where some vary more, their intervals are too narrow and the
+# others' too wide. Images
 # are not resampled to make up for seeds: two trainings of one net differ by more than the sampling
 # of images explains, so that such an interval is too narrow.
 #
@@ -159,8 +165,9 @@ figures.plt.show()
 # %% [markdown]
 # ## What can be found at all
 #
-# In points of top-1 error, with the planned number of seeds and the spread that the records show so
-# far:
+# In points of top-1 error, with the planned number of seeds and the spread that the pilots had
+# shown when that number was fixed. The last line is the spread that the study itself has since
+# shown, from which its intervals are made:
 
 # %% tags=["remove-input"]
 report.show(method.spread_table(study), "words")

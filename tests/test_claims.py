@@ -13,7 +13,12 @@ EMPIRICAL = [claim for claim in ALL if claim.sides]
 
 
 def sides_of(claim) -> list[Side]:
-    pairs = [claim.sides, claim.less, claim.other_length, *(pair for _, pair in claim.controls)]
+    pairs = [
+        claim.sides,
+        claim.less,
+        claim.other_length,
+        *(pair for _, pair in (*claim.controls, *claim.rivals)),
+    ]
     return [side for pair in pairs if pair for side in pair]
 
 

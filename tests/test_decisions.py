@@ -222,7 +222,7 @@ def test_controls_stand_beside(tmp_path, frozen):
     assert found.interval.estimate == pytest.approx(1.0)
     beside = {
         name: control_interval(Study(tmp_path, "reduced"), found.claim, sides, "imagenette")
-        for name, sides in found.claim.controls
+        for name, sides in (*found.claim.controls, *found.claim.rivals)
     }
     assert beside["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
     assert beside["by dense evaluation"] is None

@@ -35,7 +35,8 @@ def test_every_run_of_the_study_is_declared():
     tables |= {f"{c}-{s}" for c in "CDE" for s in ("S256", "S384", "jitter")}
     controls = {f"{c}-S384-longer" for c in "CDE"}
     controls |= {"C-linear-S256", "C-wide-S256"}
-    controls |= {"A-from-A", "D-he-long", "B-he", "B-5x5-he", "D-7x7-he", "A-short", "D-short"}
+    controls |= {"A-from-A", "D-he-long", "A-he-long", "B-he", "B-5x5-he", "D-7x7-he"}
+    controls |= {"A-short", "D-short"}
     controls |= {"A-LRN-short"}
     starts = {
         f"{c}-{init}" for c in "ADE" for init in ("normal-variance", "normal-std", "glorot", "he")
@@ -176,7 +177,7 @@ def test_lengths_of_the_controls(budget, data):
     def epochs(name):
         return at_budget(name, budget, data).epochs
 
-    assert epochs("D-he-long") == epochs("A-S256") + epochs("D-S256")
+    assert epochs("D-he-long") == epochs("A-S256") + epochs("D-S256") == epochs("A-he-long")
     assert epochs("A-short") == epochs("D-short") == round(epochs("A-S256") / 2)
 
 

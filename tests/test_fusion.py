@@ -121,7 +121,12 @@ def test_every_protocol_that_is_declared_exists():
 
 @pytest.mark.parametrize("claim", [c for c in CLAIMS.values() if c.sides], ids=lambda c: c.key)
 def test_what_a_claim_compares_is_evaluated(claim):
-    pairs = [claim.sides, claim.less, claim.other_length, *(pair for _, pair in claim.controls)]
+    pairs = [
+        claim.sides,
+        claim.less,
+        claim.other_length,
+        *(pair for _, pair in (*claim.controls, *claim.rivals)),
+    ]
     for side in (side for pair in pairs if pair for side in pair):
         assert {side.evaluation, *side.or_else} <= set(evaluations_of(side.run))
 

@@ -23,8 +23,8 @@ TORCH_FREE = ("vggrepro", "configs", "paper", "cost", "experiments", "results", 
               "figures_method", "targets", "tables_costs", "tables_profile",
               "figures_costs", "figures_overview", "spent", "tables_deviations",
               "tables_summary",
-              "programme", "reading", "synthetic", "workers", "sources", "cache", "data", "files",
-              "where")  # fmt: skip
+              "programme", "twins", "reading", "synthetic", "workers", "sources", "cache", "data",
+              "files", "where")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", TORCH_FREE)

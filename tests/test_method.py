@@ -21,6 +21,7 @@ from vggrepro import (
     report,
     results,
     tables_compare,
+    twins,
 )
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
@@ -111,6 +112,15 @@ def test_wrong_words_are_as_rare_as_allowed():
         assert case.share > 0.03, "the edge is where it is likeliest"
 
 
+def test_holm_guards_the_words_about_zero_and_not_those_about_what_matters():
+    """With nothing to find at most 5 %; at the edge of what matters more, as six are read there."""
+    error = 4 * np.sqrt(0.05 * 0.95 / 1000)
+    assert 0.01 < power.wrong_among(6, 0.0, EXPECTED, 0.5, power.DIRECTED) <= 0.05 + error
+    at_edge = power.wrong_among(6, 1.6, EXPECTED, 1.6, ("holds and matters", "negligible"))
+    assert at_edge > 0.05 + error
+    assert power.wrong_among(6, 9.0, EXPECTED, 0.5, ("negligible", "contradicted")) == 0
+
+
 # --- the tables of the page -------------------------------------------------------------------
 
 
@@ -147,14 +157,14 @@ def test_how_far_twins_end_from_their_records(tmp_path):
             path = results.twin_path(path, digest)
         results.write(record.model_copy(update={"curve": (last,)}), path)
 
-    assert "the kind of processor that its parent" in method.twins_sentence(tmp_path)
+    assert "the kind of processor that its parent" in twins.twins_sentence(tmp_path)
     for seed, error in enumerate((20.0, 21.0, 19.0)):
         trained("A-S256", seed, error, f"{seed}a" * 32)
     trained("A-S256", 1, 21.5, "1b" * 32)
     trained("A-S256", 2, 20.5, "2b" * 32)
     trained("B-S256", 0, 17.0, "0c" * 32, parent_weights="0a" * 32)
     trained("B-S256", 1, 17.0, "1c" * 32, parent_weights="1b" * 32)
-    said = method.twins_sentence(tmp_path)
+    said = twins.twins_sentence(tmp_path)
     assert "1 trainings of this study" in said
     assert "2 twins end 0.5, 1.5 points" in said
     assert f"lie {(1 + 1 + 2) / 3:.1f} apart" in said
@@ -169,8 +179,10 @@ def test_every_rule_and_test_is_explained_and_counted():
 
 
 def test_controls_and_data_sets():
-    controls = sum(len(claim.controls) for claim in CLAIMS.values())
-    assert len(method.controls_table()) == controls > 5
+    table = method.controls_table()
+    for kind, field in (("control", "controls"), ("rival", "rivals")):
+        declared = sum(len(getattr(claim, field)) for claim in CLAIMS.values())
+        assert (table["kind"] == kind).sum() == declared > 2
     data = method.data_table()
     assert data.loc["val"].to_dict() == {"CIFAR-10": "10,000", "Imagenette": "3,925"}
     decided = [int(cell.split(",")[0]) for cell in data.loc["claims decided"]]
@@ -210,7 +222,7 @@ def test_what_is_known_is_shown(tmp_path):
     assert strictest > float(spread.loc["found", "CIFAR-10"])
     assert len(method.wrong_table(study)) == 6
     found = method.detectable_table(study)["found"]
-    assert found.str.contains(r"^\d").sum() == sum(
+    assert found.str.contains(r"^[+-]?\d").sum() == sum(
         c.data == "cifar10" and c.test == "between trainings" for c in CLAIMS.values()
     )
 

@@ -4,6 +4,7 @@ Simulations are seeded. A rate from N studies has a standard error of sqrt(p (1 
 tolerances are about four of them.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -22,6 +23,7 @@ from vggrepro.statistics import (
     p_value,
     paired,
     pooled,
+    smallest_found,
     verdict,
 )
 
@@ -289,3 +291,28 @@ def test_inconclusive_says_what_could_have_been_found():
         f"with 5 seeds a true difference of {Interval(0.2, 0.25, 24, 5).detectable:.2g} is found"
         in found.reason
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "matters", "found"),
+    [("not worse", 0.9, {"holds", "negligible"}), ("same", 0.2, {"contradicted"})],
+)
+def test_what_would_be_found_is_found_four_times_in_five(rule, matters, found):
+    """Simulated at the truth that the reason names, which is not zero's distance for every rule."""
+    rng = np.random.default_rng(0)
+    interval, n = Interval(0.0, 0.25, 24, 5), 4000
+    truth = smallest_found(deciding(interval, rule), rule, matters)
+    estimates = rng.normal(truth, interval.standard_error, n)
+    errors = interval.standard_error * np.sqrt(rng.chisquare(interval.df, n) / interval.df)
+    words = [
+        verdict(replace(interval, estimate=e, standard_error=s), rule, matters).word
+        for e, s in zip(estimates, errors, strict=True)
+    ]
+    assert sum(word in found for word in words) / n == pytest.approx(0.8, abs=0.026)
+
+
+def test_not_worse_says_at_which_gain_or_loss_it_is_found():
+    wide, narrow = Interval(-0.3, 0.4, 13, 3), Interval(-0.35, 0.23, 13, 3)
+    reason = verdict(wide, "not worse", 0.5).reason
+    assert "*not worse* is found where the first side is better by 0.5" in reason
+    assert "first side is worse by no more than" in verdict(narrow, "not worse", 0.7).reason

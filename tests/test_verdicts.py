@@ -1,12 +1,14 @@
 """A chapter's verdicts in words: what decided, the controls, the answer in short."""
 
+import shutil
 from typing import get_args
 
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from tests.test_decisions import CENTRE_256, NETS, SHORT, write, write_nets
+from tests.test_decisions import CENTRE_256, CENTRE_384, NETS, SHORT, write, write_nets
 from vggrepro import differences, figures, figures_method, results, verdicts
 from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
@@ -49,6 +51,28 @@ def test_a_control_of_the_other_sign_is_named_and_the_word_stays(study):
     assert row.here.endswith(against)
     short = verdicts.in_short("depth-a-to-d").data
     assert "but not so in its control: A with" in short
+
+
+def test_a_rival_as_large_as_the_difference_is_named(study):
+    """Longer training alone gains 2.5 where the jittered net gains 2, then only 1."""
+    nets = {"D-S384": 24.0, "D-jitter": 22.0, "D-S384-longer": 21.5}
+    noise = np.random.default_rng(3).normal(0, 0.1, (3, 3))
+    for (run, error), rest in zip(nets.items(), noise, strict=True):
+        by_seed = {seed: error + one for seed, one in enumerate(rest)}
+        write(study, run, CENTRE_384, by_seed, "imagenette")
+    head, *rest = lines("jitter-as-in-the-paper")
+    assert "**holds and matters**" in head
+    (rival,) = [line for line in rest if "another explanation" in line]
+    assert "longer training alone:* +2." in rival and rival.endswith("**as large**")
+    short = verdicts.in_short("jitter-as-in-the-paper").data
+    assert "but as much comes from longer training alone" in short
+
+    shutil.rmtree(study / "reduced" / "imagenette" / "D-S384-longer")
+    by_seed = {seed: 23.0 + one for seed, one in enumerate(noise[2])}
+    write(study, "D-S384-longer", CENTRE_384, by_seed, "imagenette")
+    (rival,) = [line for line in lines("jitter-as-in-the-paper") if "another explanation" in line]
+    assert rival.endswith("n = 3")
+    assert "as much" not in verdicts.in_short("jitter-as-in-the-paper").data
 
 
 def test_a_control_of_too_few_seeds_is_shown_and_says_nothing_against(study, tmp_path, monkeypatch):

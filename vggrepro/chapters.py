@@ -6,7 +6,7 @@ CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
     "02_lrn": ("A-S256", "A-LRN-S256", "A-short", "A-LRN-short"),
     "03_depth": (
         *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-        *("A-from-A", "D-he-long", "A-short", "D-short"),
+        *("A-from-A", "D-he-long", "A-he-long", "A-short", "D-short"),
     ),
     "04_filters_1x1": ("B-S256", "C-linear-S256", "C-S256", "C-wide-S256", "D-S256"),
     "05_large_filters": ("B-he", "B-5x5-he", "D-he", "D-7x7-he"),

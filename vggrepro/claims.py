@@ -101,6 +101,7 @@ _NETS = (
         controls=(
             ("A with the extra training that D had", centre("D-S256", "A-from-A")),
             ("D from random weights, as long in all", centre("D-he-long", "A-from-A")),
+            ("A too from random weights, as long in one go", centre("D-he-long", "A-he-long")),
         ),
     ),
     _depth(
@@ -135,10 +136,8 @@ _NETS = (
         sides=centre("C-S256", "B-S256"),
         paper=table_3("C", "B"),
         cannot="How non-linearity and weights share in it: the control without ReLU only hints.",
-        controls=(
-            ("1x1 layers without a ReLU: weights alone", centre("C-linear-S256", "B-S256")),
-            ("the ReLU alone", centre("C-S256", "C-linear-S256")),
-        ),
+        controls=(("the ReLU alone", centre("C-S256", "C-linear-S256")),),
+        rivals=(("1x1 layers without a ReLU: weights alone", centre("C-linear-S256", "B-S256")),),
     ),
     _context(
         key="d-beats-c",
@@ -191,10 +190,11 @@ _NETS = (
         matters=0.5,
         paper=Said(None, "The paper gives no error without that start."),
         cannot="The start that the paper needed it for: here random nets start by He's rule.",
-        controls=(("what the same start does for A itself", centre("A-from-A", "A-S256")),),
+        rivals=(("what the same start does for A itself", centre("A-from-A", "A-S256")),),
     ),
 )
 
+_LONGER = ("longer training alone", centre("D-S384-longer", "D-S384"))
 _jitter = partial(
     Claim,
     quote="jitter-training",
@@ -218,10 +218,8 @@ _SCALES = (
         paper=Said(None, "The paper has no such control: see jitter-as-in-the-paper."),
         cannot=_COARSE,
         primary=True,
-        controls=(
-            ("longer training alone", centre("D-S384-longer", "D-S384")),
-            ("by dense evaluation", (one_q("D-jitter"), one_q("D-S384-longer"))),
-        ),
+        controls=(("by dense evaluation", (one_q("D-jitter"), one_q("D-S384-longer"))),),
+        rivals=(_LONGER,),
     ),
     _jitter(
         key="jitter-best-q",
@@ -237,6 +235,7 @@ _SCALES = (
         sides=centre("D-jitter", "D-S384"),
         paper=table_3("D", "D", (JITTER, 384)),
         cannot="Whether jittering does it or longer training.",
+        rivals=(_LONGER,),
     ),
     _several_q(
         key="several-q-fixed",

@@ -150,8 +150,10 @@ class Claim:
     matters; it and the paper's are in points, in percent for a measurement and for arithmetic.
     `less` is a second pair whose difference is subtracted. `other_length` is the same pair trained
     for another length: without the same sign there (mean of at least `FEWEST_SEEDS`), nothing is
-    decided. `controls` are differences shown beside the claim's, each for what else could have
-    made it. `seeds` is the number fixed beforehand: with fewer nothing is decided, and further
+    decided. `controls` are the same comparison with one advantage taken away: if the claim is
+    right, they have its sign. `rivals` are other explanations on their own: one that comes out as
+    large as the claim's difference may be all there is to it. Both are shown and decide nothing.
+    `seeds` is the number fixed beforehand: with fewer nothing is decided, and further
     ones are not used.
     """
 
@@ -171,6 +173,7 @@ class Claim:
     less: Sides | None = None
     other_length: Sides | None = None
     controls: tuple[tuple[str, Sides], ...] = ()
+    rivals: tuple[tuple[str, Sides], ...] = ()
 
     @property
     def about_errors(self) -> bool:

@@ -107,17 +107,23 @@ BESIDE: dict[str, tuple[Beside, ...]] = {
 def differences_table(*keys: str, columns: Sequence[Column] | None = None) -> pd.DataFrame:
     """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
 
-    Below each claim come its controls, the same pair at another length of training, and what
-    stands `BESIDE` it. A number is bold where it decides, or is a control of what decides there.
-    Pilots, and a single seed, have no interval. Without `columns`, the recorded study on its data
-    sets. Raises `UserError` for an unknown claim and for one that is not about errors.
+    Below each claim come its controls, the same pair at another length of training among them,
+    its rivals, and what stands `BESIDE` it. A number is bold where it decides, or is a control of
+    what decides there. Pilots have no interval; a single seed has one only by the pooled spread.
+    Without `columns`, the recorded study on its data sets. Raises `UserError` for an unknown claim
+    and for one that is not about errors.
     """
     columns = recorded_columns() if columns is None else columns
     compared = []
     for claim in map(claim_named, keys):
         if not claim.about_errors:
             raise UserError(f"claim {claim.key!r} is about no error: show it by `verdict_box`")
-        compared += [(claim, *row) for row in _compared(claim)]
+        shown = [sides for _, sides, _, _ in compared]  # two claims may have one rival
+        compared += [
+            (claim, *row)
+            for row in _compared(claim)
+            if row[0] not in shown or row[0] == claim.sides
+        ]
     rows = []
     for (claim, sides, what, paper), name in zip(compared, _names(compared), strict=True):
         bold = not what.startswith("beside")
@@ -131,6 +137,8 @@ def _compared(claim: Claim) -> Iterator[tuple[Sides, str, str]]:
     yield claim.sides, claim.statement, said(claim)
     for name, sides in controls_of(claim):
         yield sides, f"control: {name}", "–"
+    for name, sides in claim.rivals:
+        yield sides, f"another explanation: {name}", "–"
     for one in BESIDE.get(claim.key, ()):
         yield one.sides, f"beside, decides nothing: {one.name}", f"{one.paper:+.1f}"
 

@@ -187,13 +187,14 @@ def _declare() -> dict[str, Experiment]:
     runs = [Experiment("A-S256", "A"), Experiment("A-LRN-S256", "A-LRN")]
     runs += [_chain("B")[0], *_chain("C"), *_chain("D"), *_chain("E")]
     runs += [
-        # Starting from net A is extra training; what A itself makes of it, and what D does with
-        # as many epochs as A and D together.
+        # Starting from net A is extra training; what A itself makes of it, and what D and A do
+        # from random weights with as many epochs as A and D together.
         Experiment("A-from-A", "A", init_from="A-S256", inherit="net-a"),
         # C against B is non-linearity and weights, D against C context and weights.
         _chain("C-linear")[0],
         _chain("C-wide")[0],
         _from_random("D", "he", "-long", length=2.0),
+        _from_random("A", "he", "-long", length=2.0),
         # Section 4.1's shallow net cannot take A's 3x3 kernels, so both sides start alike.
         _from_random("B", "he"),
         _from_random("B-5x5", "he"),

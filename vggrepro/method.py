@@ -1,24 +1,20 @@
 """How claims are decided, as tables and sentences: generated from the claims and their rules."""
 
 from collections.abc import Callable, Sequence
-from itertools import combinations
-from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from vggrepro import programme, workload
 from vggrepro.arithmetic import said
 from vggrepro.budgets import BEGINNING, at_budget
 from vggrepro.claims import CLAIMS
-from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Side
+from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
 from vggrepro.decisions import Study
-from vggrepro.experiments import FIXED_256, FUSIONS, Experiment, evaluations_of, scaled
-from vggrepro.power import STUDIES, Wrong, planned, planned_df, wrong_words
-from vggrepro.records import TrainRecord
+from vggrepro.experiments import FIXED_256, FUSIONS, evaluations_of, scaled
+from vggrepro.power import DIRECTED, STUDIES, Wrong, planned, planned_df, wrong_among, wrong_words
 from vggrepro.report import DATA_NAMES
-from vggrepro.results import PILOTS, RECORDED, evaluations, trainings, twins
-from vggrepro.statistics import POWER, Interval, any_false
+from vggrepro.results import PILOTS, RECORDED, evaluations, trainings
+from vggrepro.statistics import POWER, Interval, any_false, deciding, smallest_found
 from vggrepro.verdicts import linked
 
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
@@ -61,11 +57,13 @@ def controls_table() -> pd.DataFrame:
     rows = [
         {
             "claim": linked(claim),
+            "kind": kind,
             "control": name,
             "sides": _against(*reversed(sides)),
         }
         for claim in EMPIRICAL
-        for name, sides in claim.controls
+        for kind, named in (("control", claim.controls), ("rival", claim.rivals))
+        for name, sides in named
     ]
     return _by_claim(rows)
 
@@ -143,50 +141,11 @@ def history_sentence() -> str:
         "Then claims and n were frozen (`c74b9dc`). One thing was changed after that, for want of "
         "hours: when one seed of everything was recorded, and no claim had its seeds, n of the "
         f"claims decided on {DATA_NAMES[DECIDING[1]]} was cut from five to {n} as well, and what "
-        "the primary claims need was put first among the further seeds. Else only words have "
-        "changed. `git log -- vggrepro/claims.py` has it all."
-    )
-
-
-def twins_sentence(results_dir: Path = RECORDED) -> str:
-    """How far a training ends from itself on another processor, beside how far seeds lie apart."""
-    apart, seeds_apart, children = [], [], 0
-    for data in DECIDING:
-        for run in programme.seeds(data):
-            if run in FUSIONS:
-                continue
-            e = at_budget(run, programme.BUDGET, data)
-            errors = {s: r.curve[-1].minival_error for s, r in _ended(results_dir, e).items()}
-            others = [t for t in twins(results_dir, e) if t.seed in errors]
-            apart += [abs(t.curve[-1].minival_error - errors[t.seed]) for t in others]
-            if others:
-                seeds_apart += [abs(a - b) for a, b in combinations(errors.values(), 2)]
-            children += _from_twins(results_dir, e)
-    if not apart:
-        return "Every training here was made on the kind of processor that its parent was made on."
-    return (
-        "Rounding differs between processors, and a training makes the difference grow. So a run "
-        "that starts from another, and was made on another kind of processor than that, starts "
-        "from a *twin* of it: the same training, made again where the run was made. That is so of "
-        f"{children} trainings of this study. The {len(apart)} twins end "
-        f"{', '.join(f'{one:.1f}' for one in apart)} points of minival error from the records of "
-        f"the same seeds; two seeds of the same runs lie {np.mean(seeds_apart):.1f} apart on "
-        "average. What is paired by seed there is what a seed fixes, the start and the crops."
-    )
-
-
-def _ended(results_dir: Path, e: Experiment) -> dict[int, TrainRecord]:
-    return {s: r for s, r in trainings(results_dir, e).items() if r.status == "ok"}
-
-
-def _from_twins(results_dir: Path, e: Experiment) -> int:
-    """How many trainings of a run started from other weights than their parent's record has."""
-    if e.init_from is None:
-        return 0
-    parents = trainings(results_dir, at_budget(e.init_from, e.budget, e.data))
-    return sum(
-        s in parents and r.parent_weights != parents[s].weights_digest
-        for s, r in _ended(results_dir, e).items()
+        "the primary claims need was put first among the further seeds. Some controls are called "
+        "rivals since. The claim on jitter as in the paper has got the one that the claim at equal "
+        "epochs had, and depth one control more, A as long in one go from random weights, declared "
+        "when the claim had its seeds; it is not pooled. Else only words have changed. "
+        "`git log vggrepro/claims.py` has it all."
     )
 
 
@@ -214,8 +173,11 @@ def _recorded_seeds(run: str, data: str, count: int) -> int:
 
 
 def spread_table(study: Study) -> pd.DataFrame:
-    """The spread of one training on each data set, and what it lets two nets' difference show."""
-    table = {}
+    """The spread of one training on each data set, and what it lets two nets' difference show.
+
+    Planned by that of `study`; the last line is what the recorded study turned out to have.
+    """
+    table, recorded = {}, Study(RECORDED, programme.BUDGET)
     for data in DECIDING:
         spread = study.spread(data)
         n = max(c.seeds for c in EMPIRICAL if c.data == data and c.test == "between trainings")
@@ -231,13 +193,20 @@ def spread_table(study: Study) -> pd.DataFrame:
                 "found": f"{interval.detectable:.2f}",
                 "found by the strictest primary": f"{strictest(interval).detectable:.2f}",
             }
+        since = recorded.spread(data)
+        row["spread in the study itself"] = f"{since.sd:.2f} ({since.df} df)" if since.df else "–"
         table[DATA_NAMES[data]] = row
     return pd.DataFrame(table).fillna("–")
 
 
-def strictest(interval: Interval) -> Interval:
-    """The interval at the level that Holm gives the smallest p of all primary claims."""
-    return interval.at(1 - ALPHA / len(PRIMARY))
+def strictest(interval: Interval, rule: Rule = "lower") -> Interval:
+    """The interval that decides at the level Holm gives the smallest p of all primary claims."""
+    return deciding(interval, rule, ALPHA / len(PRIMARY))
+
+
+def at_its_level(claim: Claim, interval: Interval) -> Interval:
+    """The interval that decides the claim; a primary one's as if its p were the smallest."""
+    return strictest(interval, claim.rule) if claim.primary else deciding(interval, claim.rule)
 
 
 def detectable_table(study: Study) -> pd.DataFrame:
@@ -246,7 +215,7 @@ def detectable_table(study: Study) -> pd.DataFrame:
     for claim in sorted(EMPIRICAL, key=lambda claim: not claim.primary):
         unit = " %" if claim.test == "measurement" else ""
         expected = planned(study, claim)
-        level = strictest(expected) if expected and claim.primary else expected
+        level = at_its_level(claim, expected) if expected else None
         rows.append(
             {
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
@@ -262,7 +231,10 @@ def detectable_table(study: Study) -> pd.DataFrame:
 def _found(claim: Claim, level: Interval | None, unit: str) -> str:
     if _once(claim):
         return "cannot be decided as planned"
-    return f"{level.detectable:.2f}{unit}" if level else "no spread yet"
+    if level is None:
+        return "no spread yet"
+    smallest = smallest_found(level, claim.rule, claim.matters)
+    return f"{smallest:+.2f}" if claim.rule == "not worse" else f"{smallest:.2f}{unit}"
 
 
 def _once(claim: Claim) -> bool:
@@ -273,9 +245,10 @@ def _once(claim: Claim) -> bool:
 def detectable_sentence() -> str:
     """What "found" means, with its numbers."""
     return (
-        f"*Found* is the smallest true difference whose interval lies beyond zero in "
-        f"{POWER:.0%} of all studies. It is for planning: it takes the spread over seeds from the "
-        "pilots, and the number of seeds fixed for each claim. Primary "
+        f"*Found* is the smallest true difference that earns a word in {POWER:.0%} of all studies: "
+        "one whose interval lies beyond zero; for *same*, beyond what matters; for *not worse*, "
+        "the gain from which that is found. It is for planning: it takes the spread over seeds "
+        "from the pilots, and the number of seeds fixed for each claim. Primary "
         f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}. *No "
         "spread yet*: an interval of differences by seed needs two pilot seeds of both sides, and "
         "there were fewer. *Cannot be decided as planned*: a side is the end of a chain that is "
@@ -293,8 +266,9 @@ def chance_sentence() -> str:
         f"cannot be wrong by chance, and {len(EMPIRICAL)} that rest on measurements. "
         f"**{len(PRIMARY)} are primary.** Tested one by one at {ALPHA:.0%}, independent and with "
         f"nothing to find in any, they would give at least one wrong verdict with a chance of "
-        f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps that chance at {ALPHA:.0%}, "
-        f"whatever is true and however they depend on each other. **{len(SECONDARY)} are "
+        f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps the chance of a false *holds* or "
+        f"*contradicted* among them at {ALPHA:.0%}, whatever is true and however they depend on "
+        f"each other. **{len(SECONDARY)} are "
         f"secondary** and not corrected: among them the chance is up to "
         f"{any_false(len(SECONDARY)):.0%}, and {ALPHA * len(SECONDARY):.1f} wrong verdicts are to "
         "be expected where nothing is to be found. So a single secondary verdict is a lead."
@@ -342,5 +316,18 @@ def simulation_sentence(study: Study) -> str:
         f"points. Each study has {interval.n} seeds, a standard error of "
         f"{interval.standard_error:.2f} points and {interval.df} degrees of freedom, as planned "
         f"for the claims between trainings on {DATA_NAMES[PRIMARY[0].data]}, where {matters:g} "
-        f"points matter, and is decided alone, at {ALPHA:.0%}."
+        f"points matter, and is decided alone, at {ALPHA:.0%}. {_together(interval, matters)}"
+    )
+
+
+def _together(interval: Interval, matters: float) -> str:
+    none, edge = (
+        wrong_among(len(PRIMARY), true, interval, matters, words)
+        for true, words in ((0.0, DIRECTED), (matters, ("holds and matters", "negligible")))
+    )
+    return (
+        f"{len(PRIMARY)} such claims decided together, by Holm's procedure, have at least one "
+        f"false *holds* or *contradicted* in {none:.0%} of studies where there is nothing to "
+        "find. It does not guard the words about what matters as well: where every difference is "
+        f"just what matters, at least one is called more, or *negligible*, in {edge:.0%}."
     )

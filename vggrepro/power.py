@@ -5,7 +5,7 @@ pilots are for. Which word a study earns is simulated with the rules of `statist
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from math import sqrt
 
@@ -14,7 +14,7 @@ import numpy as np
 from vggrepro import programme
 from vggrepro.criteria import ALPHA, POOLED, Claim, Rule
 from vggrepro.decisions import Study, interval_of
-from vggrepro.statistics import Interval, Word, verdict
+from vggrepro.statistics import Interval, Word, holm, p_value, verdict
 
 #: How many simulated studies a chance of a wrong word is counted in.
 STUDIES = 4000
@@ -85,13 +85,13 @@ class Wrong:
     share: float
 
 
-_DIRECTED: tuple[Word, ...] = ("holds", "holds and matters", "contradicted")
+DIRECTED: tuple[Word, ...] = ("holds", "holds and matters", "contradicted")
 
 
 def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> Sequence[Wrong]:
     """Simulated chances of a wrong word, each at the truth where that is most likely."""
     cases: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
-        ("lower", 0.0, _DIRECTED),
+        ("lower", 0.0, DIRECTED),
         ("lower", matters, ("holds and matters", "negligible")),
         ("not worse", -matters, ("holds", "negligible")),
         ("not worse", 0.0, ("contradicted", "negligible")),
@@ -104,3 +104,35 @@ def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> S
         counted = words(true, expected, rule, matters, studies)
         found.append(Wrong(rule, true, wrong, sum(counted[w] for w in wrong) / studies))
     return found
+
+
+def wrong_among(
+    claims: int,
+    true: float,
+    expected: Interval,
+    matters: float,
+    wrong: Collection[Word],
+    studies: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Share of simulated studies in which one or more of so many claims earn a word of `wrong`.
+
+    Each has the true difference `true` and the rule "lower", and Holm's procedure gives each its
+    level, as it does for the primary claims.
+    """
+    rng = np.random.default_rng(seed)
+    size = (studies, claims)
+    estimates = rng.normal(true, expected.standard_error, size)
+    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
+    found = 0
+    for study in zip(estimates, errors, strict=True):
+        intervals = {
+            str(i): Interval(float(e), float(s), expected.df, expected.n)
+            for i, (e, s) in enumerate(zip(*study, strict=True))
+        }
+        steps = holm({key: p_value(one, "lower", matters) for key, one in intervals.items()})
+        found += any(
+            verdict(one, "lower", matters, steps[key].level).word in wrong
+            for key, one in intervals.items()
+        )
+    return found / studies

@@ -65,10 +65,11 @@ def tasks(data: str) -> list[tuple[str, int]]:
 
 
 def runs_of(claim: Claim) -> list[str]:
-    """The runs and fusions that a claim about errors or one of its controls names."""
+    """The runs and fusions that a claim about errors, a control or a rival of it names."""
     if not claim.about_errors:
         return []
-    pairs = [claim.sides, claim.less, claim.other_length, *(sides for _, sides in claim.controls)]
+    beside = (sides for _, sides in (*claim.controls, *claim.rivals))
+    pairs = [claim.sides, claim.less, claim.other_length, *beside]
     sides: list[Side] = [side for pair in pairs if pair for side in pair]
     return list(dict.fromkeys(side.run for side in sides))
 

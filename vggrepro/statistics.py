@@ -242,8 +242,25 @@ def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA
             return Verdict("holds", "there is a difference, but perhaps less than matters")
         if high < 0:
             return Verdict("contradicted", "there is a difference, the other way")
-    return Verdict(
-        "inconclusive",
-        f"with {interval.n} seeds a true difference of {decided.detectable:.2g} is found with "
-        f"{POWER:.0%} power",
-    )
+    return Verdict("inconclusive", _what_would_be_found(decided, rule, matters))
+
+
+def smallest_found(decided: Interval, rule: Rule, matters: float) -> float:
+    """The true difference from which `rule` finds what it looks for, with `POWER`.
+
+    `decided` is the interval that decides. "lower" looks for a difference, "same" for one beyond
+    what matters, "not worse" for no loss as large as that: there it is the gain, or with a minus
+    sign the loss, at which that is still found.
+    """
+    beyond = {"lower": 0.0, "same": matters, "not worse": -matters, "exact": 0.0}
+    return beyond[rule] + decided.detectable
+
+
+def _what_would_be_found(decided: Interval, rule: Rule, matters: float) -> str:
+    """Why an inconclusive interval says so little."""
+    smallest = smallest_found(decided, rule, matters)
+    truth = f"a true difference of {smallest:.2g} is found"
+    if rule == "not worse":
+        better = "better by" if smallest > 0 else "worse by no more than"
+        truth = f"*not worse* is found where the first side is {better} {abs(smallest):.2g}"
+    return f"with {decided.n} seeds {truth} with {POWER:.0%} power"

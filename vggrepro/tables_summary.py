@@ -14,7 +14,7 @@ from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
 from vggrepro.decisions import Decision, Study
 from vggrepro.differences import Studies, found_in, shown_interval, studies_of
-from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, strictest
+from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, at_its_level
 from vggrepro.power import planned
 from vggrepro.records import Record
 from vggrepro.report import DATA_NAMES
@@ -140,7 +140,7 @@ def disagreement_sentence(studies: Studies, claims: Sequence[Claim] = ABOUT_ERRO
         return "No difference has an interval on both sets of photos yet."
     text = (
         f"{compared} of {len(claims)} differences have an interval on both sets of photos; "
-        f"for {len(apart) or 'none'} of them the sign is not the same and both lie beyond zero"
+        f"{len(apart) or 'none'} of them lies beyond zero on one side here and on the other there"
     )
     return text + (":\n\n" + "\n".join(apart) if apart else ".")
 
@@ -170,11 +170,7 @@ def undecided_sentence(decisions: Mapping[str, Decision]) -> str:
 def hardly_sentence(study: Study) -> str:
     """The claims whose planned seeds find nothing as small as what matters: found, matters."""
     expected = {claim: planned(study, claim) for claim in ABOUT_ERRORS}
-    found = {
-        claim.key: (strictest(e) if claim.primary else e).detectable
-        for claim, e in expected.items()
-        if e
-    }
+    found = {claim.key: at_its_level(claim, e).detectable for claim, e in expected.items() if e}
     if not found:
         return "Too little is recorded to know what the planned seeds can find."
     hardly = [

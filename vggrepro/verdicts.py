@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 import pandas as pd
@@ -10,7 +11,7 @@ from IPython.display import Markdown
 from vggrepro import results
 from vggrepro.arithmetic import said
 from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Claim, Rule, Side
+from vggrepro.criteria import Claim, Rule, Side, Sides
 from vggrepro.decisions import Decision, decide_all
 from vggrepro.differences import (
     Studies,
@@ -22,6 +23,7 @@ from vggrepro.differences import (
     tested,
 )
 from vggrepro.experiments import short_name
+from vggrepro.power import DIRECTED
 from vggrepro.records import TrainRecord
 from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED, ROOT
@@ -45,7 +47,7 @@ def _verdict(decision: Decision, studies: Studies) -> str:
         points = "" if _unit(claim) else ", points of top-1 error"
         lines.append(f"- *difference{points}:* {difference_here(decision)}")
     lines.append(f"- *decided by:* {_decided_by(decision)}")
-    lines += [f"- *control, {name}:* {text}" for name, text in _controls(decision, studies)]
+    lines += [f"- *{name}:* {text}" for name, text in _beside(decision, studies)]
     if decision.log_loss:
         loss = decision.log_loss
         lines.append(
@@ -84,16 +86,28 @@ def _p(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"= {p:.2g}"
 
 
-def _controls(decision: Decision, studies: Studies) -> list[tuple[str, str]]:
-    """Each control of a claim with its difference, and whether it has the other sign."""
+def _beside(decision: Decision, studies: Studies) -> list[tuple[str, str]]:
+    """Each control and each rival of a claim with its difference, and what speaks against it."""
     claim, lines = decision.claim, []
+    # Beside any other word the sign of a control means nothing.
+    sign = decision.difference if decision.word in DIRECTED else None
     for name, sides in controls_of(claim):
         found = found_in(studies, claim, claim.data, sides)
         text = shown_found(found) if found else "not run"
-        if found and decision.difference and found.mean * decision.difference < 0:
+        if found and sign and found.mean * sign < 0:
             text += ", **the other sign**"
-        lines.append((name, text))
+        lines.append((f"control, {name}", text))
+    for name, sides in claim.rivals:
+        found = found_in(studies, claim, claim.data, sides)
+        text = shown_found(found) if found else "not run"
+        if found and sign and _as_large(found.mean, sign):
+            text += ", **as large**"
+        lines.append((f"another explanation, {name}", text))
     return lines
+
+
+def _as_large(rival: float, difference: float) -> bool:
+    return rival * difference > 0 and abs(rival) >= abs(difference)
 
 
 def controls_against(decision: Decision, studies: Studies) -> list[str]:
@@ -102,15 +116,29 @@ def controls_against(decision: Decision, studies: Studies) -> list[str]:
     Only of a claim that holds: none for any other.
     """
     claim = decision.claim
+    return [
+        name
+        for name, mean in _fully_seeded(decision, studies, controls_of(claim))
+        if not _as_claimed(claim, mean)
+    ]
+
+
+def rivals_for(decision: Decision, studies: Studies) -> list[str]:
+    """Other explanations, likewise, that come out as large as a claim that holds."""
+    rivals = _fully_seeded(decision, studies, decision.claim.rivals)
+    return [name for name, mean in rivals if _as_large(mean, decision.difference)]
+
+
+def _fully_seeded(
+    decision: Decision, studies: Studies, pairs: Iterable[tuple[str, Sides]]
+) -> Iterator[tuple[str, float]]:
+    claim = decision.claim
     if decision.word not in ("holds", "holds and matters") or not claim.sides:
-        return []
-    against = []
-    for name, sides in controls_of(claim):
+        return
+    for name, sides in pairs:
         found = found_in(studies, claim, claim.data, sides)
-        planned = found and not found.pilot and len(found.by_seed) >= claim.seeds
-        if planned and not _as_claimed(claim, found.mean):
-            against.append(name)
-    return against
+        if found and not found.pilot and len(found.by_seed) >= claim.seeds:
+            yield name, found.mean
 
 
 def _as_claimed(claim: Claim, difference: float) -> bool:
@@ -120,9 +148,13 @@ def _as_claimed(claim: Claim, difference: float) -> bool:
 
 
 def but_not(decision: Decision, studies: Studies) -> str:
-    """`, but not so in its control NAME`, or nothing."""
-    names = "; ".join(controls_against(decision, studies))
-    return f", but not so in its control: {names}" if names else ""
+    """`, but not so in its control NAME`, `, but as much comes from NAME`, or nothing."""
+    text = ""
+    if against := controls_against(decision, studies):
+        text += f", but not so in its control: {'; '.join(against)}"
+    if rivals := rivals_for(decision, studies):
+        text += f", but as much comes from {'; '.join(rivals)}"
+    return text
 
 
 def in_short(*keys: str) -> Markdown:
