@@ -71,8 +71,8 @@ class Findings:
         ]
         return (
             f"*Means over the seeds recorded so far: {', '.join(parts)}; {ONE_SEED} marks what has "
-            "one. Nets are compared by the seeds that both have, so a difference need not be that of "
-            "the means in a table. Words describe what was seen; only a verdict decides.*"
+            "one. Nets are compared by the seeds that both have, so a difference need not be that "
+            "of the means in a table. Words describe what was seen; only a verdict decides.*"
         )
 
     def _errors(self, data: str, tested: Tested) -> dict[int, float]:
