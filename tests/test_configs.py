@@ -115,5 +115,17 @@ def test_a_cell_that_is_no_layer_is_refused(cell):
         configs._parse_cell(cell)
 
 
+@pytest.mark.parametrize("cell", ["2-64", "0-64", "0", "1-0"])
+def test_a_kernel_is_odd_and_there_is_a_channel(cell):
+    with pytest.raises(UserError, match=r"is no layer: a kernel is odd.*channels >= 1"):
+        configs._parse_cell(cell)
+
+
+@pytest.mark.parametrize("row", ["64 | 64 | 64 | 64", "64 | 64 | | 64 | 64", ""])
+def test_a_row_has_five_blocks(row):
+    with pytest.raises(UserError, match="five blocks of at least one layer"):
+        configs._parse(row)
+
+
 def test_a_kernel_may_have_two_digits():
     assert configs._parse_cell("11-64") == Conv(11, 64)

@@ -1,6 +1,7 @@
 """Accidents while training: whatever happens, the same command ends in the same records."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from tests.running import PowerCutError, after_step, digests, folder, power_cut
 from vggrepro import UserError, results, runner
+from vggrepro.status import missing_commands, status_lines
 
 
 @contextmanager
@@ -112,3 +114,20 @@ def test_ctrl_c_is_recorded_and_goes_on(study, smoke, tmp_path):
     with after_step(5, power_cut):
         runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=tmp_path))
     assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
+
+
+@pytest.mark.parametrize("again_fresh", [True, False])
+def test_a_killed_fresh_run_goes_on_and_says_what_it_is(study, smoke, tmp_path, again_fresh):
+    """Its old record is not taken for the last word, and no epoch is trained twice."""
+    shutil.copytree(study, tmp_path / "copied")
+    where = replace(smoke, results_dir=tmp_path / "copied")
+    with after_step(6, power_cut), pytest.raises(PowerCutError):
+        runner.run(["A-S256"], "smoke", None, [0], replace(where, fresh=True))
+    (state,) = [line for line in status_lines(where.results_dir) if " A-S256 " in line]
+    assert state.endswith("seed 0 interrupted")
+    assert any("run A-S256" in c for c in missing_commands(where.results_dir, "smoke", "synthetic"))
+    with after_step(5, power_cut):  # the four steps of the second epoch are all that is left
+        runner.run(["A-S256"], "smoke", None, [0], replace(where, fresh=again_fresh))
+    assert digests(where.results_dir, "A-S256") == digests(study, "A-S256")
+    (state,) = [line for line in status_lines(where.results_dir) if " A-S256 " in line]
+    assert state.endswith("seed 0 complete")

@@ -82,9 +82,9 @@ def naive_forward(model, config, images):
     for i, block in enumerate(CONFIGS[config], start=1):
         for j, conv in enumerate(block, start=1):
             maps = F.conv2d(maps, *parameters[f"conv{i}_{j}"], padding=(conv.kernel - 1) // 2)
-            if conv.kernel > 1 or config != "C-linear":
+            if conv.relu:
                 maps = maps.clamp(min=0)
-            if (i, j, config) == (1, 1, "A-LRN"):
+            if conv.lrn:
                 maps = F.local_response_norm(maps, 5, alpha=5 * LRN_ALPHA, beta=0.75, k=2.0)
         maps = F.max_pool2d(maps, 2)
     units = F.linear(maps.flatten(1), *parameters["fc6"]).clamp(min=0)

@@ -20,8 +20,9 @@ from tests.running import (
     power_cut,
     snapshot,
 )
-from vggrepro import UserError, checkpoints, machine, results, runner
+from vggrepro import UserError, checkpoints, machine, results, runner, runs
 from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.configs import CONFIGS
 from vggrepro.experiments import evaluations_of
 from vggrepro.recording import used
 from vggrepro.runs import Run, Where
@@ -113,6 +114,47 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     other = replace(this, where=replace(where, data_dir=tmp_path / "others"))
     with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):
         other.trained()
+
+
+@pytest.mark.parametrize("damage", ["a file that is no image", "an empty class"])
+def test_what_is_wrong_with_val_is_said_before_the_training(tmp_path, smoke, monkeypatch, damage):
+    def trained(*_):
+        raise AssertionError("trained for nothing")
+
+    photos = write_set(tmp_path / "photos")
+    if damage == "an empty class":
+        for photo in (photos / "val" / "cat").iterdir():
+            photo.unlink()
+    else:
+        next((photos / "val" / "cat").iterdir()).write_bytes(b"no image")
+    monkeypatch.setattr(runs, "train", trained)
+    monkeypatch.setitem(BUDGETS["smoke"].data, "folder", BUDGETS["smoke"].data["synthetic"])
+    monkeypatch.setitem(BUDGETS["smoke"].epochs, "folder", BUDGETS["smoke"].epochs["synthetic"])
+    where = replace(
+        smoke, results_dir=tmp_path / "results", data_dir=photos, cache_dir=tmp_path / "cache"
+    )
+    with pytest.raises(UserError, match=r"holds no images|cannot be read as an image"):
+        runner.run(["A-S256"], "smoke", "folder", [0], where)
+
+
+def _another_row(monkeypatch):
+    monkeypatch.setitem(CONFIGS, "A", CONFIGS["B"])
+
+
+def test_weights_of_a_net_whose_row_has_changed_are_refused(copied, smoke, monkeypatch):
+    (folder(copied, "A-S256") / "eval-dense-256.json").unlink()
+    _another_row(monkeypatch)
+    with pytest.raises(UserError, match=r"net with other layers: the row of A in CONFIGS.*--fresh"):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+
+
+def test_a_training_does_not_go_on_as_another_net(tmp_path, smoke, monkeypatch):
+    where = replace(smoke, results_dir=tmp_path)
+    with after_step(6, power_cut), pytest.raises(PowerCutError):
+        runner.run(["A-S256"], "smoke", None, [0], where)
+    _another_row(monkeypatch)
+    with pytest.raises(UserError, match=r"left by another training.*--fresh"):
+        runner.run(["A-S256"], "smoke", None, [0], where)
 
 
 # --- weights that are gone or damaged -------------------------------------------------------

@@ -48,7 +48,7 @@ def lrn(
         measured=tuple(measured),
         provenance=provenance(
             machine,
-            f"vggrepro bench lrn --precision {machine.precision}",
+            f"vggrepro bench lrn {machine.options()}",
             wall_seconds=time.perf_counter() - started,
             images_per_second=0.0,
         ),

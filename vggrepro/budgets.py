@@ -199,6 +199,11 @@ def data_of(budget: str | Budget, data: str | None = None) -> str:
     return data
 
 
+def data_dir_option(data: str) -> str:
+    """What a command to be copied says of the folder of photos; drawn images need none."""
+    return "" if data == "synthetic" else " --data-dir DATA"
+
+
 def at_budget(run: str, budget: str | Budget, data: str | None = None) -> Experiment:
     """The declaration of `run` as `budget` runs it on `data`: a new frozen object.
 

@@ -75,6 +75,17 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     return content["done"]
 
 
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
+    """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # a message of many lines, a key on each
+        raise UserError(
+            f"{where} holds the weights of a net with other layers: the row of {model.config} in "
+            "CONFIGS has changed since. --fresh runs it again, --results-dir keeps both"
+        ) from error
+
+
 def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
     # A schedule's function is code, not state; `weights_only` would rightly refuse it.
     return {key: value for key, value in state.items() if key != "lr_lambdas"}

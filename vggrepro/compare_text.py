@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from vggrepro import UserError
+from vggrepro.budgets import data_dir_option
 from vggrepro.claims import CLAIMS
 from vggrepro.compare import Comparison, Holding, Key, compare, verdict_changes
 from vggrepro.tables_compare import alike, at, held, like_table, reasons_table
@@ -65,7 +66,8 @@ def _nothing_alike(found: Comparison) -> str:
     budget, data = found.first.places[0]
     run = next(key.run for key in found.first.evaluations if key.place == (budget, data))
     return text + (
-        f"Like the first is made by `vggrepro run {run} --budget {budget} --data {data} "
+        f"Like the first is made by `vggrepro run {run} --budget {budget} --data {data}"
+        f"{data_dir_option(data)} "
         f"--results-dir {found.second.results_dir}`"
     )
 

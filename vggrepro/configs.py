@@ -29,7 +29,12 @@ Blocks = tuple[tuple[Conv, ...], ...]
 
 def _parse(table: str) -> Blocks:
     """Read cells like `64`, `1-256`, `64-LRN`: a kernel if it is not 3x3, channels, a mark."""
-    return tuple(tuple(_parse_cell(cell) for cell in row.split()) for row in table.split("|"))
+    read = tuple(tuple(_parse_cell(cell) for cell in row.split()) for row in table.split("|"))
+    if len(read) != 5 or not all(read):
+        raise UserError(
+            f"{table!r} is no row: write five blocks of at least one layer, with | between"
+        )
+    return read
 
 
 def _parse_cell(cell: str) -> Conv:
@@ -38,8 +43,12 @@ def _parse_cell(cell: str) -> Conv:
         raise UserError(
             f"{cell!r} is no layer: write 64, 1-256 (kernel and channels), 64-LRN or 64-linear"
         )
-    kernel, channels, mark = found.groups()
-    return Conv(int(kernel or 3), int(channels), relu=mark != "linear", lrn=mark == "LRN")
+    kernel, channels, mark = int(found[1] or 3), int(found[2]), found[3]
+    if kernel % 2 == 0 or channels < 1:
+        raise UserError(
+            f"{cell!r} is no layer: a kernel is odd, to keep the map's size, channels >= 1"
+        )
+    return Conv(kernel, channels, relu=mark != "linear", lrn=mark == "LRN")
 
 
 # fmt: off

@@ -232,6 +232,8 @@ def copy_from_a(model: VGG, parent: Mapping[str, Tensor]) -> None:
     pairs = []
     # B-5x5 and D-7x7 have no conv3_2, but an earlier kernel of theirs has already not fitted.
     for name, key in FROM_NET_A.items():
+        if name not in layers:
+            raise UserError(f"config {model.config} cannot start from net A: it has no {name}")
         for part in ("weight", "bias"):
             source, target = parent[f"{key}.{part}"], getattr(layers[name], part)
             if source.shape != target.shape:

@@ -8,6 +8,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vggrepro import distributed, machine, results
+from vggrepro.budgets import data_dir_option
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, outcomes
 from vggrepro.experiments import Evaluation, Experiment, scaled
@@ -36,7 +37,8 @@ def common(
     torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
     command = (
         f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
-        f"--data {experiment.data} --seed {seed} {chosen.options()}"
+        f"--data {experiment.data}{data_dir_option(experiment.data)} --seed {seed} "
+        f"{chosen.options()}"
     )
     return {
         "experiment": json.loads(json.dumps(asdict(experiment))),

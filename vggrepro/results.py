@@ -37,6 +37,9 @@ Installed without one, the folder that a command is run in, so that no record en
 installed packages.
 """
 RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+BEGUN_ANEW = (
+    ".fresh"  # in a run's folder while `--fresh` is at it: its records are not the last word
+)
 PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
 
 

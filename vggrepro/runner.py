@@ -162,8 +162,11 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
         this = Run(experiment, seed, where, chosen, folder)
         if experiment.name in FUSIONS:
             return fuse(this)
-        if where.fresh:
-            distributed.first(lambda: _clear(folder))
+        begun = folder / results.BEGUN_ANEW
+        if distributed.first(begun.exists):  # killed on its way: go on, whatever was asked now
+            this.where = replace(where, fresh=True)
+        elif where.fresh:
+            distributed.first(lambda: _clear(folder, begun))
         return this.complete()
 
 
@@ -179,7 +182,9 @@ def lock(folder: Path, held: ExitStack) -> bool:
     return True
 
 
-def _clear(folder: Path) -> None:
+def _clear(folder: Path, begun: Path) -> None:
+    """Forget the weights of a run; its records stay until there are new ones."""
     for old in folder.glob("*.pt"):
         old.unlink()
     shutil.rmtree(folder / "posteriors", ignore_errors=True)
+    begun.touch()

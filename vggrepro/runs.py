@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from vggrepro import UserError, checkpoints, data, distributed, posteriors, progress, results
 from vggrepro.budgets import CALIBRATION, at_budget
+from vggrepro.configs import blocks
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
 from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
@@ -185,7 +186,7 @@ class Run:
         if kept is not None:
             state = distributed.first_then_others(lambda: _weights(*kept))
             model = build(self.experiment, len(self.load("minival").classes))
-            model.load_state_dict(state)
+            checkpoints.fill(model, state, str(kept[0]))
             return model.to(self.machine.device, memory_format=torch.channels_last)
         model, record = self._train()
         distributed.first(lambda: self._keep(model, record, done, twin))
@@ -229,16 +230,19 @@ class Run:
             self._say(f"trained again on another machine than recorded: kept as {path.name}")
         if done is None or not path.exists():
             results.write(record, path, overwrite=True)
+        (self.folder / results.BEGUN_ANEW).unlink(missing_ok=True)
         if record.status == "ok":
             checkpoints.save_weights(model, weights)
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _train(self) -> tuple[VGG, TrainRecord]:
         e, sets, parent = self.experiment, self.sets(), self._parent()
+        if e.budget not in CALIBRATION:
+            self.load("val")  # what is wrong with it is said before the training, not after
         model = build(e, len(sets.train.classes))
         weights, parent_digest = parent or (None, None)
         if e.inherit == "all":
-            model.load_state_dict(weights)
+            checkpoints.fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
         else:
             initialise(model, e.init, seed=self.seed, parent=weights)
         address = self._address(sets, parent_digest)
@@ -249,22 +253,15 @@ class Run:
                 # More than a batch at once was trained before, and is in the checkpoint.
                 update(images, found=stage == "train" and images > e.batch_size)
 
-            training = train(
-                model,
-                e,
-                self.seed,
-                sets,
-                self.machine,
-                self.folder / "checkpoint.pt",
-                address,
-                seen,
-            )
+            path = self.folder / "checkpoint.pt"
+            training = train(model, e, self.seed, sets, self.machine, path, address, seen)
         return model, self._train_record(model, sets, training, parent_digest)
 
     def _address(self, sets: Sets, parent_digest: str | None) -> str:
         """SHA-256 over everything that can change the result of this training."""
         parts = [
             self.experiment.digest(),
+            blocks(self.experiment.config),
             self.seed,
             *self.machine.key()[:2],
             sets.train.fingerprint,

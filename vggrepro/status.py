@@ -14,11 +14,12 @@ def missing_commands(
 ) -> list[str]:
     """One command for each run or fusion without complete records, parents first.
 
-    For the shell, and in the order in which `run --all` goes: one seed of all before the next.
+    For the shell, with DATA for a folder of photos that is not named, and in the order in which
+    `run --all` goes: one seed of all before the next.
     """
-    where = ["--results-dir", str(results_dir)] + (
-        ["--data-dir", str(data_dir)] if data_dir else []
-    )
+    where = ["--results-dir", str(results_dir)]
+    if data_dir or data != "synthetic":
+        where += ["--data-dir", str(data_dir or "DATA")]
     return [
         shlex.join(
             ["vggrepro", "run", name, "--budget", budget, "--data", data]
@@ -33,6 +34,9 @@ def missing_commands(
 
 def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
     if experiment.name not in FUSIONS:
+        folder = results.folder_of(results_dir, experiment, seed)
+        if (folder / results.BEGUN_ANEW).exists():
+            return False
         trained = results.trainings(results_dir, experiment).get(seed)
         if trained is None or trained.status == "interrupted":
             return False
@@ -103,6 +107,8 @@ def _status_of(results_dir: Path, experiment: Experiment) -> str:
         if experiment.name in FUSIONS:
             done = _complete(results_dir, experiment, seed)
             state = "complete" if done else "evaluations missing"
+        elif (folder / results.BEGUN_ANEW).exists():
+            state = "interrupted"
         elif seed not in trained:
             state = (
                 "made under another declaration"
