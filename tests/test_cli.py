@@ -117,18 +117,40 @@ def test_cuda_where_there_is_none(vggrepro, tmp_path, device):
 
 @pytest.mark.parametrize(
     ("data_dir", "message"),
-    [([], "--data-dir"), (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist")],
+    [
+        ([], "--data-dir"),
+        (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
+        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160. Pass --download"),
+    ],
 )
-def test_a_missing_data_folder(vggrepro, tmp_path, data_dir, message):
-    arguments = ["run", "A-S256", "--budget", "reduced", "--data", "imagenette", *data_dir]
+@pytest.mark.parametrize("command", [["run", "A-S256", "--budget", "reduced"], ["first-steps"]])
+def test_a_missing_data_folder_leaves_nothing_begun(vggrepro, tmp_path, command, data_dir, message):
+    arguments = [*command, "--data", "imagenette", *data_dir]
+    records, cache = tmp_path / "results", tmp_path / "cache"
     status, _, err = vggrepro(
-        *arguments, "--results-dir", tmp_path, "--cache-dir", tmp_path / "cache", "--device", "cpu"
+        *arguments, "--results-dir", records, "--cache-dir", cache, "--device", "cpu"
     )
     assert status == 1
     assert err.splitlines()[-1].startswith("vggrepro: ")
     assert message in err
     assert "Traceback" not in err
-    assert results.record_files(tmp_path) == []
+    assert not records.exists()
+
+
+def test_without_photos_what_is_all_recorded_is_skipped_but_not_run_again(
+    vggrepro, tmp_path, monkeypatch
+):
+    from vggrepro import runner
+
+    asked = []
+    monkeypatch.setattr(runner, "run_one", lambda *given: asked.append(given))
+    (tmp_path / "reduced" / "cifar10" / "A-S256" / "seed0").mkdir(parents=True)
+    arguments = ["run", "A-S256", "--budget", "reduced", "--data", "cifar10"]
+    where = ["--results-dir", tmp_path, "--device", "cpu"]
+    assert vggrepro(*arguments, *where)[0] == 0
+    status, _, err = vggrepro(*arguments, *where, "--fresh")
+    assert status == 1 and "--data-dir" in err
+    assert len(asked) == 1
 
 
 # --- run ------------------------------------------------------------------------------------
@@ -289,6 +311,17 @@ def test_status_tells_complete_from_incomplete(vggrepro, copied):
     states = {line.split()[0]: line for line in out.splitlines()[2:]}
     assert states["A-S256"].endswith("seed 0 evaluations missing")
     assert states["C-S256"].endswith(("seed 0 complete", "seed 0 pilot"))
+
+
+def test_status_passes_over_folders_that_hold_only_a_lock(vggrepro, copied):
+    for place in ("smoke/synthetic/B-S256", "quick/synthetic/A-S256", "first-steps/folder/A-he"):
+        (copied / place / "seed0").mkdir(parents=True)
+        (copied / place / "seed0" / ".lock").touch()
+    (copied / "smoke" / "synthetic" / "A-S256" / "seed1").mkdir()
+    status, out, _ = vggrepro("status", "--results-dir", copied)
+    assert status == 0
+    assert f"smoke on synthetic: 2 of {len(RUNS)} runs begun" in out
+    assert not [word for word in ("B-S256", "seed 1", "quick", "first-steps") if word in out]
 
 
 def test_status_of_nothing(vggrepro, tmp_path):

@@ -24,7 +24,7 @@ from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recording import common, say, used
 from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.runner import lock
+from vggrepro.runner import check_photos, lock
 from vggrepro.runs import Run
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
@@ -54,6 +54,8 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     chosen = machine.choose(where.device, where.precision, where.threads)
     print(f"device: {machine.describe(chosen)}", file=sys.stderr)
     todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
+    if todo:
+        check_photos(todo[0], where)  # before a folder is made that looks like a begun run
     left_out, known = [], {e.name: e for e in experiments}
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
