@@ -212,7 +212,9 @@ def first_steps(
     steps: Annotated[int, typer.Option(min=1, help="Steps to train.")] = starts.STEPS,
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = starts.CROP,
     batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = starts.BATCH,
-    width: Annotated[float, typer.Option(min=1 / 64, help="Channels and units, as a share.")] = 1.0,
+    width: Annotated[
+        float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
@@ -227,9 +229,9 @@ def first_steps(
     from vggrepro import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro import tables_starts
+    from vggrepro import starts_text
 
-    for line in tables_starts.lines(where.results_dir, data, [e.name for e in experiments]):
+    for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 
