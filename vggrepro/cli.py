@@ -15,6 +15,7 @@ from vggrepro import UserError, options, programme, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, ROWS, RUNS
+from vggrepro.files import make_writable
 from vggrepro.results import RECORDED, RERUN
 from vggrepro.where import Where
 
@@ -263,18 +264,25 @@ def bench(
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import machine
+    from vggrepro import bench_data, machine
 
     chosen = machine.choose(device, precision, threads)
-    if what == "lrn":
-        from vggrepro.bench_lrn import lines, lrn
+    if what == "speed":
+        bench_data.check(data, data_dir)
+    make_writable(path.parent)  # known before all is measured, not after it
+    try:
+        if what == "lrn":
+            from vggrepro.bench_lrn import lines, lrn
 
-        record = lrn(chosen)
-    else:
-        from vggrepro.bench_speed import speed
-        from vggrepro.targets import lines
+            record = lrn(chosen)
+        else:
+            from vggrepro.bench_speed import speed
+            from vggrepro.targets import lines
 
-        record = speed(chosen, data, data_dir, cache_dir)
+            record = speed(chosen, data, data_dir, cache_dir)
+    except KeyboardInterrupt:
+        text = "stopped; nothing measured is kept, and the same command begins anew"
+        raise KeyboardInterrupt(text) from None
     record = results.write(record, path, overwrite=True)
     for line in lines(record):
         typer.echo(line)
