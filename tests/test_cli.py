@@ -89,6 +89,19 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
         (["run", "A-S256", "--all"], ["--all", "names of runs", "contradict"]),
         (["run", "A-S256", "--seed", "0", "--seeds", "2"], ["--seed and --seeds", "contradict"]),
         (["plan", "--study", "--budget", "full"], ["--study", "--budget", "contradict"]),
+        (["plan", "--paper", "--check"], ["--paper and --check contradict"]),
+        (["plan", "--paper", "--study"], ["--paper and --study contradict"]),
+        (["plan", "--check", "--devices", "3"], ["--check and --devices contradict"]),
+        (["plan", "--check", "--budget", "full"], ["--check and --budget contradict"]),
+        (["plan", "--devices", "3", "--share", "0.1"], ["--devices does nothing", "--device ("]),
+        (["plan", "--share", "0.1"], ["--share does nothing without --device"]),
+        (["plan", "--study"], ["--study does nothing without --device"]),
+        (["plan", "--data", "imagenet"], ["--data does nothing without --device"]),
+        (["list", "--seeds", "3"], ["--seeds does nothing without --missing: leave it out"]),
+        (["list", "--data-dir", "x"], ["--data-dir does nothing without --missing"]),
+        (["bench", "lrn", "--data", "x"], ["--data does nothing in `bench lrn`", "leave it out"]),
+        (["bench", "lrn", "--cache-dir", "x"], ["--cache-dir does nothing in `bench lrn`"]),
+        (["run", "--study", "--seed", "9", "--data", "cifar10"], ["seeds 0 to 2, not 9"]),
         (["list", "--budget", "tiny"], list(BUDGETS)),
         (["list", "--data", "mnist"], list(BUDGETS["reduced"].data)),
         (["rerun", "99_nothing"], []),
@@ -324,15 +337,20 @@ def test_status_passes_over_folders_that_hold_only_a_lock(vggrepro, copied):
     assert not [word for word in ("B-S256", "seed 1", "quick", "first-steps") if word in out]
 
 
-def test_status_of_nothing(vggrepro, tmp_path):
-    status, out, _ = vggrepro("status", "--results-dir", tmp_path / "none")
-    assert status == 0
-    assert "no records yet" in out
+def test_status_of_nothing(vggrepro, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "RECORDED", tmp_path)
+    monkeypatch.setattr(cli, "RERUN", tmp_path / "none")
+    status, out, _ = vggrepro("status")  # a rerun need not have been made
+    assert (status, out) == (0, f"{tmp_path}:\n  no records\n{tmp_path}/none: no records yet\n")
 
 
-def test_list_of_a_folder_that_is_not_there_says_so(vggrepro, tmp_path):
+def test_a_folder_that_is_not_there_is_told(vggrepro, tmp_path):
     folder = tmp_path / "resluts"
-    status, out, err = vggrepro("list", "--results-dir", folder)
-    assert (status, out) == (1, "") and f"no folder {folder}" in err
+    (tmp_path / "file").touch()
+    for command in ("list", "status"):
+        for missing in (folder, tmp_path / "file"):
+            status, out, err = vggrepro(command, "--results-dir", missing)
+            assert (status, out) == (1, "")
+            assert err.startswith(f"vggrepro: no folder {missing}: --results-dir is where")
     status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
     assert status == 0 and "vggrepro run A-S256" in out

@@ -78,6 +78,22 @@ def test_a_failing_chapter_leaves_only_its_traceback(chapter, tmp_path):
     assert output.read_text() == "what was there"
 
 
+def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter, tmp_path):
+    chapter.write_text(
+        '# %% tags=["parameters"]\nbudget = data = data_dir = results_dir = ""\nseeds = 0\n'
+        "# %%\nfrom vggrepro import report\n\n"
+        "print(report.options(budget, data, seeds, False, data_dir, results_dir).shows_rerun)\n"
+    )
+    records = tmp_path / "records"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "out")
+        status, _, err = vggrepro("rerun", "07", "--results-dir", records)
+    assert status == 0, err
+    assert list(records.iterdir()) == []
+    (output,) = nbformat.read(tmp_path / "out" / "07_some_name.ipynb", 4).cells[-1].outputs
+    assert output.text == "True\n"
+
+
 def test_a_folder_that_cannot_be_written_is_known_before_the_trainings(
     vggrepro, chapter, tmp_path, monkeypatch
 ):

@@ -35,11 +35,19 @@ def column(tmp_path):
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 
-def test_options_take_the_budgets_own_values():
+def test_options_take_the_budgets_own_values(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", "")
     assert (chosen.data, chosen.seeds, chosen.results_dir) == ("synthetic", 1, results.RERUN)
     assert [c.data for c in chosen.columns()] == ["cifar10", "imagenette"]
-    assert len(report.options("smoke", "", 0, False, "", "somewhere").columns()) == 3
+    assert len(report.options("smoke", "", 0, False, "", str(tmp_path)).columns()) == 3
+
+
+def test_a_folder_of_records_is_there_or_is_made_by_a_rerun(tmp_path):
+    for there in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match=f"results_dir: no folder {there}; name one with"):
+            report.options("smoke", "", 0, False, "", str(there))
+    assert report.options("smoke", "", 0, True, "", str(tmp_path / "none")).rerun
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ BENCHMARKS = ("speed", "lrn")
 
 @app.command("list")
 def list_rows(
+    context: typer.Context,
     budget: options.Budget = "reduced",
     data: options.Data = None,
     results_dir: options.Results = RECORDED,
@@ -47,14 +48,20 @@ def list_rows(
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
-    if results_dir != RECORDED and not results_dir.is_dir():
-        raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
+    options.does_nothing(context, "without --missing", "seeds", "data_dir")
+    if results_dir != RECORDED:
+        _check_records(results_dir)
     typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
     typer.echo(f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded")
     for row in ROWS:
         recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
         paper = f"{report.paper_value(row):.1f}"
         typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>7}   {recorded}")
+
+
+def _check_records(results_dir: Path) -> None:
+    if not results_dir.is_dir():
+        raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
 
 
 @app.command()
@@ -95,7 +102,7 @@ def run(
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
     if recorded_study:
-        wanted = [task for task in programme.tasks(data) if seed in (None, task[1])]
+        wanted = programme.tasks(data, seed)
     where = replace(where, micro_batch=micro_batch, compile=compile)
     runner.run_tasks(wanted, budget, data, where)
 
@@ -125,6 +132,8 @@ def status(
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     from vggrepro import status as status_of
 
+    if results_dir:
+        _check_records(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
         for line in status_of.status_lines(folder):
             typer.echo(line)
@@ -184,7 +193,14 @@ def plan(
     ] = False,
 ) -> None:
     """Work, memory and hours of a budget on a device, before it is run."""
+    of_a_plan = ("recorded_study", "device", "devices", "share", "budget", "data")
+    options.not_both(context, "paper", "check", *of_a_plan, "results_dir")
+    options.not_both(context, "check", *of_a_plan)
     options.not_both(context, "recorded_study", "budget")
+    if device is None and not (paper or check):
+        others = (name for name in of_a_plan if name != "device")
+        here = "without --device (`vggrepro plan` alone lists them)"
+        options.does_nothing(context, here, *others, "results_dir")
     from vggrepro import planner
 
     if paper:
@@ -242,6 +258,7 @@ UsageError = typer.BadParameter.__base__
 
 @app.command()
 def bench(
+    context: typer.Context,
     what: Annotated[
         str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
     ] = "speed",
@@ -261,6 +278,9 @@ def bench(
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
+    if what == "lrn":
+        here = "in `bench lrn`, which needs no photos"
+        options.does_nothing(context, here, "data", "data_dir", "cache_dir")
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")

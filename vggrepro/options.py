@@ -85,6 +85,13 @@ def not_both(context: typer.Context, first: str, *others: str) -> None:
                 raise UserError(f"{one} and {two} contradict each other: leave one of them out")
 
 
+def does_nothing(context: typer.Context, here: str, *names: str) -> None:
+    """Raise `UserError` if one of these parameters was given, which say nothing `here`."""
+    for name in names:
+        if _given(context, name):
+            raise UserError(f"{_shown(context, name)} does nothing {here}: leave it out")
+
+
 def _given(context: typer.Context, name: str) -> bool:
     # Of an argument that may be left out, nothing is also from the command line.
     return bool(

@@ -104,13 +104,18 @@ def options(
     """Check a chapter's parameters; "" and 0 mean the default.
 
     With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
-    column of its own. Raises `UserError` whose last line names the allowed values.
+    column of its own. Raises `UserError` whose last line names the parameter or the allowed values.
     """
     data = data_of(budget, data or None)
     if not isinstance(rerun, bool):
         raise UserError(f"rerun must be True or False, not {rerun!r}")
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 0:
         raise UserError(f"seeds must be a whole number, 0 for the budget's own; not {seeds!r}")
+    if results_dir and not rerun and not Path(results_dir).is_dir():
+        raise UserError(
+            f"results_dir: no folder {Path(results_dir).resolve()}; name one with records, or set "
+            "rerun to True to make them"
+        )
     return Options(
         budget=budget,
         data=data,

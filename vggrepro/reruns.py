@@ -38,7 +38,8 @@ def rerun(
             said = ["--budget", budget, "--data", data, "--seeds", str(seeds)]
             with workers.helping(processes - 1, [*names, *where.options(), *said]):
                 runner.run_tasks(wanted, budget, data, replace(where, progress=bar))
-        # The records are there now: the chapters only have to show them.
+        # The records are there now, if there are any: the chapters only have to show them.
+        make_writable(where.results_dir)
         shown = {"budget": budget, "data": data, "seeds": seeds}
         shown |= {
             "data_dir": str(where.data_dir or ""),
