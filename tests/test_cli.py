@@ -4,13 +4,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.records_by_hand import eval_record
 from vggrepro import cli, programme, results
-from vggrepro.budgets import BUDGETS
-from vggrepro.experiments import FUSIONS, RUNS, in_order
+from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.experiments import FUSIONS, RUNS, centre_crop, in_order
 
 
 def options(smoke, results_dir):
@@ -288,6 +290,34 @@ def test_list_shows_the_paper_beside_the_records(vggrepro, study):
     assert ours in row
     assert " 25.6 " in lines["table3/D-jitter dense-384"]
     assert lines["table3/D-jitter dense-384"].endswith("not run")
+
+
+def test_list_ends_with_what_no_table_has_by_plain_name(vggrepro, tmp_path, monkeypatch):
+    own = replace(RUNS["A-S256"], name="my-net", init="he")
+    monkeypatch.setitem(RUNS, "my-net", own)
+    experiment = at_budget("my-net", "smoke")
+    for seed, wrong in ((0, 27.0), (1, 29.0)):
+        tested = eval_record(experiment, seed, top1_error=wrong)
+        path = results.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
+        results.write(tested, path)
+    status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", tmp_path)
+    assert status == 0
+    rows, others = (part.splitlines() for part in out.split("\n\n"))
+    assert all(line.startswith("table") for line in rows[2:])
+    assert others[0].startswith("run or fusion that no table has")
+    found = {line.split()[0]: line.split()[1:] for line in others[1:]}
+    assert len(found) == len(others) - 1
+    assert found["my-net"] == ["centre-crop-256", "–", "28.0", "±", "1.4,", "n", "=", "2"]
+    assert found["A-short"] == ["centre-crop-256", "–", "not", "run"]
+    assert found["D-S384-longer"][0] == "centre-crop-384"
+    assert found["D-jitter+D-jitter"][0] == "dense-256+384+512"
+    of_rows = {line.split()[0].split("/")[1] for line in rows[2:]}
+    assert sorted([*found, *of_rows]) == sorted([*RUNS, *FUSIONS])  # each `run` takes, and no other
+
+
+def test_help_says_which_names_run_takes(vggrepro):
+    said = " ".join(vggrepro("run", "--help")[1].replace("│", " ").split())
+    assert "without table and protocol: D-jitter for table3/D-jitter or table5/D-jitter/" in said
 
 
 def test_list_missing_prints_commands_parents_first(vggrepro, study):

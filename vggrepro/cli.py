@@ -14,7 +14,7 @@ import typer
 from vggrepro import UserError, options, programme, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
-from vggrepro.experiments import FUSIONS, ROWS, RUNS
+from vggrepro.experiments import FUSIONS, RUNS
 from vggrepro.files import make_writable
 from vggrepro.results import RECORDED, RERUN
 from vggrepro.where import Where
@@ -39,8 +39,10 @@ def list_rows(
     data_dir: options.DataDir = None,
     seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
-    """Every row of the paper's tables: the value there, and what is recorded."""
-    from vggrepro import report
+    """Every row of the paper's tables: the value there, and what is recorded.
+
+    Then the runs and fusions that no table has: controls, and what you have added.
+    """
     from vggrepro import status as status_of
 
     data = data_of(budget, data)
@@ -51,12 +53,10 @@ def list_rows(
     options.does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
-    typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
-    typer.echo(f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded")
-    for row in ROWS:
-        recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
-        paper = f"{report.paper_value(row):.1f}"
-        typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>7}   {recorded}")
+    from vggrepro import listing
+
+    for line in listing.lines(results_dir, budget, data):
+        typer.echo(line)
 
 
 def _check_records(results_dir: Path) -> None:
@@ -69,7 +69,13 @@ def _check_records(results_dir: Path) -> None:
 def run(
     context: typer.Context,
     where: Where,
-    runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Names in `vggrepro list` without table and protocol: D-jitter for "
+            "table3/D-jitter or table5/D-jitter/dense."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     recorded_study: options.Study = False,
     budget: options.Budget = "quick",
