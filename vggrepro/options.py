@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError
+from vggrepro import UserError, workers
 from vggrepro.budgets import BUDGETS
 from vggrepro.results import RERUN
 from vggrepro.where import Where
@@ -25,7 +25,12 @@ Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, 
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Workers = Annotated[
     int,
-    typer.Option("--workers", min=0, help="Processes that share the runs; 0: one for each core."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help=f"Processes that share the runs; 0: one for each core, at most {workers.MOST}, and "
+        "one if there is a GPU.",
+    ),
 ]
 MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")

@@ -176,8 +176,8 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
     found = results.evaluations(results_dir, experiment, evaluation)
     if found:
         notes = ["pilot"] if all(record.pilot for record in found.values()) else []
-        idle = [str(seed) for seed in untrained(results_dir, experiment) if seed in found]
-        notes += [f"not trained: seed {', '.join(idle)}"] if idle else []
+        idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
+        notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
         text = mean_and_spread([r.top1_error for r in found.values()])
         return text + (f" ({'; '.join(notes)})" if notes else "")
     failed = [
@@ -188,7 +188,7 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
     return ", ".join(failed) or "not run"
 
 
-def untrained(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
+def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
     """Seeds whose net is no better than chance on minival after its last epoch.
 
     None for your own folder of photos, whose classes only you can count.
