@@ -318,7 +318,7 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
         ([], "--data-dir"),
         (["--data", "folder"], "--data synthetic"),
         (["--data", "cifar10"], ", ".join(KNOWN)),
-        (["--data-dir", "/no/such/folder"], "/no/such/folder"),
+        (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
     ],
 )
 def test_bad_input_is_one_line(vggrepro, tmp_path, arguments, message):
@@ -345,3 +345,49 @@ def test_a_record_is_kept_unless_asked(vggrepro, tmp_path, monkeypatch):
     assert "--fresh" in err
     assert vggrepro(*where, "--fresh")[0] == 0
     assert vggrepro("verify", "--results-dir", tmp_path)[0] == 0
+
+
+@pytest.fixture
+def unmeasured(monkeypatch):
+    """What was about to be measured; nothing is."""
+    begun = []
+
+    def stopped(*arguments):
+        begun.append(arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench_lrn, "lrn", stopped)
+    monkeypatch.setattr(bench_system, "elapsed", stopped)
+    return begun
+
+
+@pytest.mark.parametrize("what", [["lrn"], ["speed", "--data", "synthetic"]])
+def test_a_folder_that_cannot_be_written_is_known_before_measuring(
+    vggrepro, tmp_path, unmeasured, what
+):
+    (tmp_path / "file").touch()
+    where = ("--results-dir", tmp_path / "file", "--cache-dir", tmp_path, "--device", "cpu")
+    status, out, err = vggrepro("bench", *what, *where)
+    assert (status, out, unmeasured) == (1, "", [])
+    assert err == (
+        f"vggrepro: cannot write to {tmp_path}/file/bench: Not a directory. Give permission or "
+        "free some space, or choose another folder.\n"
+    )
+
+
+def test_a_cache_that_cannot_be_written_is_one_line(vggrepro, tmp_path, unmeasured):
+    (tmp_path / "file").touch()
+    where = ("--results-dir", tmp_path, "--cache-dir", tmp_path / "file", "--device", "cpu")
+    status, _, err = vggrepro("bench", "--data", "synthetic", *where)
+    assert (status, unmeasured, len(err.splitlines())) == (1, [], 1)
+    assert f"image cache in {tmp_path}/file cannot be written" in err
+
+
+@pytest.mark.parametrize("what", [["lrn"], ["speed", "--data", "synthetic"]])
+def test_ctrl_c_keeps_nothing_and_says_so(vggrepro, tmp_path, unmeasured, what):
+    where = ("--results-dir", tmp_path / "r", "--cache-dir", tmp_path / "c", "--device", "cpu")
+    status, _, err = vggrepro("bench", *what, *where)
+    assert (status, len(unmeasured)) == (130, 1)
+    said = "vggrepro: stopped; nothing measured is kept, and the same command begins anew"
+    assert err.splitlines()[-1] == said
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -4,13 +4,15 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
 
+from tests.records_by_hand import eval_record
 from vggrepro import cli, programme, results
-from vggrepro.budgets import BUDGETS
-from vggrepro.experiments import FUSIONS, RUNS, in_order
+from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.experiments import FUSIONS, RUNS, centre_crop, in_order
 
 
 def options(smoke, results_dir):
@@ -89,6 +91,19 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
         (["run", "A-S256", "--all"], ["--all", "names of runs", "contradict"]),
         (["run", "A-S256", "--seed", "0", "--seeds", "2"], ["--seed and --seeds", "contradict"]),
         (["plan", "--study", "--budget", "full"], ["--study", "--budget", "contradict"]),
+        (["plan", "--paper", "--check"], ["--paper and --check contradict"]),
+        (["plan", "--paper", "--study"], ["--paper and --study contradict"]),
+        (["plan", "--check", "--devices", "3"], ["--check and --devices contradict"]),
+        (["plan", "--check", "--budget", "full"], ["--check and --budget contradict"]),
+        (["plan", "--devices", "3", "--share", "0.1"], ["--devices does nothing", "--device ("]),
+        (["plan", "--share", "0.1"], ["--share does nothing without --device"]),
+        (["plan", "--study"], ["--study does nothing without --device"]),
+        (["plan", "--data", "imagenet"], ["--data does nothing without --device"]),
+        (["list", "--seeds", "3"], ["--seeds does nothing without --missing: leave it out"]),
+        (["list", "--data-dir", "x"], ["--data-dir does nothing without --missing"]),
+        (["bench", "lrn", "--data", "x"], ["--data does nothing in `bench lrn`", "leave it out"]),
+        (["bench", "lrn", "--cache-dir", "x"], ["--cache-dir does nothing in `bench lrn`"]),
+        (["run", "--study", "--seed", "9", "--data", "cifar10"], ["seeds 0 to 2, not 9"]),
         (["list", "--budget", "tiny"], list(BUDGETS)),
         (["list", "--data", "mnist"], list(BUDGETS["reduced"].data)),
         (["rerun", "99_nothing"], []),
@@ -117,18 +132,40 @@ def test_cuda_where_there_is_none(vggrepro, tmp_path, device):
 
 @pytest.mark.parametrize(
     ("data_dir", "message"),
-    [([], "--data-dir"), (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist")],
+    [
+        ([], "--data-dir"),
+        (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
+        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160. Pass --download"),
+    ],
 )
-def test_a_missing_data_folder(vggrepro, tmp_path, data_dir, message):
-    arguments = ["run", "A-S256", "--budget", "reduced", "--data", "imagenette", *data_dir]
+@pytest.mark.parametrize("command", [["run", "A-S256", "--budget", "reduced"], ["first-steps"]])
+def test_a_missing_data_folder_leaves_nothing_begun(vggrepro, tmp_path, command, data_dir, message):
+    arguments = [*command, "--data", "imagenette", *data_dir]
+    records, cache = tmp_path / "results", tmp_path / "cache"
     status, _, err = vggrepro(
-        *arguments, "--results-dir", tmp_path, "--cache-dir", tmp_path / "cache", "--device", "cpu"
+        *arguments, "--results-dir", records, "--cache-dir", cache, "--device", "cpu"
     )
     assert status == 1
     assert err.splitlines()[-1].startswith("vggrepro: ")
     assert message in err
     assert "Traceback" not in err
-    assert results.record_files(tmp_path) == []
+    assert not records.exists()
+
+
+def test_without_photos_what_is_all_recorded_is_skipped_but_not_run_again(
+    vggrepro, tmp_path, monkeypatch
+):
+    from vggrepro import runner
+
+    asked = []
+    monkeypatch.setattr(runner, "run_one", lambda *given: asked.append(given))
+    (tmp_path / "reduced" / "cifar10" / "A-S256" / "seed0").mkdir(parents=True)
+    arguments = ["run", "A-S256", "--budget", "reduced", "--data", "cifar10"]
+    where = ["--results-dir", tmp_path, "--device", "cpu"]
+    assert vggrepro(*arguments, *where)[0] == 0
+    status, _, err = vggrepro(*arguments, *where, "--fresh")
+    assert status == 1 and "--data-dir" in err
+    assert len(asked) == 1
 
 
 # --- run ------------------------------------------------------------------------------------
@@ -255,6 +292,34 @@ def test_list_shows_the_paper_beside_the_records(vggrepro, study):
     assert lines["table3/D-jitter dense-384"].endswith("not run")
 
 
+def test_list_ends_with_what_no_table_has_by_plain_name(vggrepro, tmp_path, monkeypatch):
+    own = replace(RUNS["A-S256"], name="my-net", init="he")
+    monkeypatch.setitem(RUNS, "my-net", own)
+    experiment = at_budget("my-net", "smoke")
+    for seed, wrong in ((0, 27.0), (1, 29.0)):
+        tested = eval_record(experiment, seed, top1_error=wrong)
+        path = results.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
+        results.write(tested, path)
+    status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", tmp_path)
+    assert status == 0
+    rows, others = (part.splitlines() for part in out.split("\n\n"))
+    assert all(line.startswith("table") for line in rows[2:])
+    assert others[0].startswith("run or fusion that no table has")
+    found = {line.split()[0]: line.split()[1:] for line in others[1:]}
+    assert len(found) == len(others) - 1
+    assert found["my-net"] == ["centre-crop-256", "–", "28.0", "±", "1.4,", "n", "=", "2"]
+    assert found["A-short"] == ["centre-crop-256", "–", "not", "run"]
+    assert found["D-S384-longer"][0] == "centre-crop-384"
+    assert found["D-jitter+D-jitter"][0] == "dense-256+384+512"
+    of_rows = {line.split()[0].split("/")[1] for line in rows[2:]}
+    assert sorted([*found, *of_rows]) == sorted([*RUNS, *FUSIONS])  # each `run` takes, and no other
+
+
+def test_help_says_which_names_run_takes(vggrepro):
+    said = " ".join(vggrepro("run", "--help")[1].replace("│", " ").split())
+    assert "without table and protocol: D-jitter for table3/D-jitter or table5/D-jitter/" in said
+
+
 def test_list_missing_prints_commands_parents_first(vggrepro, study):
     status, out, _ = vggrepro("list", "--missing", "--budget", "smoke", "--results-dir", study)
     assert status == 0
@@ -291,15 +356,31 @@ def test_status_tells_complete_from_incomplete(vggrepro, copied):
     assert states["C-S256"].endswith(("seed 0 complete", "seed 0 pilot"))
 
 
-def test_status_of_nothing(vggrepro, tmp_path):
-    status, out, _ = vggrepro("status", "--results-dir", tmp_path / "none")
+def test_status_passes_over_folders_that_hold_only_a_lock(vggrepro, copied):
+    for place in ("smoke/synthetic/B-S256", "quick/synthetic/A-S256", "first-steps/folder/A-he"):
+        (copied / place / "seed0").mkdir(parents=True)
+        (copied / place / "seed0" / ".lock").touch()
+    (copied / "smoke" / "synthetic" / "A-S256" / "seed1").mkdir()
+    status, out, _ = vggrepro("status", "--results-dir", copied)
     assert status == 0
-    assert "no records yet" in out
+    assert f"smoke on synthetic: 2 of {len(RUNS)} runs begun" in out
+    assert not [word for word in ("B-S256", "seed 1", "quick", "first-steps") if word in out]
 
 
-def test_list_of_a_folder_that_is_not_there_says_so(vggrepro, tmp_path):
+def test_status_of_nothing(vggrepro, tmp_path, monkeypatch):
+    monkeypatch.setattr(cli, "RECORDED", tmp_path)
+    monkeypatch.setattr(cli, "RERUN", tmp_path / "none")
+    status, out, _ = vggrepro("status")  # a rerun need not have been made
+    assert (status, out) == (0, f"{tmp_path}:\n  no records\n{tmp_path}/none: no records yet\n")
+
+
+def test_a_folder_that_is_not_there_is_told(vggrepro, tmp_path):
     folder = tmp_path / "resluts"
-    status, out, err = vggrepro("list", "--results-dir", folder)
-    assert (status, out) == (1, "") and f"no folder {folder}" in err
+    (tmp_path / "file").touch()
+    for command in ("list", "status"):
+        for missing in (folder, tmp_path / "file"):
+            status, out, err = vggrepro(command, "--results-dir", missing)
+            assert (status, out) == (1, "")
+            assert err.startswith(f"vggrepro: no folder {missing}: --results-dir is where")
     status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
     assert status == 0 and "vggrepro run A-S256" in out

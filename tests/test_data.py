@@ -140,7 +140,7 @@ def test_bad_folders_are_clear_errors(tmp_path):
     root = write_set(tmp_path / "set")
     (root / "train" / "empty").mkdir()
     (root / "val" / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty holds no images"):
+    with pytest.raises(UserError, match=r"empty holds no images \(\.jpg, .*\.webp\): fill"):
         data.load("folder", "train", root)
     (root / "val" / "empty").rmdir()
     with pytest.raises(UserError, match=r"same class folders.*'empty'"):
@@ -164,14 +164,36 @@ def test_bad_folders_are_clear_errors(tmp_path):
         data.load("folder", "train", single)
 
 
+def test_photos_are_looked_for_without_opening_any(tmp_path):
+    root = write_set(tmp_path / "set")
+    (root / "train" / "cat" / "0000.png").write_bytes(b"no image")
+    data.check("folder", root)
+    data.check("synthetic")
+    data.check("cifar10", tmp_path / "nowhere", download=True)
+    write_set(tmp_path / "imagenet")
+    data.check("imagenet", tmp_path / "imagenet")
+    shutil.rmtree(root / "val")
+    for name, message in (
+        ("folder", r"no folder.*val"),
+        ("cifar10", "--download"),
+        ("imagenette", "imagenette2-160"),
+        ("imagenet", r"expected val/<WordNet id>"),
+    ):
+        with pytest.raises(UserError, match=message):
+            data.check(name, root)
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is not a folder"):
+        data.check("folder", tmp_path / "file")
+
+
 def test_bad_arguments_are_clear_errors(tmp_path):
     with pytest.raises(UserError, match=r"'mnist'.*synthetic, cifar10"):
         data.load("mnist", "train")
     with pytest.raises(UserError, match=r"'test'.*train, minival, val"):
         data.load("synthetic", "test")
-    with pytest.raises(UserError, match="needs a data folder"):
+    with pytest.raises(UserError, match=r"needs a data folder: name .*--data-dir.*--download"):
         data.load("cifar10", "train")
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match=r"does not exist: name .*--data-dir \(data_dir\)\.$"):
         data.load("folder", "train", tmp_path / "nowhere")
     with pytest.raises(UserError, match="positive"):
         data.load("synthetic", "train", counts=(0, 5))

@@ -1,5 +1,6 @@
 """First steps: what is recorded, what is not done twice, and what a kill leaves."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -84,6 +85,18 @@ def test_other_steps_or_sizes_need_to_be_asked_for(where, made):
         with pytest.raises(UserError, match=message) as error:
             first_steps.run(tiny("A-glorot", **changed), 0, STEPS + 1, where)
         assert "--fresh" in str(error.value)
+
+
+def test_another_seed_with_other_sizes_is_refused_before_anything_is_measured(
+    where, made, monkeypatch
+):
+    monkeypatch.setattr(first_steps, "_measured", lambda *given: pytest.fail("it was measured"))
+    for fresh in (False, True):
+        with pytest.raises(UserError, match="--results-dir, or the same sizes") as error:
+            elsewhere = replace(where, fresh=fresh)
+            first_steps.run(tiny("A-glorot", crop=48), 1, STEPS + 1, elsewhere)
+        assert f"--crop 32 --steps {STEPS}, this would be with --crop 48" in str(error.value)
+        assert "A-glorot/seed0/first-steps.json" in str(error.value)
 
 
 def test_a_killed_command_goes_on_to_the_same_records(elsewhere, made):
@@ -187,9 +200,29 @@ def test_the_command_on_ones_own_photos(vggrepro, tmp_path, smoke):
     assert (status, out) == (0, "2 records, all as they were written\n")
 
 
+@pytest.mark.parametrize("width", [math.inf, math.nan, 0.0, 9.0])
+def test_a_width_that_no_net_has(width):
+    with pytest.raises(UserError, match=f"--width must be .* not {width}"):
+        starts.chosen(["A-he"], width=width)
+
+
+def test_each_net_may_have_its_own_sizes(vggrepro, tmp_path, smoke):
+    fixed = ["--threads", "1", "--precision", "float32", "--cache-dir", smoke.cache_dir]
+    place = ["--crop", "32", "--width", "0.02", "--steps", "1", "--results-dir", tmp_path, *fixed]
+    for name, batch in (("A-he", "4"), ("A-he-scaled", "2"), ("A-he", "4")):
+        status, out, err = vggrepro("first-steps", name, "--batch", batch, *place)
+        assert status == 0, err
+        assert [line.split()[0] for line in out.splitlines()[1:]] == [name]
+    status, out, err = vggrepro("first-steps", "A-he", "A-he-scaled", "--batch", "2", *place)
+    assert (status, out) == (1, "")
+    assert "batch_size changed" in err and "--fresh" in err and "--results-dir" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["A-he", "--width", "inf"], "--width must be from 0.015625 to 8, not inf"),
+        (["A-he", "--width", "nan"], "--width"),
         (["D-xavier"], "unknown start 'D-xavier'"),
         (["--data", "mnist"], "unknown data 'mnist'"),
         (["A-he", "--data", "folder"], "--data-dir"),

@@ -55,6 +55,14 @@ def test_what_a_task_needs_comes_before_it_and_seeds_do_too(data):
 
 
 @pytest.mark.parametrize("data", DATA)
+def test_one_seed_of_the_programme_is_a_part_of_it(data):
+    by_seed = [task for seed in range(3) for task in programme.tasks(data, seed)]
+    assert by_seed == programme.tasks(data)
+    with pytest.raises(UserError, match=f"on {data} has seeds 0 to 2, not 3"):
+        programme.tasks(data, 3)
+
+
+@pytest.mark.parametrize("data", DATA)
 def test_the_nets_whose_spread_is_pooled_have_seeds_to_show_it(data):
     assert all(programme.seeds(data)[run] >= 3 for run in POOLED[data])
 

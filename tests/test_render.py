@@ -3,7 +3,7 @@
 import nbformat
 import pytest
 
-from vggrepro import UserError, render
+from vggrepro import UserError, chapters, render, reruns
 
 CHAPTER = """# %% [markdown]
 # # A chapter
@@ -76,6 +76,38 @@ def test_a_failing_chapter_leaves_only_its_traceback(chapter, tmp_path):
     assert str(failed) in str(caught.value)
     assert "ValueError" in failed.read_text()
     assert output.read_text() == "what was there"
+
+
+def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter, tmp_path):
+    chapter.write_text(
+        '# %% tags=["parameters"]\nbudget = data = data_dir = results_dir = ""\nseeds = 0\n'
+        "# %%\nfrom vggrepro import report\n\n"
+        "print(report.options(budget, data, seeds, False, data_dir, results_dir).shows_rerun)\n"
+    )
+    records = tmp_path / "records"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "out")
+        status, _, err = vggrepro("rerun", "07", "--results-dir", records)
+    assert status == 0, err
+    assert list(records.iterdir()) == []
+    (output,) = nbformat.read(tmp_path / "out" / "07_some_name.ipynb", 4).cells[-1].outputs
+    assert output.text == "True\n"
+
+
+def test_a_folder_that_cannot_be_written_is_known_before_the_trainings(
+    vggrepro, chapter, tmp_path, monkeypatch
+):
+    from vggrepro import runner
+
+    monkeypatch.setattr(runner, "run_tasks", lambda *given: pytest.fail("it was trained"))
+    monkeypatch.setattr(chapters, "CHAPTER_RUNS", {chapter.stem: ("A-S256",)})
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "file" / "rerun")
+    status, out, err = vggrepro("rerun", "07", "--results-dir", tmp_path / "records")
+    assert (status, out, len(err.splitlines())) == (1, "", 1)
+    assert f"vggrepro: cannot write to {tmp_path}/file/rerun: Not a directory" in err
+    with pytest.raises(UserError, match="cannot write to"):
+        render.execute(chapter, tmp_path / "file" / "x.ipynb")
 
 
 def test_a_cell_that_takes_too_long(chapter, tmp_path):

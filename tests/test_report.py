@@ -35,11 +35,19 @@ def column(tmp_path):
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 
-def test_options_take_the_budgets_own_values():
+def test_options_take_the_budgets_own_values(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", "")
     assert (chosen.data, chosen.seeds, chosen.results_dir) == ("synthetic", 1, results.RERUN)
     assert [c.data for c in chosen.columns()] == ["cifar10", "imagenette"]
-    assert len(report.options("smoke", "", 0, False, "", "somewhere").columns()) == 3
+    assert len(report.options("smoke", "", 0, False, "", str(tmp_path)).columns()) == 3
+
+
+def test_a_folder_of_records_is_there_or_is_made_by_a_rerun(tmp_path):
+    for there in (tmp_path / "none", tmp_path / "file"):
+        (tmp_path / "file").touch()
+        with pytest.raises(UserError, match=f"results_dir: no folder {there}; name one with"):
+            report.options("smoke", "", 0, False, "", str(there))
+    assert report.options("smoke", "", 0, True, "", str(tmp_path / "none")).rerun
 
 
 @pytest.mark.parametrize(
@@ -79,7 +87,7 @@ def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, 
     assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
 
 
-def test_a_net_at_chance_is_called_not_trained(tmp_path):
+def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
     experiment = at_budget("A-S256", "quick")
     for seed, error in ((0, 12.0), (1, 90.0), (2, 86.0)):
         trained = train_record(experiment, seed)
@@ -88,8 +96,8 @@ def test_a_net_at_chance_is_called_not_trained(tmp_path):
         results.write(trained, results.train_path(tmp_path, experiment, seed))
         tested = eval_record(experiment, seed)
         results.write(tested, results.eval_path(tmp_path, experiment, seed, CENTRE))
-    assert report.untrained(tmp_path, experiment) == (1,)
-    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 3 (not trained: seed 1)")
+    assert report.at_chance(tmp_path, experiment) == (1,)
+    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 3 (at chance: seed 1)")
 
 
 def test_spread_is_the_sample_standard_deviation():

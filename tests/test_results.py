@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.records_by_hand import (
     train_record,
     written,
 )
-from vggrepro import UserError, results
+from vggrepro import UserError, files, results
 from vggrepro.results import NotRecordedError
 
 KINDS = pytest.mark.parametrize("make", [train_record, eval_record])
@@ -90,10 +91,27 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch, fails):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(*fails, full)
-    with pytest.raises(UserError, match=r"train\.json: No space left on device\. Nothing was lost"):
+    with pytest.raises(UserError, match=r"train\.json: No space left on device\. What was there"):
         results.write(train_record(precision="bf16"), path, overwrite=True)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["train.json"]
+
+
+def test_a_folder_is_writable_or_a_user_error(tmp_path, monkeypatch):
+    files.make_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*/file: it is not a folder\. Give"):
+        files.make_writable(tmp_path / "file")
+    with pytest.raises(UserError, match=r"cannot write to .*/file/c: Not a directory\. Give"):
+        files.make_writable(tmp_path / "file" / "c")
+
+    def refused(*args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
+    with pytest.raises(UserError, match=r"cannot write to .*/a: Permission denied\. Give"):
+        files.make_writable(tmp_path / "a")
 
 
 def test_a_file_in_the_way_is_a_user_error(tmp_path):

@@ -12,7 +12,7 @@ import torch
 from torchvision.models import vgg11
 
 from tests.records_by_hand import PROVENANCE, train_record
-from vggrepro import UserError, figures_starts, report, results, starts, tables_starts
+from vggrepro import UserError, figures_starts, report, results, starts, starts_text, tables_starts
 from vggrepro.budgets import at_budget
 from vggrepro.configs import layer_names
 from vggrepro.records import DataUsed, FirstStepsRecord, Signal
@@ -160,13 +160,28 @@ def test_nothing_recorded_names_the_command(tmp_path):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
     assert set(tables_starts.first_steps_table(none)["E"]) == {"not run"}
-    assert tables_starts.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
+    assert starts_text.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
 
 
 def test_records_of_different_sizes_are_not_shown_together(tmp_path):
     other = replace(starts.DECLARED["A-he"], crop=96)
     with pytest.raises(UserError, match="different sizes"):
         written(tmp_path, record("D-he"), record("A-he", experiment=other))
+    for name in ("D-he", "A-he"):  # each by itself can be
+        assert len(starts_text.lines(tmp_path, "synthetic", [name])) == 2
+
+
+def test_columns_of_the_terminal_never_run_together(tmp_path):
+    losses = (3.5e27,) * 10 + (470158246.0,) * 10
+    long = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
+    written(tmp_path, long, record("D-normal-std", seed=1234567))
+    head, *rows = starts_text.lines(tmp_path, "synthetic", ["D-normal-std"])
+    assert head.split() == ["seed", "logits", "step/weight", "first", "last", "outcome"]
+    assert rows[0].split() == [
+        *("D-normal-std", "0", "1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at", "chance"),
+    ]
+    assert rows[1].split()[:2] == ["D-normal-std", "1234567"]
+    assert rows[1].split()[-2:] == ["1.50", "learns"]
 
 
 def test_numbers_as_people_write_them():

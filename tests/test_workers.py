@@ -30,6 +30,11 @@ def test_as_many_as_asked_for_or_one_for_each_core(monkeypatch, asked, cores, gp
     assert workers.count(asked, device) == found
 
 
+def test_the_help_says_how_many(vggrepro):
+    said = " ".join(vggrepro("rerun", "--help")[1].replace("│", " ").split())
+    assert "0: one for each core, at most 4, and one if there is a GPU." in said
+
+
 def test_where_says_itself_as_options():
     where = Where(Path("here"), Path("photos"), threads=1, download=True, micro_batch=8)
     assert where.options() == [

@@ -72,6 +72,7 @@ def check(name: str, data_dir: Path | None) -> None:
             f"bench speed needs photos: name the folder of {name} with --data-dir; or measure on "
             "drawn images with --data synthetic, which decides no target"
         )
+    data.check(name, data_dir, size=SIZE)
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:

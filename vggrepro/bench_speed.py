@@ -33,13 +33,15 @@ def speed(
     """Measure every quantity that a target of `targets` rests on, and a step of each net.
 
     Photos are decoded into a folder of their own in `cache_dir`, which is removed at the end:
-    about 1.4 GB for Imagenette. Raises `UserError` for photos that are not there.
+    about 1.4 GB for Imagenette. Raises `UserError` for photos that are not there, or a folder
+    that cannot be written.
     """
     check(name, data_dir)
     started = time.perf_counter()
     root = Path(cache_dir or cache.default_cache_dir())
-    root.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=root) as scratch:
+    with cache.writing(root):
+        folder = tempfile.TemporaryDirectory(prefix="bench-", dir=root)
+    with folder as scratch:
         photos = Photos(name, data_dir, Path(scratch))
         measured, settings = _measure(machine, photos, plan or Plan())
     where = "" if data_dir is None else " --data-dir DATA"

@@ -179,7 +179,7 @@ def open_or_build(
     decoded = _open(folder, source.version)
     if decoded:
         return decoded
-    with _writing(cache_dir):
+    with writing(cache_dir):
         _remove_leftovers(cache_dir)
         with _lock(folder):
             decoded = _open(folder, source.version)  # built while we waited for the lock?
@@ -310,7 +310,7 @@ def _gib(n_bytes: int) -> str:
 
 
 @contextmanager
-def _writing(cache_dir: Path) -> Iterator[None]:
+def writing(cache_dir: Path) -> Iterator[None]:
     """Make the cache directory; turn a full disk or a missing permission into a UserError."""
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,8 @@ import typer
 from vggrepro import UserError, options, programme, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
-from vggrepro.experiments import FUSIONS, ROWS, RUNS
+from vggrepro.experiments import FUSIONS, RUNS
+from vggrepro.files import make_writable
 from vggrepro.results import RECORDED, RERUN
 from vggrepro.where import Where
 
@@ -30,6 +31,7 @@ BENCHMARKS = ("speed", "lrn")
 
 @app.command("list")
 def list_rows(
+    context: typer.Context,
     budget: options.Budget = "reduced",
     data: options.Data = None,
     results_dir: options.Results = RECORDED,
@@ -37,8 +39,10 @@ def list_rows(
     data_dir: options.DataDir = None,
     seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
-    """Every row of the paper's tables: the value there, and what is recorded."""
-    from vggrepro import report
+    """Every row of the paper's tables: the value there, and what is recorded.
+
+    Then the runs and fusions that no table has: controls, and what you have added.
+    """
     from vggrepro import status as status_of
 
     data = data_of(budget, data)
@@ -46,14 +50,18 @@ def list_rows(
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
-    if results_dir != RECORDED and not results_dir.is_dir():
+    options.does_nothing(context, "without --missing", "seeds", "data_dir")
+    if results_dir != RECORDED:
+        _check_records(results_dir)
+    from vggrepro import listing
+
+    for line in listing.lines(results_dir, budget, data):
+        typer.echo(line)
+
+
+def _check_records(results_dir: Path) -> None:
+    if not results_dir.is_dir():
         raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
-    typer.echo(f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}")
-    typer.echo(f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded")
-    for row in ROWS:
-        recorded = report.recorded(results_dir, at_budget(row.run, budget, data), row.evaluation)
-        paper = f"{report.paper_value(row):.1f}"
-        typer.echo(f"{row.name:43}{row.evaluation.name:30}{paper:>7}   {recorded}")
 
 
 @app.command()
@@ -61,7 +69,13 @@ def list_rows(
 def run(
     context: typer.Context,
     where: Where,
-    runs: Annotated[list[str] | None, typer.Argument(help="Names as in `vggrepro list`.")] = None,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Names in `vggrepro list` without table and protocol: D-jitter for "
+            "table3/D-jitter or table5/D-jitter/dense."
+        ),
+    ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     recorded_study: options.Study = False,
     budget: options.Budget = "quick",
@@ -94,7 +108,7 @@ def run(
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
     if recorded_study:
-        wanted = [task for task in programme.tasks(data) if seed in (None, task[1])]
+        wanted = programme.tasks(data, seed)
     where = replace(where, micro_batch=micro_batch, compile=compile)
     runner.run_tasks(wanted, budget, data, where)
 
@@ -124,6 +138,8 @@ def status(
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     from vggrepro import status as status_of
 
+    if results_dir:
+        _check_records(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
         for line in status_of.status_lines(folder):
             typer.echo(line)
@@ -183,7 +199,14 @@ def plan(
     ] = False,
 ) -> None:
     """Work, memory and hours of a budget on a device, before it is run."""
+    of_a_plan = ("recorded_study", "device", "devices", "share", "budget", "data")
+    options.not_both(context, "paper", "check", *of_a_plan, "results_dir")
+    options.not_both(context, "check", *of_a_plan)
     options.not_both(context, "recorded_study", "budget")
+    if device is None and not (paper or check):
+        others = (name for name in of_a_plan if name != "device")
+        here = "without --device (`vggrepro plan` alone lists them)"
+        options.does_nothing(context, here, *others, "results_dir")
     from vggrepro import planner
 
     if paper:
@@ -212,7 +235,9 @@ def first_steps(
     steps: Annotated[int, typer.Option(min=1, help="Steps to train.")] = starts.STEPS,
     crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = starts.CROP,
     batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = starts.BATCH,
-    width: Annotated[float, typer.Option(min=1 / 64, help="Channels and units, as a share.")] = 1.0,
+    width: Annotated[
+        float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
@@ -227,9 +252,9 @@ def first_steps(
     from vggrepro import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro import tables_starts
+    from vggrepro import starts_text
 
-    for line in tables_starts.lines(where.results_dir, data, [e.name for e in experiments]):
+    for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 
@@ -239,6 +264,7 @@ UsageError = typer.BadParameter.__base__
 
 @app.command()
 def bench(
+    context: typer.Context,
     what: Annotated[
         str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
     ] = "speed",
@@ -258,21 +284,31 @@ def bench(
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
+    if what == "lrn":
+        here = "in `bench lrn`, which needs no photos"
+        options.does_nothing(context, here, "data", "data_dir", "cache_dir")
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import machine
+    from vggrepro import bench_data, machine
 
     chosen = machine.choose(device, precision, threads)
-    if what == "lrn":
-        from vggrepro.bench_lrn import lines, lrn
+    if what == "speed":
+        bench_data.check(data, data_dir)
+    make_writable(path.parent)  # known before all is measured, not after it
+    try:
+        if what == "lrn":
+            from vggrepro.bench_lrn import lines, lrn
 
-        record = lrn(chosen)
-    else:
-        from vggrepro.bench_speed import speed
-        from vggrepro.targets import lines
+            record = lrn(chosen)
+        else:
+            from vggrepro.bench_speed import speed
+            from vggrepro.targets import lines
 
-        record = speed(chosen, data, data_dir, cache_dir)
+            record = speed(chosen, data, data_dir, cache_dir)
+    except KeyboardInterrupt:
+        text = "stopped; nothing measured is kept, and the same command begins anew"
+        raise KeyboardInterrupt(text) from None
     record = results.write(record, path, overwrite=True)
     for line in lines(record):
         typer.echo(line)

@@ -23,6 +23,7 @@ from vggrepro.sources import decode, read_size
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")
+FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
 SYNTHETIC_COUNTS = (2000, 500)
 IMAGENET_MINIVAL_PER_CLASS = 10
 
@@ -125,12 +126,7 @@ def load(
         root = _data_root(name, data_dir, download)
         if name == "imagenet":
             return _stream(split, sources.imagenet(root, part, download), cache_dir)
-        if name == "cifar10":
-            source, classes = sources.cifar10(root, part, download)
-        elif name == "imagenette":
-            source, classes = sources.imagenette(root, part, size, download)
-        else:
-            source, classes = sources.class_folders("folder", root, part)
+        source, classes = _source(name, root, part, size, download)
     decoded = cache.open_or_build(source, cache_dir, cache_limit)
     if name == "cifar10" and (decoded.images.sizes != 32).any():
         raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
@@ -141,6 +137,29 @@ def load(
     return ImageSet(
         source.name, split, classes, targets, fingerprint.hexdigest(), images, images.sizes
     )
+
+
+def check(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    download: bool = False,
+    size: str = "160px",
+) -> None:
+    """Raise `UserError` unless the photos that `load` would open are there, or may be fetched.
+
+    No photo is opened: it takes a moment, so that a wrong folder is told before all else.
+    """
+    if name == "synthetic":
+        return
+    root = _data_root(name, data_dir, download)
+    if download:
+        return  # what is not there is fetched when it is loaded
+    for part in ("train", "val"):
+        if name == "imagenet":  # a million files: not listed
+            sources.imagenet_folder(root, part)
+        else:
+            _source(name, root, part, size, download)
 
 
 def hold_out(
@@ -179,12 +198,27 @@ def _split_indices(
     return np.flatnonzero(hold_out(targets, digests, classes, **count) == (split == "minival"))
 
 
+def _source(
+    name: str, root: Path, part: str, size: str, download: bool
+) -> tuple[sources.Source, tuple[str, ...]]:
+    """What the cache decodes for a data set of photos that is not streamed, and its classes."""
+    if name == "cifar10":
+        return sources.cifar10(root, part, download)
+    if name == "imagenette":
+        return sources.imagenette(root, part, size, download)
+    return sources.class_folders("folder", root, part)
+
+
 def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) -> Path:
+    what_to_do = "name the folder that holds the photos with --data-dir (data_dir)"
+    if name in FETCHED:
+        what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"
     if data_dir is None:
-        raise UserError(f"{name} needs a data folder: pass --data-dir (data_dir).")
+        raise UserError(f"{name} needs a data folder: {what_to_do}.")
     root = Path(data_dir).expanduser().resolve()
     if not root.is_dir() and not download:
-        raise UserError(f"The data folder {root} does not exist.")
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"The data folder {root} {state}: {what_to_do}.")
     return root
 
 

@@ -7,6 +7,23 @@ from pathlib import Path
 from vggrepro import UserError
 
 
+def make_writable(folder: Path) -> None:
+    """Make the folder and see that a file can be made in it, before the work that is to end there.
+
+    Raises `UserError` if not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-"):
+            pass
+    except OSError as error:
+        reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
+        raise UserError(
+            f"cannot write to {folder}: {reason}. Give permission or free some space, or choose "
+            "another folder."
+        ) from error
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new, never a part.
 
@@ -24,8 +41,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise UserError(
-            f"cannot write {path}: {error.strerror}. Nothing was lost: free some space or "
-            "choose another folder, and start the same command again."
+            f"cannot write {path}: {error.strerror}. What was there before is as it was: free "
+            "some space or choose another folder, and start the same command again."
         ) from error
     finally:
         if temporary is not None:

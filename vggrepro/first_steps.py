@@ -10,21 +10,22 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, cost, machine, results
+from vggrepro import UserError, checkpoints, cost, machine, results, starts
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.experiments import PAPER_CROP, Experiment, scaled, single_scale
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recording import common, say, used
 from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.runner import lock
+from vggrepro.runner import check_photos, lock
 from vggrepro.runs import Run
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
@@ -48,12 +49,15 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
 
     What another starts from comes before it, as in `starts.chosen`. `count` is the number of
     steps. A start that diverges is recorded as such, and what starts from it is left out; so is
-    what another process is at. Raises `UserError` for bad input, for a record made with other
-    sizes, and at the end if something was left out.
+    what another process is at. Raises `UserError` for bad input or a record of one of these nets
+    with other sizes, before anything is measured; and at the end if something was left out.
     """
     chosen = machine.choose(where.device, where.precision, where.threads)
     print(f"device: {machine.describe(chosen)}", file=sys.stderr)
     todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
+    _check_other_seeds(experiments, seed, count, where, chosen)
+    if todo:
+        check_photos(todo[0], where)  # before a folder is made that looks like a begun run
     left_out, known = [], {e.name: e for e in experiments}
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
@@ -81,7 +85,9 @@ def recorded(
         record = results.current(path, experiment)
     except results.NotRecordedError as missing:
         if path.exists():
-            raise UserError(f"{path}: {missing}; --fresh measures again") from missing
+            raise UserError(
+                f"{path}: {missing}; --fresh measures again, or choose another --results-dir"
+            ) from missing
         return None
     if (record.steps, record.precision) != (count, chosen.precision):
         raise UserError(
@@ -89,6 +95,31 @@ def recorded(
             f"{chosen.precision}: --fresh measures again, or choose another --results-dir"
         )
     return record
+
+
+def _check_other_seeds(
+    experiments: list[Experiment], seed: int, count: int, where: Where, chosen: Machine
+) -> None:
+    """Raise `UserError` if another seed of a net was measured with other sizes.
+
+    All seeds of a net stand in one table, so that this would be known only after the measuring.
+    """
+    for e in experiments:
+        ours = starts.sizes(asdict(e), count, chosen.precision)
+        folder = results.folder_of(where.results_dir, e, seed).parent
+        for path in sorted(folder.glob("seed*/first-steps.json")):
+            record = results.read(path)
+            theirs = starts.sizes(record.experiment, record.steps, record.precision)
+            differing = [option for option in ours if theirs[option] != ours[option]]
+            if differing and record.seed != seed:
+                raise UserError(
+                    f"{path} was made with {_said(theirs, differing)}, this would be with "
+                    f"{_said(ours, differing)}: choose another --results-dir, or the same sizes"
+                )
+
+
+def _said(sizes: dict[str, Any], options: list[str]) -> str:
+    return " ".join(f"{option} {sizes[option]}" for option in options)
 
 
 def _work(experiment: Experiment, count: int) -> float:

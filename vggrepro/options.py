@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError
+from vggrepro import UserError, workers
 from vggrepro.budgets import BUDGETS
 from vggrepro.results import RERUN
 from vggrepro.where import Where
@@ -25,7 +25,12 @@ Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, 
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
 Workers = Annotated[
     int,
-    typer.Option("--workers", min=0, help="Processes that share the runs; 0: one for each core."),
+    typer.Option(
+        "--workers",
+        min=0,
+        help=f"Processes that share the runs; 0: one for each core, at most {workers.MOST}, and "
+        "one if there is a GPU.",
+    ),
 ]
 MicroBatch = Annotated[
     int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
@@ -83,6 +88,13 @@ def not_both(context: typer.Context, first: str, *others: str) -> None:
             if _given(context, other):
                 one, two = (_shown(context, name) for name in (first, other))
                 raise UserError(f"{one} and {two} contradict each other: leave one of them out")
+
+
+def does_nothing(context: typer.Context, here: str, *names: str) -> None:
+    """Raise `UserError` if one of these parameters was given, which say nothing `here`."""
+    for name in names:
+        if _given(context, name):
+            raise UserError(f"{_shown(context, name)} does nothing {here}: leave it out")
 
 
 def _given(context: typer.Context, name: str) -> bool:

@@ -57,11 +57,17 @@ def _members(run: str, count: int) -> list[tuple[str, int]]:
     return list(FUSIONS[run].members(count - 1)) if run in FUSIONS else [(run, count - 1)]
 
 
-def tasks(data: str) -> list[tuple[str, int]]:
-    """(run or fusion, seed): one seed of everything before the second of anything."""
+def tasks(data: str, only: int | None = None) -> list[tuple[str, int]]:
+    """(run or fusion, seed): one seed of everything before the second of anything.
+
+    With `only`, those of that seed. Raises `UserError` as `seeds`, and if there is no such seed.
+    """
     counts = seeds(data)
     most = max(counts.values(), default=0)
-    return [(run, seed) for seed in range(most) for run, count in counts.items() if seed < count]
+    if only is not None and only >= most:
+        raise UserError(f"the recorded study on {data} has seeds 0 to {most - 1}, not {only}")
+    chosen = range(most) if only is None else [only]
+    return [(run, seed) for seed in chosen for run, count in counts.items() if seed < count]
 
 
 def runs_of(claim: Claim) -> list[str]:

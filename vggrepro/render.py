@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggrepro import UserError
+from vggrepro.files import make_writable
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -109,13 +110,14 @@ def execute(
     ``parameters`` replace those of the chapter's parameters cell. ``cell_timeout`` is in seconds;
     None waits for ever. ``echo`` passes on what the cells print while they run. ``output`` is
     written only when every cell has run. Otherwise UserError carries the last line of the error,
-    and the copy with the traceback is beside it as ``NAME.failed.ipynb``.
+    and the copy with the traceback is beside it as ``NAME.failed.ipynb``. UserError also if its
+    folder cannot be written.
     """
     nbformat, papermill = _import("nbformat"), _import("papermill")
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
-    output.parent.mkdir(parents=True, exist_ok=True)
+    make_writable(output.parent)
     # By process, so that two commands at one chapter do not write into each other's copies.
     source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
     running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")

@@ -104,13 +104,18 @@ def options(
     """Check a chapter's parameters; "" and 0 mean the default.
 
     With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
-    column of its own. Raises `UserError` whose last line names the allowed values.
+    column of its own. Raises `UserError` whose last line names the parameter or the allowed values.
     """
     data = data_of(budget, data or None)
     if not isinstance(rerun, bool):
         raise UserError(f"rerun must be True or False, not {rerun!r}")
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 0:
         raise UserError(f"seeds must be a whole number, 0 for the budget's own; not {seeds!r}")
+    if results_dir and not rerun and not Path(results_dir).is_dir():
+        raise UserError(
+            f"results_dir: no folder {Path(results_dir).resolve()}; name one with records, or set "
+            "rerun to True to make them"
+        )
     return Options(
         budget=budget,
         data=data,
@@ -171,8 +176,8 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
     found = results.evaluations(results_dir, experiment, evaluation)
     if found:
         notes = ["pilot"] if all(record.pilot for record in found.values()) else []
-        idle = [str(seed) for seed in untrained(results_dir, experiment) if seed in found]
-        notes += [f"not trained: seed {', '.join(idle)}"] if idle else []
+        idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
+        notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
         text = mean_and_spread([r.top1_error for r in found.values()])
         return text + (f" ({'; '.join(notes)})" if notes else "")
     failed = [
@@ -183,7 +188,7 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
     return ", ".join(failed) or "not run"
 
 
-def untrained(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
+def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
     """Seeds whose net is no better than chance on minival after its last epoch.
 
     None for your own folder of photos, whose classes only you can count.

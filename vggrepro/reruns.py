@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggrepro import chapters, progress, render, workers
+from vggrepro.files import make_writable
 from vggrepro.progress import Progress
 from vggrepro.results import ROOT
 from vggrepro.where import Where
@@ -20,6 +21,7 @@ def rerun(
     `processes` as for `workers.count`. Raises `UserError` as `runner.run_tasks` and
     `render.execute` do.
     """
+    make_writable(EXECUTED)  # before the trainings, which the chapters come after
     names = list(dict.fromkeys(n for s in scripts for n in chapters.CHAPTER_RUNS.get(s.stem, ())))
     parts = progress.chapters(script.stem for script in scripts)
     if names:
@@ -36,7 +38,8 @@ def rerun(
             said = ["--budget", budget, "--data", data, "--seeds", str(seeds)]
             with workers.helping(processes - 1, [*names, *where.options(), *said]):
                 runner.run_tasks(wanted, budget, data, replace(where, progress=bar))
-        # The records are there now: the chapters only have to show them.
+        # The records are there now, if there are any: the chapters only have to show them.
+        make_writable(where.results_dir)
         shown = {"budget": budget, "data": data, "seeds": seeds}
         shown |= {
             "data_dir": str(where.data_dir or ""),

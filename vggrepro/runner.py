@@ -14,7 +14,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vggrepro import UserError, distributed, machine, results
+from vggrepro import UserError, data, distributed, machine, results
 from vggrepro.budgets import at_budget, data_of
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, lineage
 from vggrepro.fusions import fuse
@@ -64,10 +64,29 @@ def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Whe
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
             print(f"device: {machine.describe(chosen)}", file=sys.stderr)
+        distributed.first(lambda: _check_photos(wanted, budget, data_name, where))
         with _progress(wanted, budget, data_name, where) as bar:
             here = replace(where, progress=bar)
             left_out = _run_all(wanted, budget, data_name, here, chosen)
         distributed.first(lambda: _complain(left_out))
+
+
+def _check_photos(wanted: list[Task], budget: str, data_name: str | None, where: Where) -> None:
+    """Raise `UserError` if photos are missing, before a folder is made that looks like a begun run.
+
+    Where all is begun, it may be recorded as well, and then needs no photos; with --fresh it does.
+    """
+    todo = [(at_budget(name, budget, data_name), seed) for name, seed in tasks(wanted)]
+    begun = (results.folder_of(where.results_dir, e, seed).is_dir() for e, seed in todo)
+    if all(begun) and not where.fresh:
+        return
+    check_photos(todo[0][0], where)
+
+
+def check_photos(experiment: Experiment, where: Where) -> None:
+    """Raise `UserError` unless the photos of a declaration are there, or may be fetched."""
+    size = {"size": experiment.data_size} if experiment.data_size else {}
+    data.check(experiment.data, where.data_dir, download=where.download, **size)
 
 
 def _progress(

@@ -95,7 +95,10 @@ def list_images(root: Path) -> Listing:
         with _readable(root / class_name):
             found = sorted(_image_files(os.fspath(root / class_name), class_name))
         if not found:
-            raise UserError(f"{root / class_name} holds no images: fill the folder or remove it.")
+            raise UserError(
+                f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
+                "or remove it."
+            )
         for name, size, time in found:
             names.append(name)
             sizes.append(size)
@@ -222,16 +225,21 @@ def imagenet(data_dir: Path, part: str, download: bool) -> Listing:
     `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
     `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
     """
-    if not (data_dir / part).is_dir() and not download:
+    if download and not (data_dir / part).is_dir():
+        from torchvision.datasets import ImageNet
+
+        _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
+    return list_images(imagenet_folder(data_dir, part))
+
+
+def imagenet_folder(data_dir: Path, part: str) -> Path:
+    """The folder of a part of ImageNet. Raises UserError, which says how to get it."""
+    if not (data_dir / part).is_dir():
         raise UserError(
             f"ImageNet is not in {data_dir}: expected {part}/<WordNet id>/ there. Get the archives "
             "from https://image-net.org, put them there, and pass --download to unpack them."
         )
-    if not (data_dir / part).is_dir():
-        from torchvision.datasets import ImageNet
-
-        _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
-    return list_images(data_dir / part)
+    return data_dir / part
 
 
 def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, ...]]:

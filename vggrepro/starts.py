@@ -5,7 +5,9 @@ signal that it finds at every layer stands beside the one that is expected here.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from vggrepro import UserError, cost
 from vggrepro.budgets import BUDGETS
@@ -14,6 +16,8 @@ from vggrepro.experiments import Experiment
 FIRST_STEPS = "first-steps"
 """Stands in place of a budget: of these nets only the first steps are trained."""
 CROP, BATCH, STEPS = 64, 32, 300
+WIDTHS = (1 / 64, 8)
+"""From one channel in the first layer to billions of weights in all."""
 SCALED = 60.0
 """Divides the pixels of the control, as in the recorded study: about their standard deviation."""
 
@@ -95,8 +99,11 @@ def declared(name: str, **changes: object) -> Experiment:
 def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[Experiment]:
     """The declarations of these names (of all if there are none) and of their parents, in order.
 
-    Raises `UserError` for a name or a data set that is not there.
+    Raises `UserError` for a name or a data set that is not there, and a width that no net has.
     """
+    low, high = WIDTHS
+    if not low <= sizes.get("width", 1) <= high:  # `nan` is not, either
+        raise UserError(f"--width must be from {low:g} to {high}, not {sizes['width']}")
     if data not in DATA:
         raise UserError(f"unknown data {data!r}; choose one of: {', '.join(DATA)}")
     if data != "synthetic":
@@ -109,6 +116,17 @@ def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[E
     for parent in {e.init_from for e in found.values() if e.init_from}:
         found[parent] = declared(parent, **sizes)
     return [found[name] for name in DECLARED if name in found]
+
+
+def sizes(experiment: Mapping[str, Any], steps: int, precision: str) -> dict[str, Any]:
+    """What has to be alike where first steps stand side by side, by the options that set it."""
+    return {
+        "--crop": experiment["crop"],
+        "--batch": experiment["batch_size"],
+        "--width": experiment["width"],
+        "--steps": steps,
+        "--precision": precision,
+    }
 
 
 # --- what theory expects --------------------------------------------------------------------

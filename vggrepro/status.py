@@ -60,7 +60,9 @@ def status_lines(results_dir: Path) -> list[str]:
             folder = results_dir / budget.name / data
             if not folder.is_dir():
                 continue
-            done = [name for name in (*RUNS, *FUSIONS) if (folder / name).is_dir()]
+            done = [name for name in (*RUNS, *FUSIONS) if _begun(folder / name)]
+            if not done:
+                continue
             begun = sum(name in RUNS for name in done)
             lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
             if budget.name == programme.BUDGET and data in programme.DATA:
@@ -73,6 +75,12 @@ def status_lines(results_dir: Path) -> list[str]:
     if len(lines) == 1:
         lines.append("  no records")
     return lines
+
+
+def _begun(run: Path) -> list[Path]:
+    """The folders of a run's seeds that hold more than a lock: that alone is nothing done."""
+    folders = sorted(run.glob("seed*"))
+    return [f for f in folders if any(path.name != ".lock" for path in f.glob("*"))]
 
 
 def _of_the_study(results_dir: Path, data: str) -> str:
@@ -90,6 +98,8 @@ def _first_steps_lines(results_dir: Path) -> list[str]:
     for folder in sorted((results_dir / FIRST_STEPS).glob("*/")):
         paths = [p for p in folder.glob("*/seed*/first-steps.json") if p.parts[-3] in DECLARED]
         done = {path.parts[-3] for path in paths}
+        if not done:
+            continue
         lines.append(f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts")
         lines += [
             f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"
@@ -102,7 +112,7 @@ def _first_steps_lines(results_dir: Path) -> list[str]:
 def _status_of(results_dir: Path, experiment: Experiment) -> str:
     trained = results.trainings(results_dir, experiment)
     parts = []
-    for folder in sorted(results.folder_of(results_dir, experiment, 0).parent.glob("seed*")):
+    for folder in _begun(results.folder_of(results_dir, experiment, 0).parent):
         seed = int(folder.name[4:])
         if experiment.name in FUSIONS:
             done = _complete(results_dir, experiment, seed)

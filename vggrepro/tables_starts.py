@@ -22,18 +22,20 @@ LEARNS = 0.95  # a loss below this share of chance is not at chance any more
 Records = dict[str, list[FirstStepsRecord]]
 
 
-def load(results_dir: Path, data: str = "synthetic") -> Records:
+def load(
+    results_dir: Path, data: str = "synthetic", names: Iterable[str] = tuple(DECLARED)
+) -> Records:
     """The records of each net and start, such as "D-he", by seed; nothing for what is not run.
 
     Raises `UserError` if they were not all made with the same sizes: no figure could hold them.
     """
     found: Records = {}
-    for name in DECLARED:
+    for name in names:
         paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
         records = sorted((results.read(path) for path in paths), key=lambda r: r.seed)
         if records:
             found[name] = records
-    if len({_sizes(record) for record in _all(found)}) > 1:
+    if len({tuple(_sizes(record)) for record in _all(found)}) > 1:
         raise UserError(
             f"{results_dir / FIRST_STEPS / data}: the first steps there were made with different "
             "sizes; give each its own --results-dir, or make them again with --fresh"
@@ -51,9 +53,8 @@ def _all(records: Records) -> list[FirstStepsRecord]:
     return [record for of_name in records.values() for record in of_name]
 
 
-def _sizes(record: FirstStepsRecord) -> tuple:
-    e = record.experiment
-    return (e["crop"], e["batch_size"], e["width"], record.steps, record.precision)
+def _sizes(record: FirstStepsRecord) -> Iterable:
+    return starts.sizes(record.experiment, record.steps, record.precision).values()
 
 
 def signal_at(record: FirstStepsRecord, crop: int) -> Signal:
@@ -331,19 +332,3 @@ def _became(record: FirstStepsRecord) -> str:
     if word not in ("at chance", "dead") or peak < 2 * chance(record):
         return word
     return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
-
-
-def lines(results_dir: Path, data: str, names: Iterable[str]) -> list[str]:
-    """The records as a terminal shows them: a line for each net and start."""
-    heads = zip(("seed", "logits", "step/weight", "first", "last"), (5, 10, 13, 10, 8), strict=True)
-    found = [" " * 20 + "".join(f"{head:>{size}}" for head, size in heads) + "  outcome"]
-    for name in names:
-        for r in load(results_dir, data).get(name, []):
-            logits = signal_at(r, r.experiment["crop"]).activation[-1]
-            first = f"{r.losses[0]:.3g}" if r.losses else "–"
-            last = f"{last_loss(r):.2f}" if r.status == "ok" else "–"
-            found.append(
-                f"{name:20}{r.seed:>5}{logits:>10.2g}{first_step(r):>13.2g}{first:>10}{last:>8}  "
-                f"{outcome(r)}"
-            )
-    return found
