@@ -184,14 +184,14 @@ Markdown(
     f"""
 {found.basis(cifar10="A-LRN-S256", imagenette="A-LRN-S256")}
 
-**LRN does little here, and not what it does in the paper.** A-LRN errs less than A by
+**LRN does little here, and whether it helps stays open.** A-LRN errs less than A by
 {found.lower("cifar10", "A-LRN-S256", "A-S256")} points on CIFAR-10 and by
 {found.lower("imagenette", "A-LRN-S256", "A-S256")} on Imagenette. The paper's two nets differ by a
 tenth of a point, the other way round. Seed by seed CIFAR-10 has
 {found.by_seed("cifar10", "A-LRN-S256")} % with LRN and {found.by_seed("cifar10", "A-S256")} %
 without, so one pair of trainings could have said either.
 
-**What gain there is looks like speed.** A-LRN also errs less on the images that it was trained on
+**What gain there is may be speed.** A-LRN also errs less on the images that it was trained on
 ({found.fits_better("cifar10", "A-LRN-S256", "A-S256")} on CIFAR-10,
 {found.fits_better("imagenette", "A-LRN-S256", "A-S256")} on Imagenette), so it has got further in
 the same time; and with half the epochs the gap is

@@ -203,17 +203,18 @@ Markdown(
     f"""
 {found.basis(cifar10="D-S256", imagenette="D-S256")}
 
-**D beats A on CIFAR-10, by {found.lower("cifar10", "D-S256", "A-S256")} points, and yet depth is
-not what does it.** D starts from the trained A, so it has had A's epochs as well as its own. A
+**D beats A on CIFAR-10, by {found.lower("cifar10", "D-S256", "A-S256")} points, and as much
+training gives A more.** D starts from the trained A, so it has had A's epochs as well as its own. A
 second A that starts from the first in the same way errs less than D by
 {found.lower("cifar10", "A-from-A", "D-S256")} points.
 
-**Trained from scratch for as long, depth seems to pay.** D from random weights, by He's rule, with
-the epochs of A and D together, is the best net of this chapter:
-{found.lower("cifar10", "D-he-long", "A-from-A")} points below the second A, and
-{found.lower("cifar10", "D-he-long", "D-S256")} below the D that had net A's start. So the paper's
-claim survives here in the form "a deeper net, trained for long enough", and the paper's own recipe
-for getting a deep net started is, at this size, in its way: [the chapter on
+**In one go, the deep net makes more of the time.** D from random weights, by He's rule, with the
+epochs of A and D together, is the best net of this chapter. It is
+{found.lower("cifar10", "D-he-long", "A-from-A")} points below the second A,
+{found.lower("cifar10", "D-he-long", "A-he-long")} below an A that had all those epochs in one go as
+well, and {found.lower("cifar10", "D-he-long", "D-S256")} below the D that had net A's start. So the
+paper's claim survives here in the form "a deeper net, trained for long enough", while its own way of
+getting a deep net started costs more than it gives at this size: [the chapter on
 starts](10_initialisation.html) has that comparison.
 
 **Past B the extra layers seem to be a burden to training, not a case of overfitting.** On CIFAR-10

@@ -198,18 +198,19 @@ Markdown(
 
 **The layers of 1×1 seem to do harm here.** C errs more than B by
 {found.lower("cifar10", "B-S256", "C-S256")} points on CIFAR-10 and by
-{found.lower("imagenette", "B-S256", "C-S256")} on Imagenette; in the paper they help. The ReLU,
-which is what the paper has them for, is the part that costs: without it (`C-linear`) the error is
-{found.lower("cifar10", "C-linear-S256", "C-S256")} points lower again. C also fits its training
-images less well than B ({found.fits_better("cifar10", "B-S256", "C-S256")}), so it is not that the
-weights are too many for the photos: three layers more are harder to train in the same time.
+{found.lower("imagenette", "B-S256", "C-S256")} on Imagenette; in the paper they help. The layers
+without their ReLU (`C-linear`) cost {found.lower("cifar10", "B-S256", "C-linear-S256")} points
+against B, and the ReLU, which is what the paper has them for,
+{found.lower("cifar10", "C-linear-S256", "C-S256")} more. C also fits its training images less well
+than B ({found.fits_better("cifar10", "B-S256", "C-S256")}), which speaks against weights too many
+for the photos, and for three layers more being harder to train in the same time.
 
 **3×3 in their place is better, perhaps only because it has more weights.** D errs less than C by
 {found.lower("cifar10", "D-S256", "C-S256")} points on CIFAR-10 and by
 {found.lower("imagenette", "D-S256", "C-S256")} on Imagenette, as in the paper. But a C that is
 widened to D's weights comes within {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}
-of D. The context that a 3×3 filter adds seems to be worth little where the map is two units wide
-and most of its taps fall on padding.
+of D. The context that a 3×3 filter adds may be worth little where the map is two units wide and
+most of its taps fall on padding.
 """
 )
 

@@ -194,8 +194,8 @@ Markdown(
 **Two 3×3 are hardly better than one 5×5 here:** B errs less than its twin by
 {found.lower("cifar10", "B-he", "B-5x5-he")} points in the mean, where the paper has seven. B's
 seeds have {found.by_seed("cifar10", "B-he")} %, the twin's {found.by_seed("cifar10", "B-5x5-he")}
-%: the deeper net is the less reliable one from random weights. It also fits its training images
-less well ({found.fits_better("cifar10", "B-5x5-he", "B-he")}). With five layers fewer the twin is
+%; those of the deeper net lie further apart, which three cannot establish. It also fits its training
+images less well ({found.fits_better("cifar10", "B-5x5-he", "B-he")}). With five layers fewer the twin is
 easier to train, and on maps of one or two units neither filter has much to look at.
 
 **Three 3×3 are not better than one 7×7.** D's twin errs less by

@@ -172,7 +172,7 @@ Markdown(
 **As the paper compares them, jitter wins.** The jittered D errs less than the D at S = 384 from
 which it started, by {found.lower("imagenette", "D-jitter", "D-S384")} points by centre crop.
 
-**All of that is longer training.** The control, which goes on at S = 384 for as many epochs from
+**By centre crop longer training accounts for it.** The control, which goes on at S = 384 for as many epochs from
 the same weights, gains {found.lower("imagenette", "D-S384-longer", "D-S384")} points without any
 jitter; between the two there are
 {found.alike("imagenette", "D-jitter", "D-S384-longer", within=1)} points. The paper's Table 3 has

@@ -225,7 +225,7 @@ above, neither reading serves D better.
 size in every layer. Of the paper's later remark, that Glorot's rule makes net A
 unnecessary, this leaves: for sixteen layers nearly, for nineteen not, at these sizes.
 
-**Net A's start gives nothing that longer training would not give, and less.** D from He's start
+**Net A's start gives less than the same epochs in one go.** D from He's start
 with the epochs of A and D together errs less than D from net A by
 {found.lower("cifar10", "D-he-long", "D-S256")} points. Where the start is no longer the trouble,
 the epochs are better spent on the deep net itself.

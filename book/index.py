@@ -21,13 +21,54 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro import report, verdicts
+from vggrepro import reading, report, verdicts
+from vggrepro.criteria import one_q, three_q
 
 Markdown(verdicts.state_of_the_study())
 
 # %% [markdown]
-# All of it on one page, with what came out in plain words, the method, the limits and the cost:
-# [](summary.ipynb).
+# ```{figure} assets/result.png
+# :name: fig-front
+# :width: 520px
+# :alt: Top-1 error against the number of weight layers: the paper's, and ours on two sets of photos, a dot for each seed.
+#
+# The paper's main claim beside ours: top-1 error against depth, a dot for each seed. What of it is
+# depth, and what is longer training? [](03_depth.ipynb) takes the two apart.
+# ```
+#
+# ## What came out
+
+# %% tags=["remove-input"]
+found = reading.Findings()
+dense, several, crops = (
+    one_q("D-jitter"),
+    three_q("D-jitter"),
+    three_q("D-jitter", "multi-crop"),
+)
+Markdown(
+    f"""
+- **Depth** lowers the error as the paper says: sixteen layers err less than eleven by
+{found.lower("cifar10", "D-S256", "A-S256")} points. But the deep net starts from a trained shallow
+one, and a shallow net with as much extra training errs less still, by
+{found.lower("cifar10", "A-from-A", "D-S256")}.
+- **Time** is what the deep net wants: sixteen layers from random weights, trained as long in one go,
+are {found.lower("cifar10", "D-he-long", "D-S256")} points better than by the paper's way.
+- **Small filters** win nothing here: two 3×3 against one 5×5
+{found.points("cifar10", "B-he", "B-5x5-he")} points, three 3×3 against one 7×7
+{found.points("cifar10", "D-he", "D-7x7-he")}.
+- **Scale jitter** gains {found.lower("imagenette", "D-jitter", "D-S384")} points, and going on
+without it for as long {found.lower("imagenette", "D-S384-longer", "D-S384")}.
+- **Testing** well is worth more than either: three scales and many crops take
+{found.lower("imagenette", crops, dense)} points off the error of the same net, three scales alone
+{found.lower("imagenette", several, dense)}.
+- **Seeds** move such numbers by half a point and more. The paper had one training for each net.
+
+{found.basis(cifar10="D-S256", imagenette="D-jitter")}
+"""
+)
+
+# %% [markdown]
+# All of it on one page, with the method, the limits and the cost: [](summary.ipynb).
 #
 # ## The claims
 #

@@ -109,27 +109,28 @@ Markdown(
 
 - **Depth pays if the deep net is given the time.** D beats A by
 {found.lower("cifar10", "D-S256", "A-S256")} points on CIFAR-10, but a second A with D's extra
-epochs beats that D by {found.lower("cifar10", "A-from-A", "D-S256")}; and a D from random weights
-with all those epochs to itself beats that A by {found.lower("cifar10", "D-he-long", "A-from-A")}.
-So the chain of trainings in which the paper compares them mixes depth with time, and here time is
-the larger part. On Imagenette's 8,522 photos D is no better than A
+epochs beats that D by {found.lower("cifar10", "A-from-A", "D-S256")}. A D from random weights with
+all those epochs in one go beats an A that had them in one go too by
+{found.lower("cifar10", "D-he-long", "A-he-long")}, and the second A by
+{found.lower("cifar10", "D-he-long", "A-from-A")}. So the chain of trainings in which the paper
+compares them mixes depth with time, and here time is the larger part. On Imagenette's 8,522 photos D is no better than A
 ({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %). See
 [depth](03_depth.html) and [starts](10_initialisation.html).
-- **Layers of 1×1 seem to do harm, and what 3×3 in their place adds is weights more than context.**
-C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to D's
-weights no differently from D (within
+- **Layers of 1×1 seem to do harm, and whether 3×3 in their place adds context or only weights is
+open.** C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to
+D's weights no differently from D (within
 {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of 32 px have little context
 to see: [filters of 1×1](04_filters_1x1.html).
 - **Small filters hardly beat large ones:** two 3×3 are
 {found.lower("cifar10", "B-he", "B-5x5-he")} points ahead of one 5×5, and one 7×7 is ahead of three
 3×3 by {found.lower("cifar10", "D-7x7-he", "D-he")}. The nets with large filters are shallower and
 learn faster, and the maps are small: [large filters](05_large_filters.html).
-- **LRN does little,** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points for the better on
-CIFAR-10, and more in a shorter training: [normalisation](02_lrn.html).
+- **Whether LRN helps is open:** {found.lower("cifar10", "A-LRN-S256", "A-S256")} points for the
+better in the mean on CIFAR-10, and seeds differ in sign: [normalisation](02_lrn.html).
 - **Jitter gains what longer training gains.** The jittered D is
 {found.lower("imagenette", "D-jitter", "D-S384")} points better than the net it went on from; going
-on as long without jitter is worth {found.lower("imagenette", "D-S384-longer", "D-S384")}. Where
-jitter does show is in a test at several scales: [jitter](06_scale_jitter.html).
+on as long without jitter is worth {found.lower("imagenette", "D-S384-longer", "D-S384")}. Whether it
+pays in a test at several scales is open: [jitter](06_scale_jitter.html).
 - **Looking several times gains most, and how much hangs on the seed:** three test scales take
 {found.lower("imagenette", several, dense)} points off the error of the jittered D, many crops
 {found.lower("imagenette", crops, several)} more (in the paper

@@ -36,6 +36,10 @@ class Findings:
         gains = self._gains(data, better, worse)
         return self._said(gains, lambda gain: gain > 0)
 
+    def points(self, data: str, first: Tested, second: Tested) -> str:
+        """How much lower the error of `first` is, as `+0.4`, where a sentence says no direction."""
+        return self._said(self._gains(data, first, second), signed=True)
+
     def alike(self, data: str, one: Tested, other: Tested, within: float) -> str:
         """How far apart the errors of the two are, as `0.2`, where that is less than `within`."""
         gains = self._gains(data, one, other)
@@ -92,10 +96,15 @@ class Findings:
         }
 
     def _said(
-        self, by_seed: Sequence[float], as_said: Callable[[float], bool] = lambda mean: True
+        self,
+        by_seed: Sequence[float],
+        as_said: Callable[[float], bool] = lambda mean: True,
+        signed: bool = False,
     ) -> str:
         if not by_seed:
             return "not run"
         mean = float(np.mean(by_seed))
         mark = ONE_SEED * (len(by_seed) == 1)
+        if signed:
+            return f"{mean:+.1f}{mark}"
         return f"{mean:.1f}{mark}" if as_said(mean) else f"{mean:+.1f}{mark} (**{CONTRADICTED}**)"
