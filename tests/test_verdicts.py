@@ -8,9 +8,10 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
+from tests.records_by_hand import train_record
 from tests.test_decisions import CENTRE_256, CENTRE_384, NETS, SHORT, write, write_nets
 from vggrepro import differences, figures, figures_method, results, verdicts
-from vggrepro.budgets import BUDGETS
+from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import TESTS
 from vggrepro.decisions import decide_all
@@ -40,10 +41,10 @@ def test_a_control_of_the_other_sign_is_named_and_the_word_stays(study):
     head, *rest = lines("depth-a-to-d")
     assert "**holds and matters**" in head
     controls = [line for line in rest if line.startswith("- *control")]
-    assert len(controls) == 3
-    assert [line.endswith("**the other sign**") for line in controls] == [False, True, False]
+    assert [line.endswith("**the other sign**") for line in controls] == [False, True, False, False]
     assert "A with the extra training that D had:* -0." in controls[1]
-    assert all("n = 3" in line for line in controls)
+    assert all("n = 3" in line for line in controls[:3])
+    assert controls[3].endswith("not run")
     board = verdicts.scoreboard()
     (row,) = board[board["claim"].str.contains("(A) to 16", regex=False)].itertuples()
     assert row.Index == "holds and matters"
@@ -73,6 +74,23 @@ def test_a_rival_as_large_as_the_difference_is_named(study):
     (rival,) = [line for line in lines("jitter-as-in-the-paper") if "another explanation" in line]
     assert rival.endswith("n = 3")
     assert "as much" not in verdicts.in_short("jitter-as-in-the-paper").data
+
+
+def test_a_net_that_stalled_is_named_with_the_differences_by_seed(study):
+    """The mean of -1, -1 and -74 is no size of anything."""
+    for seed, error in enumerate((17.0, 17.0, 90.0)):
+        experiment = at_budget("D-glorot", "reduced", "cifar10")
+        record = train_record(experiment, seed)
+        last = record.curve[-1].model_copy(update={"minival_error": error})
+        path = results.train_path(study, experiment, seed)
+        results.write(record.model_copy(update={"curve": (last,)}), path)
+    write(study, "D-glorot", CENTRE_256, {0: 17.0, 1: 17.0, 2: 90.0})
+    head, difference, by_seed, *_ = [line for line in lines("glorot") if line]
+    assert head.endswith("with D-glorot at chance in seed 2)")
+    assert difference.startswith("- *difference")
+    assert by_seed.startswith("- *by seed:* -") and by_seed.count(", -") == 2
+    assert "with D-glorot at chance in seed 2" in verdicts.in_short("glorot").data
+    assert not any("at chance" in line for line in lines("depth-a-to-d"))
 
 
 def test_a_control_of_too_few_seeds_is_shown_and_says_nothing_against(study, tmp_path, monkeypatch):

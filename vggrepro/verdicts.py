@@ -8,11 +8,12 @@ from typing import get_args
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import results
+from vggrepro import programme, results
 from vggrepro.arithmetic import said
+from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim, Rule, Side, Sides
-from vggrepro.decisions import Decision, decide_all
+from vggrepro.decisions import Decision, decide_all, differences_of
 from vggrepro.differences import (
     Studies,
     controls_of,
@@ -25,7 +26,7 @@ from vggrepro.differences import (
 from vggrepro.experiments import short_name
 from vggrepro.power import DIRECTED
 from vggrepro.records import TrainRecord
-from vggrepro.report import DATA_NAMES
+from vggrepro.report import DATA_NAMES, at_chance
 from vggrepro.results import RECORDED, ROOT
 from vggrepro.statistics import Word
 
@@ -42,10 +43,14 @@ def verdict_box(*keys: str) -> Markdown:
 def _verdict(decision: Decision, studies: Studies) -> str:
     claim = decision.claim
     kind = "primary; " if claim.primary else "secondary; " if claim.sides else ""
-    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{decision.reason})\n"]
+    why = decision.reason + "".join(f", with {one}" for one in stalled(claim))
+    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{why})\n"]
     if decision.difference is not None or decision.exact is not None:
         points = "" if _unit(claim) else ", points of top-1 error"
         lines.append(f"- *difference{points}:* {difference_here(decision)}")
+    if stalled(claim):
+        by_seed = differences_of(studies[0], claim, claim.data).values()
+        lines.append(f"- *by seed:* {', '.join(f'{one:+.1f}' for one in by_seed)}")
     lines.append(f"- *decided by:* {_decided_by(decision)}")
     lines += [f"- *{name}:* {text}" for name, text in _beside(decision, studies)]
     if decision.log_loss:
@@ -147,9 +152,24 @@ def _as_claimed(claim: Claim, difference: float) -> bool:
     return difference > (-claim.matters if claim.rule == "not worse" else 0)
 
 
+def stalled(claim: Claim) -> list[str]:
+    """`D-glorot at chance in seed 2`: nets of a claim whose error says only that they stalled."""
+    if not claim.about_errors:
+        return []
+    found = []
+    for run in dict.fromkeys(side.run for side in claim.sides):
+        idle = at_chance(RECORDED, at_budget(run, programme.BUDGET, claim.data))
+        seeds = [str(seed) for seed in idle if seed < claim.seeds]
+        found += [f"{run} at chance in seed {', '.join(seeds)}"] if seeds else []
+    return found
+
+
 def but_not(decision: Decision, studies: Studies) -> str:
-    """`, but not so in its control NAME`, `, but as much comes from NAME`, or nothing."""
-    text = ""
+    """`, but not so in its control NAME`, `, but as much comes from NAME`, or nothing.
+
+    Whatever the word, nets that stalled are named: a mean over them hides how many did.
+    """
+    text = f", with {'; '.join(idle)}" if (idle := stalled(decision.claim)) else ""
     if against := controls_against(decision, studies):
         text += f", but not so in its control: {'; '.join(against)}"
     if rivals := rivals_for(decision, studies):
