@@ -220,8 +220,9 @@ starts](10_initialisation.html) has that comparison.
 **Past B the extra layers seem to be a burden to training, not a case of overfitting.** On CIFAR-10
 B errs less than D by {found.lower("cifar10", "B-S256", "D-S256")} points, and on its training
 images too ({found.fits_better("cifar10", "B-S256", "D-S256")}); E fits them less well than D
-({found.fits_better("cifar10", "D-S256", "E-S256")}). Its error is within
-{found.alike("cifar10", "D-S256", "E-S256", within=1)} of D's, which the paper calls saturation.
+({found.fits_better("cifar10", "D-S256", "E-S256")}) and errs more by
+{found.lower("cifar10", "D-S256", "E-S256")} points. In the paper that difference is smaller, and
+it calls it saturation.
 
 **On Imagenette depth does not pay at all,** as was expected of 8,522 photos: D errs more than A by
 {found.lower("imagenette", "A-S256", "D-S256")} points, E by

@@ -116,7 +116,7 @@ all those epochs in one go beats an A that had them in one go too by
 compares them mixes depth with time, and here time is the larger part. On Imagenette's 8,522 photos D is no better than A
 ({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %). See
 [depth](03_depth.html) and [starts](10_initialisation.html).
-- **Layers of 1×1 seem to do harm, and whether 3×3 in their place adds context or only weights is
+- **Layers of 1×1 do harm, and whether 3×3 in their place adds context or only weights is
 open.** C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points, and as widened to
 D's weights no differently from D (within
 {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)}). Images of 32 px have little context

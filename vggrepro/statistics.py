@@ -262,5 +262,5 @@ def _what_would_be_found(decided: Interval, rule: Rule, matters: float) -> str:
     truth = f"a true difference of {smallest:.2g} is found"
     if rule == "not worse":
         better = "better by" if smallest > 0 else "worse by no more than"
-        truth = f"*not worse* is found where the first side is {better} {abs(smallest):.2g}"
+        truth = f"“not worse” is found where the first side is {better} {abs(smallest):.2g}"
     return f"with {decided.n} seeds {truth} with {POWER:.0%} power"
