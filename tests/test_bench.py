@@ -366,7 +366,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_measuring(
     vggrepro, tmp_path, unmeasured, what
 ):
     (tmp_path / "file").touch()
-    where = ("--results-dir", tmp_path / "file", "--cache-dir", tmp_path, "--device", "cpu")
+    where = ("--results-dir", tmp_path / "file", "--device", "cpu")
     status, out, err = vggrepro("bench", *what, *where)
     assert (status, out, unmeasured) == (1, "", [])
     assert err == (
@@ -385,7 +385,7 @@ def test_a_cache_that_cannot_be_written_is_one_line(vggrepro, tmp_path, unmeasur
 
 @pytest.mark.parametrize("what", [["lrn"], ["speed", "--data", "synthetic"]])
 def test_ctrl_c_keeps_nothing_and_says_so(vggrepro, tmp_path, unmeasured, what):
-    where = ("--results-dir", tmp_path / "r", "--cache-dir", tmp_path / "c", "--device", "cpu")
+    where = ("--results-dir", tmp_path / "r", "--device", "cpu")
     status, _, err = vggrepro("bench", *what, *where)
     assert (status, len(unmeasured)) == (130, 1)
     said = "vggrepro: stopped; nothing measured is kept, and the same command begins anew"
