@@ -48,9 +48,10 @@ def test_without_records_every_cell_says_so(columns):
         "A-short − D-short",
         "A-from-A − D",
         "A-from-A − D-he-long",
+        "A-he-long − D-he-long",
         "E − D",
     ]
-    assert list(table["paper"]) == ["+2.6", "–", "–", "–", "+0.3"]
+    assert list(table["paper"]) == ["+2.6", "–", "–", "–", "–", "+0.3"]
 
 
 def test_what_the_papers_sentence_names_and_no_claim_has_stands_beside(columns, recipe):

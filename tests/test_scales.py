@@ -127,10 +127,10 @@ def test_positions_per_image_are_counted_from_records(column):
 # --- tables -------------------------------------------------------------------------------
 
 
-def test_cifar_is_left_out_of_the_recorded_columns_only():
+def test_cifar_is_left_out_of_the_recorded_columns_only(tmp_path):
     recorded = report.options("reduced", "", 0, False, "", "")
     assert [c.data for c in recorded.columns(recorded=("imagenette",))] == ["imagenette"]
-    rerun = report.options("reduced", "cifar10", 0, False, "", "somewhere")
+    rerun = report.options("reduced", "cifar10", 0, False, "", str(tmp_path))
     assert [c.data for c in rerun.columns(recorded=("imagenette",))] == ["imagenette", "cifar10"]
 
 
