@@ -54,8 +54,8 @@ one, and a shallow net with as much extra training errs less still, by
 - **Time** is what the deep net wants: from random weights and as long in one go, sixteen layers are
 {found.lower("cifar10", "D-he-long", "D-S256")} points better than by the paper's way, and beat eleven
 layers trained alike by {found.lower("cifar10", "D-he-long", "A-he-long")}.
-- **Small filters** win nothing here: two 3×3 against one 5×5
-{found.points("cifar10", "B-he", "B-5x5-he")} points, three 3×3 against one 7×7
+- **Small filters** win nothing here: two 3×3 lead one 5×5 by
+{found.points("cifar10", "B-he", "B-5x5-he")} points, three 3×3 one 7×7 by
 {found.points("cifar10", "D-he", "D-7x7-he")}.
 - **Scale jitter** gains {found.lower("imagenette", "D-jitter", "D-S384")} points, and going on
 without it for as long {found.lower("imagenette", "D-S384-longer", "D-S384")}.
