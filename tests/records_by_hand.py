@@ -97,5 +97,5 @@ def path_of(record, results_dir, experiment=EXPERIMENT):
 def written(record, results_dir, experiment=EXPERIMENT):
     """The path of the record, after writing it there."""
     path = path_of(record, results_dir, experiment)
-    results.write(record, path, overwrite=True)
+    results.write(record, path)
     return path

@@ -136,6 +136,11 @@ def test_random_windows_lie_inside_the_rescaled_image(size, crop, more, uniform)
     assert 0 <= window.top <= height - crop
 
 
+def test_a_training_scale_below_the_crop_is_refused():
+    with pytest.raises(UserError, match="S = 31 px is smaller than the 32 px crop"):
+        random_window((40, 48), (31, 48), 32, np.full(4, 0.99, np.float32))
+
+
 def chi_squared(values, low, high):
     counts = np.bincount(np.array(values) - low, minlength=high - low + 1)
     assert len(counts) == high - low + 1  # nothing outside

@@ -361,6 +361,7 @@ def test_status_passes_over_folders_that_hold_only_a_lock(vggrepro, copied):
         (copied / place / "seed0").mkdir(parents=True)
         (copied / place / "seed0" / ".lock").touch()
     (copied / "smoke" / "synthetic" / "A-S256" / "seed1").mkdir()
+    (copied / "smoke" / "synthetic" / "A-S256" / "seed0.bak" / "old").mkdir(parents=True)
     status, out, _ = vggrepro("status", "--results-dir", copied)
     assert status == 0
     assert f"smoke on synthetic: 2 of {len(RUNS)} runs begun" in out

@@ -38,7 +38,7 @@ def net(
     record = record.model_copy(update={"experiment": about.get("experiment", declared)})
     trained = train_record(e, seed).model_copy(update={"experiment": declared})
     written(trained, folder, e)
-    return results.write(record, results.eval_path(folder, e, seed, evaluation), overwrite=True)
+    return results.write(record, results.eval_path(folder, e, seed, evaluation))
 
 
 @pytest.fixture

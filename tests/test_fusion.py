@@ -231,7 +231,7 @@ def test_what_is_fused_is_skipped_and_fresh_makes_the_same(fused, fusion, smoke,
 def test_a_fusion_of_other_weights_is_stale(fused, fusion, smoke):
     path = folder(fused, "C-S256") / "train.json"
     other = results.read(path).model_copy(update={"weights_digest": "0" * 64})
-    results.write(other, path, overwrite=True)
+    results.write(other, path)
     assert results.evaluations(fused, fusion, ONE_Q) == {}
     (fusion_path,) = fused.rglob(f"{TWO_NETS}/seed0/eval-dense-own.json")
     assert "rests on other weights" in results.verify([fusion_path])[0]
@@ -262,7 +262,7 @@ def test_claims_find_fusions(tmp_path, fusion, monkeypatch):
         fields = eval_record(experiment, 0).model_dump(exclude={"kind"})
         record = FusionRecord(**fields, parents={"A-S256/seed0/dense-256": "12ab" * 16})
         path = results.eval_path(tmp_path, experiment, 0, ONE_Q)
-        results.write(record, path, overwrite=True)
+        results.write(record, path)
         study = Study(tmp_path, "smoke")
         found = study.records(TWO_NETS, "synthetic", ONE_Q)
         assert list(found) == ([] if recipe == "pilot-9" else [0])

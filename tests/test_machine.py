@@ -1,6 +1,7 @@
 """The machine of a run: what it is asked for, what it says, ways to train that change nothing."""
 
-import os
+import re
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,11 +95,31 @@ def test_tf32_is_a_gpus():
         machine.choose("cpu", "tf32")
 
 
+def test_the_commit_is_that_of_this_package_or_unknown(tmp_path, monkeypatch):
+    installed = tmp_path / "site-packages" / "vggrepro"
+    installed.mkdir(parents=True)
+    (installed / "machine.py").touch()
+    monkeypatch.setattr(machine, "__file__", str(installed / "machine.py"))
+
+    def git(*arguments):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *who, *arguments], cwd=tmp_path, check=True, capture_output=True)
+
+    git("init")
+    git("commit", "--allow-empty", "--message", "of another project")
+    made = machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    assert made.commit == "unknown"
+    git("add", ".")
+    git("commit", "--message", "now it is its own")
+    made = machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    assert re.fullmatch("[0-9a-f]{40}", made.commit)
+
+
 def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     cached = image_set(3)
     assert cached.loading_threads == 1
     streamed = replace(cached, images=data.StreamedImages(None, ["a", "b", "c"]))
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(data, "cores", lambda: 8)
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert streamed.loading_threads == 2

@@ -127,6 +127,12 @@ def test_the_papers_numbers_of_crops():
     assert crops("googlenet-144", (256, 288, 320, 352)) == 144
 
 
+@pytest.mark.parametrize("protocol", ["dense", "overfeat", "multi-crop"])
+def test_a_test_scale_below_the_crop_is_refused_before_the_net_sees_it(protocol):
+    with pytest.raises(UserError, match="Q = 223 px is smaller than the 224 px crop"):
+        PROTOCOLS[protocol]((375, 500), 223, 224)
+
+
 # --- boxes of any image -------------------------------------------------------------------
 
 SIDES = st.integers(20, 700)

@@ -97,7 +97,7 @@ def test_summarise_counts_as_by_hand(images):
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # changed to what is no value
 def test_result_digest_ignores_provenance_and_nothing_else(make, tmp_path):
     def digests(record):
-        sealed = results.write(record, tmp_path / "train.json", overwrite=True)
+        sealed = results.write(record, tmp_path / "train.json")
         return sealed.result_digest, sealed.file_digest
 
     result, file = digests(make())

@@ -72,14 +72,15 @@ def test_no_record_is_a_user_error(tmp_path):
 
 
 @KINDS
-def test_a_record_is_replaced_only_when_asked(make, tmp_path):
+def test_a_record_replaces_another_and_the_umask_says_who_may_read_it(make, tmp_path):
     path = written(make(), tmp_path)
-    before = path.read_bytes()
-    with pytest.raises(UserError, match="already holds a record; --fresh"):
+    before = os.umask(0o077)
+    try:
         results.write(make(precision="bf16"), path)
-    assert path.read_bytes() == before
-    results.write(make(precision="bf16"), path, overwrite=True)
+    finally:
+        os.umask(before)
     assert results.read(path).precision == "bf16"
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("fails", [(os, "fsync"), (Path, "replace")])
@@ -92,7 +93,7 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch, fails):
 
     monkeypatch.setattr(*fails, full)
     with pytest.raises(UserError, match=r"train\.json: No space left on device\. What was there"):
-        results.write(train_record(precision="bf16"), path, overwrite=True)
+        results.write(train_record(precision="bf16"), path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["train.json"]
 

@@ -91,7 +91,7 @@ def test_fresh_replaces_the_run_but_not_its_parent(copied, smoke):
     good = digests(copied, "C-S256")
     parent = snapshot(folder(copied, "A-S256"))
     for path in folder(copied, "C-S256").glob("*.json"):
-        results.write(results.read(path).model_copy(update={"reason": "old"}), path, overwrite=True)
+        results.write(results.read(path).model_copy(update={"reason": "old"}), path)
     assert not digests(copied, "C-S256").items() & good.items()
     runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied, fresh=True))
     assert digests(copied, "C-S256") == good
@@ -175,7 +175,7 @@ def test_weights_that_are_gone_are_trained_again(copied, smoke):
 def test_weights_trained_again_must_match_the_record(copied, smoke):
     path = folder(copied, "A-S256") / "train.json"
     other = results.read(path).model_copy(update={"weights_digest": "0" * 64})
-    results.write(other, path, overwrite=True)
+    results.write(other, path)
     (path.parent / "weights.pt").unlink()
     record = path.read_bytes()
     with pytest.raises(UserError, match="not the weights of the record"):
@@ -190,7 +190,7 @@ def _as_if_elsewhere(path, processor):
         record = results.read(each)
         other = record.provenance.model_copy(update={"processor": processor})
         changed = {"weights_digest": "0" * 64, "provenance": other}
-        results.write(record.model_copy(update=changed), each, overwrite=True)
+        results.write(record.model_copy(update=changed), each)
     (path.parent / "weights.pt").unlink()
     return here
 

@@ -287,7 +287,8 @@ def test_a_killed_training_ends_in_the_same_weights(sets, tmp_path, epoch, stage
     again, resumed = run(sets, path, experiment, progress=lambda *what: told.append(what))
     assert again.curve == straight.curve
     assert again.images == straight.images == 160
-    assert sum(images for stage, images in told if stage == "train") == 160
+    assert sum(images for stage, images in told if stage != "eval") == 160
+    assert [images for stage, images in told if stage == "resumed"] == [40 * epoch] * (epoch > 0)
     for (name, w), one in zip(
         resumed.state_dict().items(), model.state_dict().values(), strict=True
     ):
@@ -321,7 +322,7 @@ def test_a_finished_training_is_not_trained_on(sets, undisturbed, tmp_path):
     before = path.read_bytes()
     told = []
     again, model = run(sets, path, progress=lambda *what: told.append(what))
-    assert told == [("train", 160)]
+    assert told == [("resumed", 160)]
     assert again.curve == training.curve
     assert weights_digest(model.state_dict()) == digest
     assert path.read_bytes() == before
@@ -361,6 +362,7 @@ def test_a_diverged_training_says_so(sets, tmp_path, batch_size):
     assert training.status == "diverged"
     assert training.reason == "the loss was no longer finite in epoch 1"
     assert training.curve == []
+    assert (training.seconds > 0, training.images) == (True, len(sets.train))  # it cost them
     assert not path.exists()
 
 

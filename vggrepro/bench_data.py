@@ -77,9 +77,7 @@ def check(name: str, data_dir: Path | None) -> None:
 
 def spread(images: ImageSet, count: int) -> ImageSet:
     """At most `count` images, evenly spread over a set and its classes, shuffled."""
-    count = min(count, len(images))
-    chosen = np.linspace(0, len(images) - 1, count).round().astype(int)
-    return images.subset(np.random.default_rng(0).permutation(chosen))
+    return images.subset(np.random.default_rng(0).permutation(images.evenly(count)))
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
+from vggrepro.workers import cores
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -148,7 +149,7 @@ def in_threads(
     PIL, hashlib and numpy release the interpreter lock for the heavy part.
     """
     with (
-        ThreadPoolExecutor(os.cpu_count()) as pool,
+        ThreadPoolExecutor(cores()) as pool,
         tqdm(total=len(items), desc=description, unit=" images", disable=None) as progress,
     ):
         for start in range(0, len(items), CHUNK):

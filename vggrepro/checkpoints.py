@@ -26,11 +26,10 @@ def weights_digest(state: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def save_weights(model: nn.Module, path: Path) -> str:
-    """Write the state dict, on the CPU and in the default memory format; returns its digest."""
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the state dict, on the CPU and in the default memory format."""
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     _write(state, path)
-    return weights_digest(state)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -94,4 +93,4 @@ def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
 def _write(content: dict[str, Any], path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())

@@ -309,7 +309,7 @@ def bench(
     except KeyboardInterrupt:
         text = "stopped; nothing measured is kept, and the same command begins anew"
         raise KeyboardInterrupt(text) from None
-    record = results.write(record, path, overwrite=True)
+    record = results.write(record, path)
     for line in lines(record):
         typer.echo(line)
     typer.echo(f"written to {path}")

@@ -2,9 +2,8 @@
 
 Sections 3.1 and 4. `load` returns one split of `synthetic`, `cifar10`, `imagenette`, `imagenet`
 or any `folder` of class folders. Order, fingerprint and minival depend on pixels and labels
-alone, not on file names or on the order of files, so that one data set from two sources gives
-the same run. (Two versions of a JPEG decoder may differ in a pixel; the fingerprint then
-differs, as it should.)
+alone, not on names or order of files, so that one data set from two sources gives the same run.
+(Two versions of a JPEG decoder may differ in a pixel, and the fingerprint then differs.)
 """
 
 import hashlib
@@ -20,6 +19,7 @@ import numpy as np
 from vggrepro import UserError, cache, sources
 from vggrepro.files import write_atomically
 from vggrepro.sources import decode, read_size
+from vggrepro.workers import cores
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")
@@ -52,6 +52,10 @@ class ImageSet:
     def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
         return self.images[i], int(self.targets[i])
 
+    def evenly(self, count: int) -> np.ndarray:
+        """Indices of at most `count` images, evenly spread over the set and so its classes."""
+        return np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+
     def subset(self, chosen: np.ndarray) -> "ImageSet":
         """The images at the indices `chosen`, in that order, none of them opened; unnamed."""
         return replace(
@@ -68,7 +72,7 @@ class ImageSet:
         if not isinstance(self.images, StreamedImages):
             return 1
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, on this machine
-        return max(1, (os.cpu_count() or 1) // processes)
+        return max(1, cores() // processes)
 
 
 def load(

@@ -19,6 +19,7 @@ from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
 from vggrepro.experiments import scaled
+from vggrepro.layers import LRN
 from vggrepro.loader import ahead
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, to_dense
@@ -151,7 +152,7 @@ def combine(tested: list[Tested]) -> Tested:
 def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
     """Per image: top-1 correct, top-5 correct (both (N,) bool), log-probability of the target.
 
-    A tie counts as wrong: the target must beat all but its rank of the other classes strictly.
+    A tie counts as wrong: for top-k the target must strictly beat all but k - 1 other classes.
     """
     own = posteriors[np.arange(len(targets)), targets]
     # The target itself is one of those that reach its own value. Not-a-number is below nothing,
@@ -167,9 +168,9 @@ def error_and_loss(posteriors: np.ndarray, targets: np.ndarray) -> tuple[float, 
     return 100 * (1 - float(correct.mean())), -float(log_probability.mean())
 
 
-def lrn_layer(model: nn.Module) -> nn.Module | None:
+def lrn_layer(model: nn.Module) -> LRN | None:
     """The net's LRN layer, if it has one."""
-    return next((m for m in model.modules() if hasattr(m, "denominator")), None)
+    return next((m for m in model.modules() if isinstance(m, LRN)), None)
 
 
 @torch.inference_mode()

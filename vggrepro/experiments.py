@@ -13,6 +13,7 @@ from typing import Any
 from vggrepro import UserError
 
 PAPER_CROP = 224
+NOT_FROZEN = ("pilot", "calibrate")  # what the names of such recipes begin with
 RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
 
@@ -59,7 +60,7 @@ class Experiment:
     @property
     def pilot(self) -> bool:
         """Whether the recipe was not yet frozen: such a run decides no claim."""
-        return self.recipe.startswith(("pilot", "calibrate"))
+        return self.recipe.startswith(NOT_FROZEN)
 
     def digest(self) -> str:
         """SHA-256 over every field: two declarations that differ anywhere differ here."""

@@ -62,9 +62,7 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             found = list(errors(column, run, evaluation_of(run)).values())
-            if found:
-                ax.plot([place] * len(found), found, "o", color=f"C{place}", alpha=0.7)
-                ax.hlines(np.mean(found), place - 0.3, place + 0.3, color=f"C{place}")
+            seed_dots(ax, place, found, f"C{place}")
         say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
@@ -106,10 +104,8 @@ def _band(
     if not trained:
         return
     values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
-    epochs = 1 + np.arange(values.shape[1])
     what = "minival" if field == "minival_error" else "training images"
-    ax.plot(epochs, values.mean(0), line, color=colour, label=f"{net}, {what}")
-    ax.fill_between(epochs, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+    band(ax, 1 + np.arange(values.shape[1]), values, line, colour, f"{net}, {what}")
 
 
 def say_not_run(ax: Axes) -> None:
@@ -136,7 +132,7 @@ def legend(fig: Figure, axes: Sequence[Axes]) -> None:
 def denominators(run: str, columns: Sequence[Column]) -> Figure:
     """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
 
-    Over the first 64 images of minival, which are of one class; mean over seeds.
+    Over the first 64 images of minival, of photos all of one class; mean over seeds.
     """
     fig, axes = panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):

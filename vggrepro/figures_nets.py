@@ -199,9 +199,9 @@ def responses(image: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def grey_drawing(index: int = 0) -> np.ndarray:
+def grey_drawing() -> np.ndarray:
     """A drawn image in grey at half its size, (H, W) from 0 to 1."""
-    image = synthetic.draw(0, "train", index).image.mean(-1) / 255
+    image = synthetic.draw(0, "train", 0).image.mean(-1) / 255
     height, width = (side // 2 * 2 for side in image.shape)
     return image[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
 

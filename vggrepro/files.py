@@ -1,6 +1,7 @@
 """Files that are there as a whole or not at all: records, checkpoints, the cache's small files."""
 
 import os
+import secrets
 import tempfile
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def make_writable(folder: Path) -> None:
         ) from error
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` so that a reader sees the old file or the new, never a part.
 
     Raises `UserError` if the disk is full or the folder cannot be written; what was there stays.
@@ -32,12 +33,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            temporary = Path(file.name)
+        # Not by tempfile, whose files no one else may read: here the umask says who may.
+        temporary = path.with_name(f".writing-{secrets.token_hex(8)}")
+        with temporary.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o644)
         temporary.replace(path)
     except OSError as error:
         raise UserError(

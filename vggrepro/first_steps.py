@@ -14,13 +14,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, cost, machine, results, starts
-from vggrepro.augmentations import cut_batch, normalise
-from vggrepro.experiments import PAPER_CROP, Experiment, scaled, single_scale
+from vggrepro.augmentations import normalise
+from vggrepro.experiments import PAPER_CROP, Experiment
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recording import common, say, used
@@ -29,9 +28,8 @@ from vggrepro.runner import check_photos, lock
 from vggrepro.runs import Run
 from vggrepro.signal import measure, rms
 from vggrepro.starts import PARENT
-from vggrepro.trainer import Sets, build, sgd, steps
+from vggrepro.trainer import Sets, build, centre_crops, sgd, steps
 from vggrepro.where import Where
-from vggrepro.windows import centre_window
 
 IMAGES = 16  # of which the signal is taken
 
@@ -156,7 +154,7 @@ def _run_one(this: Run, parent: Experiment | None, count: int, bar: tqdm) -> str
             **_common(this, count, seconds, images / seconds),
         )
         path = results.first_steps_path(this.where.results_dir, experiment, seed)
-        results.write(record, path, overwrite=True)
+        results.write(record, path)
         if experiment.name == PARENT and record.status == "ok":
             checkpoints.save_weights(model, folder / "weights.pt")
     bar.update(started + work - bar.n)
@@ -258,12 +256,10 @@ def _measured(
 
 def signal_of(model: VGG, experiment: Experiment, sets: Sets, chosen: Machine) -> Signal:
     """The signal at every layer for evenly spread training images, by centre crop, in float32."""
-    some = np.linspace(0, len(sets.train) - 1, min(IMAGES, len(sets.train))).round().astype(int)
-    q = scaled(single_scale(experiment), experiment.crop)
-    windows = [centre_window(tuple(sets.train.sizes[i]), q, experiment.crop) for i in some]
+    some = sets.train.evenly(IMAGES)
     inputs = sets.inputs(experiment, chosen)
-    crops = chosen.send(cut_batch(sets.train, some, windows))
-    x = normalise(crops, inputs.mean, inputs.input_divisor)
+    x = chosen.send(centre_crops(sets.train, some, experiment))
+    x = normalise(x, inputs.mean, inputs.input_divisor)
     x = x.contiguous(memory_format=torch.channels_last)
     targets = chosen.send(torch.from_numpy(sets.train.targets[some]))
     found = measure(model, named_layers(model), x, targets)

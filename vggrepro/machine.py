@@ -3,6 +3,7 @@
 import platform
 import resource
 import subprocess
+import sys
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,8 @@ from torch import nn
 from vggrepro import UserError, __version__, distributed
 from vggrepro.records import Provenance
 
+# The system counts the peak of memory in KiB, macOS in bytes.
+_MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
 
@@ -161,10 +164,16 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def _commit() -> str:
+    # An installed package may lie in a folder of another repository, which does not track it.
+    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    return (tracked and _git("rev-parse", "HEAD")) or "unknown"
+
+
 def forget_peak(machine: Machine) -> None:
     """Let the peak of memory that records name begin anew: that of a run, not of those before it.
 
-    Where the system offers no way (macOS, Windows), it stays that of the process.
+    Where the system offers no way (macOS), it stays that of the process.
     """
     if machine.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(machine.device)
@@ -180,12 +189,12 @@ def provenance(
 
     `dirty` looks at the library alone: records and notebooks may change while a study runs.
     """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MAXRSS_PER_MIB
     if machine.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated(machine.device) / 2**20
     return Provenance(
         command=command,
-        commit=_git("rev-parse", "HEAD") or "unknown",
+        commit=_commit(),
         dirty=bool(_git("status", "--porcelain", "--", ".")),
         versions={
             "vggrepro": __version__,

@@ -7,6 +7,7 @@ What a library's workspace or allocator takes on top is the part of a card that 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vggrepro import UserError
 from vggrepro.cost import Layer
 
 FLOAT32, INDEX, MASK = 4, 8, 1
@@ -65,6 +66,8 @@ def _kept_by_layer(net: tuple[Layer, ...], size: int) -> Iterator[tuple[Layer, i
         elif layer.kind == "lrn":
             # The root of the denominator is kept in float32 beside the output.
             yield layer, (size + FLOAT32) * layer.activations
+        elif layer.kind != "fc":
+            raise UserError(f"what a layer of kind {layer.kind!r} keeps is not known: add it here")
         elif layer is not net[-1]:
             # Before dropout, its mask, and after it.
             yield layer, (2 * size + MASK) * layer.activations

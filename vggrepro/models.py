@@ -1,7 +1,7 @@
 """The nets of Table 1 in PyTorch: building, initialising, and making fully convolutional.
 
-Attribute names and the order of modules are torchvision's, so that state dicts of its vgg11,
-vgg13, vgg16 and vgg19 load into configs A, B, D and E as they are.
+Attribute names, and the indices of the layers with weights, are torchvision's, so that state
+dicts of its vgg11, vgg13, vgg16 and vgg19 load into configs A, B, D and E as they are.
 """
 
 from collections.abc import Mapping

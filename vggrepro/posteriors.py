@@ -30,7 +30,7 @@ def save(path: Path, key: list[str | int], tested: Tested) -> None:
     buffer = io.BytesIO()
     about = {"key": key, "positions": tested.positions, "seconds": tested.seconds}
     np.savez(buffer, posteriors=tested.posteriors, about=np.array(json.dumps(about)))
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getbuffer())
 
 
 def load(path: Path, key: list[str | int]) -> Tested | None:

@@ -8,7 +8,7 @@ from functools import cache
 from vggrepro import UserError
 from vggrepro.chapters import CHAPTER_RUNS
 from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Claim, Side
+from vggrepro.criteria import POOLED, Claim, Side
 from vggrepro.experiments import FUSIONS, in_order, lineage
 
 BUDGET = "reduced"
@@ -44,6 +44,8 @@ def seeds(data: str) -> dict[str, int]:
     for claim in CLAIMS.values():
         for run in runs_of(claim) if claim.data == data else ():
             need(run, 1 if run in ONCE.get(data, ()) else claim.seeds)
+    for run in POOLED.get(data, ()):
+        need(run, 1)
     for run in (run for chapter in _chapters(data) for run in CHAPTER_RUNS[chapter]):
         need(run, 1)
     repeated, count = REPEATED.get(data, ((), 0))

@@ -76,7 +76,7 @@ def keep(
 ) -> None:
     """Write the record of an evaluation and say its error."""
     path = results.eval_path(results_dir, experiment, record.seed, evaluation)
-    results.write(record, path, overwrite=True)
+    results.write(record, path)
     say(experiment, record.seed, f"{evaluation.name}: top-1 error {record.top1_error:.2f} %")
 
 

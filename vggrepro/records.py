@@ -13,6 +13,8 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from vggrepro.experiments import NOT_FROZEN
+
 SCHEMA_VERSION = 1
 # Outside `result_digest`: what may differ between two runs that have the same result.
 NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
@@ -107,7 +109,7 @@ class _Record(_Strict):
     @property
     def pilot(self) -> bool:
         """Made before the recipe was frozen: shown, but decides nothing."""
-        return str(self.experiment["recipe"]).startswith(("pilot", "calibrate"))
+        return str(self.experiment["recipe"]).startswith(NOT_FROZEN)
 
 
 class TrainRecord(_Record):

@@ -103,15 +103,13 @@ def execute(
     parameters: Mapping[str, Any] | None = None,
     *,
     cell_timeout: int | None = None,
-    echo: bool = False,
 ) -> Path:
     """Execute a chapter into ``output`` and return that path.
 
     ``parameters`` replace those of the chapter's parameters cell. ``cell_timeout`` is in seconds;
-    None waits for ever. ``echo`` passes on what the cells print while they run. ``output`` is
-    written only when every cell has run. Otherwise UserError carries the last line of the error,
-    and the copy with the traceback is beside it as ``NAME.failed.ipynb``. UserError also if its
-    folder cannot be written.
+    None waits for ever. ``output`` is written only when every cell has run. Otherwise UserError
+    carries the last line of the error, and the copy with the traceback is beside it as
+    ``NAME.failed.ipynb``. UserError also if its folder cannot be written.
     """
     nbformat, papermill = _import("nbformat"), _import("papermill")
     from nbclient.exceptions import CellTimeoutError, DeadKernelError
@@ -132,8 +130,6 @@ def execute(
             cwd=str(script.parent),
             progress_bar=False,
             execution_timeout=cell_timeout,
-            stdout_file=sys.stdout if echo else None,
-            stderr_file=sys.stderr if echo else None,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of TCP on each start
             coalesce_streams=True,  # where the kernel cuts its output depends on the clock
         )

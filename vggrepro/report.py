@@ -130,7 +130,7 @@ def options(
 # --- numbers ------------------------------------------------------------------------------
 
 
-def paper_value(row: Row, metric: str = "top1_error") -> float:
+def paper_value(row: Row) -> float:
     """The paper's number for a row, in percent."""
     if row.run in FUSIONS:
         own = (evaluation_in(row.evaluation, run).test_scales for run in FUSIONS[row.run].runs)
@@ -139,7 +139,6 @@ def paper_value(row: Row, metric: str = "top1_error") -> float:
             test_scales=row.evaluation.test_scales
             or " | ".join(",".join(map(str, scales)) for scales in own),
             protocol=row.evaluation.protocol,
-            metric=metric,
         )
     run = RUNS[row.run]
     low, high = run.train_scale
@@ -149,7 +148,6 @@ def paper_value(row: Row, metric: str = "top1_error") -> float:
         train_scale=low if low == high else f"[{low};{high}]",
         test_scales=row.evaluation.test_scales,
         protocol=row.evaluation.protocol,
-        metric=metric,
     )
 
 

@@ -89,13 +89,11 @@ def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: 
     return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
 
 
-def write(record: R, path: Path, *, overwrite: bool = False) -> R:
+def write(record: R, path: Path) -> R:
     """Seal the record and write it atomically; returns it as written.
 
-    Raises `UserError` if there already is a record and `overwrite` is false, or on a full disk.
+    Callers decide whether one that is there may be replaced. Raises `UserError` on a full disk.
     """
-    if path.exists() and not overwrite:
-        raise UserError(f"{path} already holds a record; --fresh runs it again and replaces it")
     record = sealed(record)
     write_atomically(path, _text(record).encode())
     return record

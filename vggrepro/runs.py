@@ -229,7 +229,7 @@ class Run:
             weights = self._twin_weights(record)
             self._say(f"trained again on another machine than recorded: kept as {path.name}")
         if done is None or not path.exists():
-            results.write(record, path, overwrite=True)
+            results.write(record, path)
         (self.folder / results.BEGUN_ANEW).unlink(missing_ok=True)
         if record.status == "ok":
             checkpoints.save_weights(model, weights)
@@ -250,8 +250,10 @@ class Run:
         with self._part(progress.TRAINING, e.epochs * each_epoch, "img") as update:
 
             def seen(stage: str, images: int) -> None:
-                # More than a batch at once was trained before, and is in the checkpoint.
-                update(images, found=stage == "train" and images > e.batch_size)
+                if stage == "resumed":
+                    update(images // len(sets.train) * each_epoch, found=True)
+                else:
+                    update(images)
 
             path = self.folder / "checkpoint.pt"
             training = train(model, e, self.seed, sets, self.machine, path, address, seen)

@@ -83,9 +83,9 @@ class Interval:
         mirrored = replace(self, estimate=-self.estimate)
         return mirrored.p_above(-null)
 
-    def p_two_sided(self, null: float = 0.0) -> float:
-        """Two-sided p against the hypothesis that the difference is `null`."""
-        return min(1.0, 2 * min(self.p_above(null), self.p_below(null)))
+    def p_two_sided(self) -> float:
+        """Two-sided p against the hypothesis that there is no difference."""
+        return min(1.0, 2 * min(self.p_above(), self.p_below()))
 
 
 @cache

@@ -79,7 +79,7 @@ def status_lines(results_dir: Path) -> list[str]:
 
 def _begun(run: Path) -> list[Path]:
     """The folders of a run's seeds that hold more than a lock: that alone is nothing done."""
-    folders = sorted(run.glob("seed*"))
+    folders = sorted(f for f in run.glob("seed*") if f.name[4:].isdecimal())
     return [f for f in folders if any(path.name != ".lock" for path in f.glob("*"))]
 
 

@@ -14,6 +14,7 @@ from vggrepro.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.records import BenchRecord
 from vggrepro.report import Column
 from vggrepro.results import ROOT
+from vggrepro.tables_protocols import seconds_per_image
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
 QUARTER = 0.25  # the width of every recorded training
@@ -183,7 +184,7 @@ def _tested(column: Column, evaluation) -> str:
     found = results.evaluations(column.results_dir, column.experiment(TESTED), evaluation).values()
     if not found:
         return "not run"
-    seconds = np.mean([r.provenance.wall_seconds / r.data.count for r in found])
+    seconds = np.mean([seconds_per_image(r) for r in found])
     error = np.mean([r.top1_error for r in found])
     return f"{1000 * seconds:.1f} ms an image<br>error {error:.1f} %, n = {len(found)}"
 

@@ -1,9 +1,9 @@
 """The only training loop: mini-batch gradient descent with momentum, as in Section 3.1.
 
-Everything random is a function of (seed, epoch, image), and a checkpoint is written after each
-epoch. So a training that is killed and started again ends in the same weights as an
-undisturbed one. With several processes each makes its share of every batch, and the update is
-that of the whole batch.
+Order, crops and colours are functions of (seed, epoch, image), dropout is one of (seed, epoch,
+rank) and of how batches are cut, and a checkpoint is written after each epoch. So a training that
+is killed and started again ends in the same weights as an undisturbed one. With several processes
+each makes its share of every batch, and the update is that of the whole batch.
 """
 
 import math
@@ -81,8 +81,14 @@ class Sets:
 
     def fit(self) -> ImageSet:
         """As many training images as minival has, evenly spread: for the error in eval mode."""
-        every = np.linspace(0, len(self.train) - 1, min(len(self.minival), len(self.train)))
-        return self.train.subset(every.round().astype(int))
+        return self.train.subset(self.train.evenly(len(self.minival)))
+
+
+def centre_crops(images: ImageSet, chosen: np.ndarray, experiment: Experiment) -> torch.Tensor:
+    """Centre crops (B, 3, crop, crop) uint8 of the chosen images, at the run's own Q."""
+    q = scaled(single_scale(experiment), experiment.crop)
+    windows = [centre_window(tuple(images.sizes[i]), q, experiment.crop) for i in chosen]
+    return cut_batch(images, chosen, windows)
 
 
 def build(experiment: Experiment, num_classes: int) -> VGG:
@@ -125,7 +131,8 @@ def train(
     which training it is, with everything that can change the result. A loss that is no
     longer finite ends the training with status "diverged", Ctrl-C with "interrupted"; of several
     processes, which Ctrl-C does not stop at the same step, it ends all and leaves the checkpoint.
-    `progress` is told "train" or "eval" and how many images were done. Raises `UserError` for a
+    `progress` is told "train" or "eval" and how many images were done, or "resumed" and how many
+    the checkpoint was trained on. Raises `UserError` for a
     checkpoint that is truncated or of another run, or when the disk is full.
     """
     model.to(machine.device, memory_format=torch.channels_last)
@@ -137,7 +144,7 @@ def train(
         done = distributed.first_then_others(lambda: checkpoints.resume(checkpoint, address, parts))
         curve = [Epoch(**epoch) for epoch in done["curve"]]
         training = Training(curve, done["seconds"], done["images"])
-        progress("train", training.images)
+        progress("resumed", training.images)
     net = machine.compiled(distributed.parallel(model))
     fit, rescaled = sets.fit(), sets.rescaled(experiment)
     for epoch in range(len(training.curve), experiment.epochs):
@@ -148,6 +155,8 @@ def train(
                 net, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
             )
             measured = _measure(model, experiment, fit, sets, machine, progress)
+            training.images += len(sets.train)
+            training.seconds += time.perf_counter() - started
             # The last step of an epoch shows in minival's loss only.
             if not math.isfinite(loss + measured["minival_loss"]):
                 training.status = "diverged"
@@ -164,8 +173,6 @@ def train(
         running = {"running_loss": loss, "running_error": error}
         training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **running, **measured))
         scheduler.step(*([measured["minival_error"]] if experiment.schedule == "plateau" else []))
-        training.images += len(sets.train)
-        training.seconds += time.perf_counter() - started
         done = {
             "curve": [entry.model_dump() for entry in training.curve],
             "seconds": training.seconds,
@@ -297,11 +304,8 @@ def _measure(
             lambda n: progress("eval", n),
         )
         found[images.split] = error_and_loss(tested.posteriors, images.targets)
-    q = scaled(single_scale(experiment), experiment.crop)
-    some = np.arange(min(64, len(sets.minival)))
-    windows = [centre_window(tuple(sets.minival.sizes[i]), q, experiment.crop) for i in some]
-    crops = cut_batch(sets.minival, some, windows)
-    x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
+    x = centre_crops(sets.minival, np.arange(min(64, len(sets.minival))), experiment)
+    x = normalise(machine.send(x), inputs.mean, inputs.input_divisor)
     return {
         "train_error": found["train"][0],
         "minival_error": found["minival"][0],

@@ -28,6 +28,7 @@ from vggrepro.power import DIRECTED
 from vggrepro.records import TrainRecord
 from vggrepro.report import DATA_NAMES, at_chance
 from vggrepro.results import RECORDED, ROOT
+from vggrepro.spent import core_hours
 from vggrepro.statistics import Word
 
 METHOD = "method.html#from-errors-to-an-interval"
@@ -286,7 +287,7 @@ def state_of_the_study() -> str:
     records = [results.read(path) for path in results.record_files(RECORDED)]
     trained = [record for record in records if isinstance(record, TrainRecord)]
     pilots = sum(record.pilot for record in trained)
-    hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600
+    hours = sum(map(core_hours, trained))
     counted = ", ".join(f"{word}: {words[word]}" for word in get_args(Word) if words[word])
     return (
         f"**State of the study:** {len(CLAIMS)} claims, the paper's or sharpened from it, are "

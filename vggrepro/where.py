@@ -10,8 +10,8 @@ from vggrepro.progress import Progress
 class Where:
     """Where a run reads and writes, on what it computes, and where its progress is shown.
 
-    Only `precision`, `threads`, `micro_batch`, `compile` and the number of processes can change
-    the bits of a result; records name them all.
+    Only `device`, `precision`, `threads`, `micro_batch`, `compile` and the number of processes can
+    change the bits of a result; records name them all.
     """
 
     results_dir: Path

@@ -63,9 +63,11 @@ def cut(image: np.ndarray, window: Window) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, place))
 
 
-def _room(scale: int, crop: int) -> None:
+def _room(scale: int, crop: int, letter: str = "Q") -> None:
     if scale < crop:
-        raise UserError(f"Q = {scale} px is smaller than the {crop} px crop: choose a larger Q")
+        raise UserError(
+            f"{letter} = {scale} px is smaller than the {crop} px crop: choose a larger {letter}"
+        )
 
 
 # --- training -----------------------------------------------------------------------------
@@ -77,9 +79,10 @@ def random_window(
     """The training crop: S uniform among the whole numbers of `train_scale`, place uniform.
 
     `size` is (height, width) of the image, scales and crop are in pixels, `uniform` holds four
-    numbers in [0, 1), of which three are used.
+    numbers in [0, 1), of which three are used. Raises `UserError` for an S below the crop.
     """
     low, high = train_scale
+    _room(low, crop, "S")
     scale = low + int(uniform[0] * (high - low + 1))
     height, width = rescaled_size(*size, scale)
     left = int(uniform[1] * (width - crop + 1))
@@ -103,7 +106,7 @@ def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
 def dense_window(size: tuple[int, int], scale: int) -> Window:
     """The whole image rescaled to `scale`, trimmed evenly to multiples of 32 px.
 
-    Raises `UserError` if the rescaled image has no room for one position.
+    Raises `UserError` if the rescaled image is smaller than 32 px.
     """
     if scale < STRIDE:
         raise UserError(f"Q = {scale} px is smaller than the {STRIDE} px the net needs")
@@ -231,14 +234,20 @@ def _corners_and_centre(scale: int, left: int, top: int, crop: int) -> list[Wind
 
 # --- protocols ----------------------------------------------------------------------------
 
+
+def _dense(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    _room(scale, crop)
+    return [dense_window(size, scale)]
+
+
 #: (height, width) of the image, Q in pixels, crop in pixels -> as many windows for any image.
 PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
     "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
-    "dense": lambda size, scale, crop: [dense_window(size, scale)],
+    "dense": _dense,
     "dense-shifted": shifted_windows,
     "multi-crop": grid_windows,
     "alexnet-10": alexnet_windows,
     "googlenet-144": googlenet_windows,
     # Dense evaluation's window; what differs is the net's last pooling and the maximum.
-    "overfeat": lambda size, scale, crop: [dense_window(size, scale)],
+    "overfeat": _dense,
 }
