@@ -69,5 +69,5 @@ def said(claim: Claim) -> str:
         return f"{paper.parameters_millions('E')} of {OVERFEAT / 1e6:g} million"
     if claim.paper.difference is None:
         return "–"
-    unit = "" if claim.about_errors else " %"
-    return f"{claim.paper.difference:+.1f}{unit}"
+    given = claim.paper.difference
+    return f"{given:+.1f}" if claim.about_errors else f"{given:+g} %"

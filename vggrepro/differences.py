@@ -1,6 +1,6 @@
 """Differences in error as a chapter shows them: claims, their controls, and what stands beside."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,11 +9,12 @@ import pandas as pd
 
 from vggrepro import UserError
 from vggrepro.arithmetic import said
+from vggrepro.budgets import at_budget
 from vggrepro.claims import claim_named
 from vggrepro.criteria import JITTER, Claim, Side, Sides, centre, one_q, table_3
 from vggrepro.decisions import Study, control_interval, differences_of, interval_of
 from vggrepro.experiments import short_name
-from vggrepro.report import Column, recorded_columns
+from vggrepro.report import Column, at_chance, recorded_columns
 from vggrepro.results import RECORDED
 from vggrepro.statistics import Interval
 
@@ -24,16 +25,24 @@ def shown_interval(interval: Interval, unit: str = "") -> str:
     return f"{interval.estimate:+.1f}{unit} [{low:+.1f}, {high:+.1f}], n = {interval.n}"
 
 
+def shown_by_seed(differences: Iterable[float]) -> str:
+    """`-2.0, +0.1 and -73.8 by seed`."""
+    *most, last = (f"{difference:+.1f}" for difference in differences)
+    return f"{', '.join(most)} and {last} by seed" if most else f"{last}, n = 1"
+
+
 @dataclass(frozen=True)
 class Found:
     """A difference as recorded: points by seed, and the 95 % interval from two seeds on.
 
     Pilots are found only where nothing else is; they have no interval, since they decide nothing.
+    Nor has a difference in which a net `stalled`: its error says that and no more.
     """
 
     by_seed: Mapping[int, float]
     interval: Interval | None
     pilot: bool
+    stalled: bool = False
 
     @property
     def mean(self) -> float:
@@ -59,6 +68,8 @@ def found_in(studies: Studies, claim: Claim, data: str, sides: Sides | None = No
             by_seed = study.differences(sides, data, claim.seeds, "top1_error")
         if by_seed and study.with_pilots:
             return Found(by_seed, None, pilot=True)
+        if by_seed and stalled(study, data, sides or claim.sides, claim.seeds):
+            return Found(by_seed, None, pilot=False, stalled=True)
         if by_seed:
             interval = (
                 interval_of(study, claim, data)
@@ -67,6 +78,16 @@ def found_in(studies: Studies, claim: Claim, data: str, sides: Sides | None = No
             )
             return Found(by_seed, interval, pilot=False)
     return None
+
+
+def stalled(study: Study, data: str, sides: Sides, seeds: int) -> dict[str, list[int]]:
+    """The runs of both sides that are at chance, with those of the first `seeds` in which."""
+    found = {}
+    for run in dict.fromkeys(side.run for side in sides):
+        idle = at_chance(study.results_dir, at_budget(run, study.budget, data))
+        if few := [seed for seed in idle if seed < seeds]:
+            found[run] = few
+    return found
 
 
 @dataclass(frozen=True)
@@ -160,7 +181,12 @@ def _difference(claim: Claim, sides: Sides, column: Column, bold: bool) -> str:
 
 
 def shown_found(found: Found) -> str:
-    """`+0.3 [-0.1, 0.7], n = 5`; without an interval `+0.3, n = 1`, and whether it is a pilot."""
+    """`+0.3 [-0.1, 0.7], n = 5`; without an interval `+0.3, n = 1`, and whether it is a pilot.
+
+    Seed by seed where a net stalled: a mean would hide in how many.
+    """
+    if found.stalled:
+        return shown_by_seed(found.by_seed.values())
     if found.interval:
         return shown_interval(found.interval)
     return f"{found.mean:+.1f}, n = {len(found.by_seed)}" + (" (pilot)" if found.pilot else "")

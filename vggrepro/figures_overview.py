@@ -152,7 +152,10 @@ def _difference(ax: Axes, y: float, found: Found, colour: str, marker: str, size
         ax.hlines(y, *ends, color=colour, linewidth=size / 3, zorder=2)
     seeds = [value for value in found.by_seed.values() if abs(value) <= LIMIT]
     ax.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.45, markersize=2.2, zorder=2)
-    if _inside(ax, y, found.mean, colour):
+    if found.stalled:  # seeds only: the mean is that of no net
+        for value in found.by_seed.values():
+            _inside(ax, y, value, colour)
+    elif _inside(ax, y, found.mean, colour):
         face = {"marker": "o", "markerfacecolor": "white"} if found.pilot else {"marker": marker}
         ax.plot(found.mean, y, color=colour, markersize=size, zorder=3, **face)
 

@@ -176,7 +176,9 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
         notes = ["pilot"] if all(record.pilot for record in found.values()) else []
         idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
         notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
-        text = mean_and_spread([r.top1_error for r in found.values()])
+        by_seed = [record.top1_error for record in found.values()]
+        # A mean with a net at chance in it is the error of no net.
+        text = ", ".join(f"{e:.1f}" for e in by_seed) if idle else mean_and_spread(by_seed)
         return text + (f" ({'; '.join(notes)})" if notes else "")
     failed = [
         f"{record.status} (seed {seed})"

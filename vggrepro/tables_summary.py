@@ -8,7 +8,6 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import workload
-from vggrepro.arithmetic import said
 from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim
@@ -21,7 +20,7 @@ from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED
 from vggrepro.spent import Spent, core_hours, spent
 from vggrepro.statistics import Word
-from vggrepro.verdicts import but_not, difference_here, label, linked
+from vggrepro.verdicts import but_not, difference_here, label, linked, paper_there, why
 
 UNSEEDED: tuple[Word, ...] = ("too few seeds", "not run")
 """Words of claims that lack the seeds that were fixed."""
@@ -97,8 +96,8 @@ def primary_table(decisions: Mapping[str, Decision], studies: Studies) -> pd.Dat
             "verdict": decision.word,
             "primary claim": f"{linked(decision.claim)} ({DATA_NAMES[decision.claim.data]})",
             "here": difference_here(decision),
-            "paper": said(decision.claim),
-            "why": decision.reason + but_not(decision, studies),
+            "paper": paper_there(decision.claim),
+            "why": why(decision, studies),
         }
         for decision in decisions.values()
         if decision.claim.primary

@@ -10,23 +10,24 @@ from IPython.display import Markdown
 
 from vggrepro import programme, results
 from vggrepro.arithmetic import said
-from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Claim, Rule, Side, Sides
-from vggrepro.decisions import Decision, decide_all, differences_of
+from vggrepro.decisions import Decision, Study, decide_all, differences_of
 from vggrepro.differences import (
     Studies,
     controls_of,
     found_in,
+    shown_by_seed,
     shown_found,
     shown_interval,
+    stalled,
     studies_of,
     tested,
 )
 from vggrepro.experiments import short_name
 from vggrepro.power import DIRECTED
 from vggrepro.records import TrainRecord
-from vggrepro.report import DATA_NAMES, at_chance
+from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED, ROOT
 from vggrepro.spent import core_hours
 from vggrepro.statistics import Word
@@ -44,17 +45,14 @@ def verdict_box(*keys: str) -> Markdown:
 def _verdict(decision: Decision, studies: Studies) -> str:
     claim = decision.claim
     kind = "primary; " if claim.primary else "secondary; " if claim.sides else ""
-    why = decision.reason + "".join(f", with {one}" for one in stalled(claim))
-    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{why})\n"]
+    reason = decision.reason + but_stalled(claim)
+    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{reason})\n"]
     if decision.difference is not None or decision.exact is not None:
         points = "" if _unit(claim) else ", points of top-1 error"
         lines.append(f"- *difference{points}:* {difference_here(decision)}")
-    if stalled(claim):
-        by_seed = differences_of(studies[0], claim, claim.data).values()
-        lines.append(f"- *by seed:* {', '.join(f'{one:+.1f}' for one in by_seed)}")
     lines.append(f"- *decided by:* {_decided_by(decision)}")
     lines += [f"- *{name}:* {text}" for name, text in _beside(decision, studies)]
-    if decision.log_loss:
+    if decision.log_loss and not but_stalled(claim):
         loss = decision.log_loss
         lines.append(
             f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
@@ -75,13 +73,29 @@ def _decided_by(decision: Decision) -> str:
     if claim.test == "measurement":
         return f"{claim.seeds} rounds, {kind}"
     text = f"{DATA_NAMES[claim.data]}, {_protocol(claim)}, {claim.seeds} seeds, {kind}"
-    decided = decision.decided_by
-    if decision.p is None or decided is None:
+    if decision.p is None or decision.decided_by is None:
         return text
-    if round(decided.confidence, 6) != round(decision.interval.confidence, 6):
-        level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
-        text += f"; the {level} % interval [{decided.low:+.1f}, {decided.high:+.1f}]"
+    if other := deciding_interval(decision):
+        text += f"; {other}"
     return text + (f", adjusted p {_p(decision.step.adjusted_p)}" if decision.step else "")
+
+
+def deciding_interval(decision: Decision) -> str:
+    """`the 99 % interval [-0.2, +1.9]` if that decides and not the 95 % one shown; else nothing."""
+    decided = decision.decided_by
+    if decision.p is None or decided is None or not decision.claim.sides:
+        return ""
+    if round(decided.confidence, 6) == round(decision.interval.confidence, 6):
+        return ""
+    level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
+    return f"the {level} % interval [{decided.low:+.1f}, {decided.high:+.1f}]"
+
+
+def why(decision: Decision, studies: Studies) -> str:
+    """What decided, in few words: interval, reason, and what speaks against it."""
+    other = deciding_interval(decision)
+    by = f"decided by {other}: " if other and not but_stalled(decision.claim) else ""
+    return by + decision.reason + but_not(decision, studies)
 
 
 def _protocol(claim: Claim) -> str:
@@ -153,16 +167,15 @@ def _as_claimed(claim: Claim, difference: float) -> bool:
     return difference > (-claim.matters if claim.rule == "not worse" else 0)
 
 
-def stalled(claim: Claim) -> list[str]:
-    """`D-glorot at chance in seed 2`: nets of a claim whose error says only that they stalled."""
+def but_stalled(claim: Claim) -> str:
+    """`, with D-glorot at chance in seed 2`: nets whose error says only that they stalled."""
     if not claim.about_errors:
-        return []
-    found = []
-    for run in dict.fromkeys(side.run for side in claim.sides):
-        idle = at_chance(RECORDED, at_budget(run, programme.BUDGET, claim.data))
-        seeds = [str(seed) for seed in idle if seed < claim.seeds]
-        found += [f"{run} at chance in seed {', '.join(seeds)}"] if seeds else []
-    return found
+        return ""
+    found = stalled(Study(RECORDED, programme.BUDGET), claim.data, claim.sides, claim.seeds)
+    parts = [
+        f"{run} at chance in seed {', '.join(map(str, seeds))}" for run, seeds in found.items()
+    ]
+    return f", with {'; '.join(parts)}" if parts else ""
 
 
 def but_not(decision: Decision, studies: Studies) -> str:
@@ -170,7 +183,7 @@ def but_not(decision: Decision, studies: Studies) -> str:
 
     Whatever the word, nets that stalled are named: a mean over them hides how many did.
     """
-    text = f", with {'; '.join(idle)}" if (idle := stalled(decision.claim)) else ""
+    text = but_stalled(decision.claim)
     if against := controls_against(decision, studies):
         text += f", but not so in its control: {'; '.join(against)}"
     if rivals := rivals_for(decision, studies):
@@ -237,16 +250,23 @@ def scoreboard() -> pd.DataFrame:
     """Every claim with its verdict, from the recorded study; linked where a chapter is there."""
     rows, studies = [], studies_of(RECORDED)
     for decision in decide_all(RECORDED).values():
-        claim, why = decision.claim, decision.reason + but_not(decision, studies)
+        claim = decision.claim
         rows.append(
             {
                 "verdict": decision.word,
                 "claim": linked(claim) + (" (primary)" if claim.primary else ""),
-                "here": f"{difference_here(decision)}<br><small>{why}</small>",
-                "paper": said(claim),
+                "here": f"{difference_here(decision)}<br><small>{why(decision, studies)}</small>",
+                "paper": paper_there(claim),
             }
         )
     return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
+
+
+def paper_there(claim: Claim) -> str:
+    """The paper's own difference; where it gives none, what it has instead."""
+    if claim.paper.difference is not None:
+        return said(claim)
+    return f"–<br><small>{claim.paper.where.removesuffix('.')}</small>"
 
 
 def marked(table: pd.DataFrame) -> pd.DataFrame:
@@ -261,8 +281,14 @@ def _unit(claim: Claim) -> str:
 
 
 def difference_here(decision: Decision) -> str:
-    """What was found: the difference with its interval and n, – if nothing was."""
-    unit = _unit(decision.claim)
+    """What was found: the difference with its interval and n, – if nothing was.
+
+    Seed by seed where a net stalled: a mean and its interval would say nothing.
+    """
+    claim, unit = decision.claim, _unit(decision.claim)
+    if but_stalled(claim):
+        study = Study(RECORDED, programme.BUDGET)
+        return shown_by_seed(differences_of(study, claim, claim.data).values())
     if decision.here:
         return decision.here
     if decision.exact is not None:
