@@ -557,7 +557,7 @@ Markdown(
 - **Table 2**: {"holds" if not wrong else f"does not hold for {', '.join(wrong)}"}. \
 {len(NETS) - len(wrong)} of {len(NETS)} exact counts round to the printed million.
 - **Not more weights than {theirs}M**: {"holds" if not above else "does not hold"}, \
-with {theirs - weights["E"] / 1e6:.1f}M to spare in the largest net.
+as far as a rounded {theirs}M can tell: the largest net has {weights["E"] / 1e6:.2f}M.
 - **{printed}% more for 7×7**: {"holds" if round(100 * (seven - 1)) == printed else "does not hold"} \
 as a sum. Put into D, 7×7 layers change its convolution weights by \
 {more(conv_weights("D-7x7"), conv_weights("D"))}, as only block 5 has as many channels in as out.

@@ -35,6 +35,7 @@ from vggrepro import (
     figures_nets,
     reading,
     report,
+    tables_deviations,
     tables_nets,
     tables_summary,
     verdicts,
@@ -70,7 +71,7 @@ report.claim_box("one-by-one", "context")
 # many epochs. The centre crop and its flip decide, with dense evaluation beside it.
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table("D-S256", columns), "words wrapped")
+report.show(tables_deviations.deviations_table("D-S256", columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea: what one unit sees
@@ -202,8 +203,8 @@ Markdown(
 without their ReLU (`C-linear`) cost {found.lower("cifar10", "B-S256", "C-linear-S256")} points
 against B, and the ReLU, which is what the paper has them for,
 {found.lower("cifar10", "C-linear-S256", "C-S256")} more. C also fits its training images less well
-than B ({found.fits_better("cifar10", "B-S256", "C-S256")}), which speaks against weights too many
-for the photos, and for three layers more being harder to train in the same time.
+than B ({found.fits_worse("cifar10", "C-S256", "B-S256")}). So it does not overfit; more likely its
+three extra layers need more training.
 
 **3×3 in their place is better, perhaps only because it has more weights.** D errs less than C by
 {found.lower("cifar10", "D-S256", "C-S256")} points on CIFAR-10 and by

@@ -37,6 +37,7 @@ from vggrepro import (
     paper,
     reading,
     report,
+    tables_deviations,
     tables_nets,
     tables_summary,
     verdicts,
@@ -82,7 +83,7 @@ Markdown(
 # rule and train for as many epochs.
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table("B-he", columns), "words wrapped")
+report.show(tables_deviations.deviations_table("B-he", columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea: a large filter, taken apart
@@ -140,12 +141,15 @@ Markdown(
 # ## The errors
 
 # %% tags=["remove-input"]
-rows = [(f"{RUNS[r].config}, centre-crop", r, evaluations_of(r)[0], None) for r in CHAPTER]
+rows = [
+    (f"{RUNS[r].config}, He's start, centre-crop", r, evaluations_of(r)[0], None) for r in CHAPTER
+]
 report.show(report.error_table(rows, columns))
 
 # %% [markdown]
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. The paper gives a
-# difference only, which stands in the table of differences below. Rows within a column can be
+# difference only, which stands in the table of differences below. In the
+# [chapter on depth](03_depth.ipynb) B and D start from net A and have more epochs in all. Rows within a column can be
 # compared; columns cannot, since they differ in images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error by centre crop and flip against what the convolutions hold (left) and what they do for one image (right), at the size that was trained. A dot is a seed, a bar the mean."}, "image": {"alt": "Error against weights and against multiply-adds for B, its 5×5 twin, D and its 7×7 twin, two panels for each data set."}}
@@ -194,8 +198,8 @@ Markdown(
 **Two 3×3 are hardly better than one 5×5 here:** B errs less than its twin by
 {found.lower("cifar10", "B-he", "B-5x5-he")} points in the mean, where the paper has seven. B's
 seeds have {found.by_seed("cifar10", "B-he")} %, the twin's {found.by_seed("cifar10", "B-5x5-he")}
-%; those of the deeper net lie further apart, which three cannot establish. It also fits its training
-images less well ({found.fits_better("cifar10", "B-5x5-he", "B-he")}). With five layers fewer the twin is
+%; those of the deeper net lie further apart, which three cannot establish. B also fits its training
+images less well than the twin ({found.fits_worse("cifar10", "B-he", "B-5x5-he")}). With five layers fewer the twin is
 easier to train, and on maps of one or two units neither filter has much to look at.
 
 **Three 3×3 are not better than one 7×7.** D's twin errs less by

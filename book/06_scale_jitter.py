@@ -35,6 +35,7 @@ from vggrepro import (
     figures_scales,
     reading,
     report,
+    tables_deviations,
     tables_scales,
     verdicts,
 )
@@ -87,7 +88,7 @@ figures.plt.show()
 # stand in order: S = 256, S = 384, jitter.
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table(STAGES, columns), "words wrapped")
+report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea

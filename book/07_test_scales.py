@@ -36,6 +36,7 @@ from vggrepro import (
     figures_scales,
     reading,
     report,
+    tables_deviations,
     tables_scales,
     verdicts,
 )
@@ -86,7 +87,7 @@ report.claim_box("jitter-testing", "scale-gap")
 # stand in order: S = 256, S = 384, jitter.
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table(STAGES, columns), "words wrapped")
+report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea
@@ -179,7 +180,7 @@ Markdown(
 {found.lower("imagenette", three_q(jittered), one_q(jittered))} points off the error of the
 jittered D, and {found.lower("imagenette", three_q(longer), one_q(longer))} off that of the net
 that went on at S = 384 for as long. The paper's gains have the same order and are smaller. But the
-gain hangs on the seed: with one Q the jittered net has
+three trainings differ: with one Q the jittered net has
 {found.by_seed("imagenette", one_q(jittered))} %, with three
 {found.by_seed("imagenette", three_q(jittered))} %. That is why so plain a mean does not earn a
 verdict with three seeds.
@@ -193,10 +194,16 @@ a smaller Q, of which the average takes its share.
 
 **The gap between scales is plain.** A net trained at S = 256 and tested at Q = 512 loses
 {found.lower("imagenette", one_q(fixed), far)} points. The paper says that such a gap hurts and
-gives no number. It is also where seeds differ most: at Q = 512 they have
+gives no number. It is also where the trainings differ most: at Q = 512 they have
 {found.by_seed("imagenette", far)} %, at Q = 256 {found.by_seed("imagenette", one_q(fixed))} %. How
 well a net bears another scale can hardly be told from its error at its own, and a single training
 would have said little about it.
+
+**Much of that spread is one chain.** The nets at S = 384 and the jittered ones go on from the D of
+the same seed, so a seed that bears a large Q badly does so in all of them, and three seeds are
+three chains. They were also trained on two kinds of processor
+({found.processors("imagenette", fixed)}): what is seed and what is machine cannot be told apart
+here.
 """
 )
 

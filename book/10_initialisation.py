@@ -46,6 +46,7 @@ from vggrepro import (
     figures_starts,
     reading,
     report,
+    tables_deviations,
     tables_starts,
     verdicts,
 )
@@ -90,7 +91,7 @@ report.claim_box("bad-initialisation", "init-normal", "init-from-a", "init-gloro
 # itself. Then in **whole trainings** of narrow nets on scaled pixels. Every deviation of those:
 
 # %% tags=["remove-input"]
-report.show(report.deviations_table("D-glorot", columns), "words wrapped")
+report.show(tables_deviations.deviations_table("D-glorot", columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea
@@ -181,7 +182,7 @@ report.show(tables_starts.trained_table(columns))
 # Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
 # nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in one of its seeds, each seed has its own line. A net at chance can err on every image, as one does in an epoch of E with std 0.01."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start: He's and net A's fall at once, Glorot's later and in one seed of D not at all, std 0.01 stays at chance in D and E."}}
 figures_starts.trainings(columns[-1] if options.shows_rerun else columns[0])
 figures.plt.show()
 

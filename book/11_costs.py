@@ -88,7 +88,8 @@ Markdown(tables_costs.lrn_sentence(bench))
 # Nets with more multiply-adds need not be slower in proportion. Early layers have few channels and
 # large maps: there a machine waits for memory, not for arithmetic. Whole trainings, as they were
 # recorded, with the evaluation after each epoch. The memory is the most that a process held, the
-# memory-mapped photos included, which the system may take back at any time:
+# memory-mapped photos included, which the system may take back at any time. Seeds ran on two kinds
+# of processor, with other work beside them: the turns above compare nets, not these rows.
 
 # %% tags=["remove-input"]
 report.show(tables_costs.trainings_table(columns))

@@ -43,7 +43,8 @@ report.show(method.data_table(), "words")
 
 # %% [markdown]
 # Minival is held out of the training images. The recipe is chosen on it, for all nets at once, and
-# it alone steers a training. Val is reported and steers nothing. Trial runs before the study did
+# it alone steers a training: at full size the learning rate falls by its error, in the recorded
+# study by a fixed schedule. Val is reported and steers nothing. Trial runs before the study did
 # look at val; they decide nothing either. Errors are top-1. Top-5 errors are recorded and not shown:
 # of ten classes five are half of all, and hardly an image is missed by five guesses.
 #
@@ -60,7 +61,8 @@ report.show(method.data_table(), "words")
 #   epochs too. The controls are A started from A, and D from random weights for as long as both.
 # - **Jittering comes last in a chain.** A jittered net has been trained longer than the one that it
 #   started from. So its control starts from the same weights and trains as long at a fixed S.
-# - **Several Q are several passes.** The control has as many passes at one Q, on shifted grids.
+# - **Several Q are several passes.** The control has at least as many passes at one Q, on shifted
+#   grids: four against three.
 # - **Two nets are also two trainings.** The control of a fusion is the fusion of two seeds.
 # - **The same seed means the same crops in the same order**, and the same start where shapes allow.
 # - **Training claims are decided by centre crop and flip.** Dense evaluation of a small image has

@@ -194,7 +194,7 @@ def test_chances_of_a_wrong_verdict_are_those_of_coins():
     said = method.chance_sentence()
     assert f"chance of {100 * (1 - 0.95**6):.0f}%" in said
     secondary = sum(1 for c in CLAIMS.values() if c.sides and not c.primary)
-    assert f"up to {100 * (1 - 0.95**secondary):.0f}%" in said
+    assert f"about {100 * (1 - 0.95**secondary):.0f}% if they are independent" in said
 
 
 def test_what_is_not_known_yet_is_not_run(tmp_path):

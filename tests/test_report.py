@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, chapters, figures, layers, report, results, tables_lrn, verdicts
+from vggrepro import (
+    UserError,
+    chapters,
+    figures,
+    layers,
+    report,
+    results,
+    tables_deviations,
+    tables_lrn,
+    verdicts,
+)
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.records import BenchRecord, Measured, summarise
@@ -115,17 +125,17 @@ def test_every_row_has_the_papers_value():
 
 
 def test_deviations_show_each_columns_value(column):
-    table = report.deviations_table("A-S256", [column])
+    table = tables_deviations.deviations_table("A-S256", [column])
     assert table.loc["crop", "paper"] == "224"
     assert table.loc["crop", column.title] == "32"
     assert table.loc["batch size", "why"]
     assert table.loc["init", "paper"] == "normal, std 0.01 (our reading)"
-    assert table.loc["init", column.title] == "he"
+    assert table.loc["init", column.title] == "He's rule"
 
 
 def test_deviations_of_a_chain_stand_in_order():
     imagenette = report.recorded_columns(["imagenette"])
-    table = report.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
+    table = tables_deviations.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
     (title,) = (column.title for column in imagenette)
     epochs = BUDGETS["reduced"].epochs["imagenette"]
     assert table.loc["epochs", title] == " / ".join(map(str, epochs.values()))
@@ -135,9 +145,9 @@ def test_deviations_of_a_chain_stand_in_order():
 
 
 def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column):
-    table = report.deviations_table(("D-S256", "D-he-long"), [column])
-    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / he"
-    assert table.loc["init", column.title] == "he"
+    table = tables_deviations.deviations_table(("D-S256", "D-he-long"), [column])
+    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / He's rule"
+    assert table.loc["init", column.title] == "He's rule"
     assert table.loc["epochs", "paper"] == "74 / 148"
     assert table.loc["epochs", column.title] == "2 / 4"
 

@@ -213,7 +213,15 @@ def _difference_name(sides: Sides, less: Sides | None = None) -> str:
         protocols = first.evaluation.protocol != second.evaluation.protocol
         here, subtracted = (_evaluation_name(side, protocols) for side in (second, first))
         name = f"{short_name(first.run)}:<br>{here}<br>− {subtracted}"  # room on a phone
-    return f"{name}<br>less the same for {short_name(less[0].run)}" if less else name
+    return f"{name}<br>less {_same_for(less, sides)}" if less else name
+
+
+def _same_for(less: Sides, sides: Sides) -> str:
+    """The other net's difference; with its own Q where those are not the ones named before."""
+    run, several = short_name(less[0].run), less[0].evaluation
+    if several == sides[0].evaluation:
+        return f"the same for {run}"
+    return f"that of {run} at {_evaluation_name(less[0], with_protocol=False)}"
 
 
 def _evaluation_name(side: Side, with_protocol: bool) -> str:

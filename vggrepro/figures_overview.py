@@ -37,6 +37,8 @@ LINEAR = 0.5
 """Points up to which the axis is about linear; beyond, it is logarithmic."""
 LIMIT = 8.0
 """Points at which the axis ends: what lies beyond is an arrow with its number."""
+BESIDE_ENDS = 3.4
+"""Where such a number of the other photos stands: beside that of the line above, not on it."""
 TICKS = (-5, -2, -1, -0.5, 0, 0.5, 1, 2, 5)
 
 WIDTH = 4.3  # inches: narrow, so that it is not shrunk to nothing on a phone
@@ -147,6 +149,7 @@ def _colour(line: Line) -> str:
 
 def _difference(ax: Axes, y: float, found: Found, colour: str, marker: str, size: float) -> None:
     """A mean with its interval and its seeds; a pilot hollow."""
+    end = LIMIT if colour != BESIDE else BESIDE_ENDS
     if found.interval:
         ends = np.clip((found.interval.low, found.interval.high), -LIMIT, LIMIT)
         ax.hlines(y, *ends, color=colour, linewidth=size / 3, zorder=2)
@@ -154,20 +157,20 @@ def _difference(ax: Axes, y: float, found: Found, colour: str, marker: str, size
     ax.plot(seeds, [y] * len(seeds), "o", color=colour, alpha=0.45, markersize=2.2, zorder=2)
     if found.stalled:  # seeds only: the mean is that of no net
         for value in found.by_seed.values():
-            _inside(ax, y, value, colour)
-    elif _inside(ax, y, found.mean, colour):
+            _inside(ax, y, value, colour, end)
+    elif _inside(ax, y, found.mean, colour, end):
         face = {"marker": "o", "markerfacecolor": "white"} if found.pilot else {"marker": marker}
         ax.plot(found.mean, y, color=colour, markersize=size, zorder=3, **face)
 
 
-def _inside(ax: Axes, y: float, value: float, colour: str) -> bool:
-    """Whether the axis has room for `value`; if not, its number and an arrow stand at the end."""
+def _inside(ax: Axes, y: float, value: float, colour: str, end: float = LIMIT) -> bool:
+    """Whether the axis has room for `value`; if not, its number and an arrow stand at `end`."""
     if abs(value) <= LIMIT:
         return True
     side, text = ("right", f"{value:+.1f} →") if value > 0 else ("left", f"← −{-value:.1f}")
     plain = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # over its own interval
     where = {"ha": side, "va": "center", "zorder": 5, "bbox": plain}
-    ax.text(np.copysign(LIMIT, value), y, text, size=8, color=colour, **where)
+    ax.text(np.copysign(end, value), y, text, size=8, color=colour, **where)
     return False
 
 

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vggrepro import figures, results, starts
+from vggrepro import figures, report, results, starts
 from vggrepro.experiments import PAPER_CROP
 from vggrepro.figures import plt
 from vggrepro.records import FirstStepsRecord
@@ -121,8 +121,8 @@ def _became(record: FirstStepsRecord) -> str:
 def trainings(column: Column) -> Figure:
     """Error by epoch of whole trainings, a panel per net: minival full, training images dashed.
 
-    Lines are means over seeds, bands reach from the lowest to the highest. What diverged is named
-    in the panel.
+    Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in
+    one of its seeds, each has its own line. What diverged is named in the panel.
     """
     fig, axes = plt.subplots(1, len(NETS), figsize=(5.8, 3.8), sharey=True)
     for ax, net in zip(axes, NETS, strict=True):
@@ -136,7 +136,11 @@ def trainings(column: Column) -> Figure:
             lines = (("minival_error", "-", label), ("train_error", "--", None))
             for field, line, named in lines if good else ():
                 values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
-                figures.band(ax, 1 + np.arange(values.shape[1]), values, line, colour, named)
+                epochs = 1 + np.arange(values.shape[1])
+                singly = report.at_chance(column.results_dir, experiment)
+                for some in np.split(values, len(values)) if singly else [values]:
+                    figures.band(ax, epochs, some, line, colour, named)
+                    named = None
             if len(good) < len(found):
                 ax.plot([], [], "x", color=colour, label=f"{label}: diverged")
         figures.say_not_run(ax)

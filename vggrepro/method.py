@@ -141,10 +141,10 @@ def history_sentence() -> str:
         "Then claims and n were frozen (`c74b9dc`). One thing was changed after that, for want of "
         "hours: when one seed of everything was recorded, and no claim had its seeds, n of the "
         f"claims decided on {DATA_NAMES[DECIDING[1]]} was cut from five to {n} as well, and what "
-        "the primary claims need was put first among the further seeds. Some controls are called "
-        "rivals since. The claim on jitter as in the paper has got the one that the claim at equal "
-        "epochs had, and depth one control more, A as long in one go from random weights, declared "
-        "when the claim had its seeds; it is not pooled. Else only words have changed. "
+        "the primary claims need was put first among the further seeds. Later some controls were "
+        "renamed rivals, and “longer training alone” became a rival of the claim that jitter beats "
+        "S = 384 too. Depth got one more control when its claims had their seeds: A as long in one "
+        "go from random weights, which is not pooled. Else only words have changed. "
         "`git log vggrepro/claims.py` has it all."
     )
 
@@ -269,9 +269,10 @@ def chance_sentence() -> str:
         f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps the chance of a false *holds* or "
         f"*contradicted* among them at {ALPHA:.0%}, whatever is true and however they depend on "
         f"each other. **{len(SECONDARY)} are "
-        f"secondary** and not corrected: among them the chance is up to "
-        f"{any_false(len(SECONDARY)):.0%}, and {ALPHA * len(SECONDARY):.1f} wrong verdicts are to "
-        "be expected where nothing is to be found. So a single secondary verdict is a lead."
+        f"secondary** and not corrected: among them the chance is about "
+        f"{any_false(len(SECONDARY)):.0%} if they are independent, and "
+        f"{ALPHA * len(SECONDARY):.1f} wrong verdicts are to be expected "
+        "where nothing is to be found. So a single secondary verdict is a lead."
     )
 
 

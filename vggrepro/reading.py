@@ -13,6 +13,7 @@ from vggrepro import results
 from vggrepro.budgets import at_budget
 from vggrepro.criteria import Side, centre
 from vggrepro.decisions import Study
+from vggrepro.records import TrainRecord
 from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED
 
@@ -60,13 +61,32 @@ class Findings:
 
     def fits_better(self, data: str, better: str, worse: str) -> str:
         """Errors on training images after the last epoch: `11.1 % against 12.2 %`, lower first."""
-        first, second = (self._train_errors(data, run) for run in (better, worse))
+        return self._fits(data, better, worse, lambda here, there: here < there)
+
+    def fits_worse(self, data: str, worse: str, better: str) -> str:
+        """The same where a sentence names the higher one first: `12.2 % against 11.1 %`."""
+        return self._fits(data, worse, better, lambda here, there: here > there)
+
+    def _fits(
+        self, data: str, one: str, other: str, as_said: Callable[[float, float], bool]
+    ) -> str:
+        first, second = (self._train_errors(data, run) for run in (one, other))
         shared = sorted(first.keys() & second.keys())
         here, there = ([found[seed] for seed in shared] for found in (first, second))
         if not shared:
             return "not run"
         said = f"{self._said(here)} % against {self._said(there)} %"
-        return said if np.mean(here) < np.mean(there) else f"{said} (**{CONTRADICTED}**)"
+        return said if as_said(np.mean(here), np.mean(there)) else f"{said} (**{CONTRADICTED}**)"
+
+    def processors(self, data: str, run: str) -> str:
+        """On what each seed was trained: `seed 0 on AMD EPYC, seeds 1, 2 on Intel(R) ...`."""
+        by: dict[str, list[str]] = {}
+        for seed, record in self._trained(data, run).items():
+            by.setdefault(record.provenance.processor, []).append(str(seed))
+        return ", ".join(
+            f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {processor}"
+            for processor, seeds in by.items()
+        )
 
     def basis(self, **runs: str) -> str:
         """How many seeds the words rest on, by a run that stands for its photos' others."""
@@ -88,10 +108,14 @@ class Findings:
         return [second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())]
 
     def _train_errors(self, data: str, run: str) -> dict[int, float]:
-        experiment = at_budget(run, self.study.budget, data)
+        trained = self._trained(data, run)
+        return {seed: record.curve[-1].train_error for seed, record in trained.items()}
+
+    def _trained(self, data: str, run: str) -> dict[int, TrainRecord]:
+        found = results.trainings(self.study.results_dir, at_budget(run, self.study.budget, data))
         return {
-            seed: record.curve[-1].train_error
-            for seed, record in results.trainings(self.study.results_dir, experiment).items()
+            seed: record
+            for seed, record in found.items()
             if record.status == "ok" and not record.pilot
         }
 

@@ -14,7 +14,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from vggrepro import UserError, paper, results, workload
-from vggrepro.budgets import at_budget, budget_named, data_of, deviations
+from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.claims import CLAIMS
 from vggrepro.experiments import (
     FUSIONS,
@@ -217,56 +217,6 @@ def error_table(
     return pd.DataFrame.from_dict(table, orient="index")
 
 
-def deviations_table(runs: str | Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
-    """What each column changes against the paper, generated from the declarations.
-
-    Of several runs, those that a chapter's trainings go through: where they differ, their values
-    in order, `50 / 15 / 30`.
-    """
-    runs = [runs] if isinstance(runs, str) else runs
-    table: dict[str, dict[str, str]] = {}
-    for column in columns:
-        changed = [{d.field: d for d in deviations(column.experiment(run))} for run in runs]
-        for found in changed:
-            for name, deviation in found.items():
-                row = table.setdefault(name.replace("_", " "), {"why": deviation.why})
-                papers = [_papers(run, name) for run in runs]
-                row["paper"] = _in_order(papers)
-                row[column.title] = _in_order(
-                    one[name].ours if name in one else paper
-                    for one, paper in zip(changed, papers, strict=True)
-                )
-    frame = pd.DataFrame.from_dict(table, orient="index")
-    order = ["paper", *(c.title for c in columns), "why"]
-    frame = frame.reindex(columns=order).fillna("as the paper")
-    return frame.rename_axis(columns=" / ".join(runs) if len(runs) > 1 else None)
-
-
-def _papers(run: str, field: str) -> object:
-    """The paper's own value for a run, as `deviations` has it."""
-    declared = RUNS[run]
-    return (
-        round(declared.epochs * declared.length) if field == "epochs" else getattr(declared, field)
-    )
-
-
-def _in_order(values: Iterable[object]) -> str:
-    """One value if all are the same, else all of them: `50 / 15 / 30`."""
-    texts = [shown(value) for value in values]
-    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
-
-
-#: Values of declarations in a reader's words, where they hold a reading of the paper.
-READINGS = {"normal-std": "normal, std 0.01 (our reading)"}
-
-
-def shown(value: object) -> str:
-    """A field of a declaration in a table."""
-    if value in ("", (0, 0), ()):
-        return "–"
-    return f"{value:g}" if isinstance(value, float) else READINGS.get(value, str(value))
-
-
 # --- a chapter's furniture ----------------------------------------------------------------
 
 
@@ -334,9 +284,12 @@ def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdo
 # on drawn images, in minutes
 papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
 
-# on real photos, as recorded above (torchvision downloads them with --download)
+# on real photos, the runs above (torchvision downloads them with --download)
 vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
 vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
+
+# exactly what was recorded, for all chapters, each run with its own seeds
+vggrepro run --study --data {data} --data-dir DATA --threads 1
 ```"""
     )
 

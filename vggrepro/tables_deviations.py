@@ -4,7 +4,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,69 @@ import pandas as pd
 
 from vggrepro.budgets import BUDGETS, at_budget, deviations
 from vggrepro.experiments import RUNS, Experiment
-from vggrepro.report import DATA_NAMES, shown
+from vggrepro.report import DATA_NAMES, Column
 from vggrepro.results import ROOT
 
 PACKAGE = Path(__file__).parent
+
+# --- of a chapter's runs ------------------------------------------------------------------------
+
+
+def deviations_table(runs: str | Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """What each column changes against the paper, generated from the declarations.
+
+    Of several runs, those that a chapter's trainings go through: where they differ, their values
+    in order, `50 / 15 / 30`.
+    """
+    runs = [runs] if isinstance(runs, str) else runs
+    table: dict[str, dict[str, str]] = {}
+    for column in columns:
+        changed = [{d.field: d for d in deviations(column.experiment(run))} for run in runs]
+        for found in changed:
+            for name, deviation in found.items():
+                row = table.setdefault(name.replace("_", " "), {"why": deviation.why})
+                papers = [_papers(run, name) for run in runs]
+                row["paper"] = _in_order(papers)
+                row[column.title] = _in_order(
+                    one[name].ours if name in one else paper
+                    for one, paper in zip(changed, papers, strict=True)
+                )
+    frame = pd.DataFrame.from_dict(table, orient="index")
+    order = ["paper", *(c.title for c in columns), "why"]
+    frame = frame.reindex(columns=order)
+    # What only some photos have, as a published size, the paper cannot have had.
+    frame = frame.apply(lambda row: row.fillna("–" if row["paper"] == "–" else "as the paper"), 1)
+    return frame.rename_axis(columns=" / ".join(runs) if len(runs) > 1 else None)
+
+
+def _papers(run: str, field: str) -> object:
+    """The paper's own value for a run, as `deviations` has it."""
+    declared = RUNS[run]
+    return (
+        round(declared.epochs * declared.length) if field == "epochs" else getattr(declared, field)
+    )
+
+
+def _in_order(values: Iterable[object]) -> str:
+    """One value if all are the same, else all of them: `50 / 15 / 30`."""
+    texts = [shown(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+
+
+#: Values of declarations in a reader's words.
+WORDS = DATA_NAMES | {
+    "normal-std": "normal, std 0.01 (our reading)",
+    "he": "He's rule",
+    "steps": "fixed steps",
+}
+
+
+def shown(value: object) -> str:
+    """A field of a declaration in a table."""
+    if value in ("", (0, 0), ()):
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else WORDS.get(value, str(value))
+
 
 # --- declared -----------------------------------------------------------------------------
 
@@ -36,7 +95,7 @@ def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.Data
     lines = [
         {
             "what": _what(name, _which(runs, name)),
-            **dict(zip(columns, map(_value, values), strict=True)),
+            **dict(zip(columns, map(shown, values), strict=True)),
             "why": "" if place else why[name],
         }
         for name, by_values in found.items()
@@ -70,12 +129,10 @@ def other_budgets(without: str = "reduced") -> str:
         for data in budget.data if budget.name != without else ():
             names = [d.field for run in RUNS for d in deviations(at_budget(run, budget.name, data))]
             fields = ", ".join(name.replace("_", " ") for name in dict.fromkeys(names))
-            lines.append(f"- `{budget.name}` on {DATA_NAMES[data]}: {fields or 'none'}.")
+            lines.append(
+                f"- `{budget.name}` on {DATA_NAMES[data]}: {fields or 'in none of these'}."
+            )
     return "\n".join(lines)
-
-
-def _value(value: object) -> str:
-    return DATA_NAMES.get(value, value) if isinstance(value, str) and value else shown(value)
 
 
 def _which(runs: Sequence[str], field: str) -> str:

@@ -42,5 +42,7 @@ def cost_sentence(record: BenchRecord | None) -> str:
         f"{record.settings['rounds']} turns on {p.processor}, {p.threads} threads, "
         f"{record.settings['precision']}). In time it costs most where the net is "
         "narrowest: LRN works at the full resolution of the image, where a convolution over few "
-        "channels is cheap."
+        "channels is cheap. The verdicts below count differently: of the time the mean over turns, "
+        "which slow turns pull up; of the memory one more layer's output, by arithmetic, where "
+        "PyTorch keeps more."
     )

@@ -151,8 +151,11 @@ def undecided_sentence(decisions: Mapping[str, Decision]) -> str:
     """How many claims lack seeds, and each that is open with all its seeds, with its reason."""
     words = Counter(decision.word for decision in decisions.values())
     counted = [
-        f"{words[word]} {text}"
-        for word, text in (("too few seeds", "lack seeds"), ("not run", "are not run"))
+        f"{words[word]} {one if words[word] == 1 else text}"
+        for word, one, text in (
+            ("too few seeds", "lacks seeds", "lack seeds"),
+            ("not run", "is not run", "are not run"),
+        )
         if words[word]
     ]
     lines = [
