@@ -117,8 +117,8 @@ compares them mixes depth with time, and here time is the larger part. On Imagen
 ({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %). See
 [depth](03_depth.html) and [starts](10_initialisation.html).
 - **Layers of 1×1 do harm, and whether 3×3 in their place adds context or only weights is
-open.** C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points. Widened to D's
-weights it lies {found.alike("cifar10", "C-wide-S256", "D-S256", within=0.5)} from D. Images of 32 px have little context
+open.** C errs more than B by {found.lower("cifar10", "B-S256", "C-S256")} points. D is ahead of C by {found.lower("cifar10", "D-S256", "C-S256")}, of a C as
+heavy as itself by {found.lower("cifar10", "D-S256", "C-wide-S256")}. Images of 32 px have little context
 to see: [filters of 1×1](04_filters_1x1.html).
 - **Small filters show no clear gain:** two 3×3 are
 {found.lower("cifar10", "B-he", "B-5x5-he")} points ahead of one 5×5, and one 7×7 is ahead of three

@@ -74,10 +74,14 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
     return fig
 
 
+ERRORS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100)  # ticks, %
+
+
 def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Error on minival (full line) and on training images in eval mode (dashed) by epoch.
 
-    Lines are means over seeds, bands reach from the lowest to the highest seed.
+    Lines are means over seeds, bands reach from the lowest to the highest seed. Where errors fall
+    far the axis is about logarithmic: else the last epochs, which tell, are flat.
     """
     fig, axes = panels(len(columns), 3.8)
     for ax, column in zip(axes, columns, strict=True):
@@ -88,9 +92,21 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         say_not_run(ax)
         ax.set_title(short_title(column, len(columns)))
         ax.set_xlabel("epoch")
+        _about_logarithmic(ax)
     axes[0].set_ylabel("top-1 error, %")
     legend(fig, axes)
     return fig
+
+
+def _about_logarithmic(ax: Axes) -> None:
+    """An axis of errors, linear near 0 % and logarithmic above; left linear if they are close."""
+    low, high = ax.dataLim.intervaly
+    if not ax.has_data() or high < 3 * low:
+        return
+    ax.set_yscale("asinh", linear_width=5.0)
+    shown = [error for error in ERRORS if 0.9 * low <= error <= 1.1 * high]
+    ax.set_yticks(shown, [f"{error:g}" for error in shown])
+    ax.set_yticks([], minor=True)
 
 
 def _trained(column: Column, run: str) -> list[TrainRecord]:
