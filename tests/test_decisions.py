@@ -99,6 +99,9 @@ def test_a_known_truth_gets_its_words(tmp_path, frozen):
     assert decision.interval.df == 8
     # A wrong image costs 1.9 nats more than a right one: 4 points are 0.076 nats.
     assert decision.log_loss.estimate == pytest.approx(1.9 * decision.interval.estimate / 100, 0.01)
+    # So has its spread, which is pooled from log-losses and not from points.
+    width = decision.log_loss.half_width
+    assert width == pytest.approx(1.9 * decision.interval.half_width / 100, 0.02)
 
 
 def test_swapped_errors_contradict(tmp_path, frozen):
@@ -225,6 +228,7 @@ def test_controls_stand_beside(tmp_path, frozen):
         for name, sides in (*found.claim.controls, *found.claim.rivals)
     }
     assert beside["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
+    assert beside["longer training alone"].df == 4  # pooled over three nets; paired it would be 2
     assert beside["by dense evaluation"] is None
 
 

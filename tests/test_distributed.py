@@ -165,9 +165,16 @@ def test_two_ranks_test_each_image_once(alone_and_together):
         assert rank["told"] == one["told"]
 
 
-def test_ranks_draw_other_dropout_masks_and_one_process_the_same_as_ever():
-    assert trainer._seed(3, 1, 0) == trainer._seed(3, 1)
-    assert trainer._seed(3, 1, 1) != trainer._seed(3, 1)
+def test_ranks_draw_other_dropout_masks_and_one_process_the_same_as_ever(monkeypatch):
+    sets, seeded = tiny_sets(), []
+    model = trainer.build(TINY, 4)
+    monkeypatch.setattr(torch, "manual_seed", seeded.append)
+    for rank in (0, 1):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        optimizer = trainer.sgd(model, TINY, CPU)
+        next(trainer.steps(model, optimizer, TINY, 3, 1, sets, sets.rescaled(TINY), CPU))
+    assert seeded == [trainer._seed(3, 1), trainer._seed(3, 1, 1)]
+    assert seeded[0] != seeded[1]
 
 
 def test_a_batch_is_split_among_the_ranks(monkeypatch):

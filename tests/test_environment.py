@@ -1,15 +1,17 @@
 """One set of versions: pyproject's ranges, constraints.txt and environment.yml agree."""
 
 import re
+import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, requires
+from importlib.metadata import PackageNotFoundError, metadata, requires
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +45,7 @@ def pinned(name: str, machine: str) -> str:
 
 CONSTRAINTS = read((ROOT / "constraints.txt").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+OLDEST = PROJECT["requires-python"].removeprefix(">=") + ".0"
 EXTRAS = PROJECT["optional-dependencies"].values()
 DIRECT = read("\n".join(chain(PROJECT["dependencies"], *EXTRAS)))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
@@ -87,11 +90,36 @@ def test_everything_that_is_needed_is_pinned():
         assert name in CONSTRAINTS, f"{requirement} has no pin in constraints.txt"
         try:
             needed = map(Requirement, requires(name) or ())
+            pythons = SpecifierSet(metadata(name).get("Requires-Python", ""))
         except PackageNotFoundError:
             pytest.skip(f"{name} is not installed: pip install -e '.[book,test]'")
+        assert pythons.contains(OLDEST), f"{name} as pinned is not for Python {OLDEST}"
         left += [
             need
             for need in needed
             if not need.marker
             or any(need.marker.evaluate({"extra": extra}) for extra in ("", *requirement.extras))
         ]
+
+
+BLOCKED = """
+import sys
+
+class NotThere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotThere())
+import vggrepro.starts_text, vggrepro.compare_text, vggrepro.listing, vggrepro.status
+import vggrepro.runner, vggrepro.first_steps, vggrepro.bench_speed, vggrepro.planner
+"""
+
+
+def test_without_the_book_every_command_has_what_it_imports():
+    blocked = ["jupyter_book", "jupytext", "papermill", "nbformat", "nbclient", "ipykernel"]
+    code = BLOCKED.format(blocked=blocked)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    # IPython comes with the book's packages; what is imported without them has to ask for it.
+    assert "ipython" in read("\n".join(PROJECT["dependencies"]))

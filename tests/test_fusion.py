@@ -400,6 +400,8 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
     wrong = evaluators.Tested(np.zeros_like(good), {"1x1": len(good)}, 1.0)
     weights = results.trainings(copied, at_budget("C-S256", "smoke"))[0].weights_digest
     images = results.read(folder(copied, "C-S256") / "eval-dense-256.json").data.fingerprint
+    key = [weights, images, "float32", 1]
+    assert posteriors.load(path, key) is not None  # the key that the cases below spoil
     if damage == "other weights":
         posteriors.save(path, ["0" * 64, images, "float32", 1], wrong)
     elif damage == "other images":

@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -15,7 +16,8 @@ from tests.image_sets import CPU, image_set
 from tests.test_trainer import TINY, net, silent
 from tests.test_trainer import sets as sets  # the fixture
 from vggrepro import UserError, data, machine
-from vggrepro.trainer import train, train_one_epoch
+from vggrepro.evaluators import evaluate
+from vggrepro.trainer import sgd, train, train_one_epoch
 
 
 @given(st.integers(0, 300), st.one_of(st.none(), st.integers(1, 300)))
@@ -88,6 +90,53 @@ def test_compile_compiles_the_net_that_trains(sets, tmp_path, monkeypatch):
     assert noted.calls == 3  # 40 images in batches of 16
     assert noted.mode is None
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_bfloat16_is_what_convolutions_compute_in_and_nothing_that_is_kept(sets):
+    """All recorded runs have it, so an autocast that is off would make them lie."""
+    bf16, seen = replace(CPU, precision="bf16"), set()
+    model, plain = net(), net()
+    inputs = sets.inputs(TINY, CPU)
+    whole = evaluate(plain, sets.minival, "dense", 256, inputs, CPU).posteriors
+    model.features[0].register_forward_hook(lambda layer, x, y: seen.add(y.dtype))
+    tested = evaluate(model, sets.minival, "dense", 256, inputs, bf16).posteriors
+    assert tested.dtype == np.float32
+    np.testing.assert_allclose(tested.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(tested, whole, atol=0.02)
+    assert not np.array_equal(tested, whole)
+    optimizer = sgd(model, TINY, bf16)
+    train_one_epoch(model, optimizer, TINY, 0, 0, sets, sets.rescaled(TINY), bf16, silent)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert {s["momentum_buffer"].dtype for s in optimizer.state.values()} == {torch.float32}
+    assert seen == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "float32")])
+def test_auto_takes_bfloat16_where_the_processor_has_it(monkeypatch, fast, precision):
+    monkeypatch.setattr(machine, "_bf16_is_fast", lambda device: fast)
+    assert machine.choose("cpu").precision == precision
+
+
+@pytest.fixture
+def cuda_flags():
+    """Switches of PyTorch's own, which monkeypatch cannot put back."""
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    names = ("allow_tf32", "deterministic", "benchmark")
+    before = [getattr(cudnn, name) for name in names], matmul.allow_tf32
+    yield cudnn, matmul
+    for name, value in zip(names, before[0], strict=True):
+        setattr(cudnn, name, value)
+    matmul.allow_tf32 = before[1]
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
+def test_tf32_is_on_where_it_was_asked_for_and_nowhere_else(cuda_flags, precision):
+    cudnn, matmul = cuda_flags
+    cudnn.allow_tf32 = matmul.allow_tf32 = precision != "tf32"
+    cudnn.deterministic = False
+    machine._set_up_cuda(precision)
+    assert cudnn.allow_tf32 == matmul.allow_tf32 == (precision == "tf32")
+    assert cudnn.deterministic
 
 
 def test_tf32_is_a_gpus():

@@ -42,6 +42,28 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("records")
 
 
+def test_what_is_published_is_as_it_was_written():
+    """A field more, or another way to hash, would make all of it invalid."""
+    paths = results.record_files(results.RECORDED)
+    assert len(paths) > 400
+    assert results.verify(paths) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "elsewhere"),
+    [
+        ({"device": "cuda"}, True),
+        ({"processor": "another"}, True),
+        ({"threads": 2}, True),
+        ({"versions": {"torch": "2.9.2"}}, True),
+        ({"command": "vggrepro run B-S256", "finished": "2027-01-02T03:04Z"}, False),
+    ],
+)
+def test_rounding_is_that_of_device_processor_threads_and_versions(other, elsewhere):
+    changed = PROVENANCE.model_copy(update=other)
+    assert changed.elsewhere(PROVENANCE) == PROVENANCE.elsewhere(changed) == elsewhere
+
+
 # --- arrays and what follows from the images ------------------------------------------------
 
 

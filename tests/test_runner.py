@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.image_folders import write_set
 from tests.image_sets import CPU
-from tests.records_by_hand import train_record
+from tests.records_by_hand import eval_record, train_record
 from tests.running import (
     EXPERIMENTS,
     PowerCutError,
@@ -20,12 +23,14 @@ from tests.running import (
     power_cut,
     snapshot,
 )
-from vggrepro import UserError, checkpoints, machine, results, runner, runs
+from vggrepro import UserError, checkpoints, data, machine, results, runner, runs
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.configs import CONFIGS
 from vggrepro.experiments import evaluations_of
+from vggrepro.models import FROM_NET_A, initialise, named_layers
 from vggrepro.recording import used
 from vggrepro.runs import Run, Where
+from vggrepro.trainer import build
 
 # --- what a run leaves ----------------------------------------------------------------------
 
@@ -62,6 +67,101 @@ def test_a_child_starts_from_its_parent(study):
     child = results.trainings(study, EXPERIMENTS["C-S256"])[0]
     assert parent.parent_weights is None
     assert child.parent_weights == parent.weights_digest
+
+
+class StartedError(Exception):
+    """A training would begin now."""
+
+
+@pytest.fixture
+def start_of(copied, smoke, monkeypatch):
+    """The weights with which a run begins, in the copied study."""
+
+    def start(name, seed=0):
+        begun = []
+
+        def train(model, *_):
+            begun.append({key: w.clone() for key, w in model.state_dict().items()})
+            raise StartedError
+
+        monkeypatch.setattr(runs, "train", train)
+        experiment = at_budget(name, "smoke")
+        where = replace(smoke, results_dir=copied)
+        path = results.folder_of(copied, experiment, seed)
+        with pytest.raises(StartedError):
+            Run(experiment, seed, where, CPU, path).with_weights(None)
+        return begun[0]
+
+    return start
+
+
+def test_a_run_starts_from_what_it_declares(copied, start_of):
+    fresh = build(at_budget("A-glorot", "smoke"), 10)
+    initialise(fresh, "glorot", seed=1)
+    assert checkpoints.weights_digest(start_of("A-glorot", 1)) == checkpoints.weights_digest(
+        fresh.state_dict()
+    )
+    net_a = checkpoints.read(folder(copied, "A-S256") / "weights.pt")
+    child = start_of("C-S256")
+    plain = build(at_budget("C-S256", "smoke"), 10)
+    initialise(plain, at_budget("C-S256", "smoke").init, seed=0)
+    taken = named_layers(plain)
+    for name, key in FROM_NET_A.items():
+        taken[name].load_state_dict({part: net_a[f"{key}.{part}"] for part in ("weight", "bias")})
+    assert checkpoints.weights_digest(child) == checkpoints.weights_digest(plain.state_dict())
+
+
+def test_a_run_that_goes_on_starts_from_all_of_its_parent(copied, start_of):
+    parent = checkpoints.read(folder(copied, "C-S256") / "weights.pt")
+    assert checkpoints.weights_digest(start_of("C-S384")) == checkpoints.weights_digest(parent)
+
+
+def test_a_child_asks_for_the_parent_of_its_own_seed(copied, smoke):
+    experiment = at_budget("C-S256", "smoke")
+    this = Run(experiment, 3, replace(smoke, results_dir=copied), CPU, copied)
+    asked = []
+
+    def of(name, seed):
+        asked.append((name, seed))
+        raise StartedError
+
+    object.__setattr__(this, "of", of)
+    with pytest.raises(StartedError):
+        this._parent()
+    assert asked == [("A-S256", 3)]
+
+
+def test_records_say_what_a_plain_reading_of_photos_and_weights_gives(study, smoke):
+    """Mean of the training pixels, centre crops, soft-max: by numpy, PIL and plain PyTorch."""
+    experiment = EXPERIMENTS["A-S256"]
+    options = {"cache_dir": smoke.cache_dir, "counts": experiment.counts}
+    every = data.load("synthetic", "train", **options).images
+    mean = np.concatenate([image.reshape(-1, 3) for image in every]).mean(0)
+    trained = results.trainings(study, experiment)[0]
+    np.testing.assert_allclose(trained.pixel_mean, mean, atol=1e-4)
+
+    tested = results.evaluations(study, experiment, evaluations_of("A-S256")[0])[0]
+    assert (tested.protocol, tested.test_pixels) == ("centre-crop", (37,))
+    val = data.load("synthetic", "val", **options)
+    weights = checkpoints.read(folder(study, "A-S256") / "weights.pt")
+    model = build(experiment, len(val.classes)).eval()
+    model.load_state_dict(weights)
+    crops = []
+    for image in val.images:
+        photo = Image.fromarray(image)
+        factor = 37 / min(photo.size)
+        wide, high = (int(factor * side) for side in photo.size)
+        left, top = (wide - 32) // 2, (high - 32) // 2
+        place = tuple(edge / factor for edge in (left, top, left + 32, top + 32))
+        crop = photo.resize((32, 32), Image.Resampling.BILINEAR, place)
+        crops.append(np.asarray(crop).transpose(2, 0, 1))
+    x = (torch.tensor(np.stack(crops)).float() - torch.tensor(mean).float()[:, None, None]) / (
+        experiment.input_divisor
+    )
+    with torch.inference_mode():
+        posteriors = (model(x).softmax(1) + model(x.flip(3)).softmax(1)) / 2
+    expected = posteriors[torch.arange(len(val)), torch.tensor(val.targets)].log()
+    np.testing.assert_allclose(tested.outcomes()[2], expected, atol=5e-3)
 
 
 def test_no_record_tells_user_or_place(study, smoke):
@@ -114,6 +214,46 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     other = replace(this, where=replace(where, data_dir=tmp_path / "others"))
     with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):
         other.trained()
+    # The same photos to train on, and one other to be tested on.
+    evaluation = evaluations_of("A-S256")[0]
+    tested = eval_record(experiment, data=used(this.load("val")))
+    tested = tested.model_copy(update={"weights_digest": record.weights_digest})
+    results.write(tested, results.eval_path(where.results_dir, experiment, 0, evaluation))
+    assert this._evaluated(evaluation, record)
+    photo = next((tmp_path / "mine" / "val" / "cat").iterdir())
+    Image.new("RGB", (48, 40), (9, 8, 7)).save(photo)
+    assert this.trained().data == record.data
+    with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):
+        this._evaluated(evaluation, record)
+
+
+def test_a_checkpoint_is_of_one_training_alone(monkeypatch, smoke):
+    """Whatever can change its result is in its address: it never goes on as another's."""
+
+    def address(seed=0, images="a", minival="b", parent="c", precision="float32", of="A-S256"):
+        sets = SimpleNamespace(
+            train=SimpleNamespace(fingerprint=images), minival=SimpleNamespace(fingerprint=minival)
+        )
+        this = Run(at_budget(of, "smoke"), seed, smoke, replace(CPU, precision=precision), None)
+        return this._address(sets, parent)
+
+    found = [
+        address(),
+        address(seed=1),
+        address(images="z"),
+        address(minival="z"),
+        address(parent="z"),
+        address(precision="bf16"),
+        address(of="A-he"),
+    ]
+    assert address() == found[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_processes", lambda: ["2 processes"])
+        found.append(address())
+    with monkeypatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 99)
+        found.append(address())
+    assert len(set(found)) == 9
 
 
 @pytest.mark.parametrize("damage", ["a file that is no image", "an empty class"])
@@ -181,6 +321,21 @@ def test_weights_trained_again_must_match_the_record(copied, smoke):
     with pytest.raises(UserError, match="not the weights of the record"):
         runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
     assert path.read_bytes() == record
+
+
+def test_a_retraining_that_is_stopped_says_nothing_against_the_record(copied, smoke):
+    """Its weights are of an earlier epoch: no mismatch, and the record stays."""
+    path = folder(copied, "A-S256") / "train.json"
+    before = path.read_bytes()
+    (path.parent / "weights.pt").unlink()
+    path.with_name("eval-dense-256.json").unlink()
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), after_step(6, stop):
+        runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
+    assert path.read_bytes() == before
 
 
 def _as_if_elsewhere(path, processor):

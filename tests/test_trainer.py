@@ -10,7 +10,9 @@ import torch.nn.functional as F
 
 from tests.image_sets import CPU, coloured_set, image_set, statistics_of
 from vggrepro import UserError, trainer
+from vggrepro.augmentations import Draws, colour_shifts, training_batch
 from vggrepro.checkpoints import weights_digest
+from vggrepro.evaluators import lrn_layer
 from vggrepro.experiments import Experiment
 from vggrepro.models import initialise
 from vggrepro.trainer import Sets, Training, batches, build, train, train_one_epoch
@@ -58,9 +60,7 @@ def run(sets, path, experiment=TINY, *, seed=0, address="here", progress=silent)
 def test_two_steps_are_the_update_by_hand(sets):
     experiment = replace(TINY, batch_size=30, dropout=0.0, weight_decay=0.03, momentum=0.7)
     model, by_hand = net(experiment), net(experiment)
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=0.01, momentum=0.7, weight_decay=0.03, fused=True
-    )
+    optimizer = trainer.sgd(model, experiment, CPU)
     rescaled = sets.rescaled(experiment)
     loss, error = train_one_epoch(model, optimizer, experiment, 5, 0, sets, rescaled, CPU, silent)
     # Krizhevsky's rule, which Section 3.1 follows: v <- m v - wd lr w - lr g, then w <- w + v.
@@ -162,6 +162,23 @@ def test_order_depends_on_seed_and_epoch_alone(sets):
     assert order(0, 0) == order(0, 0)
     different = [order(0, 0), order(0, 1), order(1, 0), order(1, 1), list(range(40))]
     assert len({tuple(o) for o in different}) == 5
+
+
+def test_every_epoch_of_every_seed_has_crops_and_colours_of_its_own(sets):
+    experiment = replace(TINY, colour_shift=0.3)
+    numbered = replace(sets, train=replace(sets.train, targets=np.arange(40)))
+    rescaled = numbered.rescaled(experiment)
+    every, seen = np.arange(40), set()
+    for seed, epoch in ((0, 0), (0, 1), (1, 0)):
+        draws = Draws.of(seed, epoch, 40)
+        crops = training_batch(rescaled, every, 32, draws)
+        colours = colour_shifts(draws, every, sets.pixels, std=0.3)
+        for images, shifts, targets in batches(experiment, seed, epoch, numbered, rescaled):
+            assert torch.equal(images, crops[targets])
+            assert torch.equal(shifts, colours[targets])
+        seen.add((crops.numpy().tobytes(), colours.numpy().tobytes()))
+        assert colours.abs().max() > 1  # a level of grey
+    assert len({crop for crop, _ in seen}) == len({colour for _, colour in seen}) == 3
 
 
 def test_scales_are_the_papers_for_our_crop():
@@ -442,3 +459,5 @@ def test_the_net_is_the_declared_one():
     assert (model.config, model.crop, model.classifier[2].p) == ("C", 32, 0.3)
     assert [model.classifier[i].out_features for i in (0, 3)] == [32, 32]
     assert model.features[0].out_channels == 4
+    # Inputs divided by 60 make squares 3600 times smaller, which LRN's alpha has to undo.
+    assert lrn_layer(build(replace(TINY, config="A-LRN"), 4)).alpha == pytest.approx(1e-4 * 60**2)
