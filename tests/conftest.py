@@ -33,6 +33,15 @@ def study(smoke):
 
 
 @pytest.fixture
+def pilots(monkeypatch):
+    """Records of the study's budget that are written now are from before the recipe was frozen."""
+    from vggrepro.budgets import BUDGETS
+
+    for data in ("cifar10", "imagenette"):
+        monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "pilot-9")
+
+
+@pytest.fixture
 def copied(study, tmp_path):
     """A copy of the study, weights included, to be damaged."""
     return shutil.copytree(study, tmp_path / "results", copy_function=shutil.copy2)

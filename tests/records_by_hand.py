@@ -7,7 +7,7 @@ import numpy as np
 
 from vggrepro import results
 from vggrepro.budgets import at_budget
-from vggrepro.experiments import evaluations_of
+from vggrepro.experiments import Evaluation, evaluations_of
 from vggrepro.records import (
     Array,
     DataUsed,
@@ -99,3 +99,47 @@ def written(record, results_dir, experiment=EXPERIMENT):
     path = path_of(record, results_dir, experiment)
     results.write(record, path)
     return path
+
+
+# --- a study of a known truth ---------------------------------------------------------------
+
+IMAGES = 2000
+CENTRE_256 = Evaluation("centre-crop", (256,))
+CENTRE_384 = Evaluation("centre-crop", (384,))
+ONE_Q, THREE_Q = Evaluation("dense", (384,)), Evaluation("dense", (256, 384, 512))
+
+
+def common(run, data, seed, speed=100.0):
+    """A run of the study's budget, and what all of its records have in common."""
+    experiment = at_budget(run, "reduced", data)
+    made = PROVENANCE.model_copy(update={"processor": "p", "images_per_second": speed})
+    return experiment, _common(experiment, seed) | {"provenance": made}
+
+
+def write(folder, run, evaluation, by_seed, data="cifar10"):
+    """Records of these errors in percent; the log-loss is 0.1 where right, 2 where wrong."""
+    for seed, error in by_seed.items():
+        experiment, fields = common(run, data, seed)
+        correct = np.arange(IMAGES) >= round(error * IMAGES / 100)
+        record = EvalRecord(
+            protocol=evaluation.protocol,
+            test_scales=evaluation.test_scales,
+            test_pixels=evaluation.test_scales,
+            data=DataUsed(name=data, split="val", count=IMAGES, fingerprint=""),
+            **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
+            **fields,
+        )
+        results.write(record, results.eval_path(folder, experiment, seed, evaluation))
+
+
+def write_nets(folder, truth, seeds=range(5), sd=0.2, rng_seed=0):
+    """Centre-crop records on CIFAR-10 of nets with these true errors."""
+    rng = np.random.default_rng(rng_seed)
+    shared = rng.normal(0, 0.3, 10)
+    for run, error in truth.items():
+        noisy = {k: error + shared[k] + rng.normal(0, sd) for k in seeds}
+        write(folder, run, CENTRE_256, noisy)
+
+
+NETS = {"A-S256": 20.0, "A-LRN-S256": 20.0, "B-S256": 18.5, "C-S256": 18.4, "D-S256": 16.0}
+SHORT = {"A-short": 24.0, "D-short": 21.0}

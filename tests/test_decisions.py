@@ -1,74 +1,26 @@
 """From record files to verdicts: records of a known truth, written and read as the study's are."""
 
-import json
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 
+from tests.records_by_hand import (
+    CENTRE_256,
+    CENTRE_384,
+    NETS,
+    ONE_Q,
+    SHORT,
+    THREE_Q,
+    common,
+    write,
+    write_nets,
+)
 from vggrepro import UserError, results
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED
 from vggrepro.decisions import Study, control_interval, decide, decide_all, interval_of
 from vggrepro.experiments import Evaluation
-from vggrepro.records import BenchRecord, DataUsed, EvalRecord, Measured, Provenance, summarise
-
-IMAGES = 2000
-CENTRE_256 = Evaluation("centre-crop", (256,))
-CENTRE_384 = Evaluation("centre-crop", (384,))
-ONE_Q, THREE_Q = Evaluation("dense", (384,)), Evaluation("dense", (256, 384, 512))
-
-
-@pytest.fixture
-def frozen(monkeypatch):
-    """The budget as it is once its recipe is frozen: records are no pilots."""
-    for data in ("cifar10", "imagenette"):
-        monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "frozen")
-
-
-def common(run, data, seed, speed=100.0):
-    experiment = at_budget(run, "reduced", data)
-    provenance = Provenance(
-        command="", commit="", dirty=False, versions={}, device="cpu", processor="p", threads=1,
-        finished="", wall_seconds=1.0, images_per_second=speed, peak_memory_mib=1.0,
-    )  # fmt: skip
-    return experiment, {
-        "experiment": json.loads(json.dumps(asdict(experiment))),
-        "seed": seed,
-        "precision": "float32",
-        "weights_digest": "",
-        "provenance": provenance,
-    }
-
-
-def write(folder, run, evaluation, by_seed, data="cifar10"):
-    """Records of these errors in percent; the log-loss is 0.1 where right, 2 where wrong."""
-    for seed, error in by_seed.items():
-        experiment, fields = common(run, data, seed)
-        correct = np.arange(IMAGES) >= round(error * IMAGES / 100)
-        record = EvalRecord(
-            protocol=evaluation.protocol,
-            test_scales=evaluation.test_scales,
-            test_pixels=evaluation.test_scales,
-            data=DataUsed(name=data, split="val", count=IMAGES, fingerprint=""),
-            **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
-            **fields,
-        )
-        results.write(record, results.eval_path(folder, experiment, seed, evaluation))
-
-
-def write_nets(folder, truth, seeds=range(5), sd=0.2, rng_seed=0):
-    """Centre-crop records on CIFAR-10 of nets with these true errors."""
-    rng = np.random.default_rng(rng_seed)
-    shared = rng.normal(0, 0.3, 10)
-    for run, error in truth.items():
-        noisy = {k: error + shared[k] + rng.normal(0, sd) for k in seeds}
-        write(folder, run, CENTRE_256, noisy)
-
-
-NETS = {"A-S256": 20.0, "A-LRN-S256": 20.0, "B-S256": 18.5, "C-S256": 18.4, "D-S256": 16.0}
-SHORT = {"A-short": 24.0, "D-short": 21.0}
+from vggrepro.records import BenchRecord, Measured
 
 
 def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
@@ -84,7 +36,7 @@ def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
     assert "(E)" in found["parameters"].reason and "8.1 %" in found["parameters"].reason
 
 
-def test_a_known_truth_gets_its_words(tmp_path, frozen):
+def test_a_known_truth_gets_its_words(tmp_path):
     write_nets(tmp_path, NETS)
     write_nets(tmp_path, SHORT, rng_seed=1)
     found = decide_all(tmp_path)
@@ -104,7 +56,7 @@ def test_a_known_truth_gets_its_words(tmp_path, frozen):
     assert width == pytest.approx(1.9 * decision.interval.half_width / 100, 0.02)
 
 
-def test_swapped_errors_contradict(tmp_path, frozen):
+def test_swapped_errors_contradict(tmp_path):
     write_nets(tmp_path, NETS | {"A-S256": 16.0, "D-S256": 20.0})
     write_nets(tmp_path, {"A-short": 20.0, "D-short": 24.0}, rng_seed=1)
     found = decide_all(tmp_path)
@@ -114,7 +66,7 @@ def test_swapped_errors_contradict(tmp_path, frozen):
     assert found["lrn-does-not-help"].word == "holds"
 
 
-def test_primary_claims_share_one_chance_and_secondary_do_not(tmp_path, frozen):
+def test_primary_claims_share_one_chance_and_secondary_do_not(tmp_path):
     write_nets(tmp_path, NETS)
     found = decide_all(tmp_path)
     primary = {key: d for key, d in found.items() if d.claim.primary}
@@ -131,7 +83,7 @@ def test_primary_claims_share_one_chance_and_secondary_do_not(tmp_path, frozen):
     assert one_sided.decided_by.confidence == pytest.approx(1 - 2 * one_sided.step.level)
 
 
-def test_depth_needs_the_same_sign_at_another_length(tmp_path, frozen):
+def test_depth_needs_the_same_sign_at_another_length(tmp_path):
     write_nets(tmp_path, NETS)
     assert "not checked" in decide("depth-a-to-d", tmp_path).reason
     write_nets(tmp_path, {"A-short": 21.0, "D-short": 24.0}, seeds=range(3), rng_seed=1)
@@ -140,7 +92,7 @@ def test_depth_needs_the_same_sign_at_another_length(tmp_path, frozen):
 
 
 @pytest.mark.parametrize("seeds", [1, 2])
-def test_fewer_seeds_than_fixed_are_no_verdict(tmp_path, frozen, seeds):
+def test_fewer_seeds_than_fixed_are_no_verdict(tmp_path, seeds):
     write_nets(tmp_path, NETS, seeds=range(seeds))
     found = decide("depth-b-to-d", tmp_path)
     assert (found.word, found.n) == ("too few seeds", seeds)
@@ -149,7 +101,7 @@ def test_fewer_seeds_than_fixed_are_no_verdict(tmp_path, frozen, seeds):
     assert (found.interval is None) == (seeds == 1)
 
 
-def test_further_seeds_are_not_used(tmp_path, frozen):
+def test_further_seeds_are_not_used(tmp_path):
     write_nets(tmp_path, NETS)
     before = decide("depth-b-to-d", tmp_path).interval
     write(tmp_path, "D-S256", CENTRE_256, {5: 90.0, 6: 90.0})
@@ -157,7 +109,7 @@ def test_further_seeds_are_not_used(tmp_path, frozen):
     assert after == before  # nor does the spread of all nets change
 
 
-def test_a_verdict_is_provisional_until_all_pooled_nets_are_there(tmp_path, frozen):
+def test_a_verdict_is_provisional_until_all_pooled_nets_are_there(tmp_path):
     write_nets(tmp_path, NETS, seeds=range(3))
     missing = 3 * (len(POOLED["cifar10"]) - len(NETS))
     reason = decide("depth-b-to-d", tmp_path).reason
@@ -167,8 +119,7 @@ def test_a_verdict_is_provisional_until_all_pooled_nets_are_there(tmp_path, froz
     assert "provisional" not in decide("depth-b-to-d", tmp_path).reason
 
 
-def test_pilots_decide_nothing(tmp_path, monkeypatch):
-    monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
+def test_pilots_decide_nothing(tmp_path, pilots):
     write_nets(tmp_path, NETS)
     found = decide("depth-b-to-d", tmp_path)
     assert found.word == "not run" and "pilot" in found.reason and found.interval is None
@@ -183,7 +134,7 @@ def test_pilots_of_a_frozen_recipe_are_no_records(tmp_path, monkeypatch):
     assert decide("depth-b-to-d", tmp_path).word == "not run"
 
 
-def test_same_weights_are_compared_seed_by_seed(tmp_path, frozen):
+def test_same_weights_are_compared_seed_by_seed(tmp_path):
     one = {0: 20.0, 1: 25.0, 2: 30.0}
     gains = {0: 0.8, 1: 0.9, 2: 0.85}
     write(tmp_path, "D-jitter", ONE_Q, one, "imagenette")
@@ -200,7 +151,7 @@ def test_same_weights_are_compared_seed_by_seed(tmp_path, frozen):
     assert found.word == "negligible"
 
 
-def test_best_q_is_the_lowest_mean_and_needs_all(tmp_path, frozen):
+def test_best_q_is_the_lowest_mean_and_needs_all(tmp_path):
     scales = (256, 320, 384, 448, 512)
     for run, errors in (
         ("D-jitter", (24, 22, 20, 21, 23)),
@@ -217,7 +168,7 @@ def test_best_q_is_the_lowest_mean_and_needs_all(tmp_path, frozen):
     assert decide("jitter-best-q", tmp_path).interval.estimate == pytest.approx(4.0)
 
 
-def test_controls_stand_beside(tmp_path, frozen):
+def test_controls_stand_beside(tmp_path):
     for run, error in (("D-jitter", 20.0), ("D-S384-longer", 21.0), ("D-S384", 23.0)):
         noisy = {k: error + k / 5 + 0.05 * (k % 2) * (run == "D-S384") for k in range(5)}
         write(tmp_path, run, CENTRE_384, noisy, "imagenette")
@@ -232,7 +183,7 @@ def test_controls_stand_beside(tmp_path, frozen):
     assert beside["by dense evaluation"] is None
 
 
-def test_another_data_set_is_reported_beside(tmp_path, frozen):
+def test_another_data_set_is_reported_beside(tmp_path):
     for run, error in (("B-S256", 30.0), ("D-S256", 31.0)):
         write(
             tmp_path, run, CENTRE_256, {k: error + k * error / 100 for k in range(3)}, "imagenette"

@@ -2,26 +2,13 @@
 
 import pytest
 
-from tests.test_decisions import CENTRE_256, write
+from tests.records_by_hand import CENTRE_256, write
 from vggrepro import UserError, differences
-from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.differences import differences_table
 from vggrepro.report import Column
 
 CLAIM = "The error falls from 11 layers (A) to 16 (D)."
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-    """Set whether the records that are written now are pilots."""
-
-    def choose(name):
-        for data in ("cifar10", "imagenette"):
-            monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", name)
-
-    choose("frozen")
-    return choose
 
 
 @pytest.fixture
@@ -54,7 +41,7 @@ def test_without_records_every_cell_says_so(columns):
     assert list(table["paper"]) == ["+2.6", "–", "–", "–", "–", "+0.3"]
 
 
-def test_what_the_papers_sentence_names_and_no_claim_has_stands_beside(columns, recipe):
+def test_what_the_papers_sentence_names_and_no_claim_has_stands_beside(columns):
     folder = columns[0].results_dir
     write(folder, "A-S256", CENTRE_256, errors(20.0, 0))
     write(folder, "E-S256", CENTRE_256, errors(18.5, 0))
@@ -92,7 +79,7 @@ def test_the_same_nets_are_told_apart_by_how_they_are_tested(columns):
     assert more.endswith("<br>less that of D-S384-longer at Q = 352, 384, 416")
 
 
-def test_one_seed_has_no_interval_and_several_have_one(columns, recipe):
+def test_one_seed_has_no_interval_and_several_have_one(columns):
     folder = columns[0].results_dir
     for run, error in (("A-S256", 20.0), ("D-S256", 17.0), ("A-from-A", 19.0)):
         write(folder, run, CENTRE_256, errors(error, 0, 1, 2))
@@ -107,7 +94,7 @@ def test_one_seed_has_no_interval_and_several_have_one(columns, recipe):
     assert table.loc[control, "imagenette"] == "not run"
 
 
-def test_seeds_beyond_those_fixed_are_not_used(columns, recipe):
+def test_seeds_beyond_those_fixed_are_not_used(columns):
     write(columns[0].results_dir, "B-S256", CENTRE_256, dict.fromkeys(range(9), 20.0))
     noisy = dict.fromkeys(range(3), 19.0) | dict.fromkeys(range(3, 9), 90.0)
     write(columns[0].results_dir, "D-S256", CENTRE_256, noisy)
@@ -115,14 +102,13 @@ def test_seeds_beyond_those_fixed_are_not_used(columns, recipe):
     assert shown.startswith("<b>+1.0 [") and shown.endswith("n = 3</b>")
 
 
-def test_pilots_are_named_and_have_no_interval(columns, recipe):
-    recipe("pilot-9")
+def test_pilots_are_named_and_have_no_interval(columns, pilots):
     for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
         write(columns[0].results_dir, run, CENTRE_256, errors(error, 0, 1))
     assert by_claim(columns).loc[CLAIM, "cifar10"] == "<b>+3.0<br>n = 2 (pilot)</b>"
 
 
-def test_a_rerun_is_not_marked_as_deciding(columns, recipe, monkeypatch):
+def test_a_rerun_is_not_marked_as_deciding(columns, monkeypatch):
     for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
         write(columns[0].results_dir, run, CENTRE_256, errors(error, 0))
     monkeypatch.setattr(differences, "RECORDED", "elsewhere")

@@ -8,9 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.records_by_hand import train_record
+from tests.records_by_hand import CENTRE_256, ONE_Q, THREE_Q, train_record, write
 from tests.test_compare import net
-from tests.test_decisions import CENTRE_256, ONE_Q, THREE_Q, write
 from vggrepro import (
     UserError,
     figures,
@@ -23,7 +22,7 @@ from vggrepro import (
     tables_compare,
     twins,
 )
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import POOLED, RULES, TESTS
 from vggrepro.decisions import Study
@@ -59,9 +58,8 @@ def test_planned_degrees_of_freedom_are_those_of_the_full_study(data):
     assert power.planned_df(data) == pooled(study).df
 
 
-def test_pilots_are_good_for_planning(tmp_path, monkeypatch):
+def test_pilots_are_good_for_planning(tmp_path, pilots):
     """By hand: rests of net and seed effects are +-0.1, 0, so the spread is sqrt(0.04 / 2)."""
-    monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
     write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.1, 2: 20.2})
     write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 18.9})
     claim = CLAIMS["depth-a-to-d"]

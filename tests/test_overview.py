@@ -6,9 +6,8 @@ from typing import get_args
 import matplotlib
 import pytest
 
-from tests.test_decisions import CENTRE_256, write
+from tests.records_by_hand import CENTRE_256, write
 from vggrepro import figures, figures_overview
-from vggrepro.budgets import BUDGETS
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import Said
 from vggrepro.differences import Found
@@ -25,15 +24,6 @@ def style():
     with figures.plt.style.context(figures.STYLE):
         yield
     figures.plt.close("all")
-
-
-@pytest.fixture
-def recipe(monkeypatch):
-    def choose(name):
-        for data in ("cifar10", "imagenette"):
-            monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", name)
-
-    return choose
 
 
 def found(*values, pilot=False):
@@ -84,8 +74,7 @@ def test_labels_tell_claims_apart():
 # --- what is recorded ------------------------------------------------------------------------
 
 
-def test_lines_follow_the_records(tmp_path, recipe):
-    recipe("frozen")
+def test_lines_follow_the_records(tmp_path):
     for run, error in (("A-S256", 20.0), ("D-S256", 17.0)):
         write(tmp_path, run, CENTRE_256, {0: error, 1: error + 1, 2: error - 1})
         write(tmp_path, run, CENTRE_256, {0: 50 - error}, "imagenette")
@@ -97,8 +86,7 @@ def test_lines_follow_the_records(tmp_path, recipe):
     assert note(by_key["depth-a-to-b"]) == "not run"
 
 
-def test_pilots_are_named_and_have_no_interval(tmp_path, recipe):
-    recipe("pilot-9")
+def test_pilots_are_named_and_have_no_interval(tmp_path, pilots):
     for run in ("A-S256", "D-S256"):
         write(tmp_path, run, CENTRE_256, {0: 20.0, 1: 21.0})
     line = next(line for line in lines(tmp_path) if line.claim == A_TO_D)

@@ -2,8 +2,7 @@
 
 import pytest
 
-from tests.records_by_hand import train_record
-from tests.test_decisions import CENTRE_256, write
+from tests.records_by_hand import CENTRE_256, train_record, write
 from vggrepro import results
 from vggrepro.budgets import at_budget
 from vggrepro.criteria import centre

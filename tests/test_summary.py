@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import EXPERIMENT, PROVENANCE, eval_record, train_record
-from tests.test_decisions import CENTRE_256, NETS, SHORT, write, write_nets
+from tests.records_by_hand import (
+    CENTRE_256,
+    EXPERIMENT,
+    NETS,
+    PROVENANCE,
+    SHORT,
+    eval_record,
+    train_record,
+    write,
+    write_nets,
+)
 from vggrepro import tables_deviations, tables_summary
 from vggrepro.budgets import BUDGETS, at_budget
 from vggrepro.claims import CLAIMS
@@ -21,12 +30,6 @@ from vggrepro.spent import CALIBRATION, MEASUREMENTS, PILOTS, STUDY, recorded, s
 from vggrepro.tables_deviations import PACKAGE, declared_table, other_budgets, remarks
 
 DATA = ("cifar10", "imagenette")
-
-
-@pytest.fixture
-def frozen(monkeypatch):
-    for data in DATA:
-        monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "frozen")
 
 
 # --- claims and results ----------------------------------------------------------------------
@@ -54,7 +57,7 @@ def test_without_records_nothing_is_claimed(tmp_path):
     assert list(tables_summary.cost_table([]).columns) == ["not run"]
 
 
-def test_each_claim_is_counted_once_and_named_by_its_word(tmp_path, frozen):
+def test_each_claim_is_counted_once_and_named_by_its_word(tmp_path):
     write_nets(tmp_path, NETS)
     write_nets(tmp_path, SHORT, rng_seed=1)
     decided = decide_all(tmp_path)
@@ -76,7 +79,7 @@ def by_seed(error):
 
 
 @pytest.mark.parametrize("other", [26.0, 14.0])
-def test_photos_that_disagree_are_named(tmp_path, frozen, other):
+def test_photos_that_disagree_are_named(tmp_path, other):
     for data, deep in (("cifar10", 16.0), ("imagenette", other)):
         write(tmp_path, "A-S256", CENTRE_256, by_seed(20.0), data)
         write(tmp_path, "D-S256", CENTRE_256, by_seed(deep), data)
@@ -94,7 +97,7 @@ def test_a_chapter_says_what_differs_between_the_photos():
     assert "Imagenette has 8,522 photos of 10 classes to train on, in crops of 64 px" in said
 
 
-def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
+def test_what_is_undecided_comes_with_its_reason(tmp_path):
     write_nets(tmp_path, {"D-S256": 16.0}, seeds=range(2))
     write_nets(tmp_path, {"A-S256": 16.1, "B-S256": 16.0}, sd=0.6)
     decided = decide_all(tmp_path)
@@ -108,7 +111,7 @@ def test_what_is_undecided_comes_with_its_reason(tmp_path, frozen):
     assert CLAIMS["depth-a-to-b"].statement in text and "80% power" in text
 
 
-def test_a_large_spread_can_hardly_decide_and_a_small_one_can(tmp_path, frozen):
+def test_a_large_spread_can_hardly_decide_and_a_small_one_can(tmp_path):
     texts = []
     for sd in (2.0, 0.05):
         folder = tmp_path / str(sd)

@@ -9,10 +9,17 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from tests.records_by_hand import train_record
-from tests.test_decisions import CENTRE_256, CENTRE_384, NETS, SHORT, write, write_nets
+from tests.records_by_hand import (
+    CENTRE_256,
+    CENTRE_384,
+    NETS,
+    SHORT,
+    train_record,
+    write,
+    write_nets,
+)
 from vggrepro import differences, figures, figures_method, results, verdicts
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro.budgets import at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import TESTS
 from vggrepro.decisions import decide_all
@@ -25,8 +32,6 @@ FAIR = {"A-from-A": 15.0, "D-he-long": 14.0}  # as good as D (16.0) or better
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """A recorded study of a known truth, in which D beats A, but not A that starts from A."""
-    for data in ("cifar10", "imagenette"):
-        monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "frozen")
     for module in (verdicts, differences):
         monkeypatch.setattr(module, "RECORDED", tmp_path)
     write_nets(tmp_path, NETS | FAIR)
