@@ -33,6 +33,12 @@ def study(smoke):
 
 
 @pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of the test's own, where the user's would be."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+
+
+@pytest.fixture
 def pilots(monkeypatch):
     """Records of the study's budget that are written now are from before the recipe was frozen."""
     from vggrepro.budgets import BUDGETS

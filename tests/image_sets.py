@@ -1,12 +1,16 @@
-"""Image sets in memory, for the tests of training and testing."""
+"""Image sets and small nets in memory, for the tests of training and testing."""
 
 import numpy as np
 import torch
 
 from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.evaluators import Inputs
 from vggrepro.machine import Machine
+from vggrepro.models import VGG, initialise
 
 CPU = Machine(torch.device("cpu"), "float32")
+MEAN = torch.tensor([120.0, 110.0, 100.0])
+INPUTS = Inputs(MEAN, 60.0)
 
 
 def noise(height, width, seed=0):
@@ -54,3 +58,16 @@ def statistics_of(pixels):
     return PixelStatistics(
         pixels.mean(0), covariance, eigenvalues[::-1].copy(), vectors[:, ::-1].copy()
     )
+
+
+def small_net(config="A", crop=64, seed=0, classes=4):
+    """A net of a sixteenth of the width, from He's start, in eval mode."""
+    model = VGG(config, classes, width=1 / 16, crop=crop, hidden=16, input_divisor=60.0)
+    initialise(model, "he", seed=seed)
+    return model.eval()
+
+
+def as_input(picture):
+    """A picture as the input of such a net, (1, 3, H, W)."""
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
+    return ((pixels - MEAN[:, None, None]) / 60)[None]

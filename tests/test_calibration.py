@@ -39,9 +39,7 @@ def record_of(results_dir, run, budget, minival_error, seed=0, **changes):
     if budget == "reduced":
         results_dir, budget = results_dir / results.PILOTS, BEGINNING
     experiment = at_budget(run, budget, "cifar10")
-    record = train_record(experiment, seed)
-    last = record.curve[-1].model_copy(update={"minival_error": minival_error})
-    record = record.model_copy(update={"curve": (record.curve[0], last), **changes})
+    record = train_record(experiment, seed, minival_error=minival_error, **changes)
     return written(record, results_dir, experiment)
 
 
@@ -114,9 +112,7 @@ def test_the_frozen_recipe_is_shown_and_competes_with_none(tmp_path):
     for run in NETS:
         record_of(tmp_path, run, "calibrate-rate", 20.0)
         experiment = at_budget(run, "reduced", "cifar10")
-        record = train_record(experiment)
-        last = record.curve[-1].model_copy(update={"minival_error": 5.0})
-        written(record.model_copy(update={"curve": (last,)}), tmp_path, experiment)
+        written(train_record(experiment, minival_error=5.0), tmp_path, experiment)
     found = candidates(tmp_path, "cifar10")
     assert best(found).name == "calibrate-rate"
     shown = calibration.frozen(tmp_path, "cifar10")

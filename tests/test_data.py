@@ -14,10 +14,7 @@ from PIL import Image
 from tests.image_folders import pairs, random_images, write_folders, write_set
 from vggrepro import UserError, data, sources, synthetic
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # -- folder -----------------------------------------------------------------------------------

@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from tests.image_sets import CPU, image_set, noise
+from tests.image_sets import CPU, INPUTS, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
 from vggrepro.evaluators import (
-    Inputs,
     combine,
     error_and_loss,
     evaluate,
@@ -24,30 +23,17 @@ from vggrepro.evaluators import (
     outcomes,
     windows,
 )
-from vggrepro.models import VGG, initialise, to_dense
+from vggrepro.models import to_dense
 
-MEAN = torch.tensor([120.0, 110.0, 100.0])
-INPUTS = Inputs(MEAN, 60.0)
 # Short sides of 55 and 110 px: at Q = 384, which is 110 px for a crop of 64, no long side is
 # rounded, so that a cut is the crop of what PIL resizes. Long sides give maps of 1 to 4 columns.
 SIZES = ((55, 61), (110, 110), (90, 55), (55, 55), (110, 170), (131, 110))
-
-
-def small_net(config="A", crop=64, seed=0, classes=4):
-    model = VGG(config, classes, width=1 / 16, crop=crop, hidden=16, input_divisor=60.0)
-    initialise(model, "he", seed=seed)
-    return model.eval()
 
 
 def resized(image, scale):
     short = min(image.shape[:2])
     height, width = (side * scale // short for side in image.shape[:2])
     return Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-
-
-def as_input(picture):
-    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1).float()
-    return ((pixels - MEAN[:, None, None]) / 60)[None]
 
 
 def slow_dense(model, image, scale):

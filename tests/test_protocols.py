@@ -11,31 +11,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_sets import CPU, image_set, noise
+from tests.image_sets import CPU, INPUTS, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
-from vggrepro.evaluators import Inputs, evaluate
+from vggrepro.evaluators import evaluate
 from vggrepro.experiments import scaled
-from vggrepro.models import VGG, initialise, to_dense
+from vggrepro.models import VGG, to_dense
 from vggrepro.windows import PROTOCOLS, Window, box, rescaled_size
 
-MEAN = torch.tensor([120.0, 110.0, 100.0])
-INPUTS = Inputs(MEAN, 60.0)
 CROPPING = {"centre-crop": 1, "multi-crop": 25, "alexnet-10": 5, "googlenet-144": 18}
 COUNTS = {**CROPPING, "dense": 1, "dense-shifted": 4, "overfeat": 1}
 # 110 px, which is Q = 384 for a crop of 64, is the short side already: nothing is resampled, and
 # a crop is a slice.
 SIZES = ((110, 110), (110, 170), (131, 110))
-
-
-def small_net(config="A", crop=64):
-    model = VGG(config, 4, width=1 / 16, crop=crop, hidden=16, input_divisor=60.0)
-    initialise(model, "he", seed=0)
-    return model.eval()
-
-
-def as_input(image):
-    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()
-    return ((pixels - MEAN[:, None, None]) / 60)[None]
 
 
 def places(windows):

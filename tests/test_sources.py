@@ -13,10 +13,7 @@ from torchvision import datasets
 from tests.image_folders import pairs, random_images, write_folders, write_set
 from vggrepro import UserError, data, sources
 
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 # -- CIFAR-10 ---------------------------------------------------------------------------------

@@ -86,10 +86,8 @@ def test_a_net_that_stalled_is_named_with_the_differences_by_seed(study):
     """The mean of -1, -1 and -74 is no size of anything."""
     for seed, error in enumerate((17.0, 17.0, 90.0)):
         experiment = at_budget("D-glorot", "reduced", "cifar10")
-        record = train_record(experiment, seed)
-        last = record.curve[-1].model_copy(update={"minival_error": error})
         path = results.train_path(study, experiment, seed)
-        results.write(record.model_copy(update={"curve": (last,)}), path)
+        results.write(train_record(experiment, seed, minival_error=error), path)
     write(study, "D-glorot", CENTRE_256, {0: 17.0, 1: 17.0, 2: 90.0})
     head, difference, *more = [line for line in lines("glorot") if line]
     assert head.endswith("with D-glorot at chance in seed 2)")
