@@ -197,7 +197,7 @@ Markdown(
     f"""
 {found.basis(cifar10="C-S256", imagenette="C-S256")}
 
-**The layers of 1×1 do harm here.** C errs more than B by
+**The layers of 1×1 do harm here, on both sets of photos.** C errs more than B by
 {found.lower("cifar10", "B-S256", "C-S256")} points on CIFAR-10 and by
 {found.lower("imagenette", "B-S256", "C-S256")} on Imagenette; in the paper they help. The layers
 without their ReLU (`C-linear`) cost {found.lower("cifar10", "B-S256", "C-linear-S256")} points

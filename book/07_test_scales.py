@@ -203,7 +203,8 @@ would have said little about it.
 the same seed, so a seed that bears a large Q badly does so in all of them, and three seeds are
 three chains. They were also trained on two kinds of processor
 ({found.processors("imagenette", fixed)}): what is seed and what is machine cannot be told apart
-here.
+here. At a net's own scale another processor moves a training nearly as much as another seed does
+([how a claim is decided](method.html)).
 """
 )
 

@@ -162,8 +162,8 @@ def test_how_far_twins_end_from_their_records(tmp_path):
     trained("B-S256", 0, 17.0, "0c" * 32, parent_weights="0a" * 32)
     trained("B-S256", 1, 17.0, "1c" * 32, parent_weights="1b" * 32)
     said = twins.twins_sentence(tmp_path)
-    assert "1 trainings of this study" in said
-    assert "2 twins end 0.5, 1.5 points" in said
+    assert "of 1 training of this study" in said
+    assert "2 twins end 0.5, 1.5 points" in said and "1.0 on average" in said
     assert f"lie {(1 + 1 + 2) / 3:.1f} apart" in said
 
 

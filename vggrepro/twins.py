@@ -32,10 +32,11 @@ def twins_sentence(results_dir: Path = RECORDED) -> str:
         "Rounding differs between processors, and a training makes the difference grow. So a run "
         "that starts from another, and was made on another kind of processor than that, starts "
         "from a *twin* of it: the same training, made again where the run was made. That is so of "
-        f"{children} trainings of this study. The {len(apart)} twins end "
+        f"{children} training{'s' * (children != 1)} of this study. The {len(apart)} twins end "
         f"{', '.join(f'{one:.1f}' for one in apart)} points of minival error from the records of "
-        f"the same seeds; two seeds of the same runs lie {np.mean(seeds_apart):.1f} apart on "
-        "average. What is paired by seed there is what a seed fixes, the start and the crops."
+        f"the same seeds, {np.mean(apart):.1f} on average; two seeds of the same runs lie "
+        f"{np.mean(seeds_apart):.1f} apart. What is paired by seed there is what a seed fixes, the "
+        "start and the crops."
     )
 
 
