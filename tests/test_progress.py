@@ -169,3 +169,14 @@ def test_a_chapter_that_fails_keeps_the_last_line_of_its_error(vggrepro, tmp_pat
 
 def test_chapters_are_parts_of_the_whole():
     assert set(chapters(["a", "b"])) == {("a", None), ("b", None)}
+
+
+def test_a_rounding_beyond_the_whole_is_no_warning(recwarn):
+    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.2 + 0.1."""
+    task = ("A-S256", 0)
+    with Progress({task: {"c": 0.3, "b": 0.2, "a": 0.1}}) as whole:
+        for part in "abc":
+            with whole.part(task, part, 1.0, 1) as update:
+                update(1)
+        whole.finish(task)
+    assert [str(one.message) for one in recwarn] == []

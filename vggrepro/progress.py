@@ -190,11 +190,13 @@ class Progress:
     def _move(self, done: float) -> None:
         step, self._done = done - self._done, done
         if self._bar is not None:
-            self._bar.total, self._bar.initial = self._total, self._found
+            self._bar.initial = self._found
+            # Sums in another order may pass the whole by a rounding, of which tqdm would warn.
+            self._bar.total = max(self._total, self._bar.n + step)
             self._bar.update(step)
 
     def _show(self) -> None:
-        self._bar.total, self._bar.initial = self._total, self._found
+        self._bar.total, self._bar.initial = max(self._total, self._done), self._found
         self._bar.n = self._done
         self._bar.refresh()
 
