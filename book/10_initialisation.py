@@ -214,7 +214,7 @@ Markdown(
 finite within the first epoch; as a standard deviation A and D stay at chance
 ({found.error("cifar10", "A-normal-std")} and {found.error("cifar10", "D-normal-std")} %), which is
 what the arithmetic above says of nets that are this narrow. At full width, in the first steps
-above, neither reading serves D better.
+above, neither reading serves any of the three nets better.
 
 **He's rule trains all of them,** E too ({found.error("cifar10", "E-he")} %), and none needs net A.
 
@@ -291,7 +291,7 @@ Markdown(
 # was not made for ReLU (`torchvision.models` does initialise its VGGs).
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.pair_sentence(records, "Net E, scaled pixels", "E-pytorch", "E-he-scaled"))
+Markdown(tables_starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch", "D-he-scaled"))
 
 # %% [markdown]
 # **6. Then the learning rate.** The step is proportional to it, and so is the last column of what
