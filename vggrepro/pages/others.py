@@ -1,0 +1,328 @@
+"""Other people's retrainings as the book shows them: figures, tables, the finding in words."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from vggrepro import paper
+from vggrepro.study.others import (
+    DIFFERENCES,
+    Analysis,
+    Row,
+    Summary,
+    differences,
+    leave_one_out,
+    summarise,
+)
+
+LAYERS = {"A": 11, "B": 13, "D": 16, "E": 19}
+PAPER = {"marker": "D", "color": "black", "markerfacecolor": "none", "linestyle": "none"}
+OTHERS, MEAN = "C0", "C3"  # colours of families and of their mean
+
+#: Scales of Table 3: the one that A, B, D and E share, and jitter, which only D and E have.
+FIXED, JITTER = 256, "[256;512]"
+
+
+# --- numbers and words ----------------------------------------------------------------------
+
+
+def paper_difference(first: str, second: str, train_scale: int | str = FIXED) -> float:
+    """The paper's difference in points, dense evaluation (Table 3), signed as ours are."""
+    errors = [paper.value(3, net=net, train_scale=train_scale) for net in (first, second)]
+    return errors[0] - errors[1]
+
+
+def number(value: float, decimals: int = 1) -> str:
+    """A number with a minus sign that is one."""
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def mean_of(
+    rows: Sequence[Row], first: str, second: str, analysis: Analysis = Analysis.MAIN
+) -> Summary:
+    """The mean over families of plain nets."""
+    return summarise(list(differences(rows, first, second, analysis).values()))
+
+
+def finding(rows: Sequence[Row]) -> str:
+    """What others found at full scale, in two sentences, each beside the paper's number."""
+    to_sixteen, to_nineteen = mean_of(rows, "A", "D"), mean_of(rows, "D", "E")
+    beyond = differences(rows, "D", "E")
+    lower = sum(value > 0 for value in beyond.values())
+    return (
+        f"Trained at full size by other people, sixteen layers err {number(to_sixteen.mean)} "
+        f"points less than eleven; in the paper it is {number(paper_difference('A', 'D'))}. "
+        f"Nineteen err {_less_or_more(to_nineteen.mean)} than sixteen, in {lower} of "
+        f"{len(beyond)} families; in the paper they err "
+        f"{_less_or_more(paper_difference('D', 'E'))}, or "
+        f"{_less_or_more(paper_difference('D', 'E', JITTER))} with scale jitter."
+    )
+
+
+def _less_or_more(difference: float) -> str:
+    return f"{number(abs(difference))} {'less' if difference > 0 else 'more'}"
+
+
+def _interval(ends: tuple[float, float] | None) -> str:
+    return f" [{number(ends[0], 2)}, {number(ends[1], 2)}]" if ends else ""
+
+
+def _stated(found: Summary) -> str:
+    return f"{number(found.mean, 2)}{_interval(found.interval)}"
+
+
+def link(row: Row) -> str:
+    """The source of a row, linked to where a reader can open it."""
+    return f'<a href="{row.address}">{row.source}</a>'
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+def trainings_table(rows: Sequence[Row], norm: str = "none") -> pd.DataFrame:
+    """Every series that takes part in a difference, a line each: errors, evidence, sources."""
+    series: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if row.counts(Analysis.WIDE) and row.norm == norm:
+            series.setdefault((row.family, row.series), []).append(row)
+    several = [family for family, _ in series]
+    table = {}
+    for (family, name), nets in series.items():
+        if len(nets) > 1:
+            label = family if several.count(family) == 1 else f"{family}, {name}"
+            table[label] = _series_cells(nets)
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _series_cells(nets: Sequence[Row]) -> dict[str, str]:
+    errors = {row.net: number(row.top1_error, 1) for row in nets if row.top1_error is not None}
+    epochs = list(dict.fromkeys(str(row.epochs or "–") for row in nets))
+    doubts = list(dict.fromkeys(row.doubt for row in nets if row.doubt))
+    shown = list(dict.fromkeys(row.independence for row in nets))
+    links = list(dict.fromkeys(link(row) for row in nets))
+    return {
+        **{net: errors.get(net, "–") for net in LAYERS},
+        "epochs": ", ".join(epochs),
+        "independent by": ", ".join(shown) + (f"; {', '.join(doubts)}" if doubts else ""),
+        "source": "<br>".join(links),
+    }
+
+
+def means_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """The meta-analysis of plain nets: a line for each difference, points of top-1 error."""
+    table = {}
+    for first, second in DIFFERENCES:
+        by_family = differences(rows, first, second)
+        found = summarise(list(by_family.values()))
+        without = [left.mean for left in leave_one_out(by_family).values()]
+        strict, wide = (mean_of(rows, first, second, a) for a in (Analysis.STRICT, Analysis.WIDE))
+        table[f"{first} − {second}"] = {
+            "paper": number(paper_difference(first, second)),
+            "families": str(found.families),
+            "mean [95 %]": _stated(found),
+            "one more family": _interval(found.predicted).strip(),
+            "leaving one out": f"{number(min(without), 2)} to {number(max(without), 2)}",
+            "strict": f"{_stated(strict)}, {strict.families}",
+            "wide": f"{_stated(wide)}, {wide.families}",
+        }
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def norms_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Plain nets beside nets with batch normalisation, and top-5 errors of the plain ones."""
+    kinds: dict[str, dict] = {
+        "plain": {},
+        "batch normalisation": {"norm": "batch"},
+        "plain, top-5": {"metric": "top5_error"},
+    }
+    table: dict[str, dict[str, str]] = {}
+    for first, second in DIFFERENCES:
+        cells = table.setdefault(f"{first} − {second}", {})
+        for kind, options in kinds.items():
+            found = summarise(list(differences(rows, first, second, **options).values()))
+            cells[kind] = f"{_stated(found)}, {found.families}"
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def tested_together(rows: Sequence[Row], family: str) -> dict[str, float]:
+    """Error of D minus that of E in points, one set of weights each, by who tested both."""
+    errors: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row.family == family and row.independence == "passed on" and row.top1_error:
+            errors.setdefault((row.source, row.protocol), {})[row.net] = row.top1_error
+    return {source: nets["D"] - nets["E"] for (source, _), nets in errors.items() if len(nets) == 2}
+
+
+# --- figures --------------------------------------------------------------------------------
+
+WIDTH = 4.6  # inches: narrow, so that it is not shrunk to nothing on a phone
+ROW, HEAD = 0.235, 0.34  # inches: a family, the title of a difference
+
+
+def forest(rows: Sequence[Row]) -> Figure:
+    """Differences within families in points of top-1 error, their mean, and the paper's.
+
+    A block for each of `DIFFERENCES`: a dot for each family, hollow if one word in a table is all
+    that shows it is independent; the mean with its 95 % interval (thick) and its prediction
+    interval (thin); the paper's value as a diamond.
+    """
+    blocks = {pair: differences(rows, *pair) for pair in DIFFERENCES}
+    lines = sum(len(found) + 1 for found in blocks.values())
+    height = lines * ROW + len(blocks) * HEAD + 1.15
+    fig, ax = plt.subplots(figsize=(WIDTH, height))
+    strict = {pair: differences(rows, *pair, Analysis.STRICT) for pair in DIFFERENCES}
+    top = 0.0
+    for pair, found in blocks.items():
+        top -= HEAD / ROW
+        title = f"{pair[0]} − {pair[1]}: {LAYERS[pair[0]]} to {LAYERS[pair[1]]} layers"
+        _at_left(ax, top + 0.45, title, weight="bold", size=9.5)
+        first = top
+        for family, value in found.items():
+            top -= 1
+            _family(ax, top + 0.5, family, value, sure=family in strict[pair])
+        top -= 1
+        _mean(ax, top + 0.5, summarise(list(found.values())))
+        said = paper_difference(*pair)
+        ax.vlines((1, 2, 3), top, first, color="0.88", linewidth=0.8, zorder=0)
+        ax.vlines(0, top, first, color="0.3", linewidth=1, zorder=1)
+        ax.plot(said, top + 0.5, markersize=7, zorder=4, **PAPER)
+        if pair == ("D", "E"):
+            jittered = PAPER | {"color": "0.5"}
+            ax.plot(paper_difference(*pair, JITTER), top + 0.5, markersize=5, zorder=4, **jittered)
+    ax.set_ylim(top, 0)
+    ax.set_yticks([])
+    ax.spines["left"].set_visible(False)
+    ax.set_xlabel("points of top-1 error\n← the deeper net errs more        it errs less →", size=9)
+    fig.legend(handles=_forest_legend(), loc="outside lower left", ncols=2, fontsize=8.5)
+    return fig
+
+
+def _at_left(ax: Axes, y: float, text: str, **options) -> None:
+    ax.text(-0.36, y, text, transform=ax.get_yaxis_transform(), va="center", **options)
+
+
+def _at_right(ax: Axes, y: float, text: str, **options) -> None:
+    where = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
+    ax.text(1.02, y, text, size=8.5, **where, **options)
+
+
+def _family(ax: Axes, y: float, family: str, value: float, sure: bool) -> None:
+    face = {} if sure else {"markerfacecolor": "white"}
+    _at_left(ax, y, family, size=8.5)
+    ax.plot(value, y, "o", color=OTHERS, markersize=5, zorder=3, **face)
+    _at_right(ax, y, number(value, 2))
+
+
+def _mean(ax: Axes, y: float, found: Summary) -> None:
+    _at_left(ax, y, f"mean of {found.families}", size=8.5, weight="bold", color=MEAN)
+    if found.interval and found.predicted:
+        ax.hlines(y, *found.predicted, color=MEAN, linewidth=1, zorder=2)
+        ax.hlines(y, *found.interval, color=MEAN, linewidth=3.5, zorder=2)
+    ax.plot(found.mean, y, "s", color=MEAN, markersize=6, zorder=3)
+    _at_right(ax, y, number(found.mean, 2), weight="bold", color=MEAN)
+
+
+def _forest_legend() -> list[Line2D]:
+    dot = {"marker": "o", "color": OTHERS, "linestyle": "none"}
+    return [
+        Line2D([], [], label="a family", **dot),
+        Line2D([], [], label="the paper", markersize=7, **PAPER),
+        Line2D([], [], label="shown by one word", markerfacecolor="white", **dot),
+        Line2D([], [], label="with jitter", markersize=5, **(PAPER | {"color": "0.5"})),
+        Line2D([], [], color=MEAN, linewidth=3.5, marker="s", label="mean, 95 %"),
+        Line2D([], [], color=MEAN, linewidth=1, label="one more family"),
+    ]
+
+
+VIEWS: dict[str, str] = {
+    "dense": "dense",
+    "ten crops": "ten crops",
+    "one crop": "one crop",
+    "other": "other resizing",
+    "not stated": "not said",
+}
+
+
+def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
+    """Top-1 error of one D and one E in everybody's tests, a line for each way of testing."""
+    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 2.7))
+    for place, view in enumerate(VIEWS):
+        for net, colour, shift in (("D", "C0", -0.14), ("E", "C1", 0.14)):
+            found = [
+                row.top1_error
+                for row in rows
+                if (row.family, row.net, row.views) == (family, net, view) and row.top1_error
+            ]
+            ax.plot(found, [place + shift] * len(found), "o", color=colour, alpha=0.7, label=net)
+    ax.set_yticks(range(len(VIEWS)), VIEWS.values())
+    ax.set_ylim(len(VIEWS) - 0.5, -0.5)
+    ax.set_xlabel("top-1 error, %")
+    ax.grid(axis="x")
+    handles, labels = ax.get_legend_handles_labels()
+    ax.legend(handles[:2], labels[:2], loc="lower right")
+    return fig
+
+
+def three_kinds(ours: Mapping[str, Mapping[str, Sequence[float]]], rows: Sequence[Row]) -> Figure:
+    """Top-1 error against depth by three kinds of evidence: the paper, others, our own runs.
+
+    `ours` has a panel for each title: errors in percent of each net, a number a seed. Others are
+    a line for each series of the main analysis. Panels span as many points.
+    """
+    fig, grid = plt.subplots(2, 2, figsize=(5.8, 5.4))
+    (paper_ax, others_ax), below = grid
+    said = {net: [paper.value(3, net=net, train_scale=FIXED)] for net in LAYERS}
+    _by_depth(paper_ax, "the paper, full size", said, "C0")
+    depth_panel(others_ax, rows)
+    for ax, (title, found) in zip(below, ours.items(), strict=True):
+        _by_depth(ax, title, found, "C2")
+    _same_span([(paper_ax, others_ax), *((ax,) for ax in below)])  # the first two: same images
+    for ax in grid.flat:
+        ax.set_xticks(list(LAYERS.values()), [f"{depth}\n{n}" for n, depth in LAYERS.items()])
+        ax.set_xlim(9.5, 20.5)
+    for ax in below:
+        ax.set_xlabel("weight layers")
+    for ax in (paper_ax, below[0]):
+        ax.set_ylabel("top-1 error, %")
+    return fig
+
+
+def depth_panel(ax: Axes, rows: Sequence[Row]) -> None:
+    """Others at full size: top-1 error in percent against depth, a line for each series."""
+    series: dict[tuple[str, str], dict[str, float]] = {}
+    for row in rows:
+        if row.counts(Analysis.MAIN) and row.norm == "none" and row.top1_error is not None:
+            series.setdefault((row.family, row.series), {})[row.net] = row.top1_error
+    for nets in series.values():
+        depths = [(LAYERS[net], error) for net, error in sorted(nets.items())]
+        if "D" in nets and len(nets) > 1:  # else a line would pass over it
+            ax.plot(*zip(*depths, strict=True), "-o", color="C3", alpha=0.6, markersize=3.5, lw=1.3)
+    ax.set_title("others, full size")
+
+
+def _by_depth(ax: Axes, title: str, found: Mapping[str, Sequence[float]], colour: str) -> None:
+    there = {LAYERS[net]: errors for net, errors in found.items() if len(errors)}
+    ax.plot(list(there), [np.mean(errors) for errors in there.values()], color=colour, alpha=0.6)
+    for depth, errors in there.items():
+        ax.plot([depth] * len(errors), errors, "o", color=colour, alpha=0.8, markersize=4.5)
+    if not there:
+        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+    ax.set_title(title)
+
+
+def _same_span(groups: Sequence[Sequence[Axes]]) -> None:
+    """Give all panels the same span in points; those of a group also the same ends."""
+    ends = {}
+    for group in groups:
+        drawn = [ax.dataLim.intervaly for ax in group if ax.has_data()]
+        if drawn:
+            ends[group] = min(low for low, _ in drawn), max(high for _, high in drawn)
+    span = max((high - low for low, high in ends.values()), default=1)
+    for group, (low, high) in ends.items():
+        for ax in group:
+            ax.set_ylim((low + high) / 2 - 0.55 * span, (low + high) / 2 + 0.55 * span)
