@@ -48,20 +48,19 @@ Markdown(f"**{page.finding(rows)}**")
 # %% tags=["remove-input"]
 checked = [row for row in rows if row.checked]
 corrected = [row for row in checked if row.corrected]
-trained = [row for row in rows if row.independent and row.net in page.LAYERS]
-compared = [row for row in trained if row.counts(others.Analysis.MAIN) and row.norm == "none"]
+compared = others.taking_part(rows)
 Markdown(
     f"{len(rows)} published errors, each with an address that a reader can open. "
     f"{len(checked)} of them were compared with it on {max(row.checked for row in checked)}: "
-    f"{len(checked) - len(corrected)} held, {len(corrected)} had to be corrected. The plain nets "
-    f"that count below are {len(compared)} trainings by "
-    f"{len({row.family for row in compared})} families."
+    f"{len(checked) - len(corrected)} held, {len(corrected)} had to be corrected. Most are tests of "
+    "weights that were passed on, or other nets. What counts for depth are "
+    f"{len(compared)} trainings by {len({row.family for row in compared})} families."
 )
 
 # %% [markdown]
-# - **A family** is a lab and its code. Code that resizes images moves the error of one and the same
-#   net by half a point and more, so differences are taken within a family only. Several series by
-#   one recipe are averaged. Of two generations the later one counts.
+# - **A family** is a lab and its code. Differences are taken within a family only, because another
+#   way to resize images alone moves a net's error. Several series by one recipe are averaged. Of
+#   two generations the later one counts.
 # - **Independent** is a net trained from random weights. A log, a sentence of the source, an
 #   architecture that no other weights fit, or at least one word in a table has to show it. Weights
 #   that were converted and tested again are never counted twice.
@@ -81,11 +80,11 @@ figures.plt.show()
 # %% [markdown]
 # ## The nets
 #
-# Top-1 error in percent on the 50,000 validation images. “Earlier” and “faulty page” count in the
-# wide analysis only.
+# Top-1 error in percent on the 50,000 validation images. Each number leads to its source. “Earlier”
+# and “faulty page” count in the wide analysis only.
 
 # %% tags=["remove-input"]
-report.show(page.trainings_table(rows), "words sources")
+report.show(page.trainings_table(rows), "words")
 
 # %% [markdown]
 # ## The mean over families
@@ -95,31 +94,32 @@ report.show(page.trainings_table(rows), "words sources")
 # for the mean, and a wider one for where one more family would lie.
 
 # %% tags=["remove-input"]
-report.show(page.means_table(rows), "words wrapped")
+report.show(page.means_table(rows), "words")
 
 # %% [markdown]
-# Points of top-1 error. *Leaving one out*: the lowest and the highest mean without one of the
-# families. *Strict*: without families that only a word vouches for. *Wide*: with earlier
-# generations and faulty pages. The number after an interval is that of families.
+# Points of top-1 error; in parentheses the number of families, in brackets the 95 % intervals.
+# *Leaving one out*: the lowest and the highest mean without one of the families. *Strict*: without
+# families that only a word vouches for. *Wide*: with earlier generations and faulty pages.
 
 # %% tags=["remove-input"]
 inside, outside = [], []
 for pair in others.DIFFERENCES:
     low, high = page.mean_of(rows, *pair).interval
-    (inside if low <= page.paper_difference(*pair) <= high else outside).append(" − ".join(pair))
+    (inside if low <= page.paper_difference(*pair) <= high else outside).append(page.minus(*pair))
 by_family = others.differences(rows, "D", "E")
 highest = max(page.paper_difference("D", "E", scale) for scale in (page.FIXED, page.JITTER))
 excluded = sum(found.interval[0] > highest for found in others.leave_one_out(by_family).values())
+above = "still lies" if excluded == len(by_family) else f"lies in {excluded} cases"
 again = {
     net: [row.top1_error for row in rows if (row.family, row.net) == ("MindCV", net)]
     for net in "BE"
 }
 spread = {net: number(max(errors) - min(errors), 2) for net, errors in again.items()}
 Markdown(
-    f"The interval of the mean holds the paper's difference for {', '.join(inside)}; it does not "
-    f"for {', '.join(outside)}. Whichever family is left out, D − E stays above both of the "
-    f"paper's numbers in {excluded} of {len(by_family)} cases. Chance from one training to the "
-    f"next is small where it can be seen: MindCV trained B and E {len(again['E'])} times, and "
+    f"The interval of the mean holds the paper's difference for {', '.join(inside)}. It does not "
+    f"for {', '.join(outside)}: leave out any one family, and the interval of "
+    f"{page.minus('D', 'E')} {above} above both of the paper's numbers. Chance from one training to "
+    f"the next is small where it can be seen: MindCV trained B and E {len(again['E'])} times, and "
     f"the errors of its B lie within {spread['B']} points, those of its E within {spread['E']}."
 )
 
@@ -133,7 +133,7 @@ Markdown(
 report.show(page.norms_table(rows), "words")
 
 # %% [markdown]
-# Points of error, 95 % interval, number of families.
+# Points of error, number of families, 95 % intervals.
 #
 # ## The authors' own weights
 #
@@ -145,7 +145,7 @@ tested = list(page.tested_together(rows, "the authors").values())
 Markdown(
     f"{len(tested)} sources tested both by one crop. On average E errs "
     f"{number(abs(sum(tested) / len(tested)), 2)} points "
-    f"{'more' if sum(tested) < 0 else 'less'} than D (D − E from {number(min(tested))} to "
+    f"{'more' if sum(tested) < 0 else 'less'} than D ({page.minus('D', 'E')} from {number(min(tested))} to "
     f"{number(max(tested))}). So the authors' two nets tie in everybody's hands, as they do in the "
     "paper. It is not other people's tests that favour nineteen layers; it is their trainings."
 )
@@ -157,7 +157,7 @@ figures.plt.show()
 # %% [markdown]
 # ## What a way of testing moves
 #
-# Each line is one set of weights, tested in two ways.
+# Each line is one set of weights, tested in two ways. Each error leads to its source.
 
 
 # %% tags=["remove-input"]
@@ -172,14 +172,13 @@ def one(weights: str, protocol: str, source: str = "") -> others.Row:
 
 
 def line(what: str, before: others.Row, after: others.Row) -> dict[str, str]:
-    """Two errors of one claim or one net, with their sources."""
+    """Two errors, each linked to its source, and what lies between them."""
     change = after.top1_error - before.top1_error
     return {
         "": what,
-        "from, %": number(before.top1_error),
-        "to, %": number(after.top1_error),
+        "from, %": page.linked(before),
+        "to, %": page.linked(after),
         "points": number(change) if change < 0 else f"+{number(change)}",
-        "source": "<br>".join(dict.fromkeys(map(page.link, (before, after)))),
     }
 
 
@@ -300,7 +299,7 @@ from a trained A. Which of these a nineteenth layer needs, the numbers do not sa
 - **{len(by_family)} units are few,** and no sample of anything: they are what was found. Labs copy
 each other's recipes.
 - **PaddlePaddle's recipe differs by depth:** its E trained for 150 epochs, its D for 90. The least
-D − E of all is that of {least}, {number(by_family[least], 2)}.
+{page.minus("D", "E")} of all is that of {least}, {number(by_family[least], 2)}.
 - **Published weights are often the best epoch on the validation images.** That makes errors a
 little too low, and perhaps not alike for all depths.
 - **Whoever could not train E did not publish it.** A lab whose nineteen layers were worse may have

@@ -21,20 +21,32 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro import reading, report, verdicts
+from vggrepro import figures, reading, report, verdicts
 from vggrepro.criteria import one_q, three_q
+from vggrepro.pages import others
+from vggrepro.study.others import load
 
 Markdown(verdicts.state_of_the_study())
 
 # %% [markdown]
-# ```{figure} assets/result.png
-# :name: fig-front
-# :width: 520px
-# :alt: Top-1 error against the number of weight layers: the paper's, and ours on two sets of photos, a dot for each seed.
-#
-# The paper's main claim beside ours: top-1 error against depth, a dot for each seed. What of it is
-# depth, and what is longer training? [](03_depth.ipynb) takes the two apart.
-# ```
+# Does depth pay? Three kinds of evidence:
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-front", "caption": "Top-1 error against depth. Above, full size on ILSVRC-2012: the paper's nets (dense evaluation, S = 256), and other people's trainings of them (one crop, a line for each series). Below, our own small nets on two sets of photos, started and trained as in the paper, a dot for each seed."}, "image": {"width": "520px", "alt": "Four panels of top-1 error against 11, 13, 16 and 19 weight layers. The paper's error falls to 16 layers and rises a little to 19; in other people's trainings it falls to 19. In ours it falls from 11 to 13 layers on CIFAR-10 and rises after, and on Imagenette it rises."}}
+figures.use_style()
+published = load()
+ours = {
+    f"ours: {report.DATA_NAMES[column.data]}": {
+        net: list(report.errors(column, run, report.centre_crop(run)).values())
+        for net, run in ((net, f"{net}-S256") for net in others.LAYERS)
+    }
+    for column in report.recorded_columns()
+}
+others.three_kinds(ours, published)
+figures.plt.show()
+
+# %% [markdown]
+# What of our own gain is depth, and what is longer training? [](03_depth.ipynb) takes the two
+# apart. Other people's nets are in [](12_others.ipynb).
 #
 # ## What came out
 
@@ -52,6 +64,7 @@ Markdown(
 one, and a shallow net with as much extra training errs less still, by
 {found.lower("cifar10", "A-from-A", "D-S256")}. On Imagenette, with a fifth of the photos, sixteen
 layers err more, by {found.lower("imagenette", "A-S256", "D-S256")}.
+- **At full size:** {others.in_one_sentence(published)} [More](12_others.html).
 - **Time** is what the deep net wants: from random weights and as long in one go, sixteen layers are
 {found.lower("cifar10", "D-he-long", "D-S256")} points better on CIFAR-10 than by the paper's way, and
 beat eleven layers trained alike by {found.lower("cifar10", "D-he-long", "A-he-long")}.

@@ -24,7 +24,7 @@ BOOK = ROOT / "book"
 RENDERED = ROOT / "_build" / "render"
 
 #: The README's picture, and the chapter and the figure that it is.
-PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("03_depth", "fig-depth")
+PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("index", "fig-front")
 
 #: The page that shows what reruns of all other chapters have left.
 LAST = "comparison"
@@ -66,8 +66,8 @@ def find_chapter(name: str) -> Path:
 
 
 def takes_parameters(script: Path) -> bool:
-    """Whether the chapter has a cell of parameters; the front page has none."""
-    return 'tags=["parameters"' in script.read_text(encoding="utf-8")
+    """Whether the chapter has a cell of a rerun's parameters; the front page has none."""
+    return "\nbudget: str" in script.read_text(encoding="utf-8")
 
 
 def to_notebook(script: Path) -> "NotebookNode":

@@ -64,28 +64,45 @@ def finding(rows: Sequence[Row]) -> str:
     )
 
 
+def in_one_sentence(rows: Sequence[Row]) -> str:
+    """The same for the front page, where it stands beside verdicts."""
+    to_sixteen, to_nineteen = mean_of(rows, "A", "D"), mean_of(rows, "D", "E")
+    return (
+        "in other people's trainings, which we collected afterwards and which decide nothing here, "
+        f"sixteen layers err {_less_or_more(to_sixteen.mean)} than eleven (the paper: "
+        f"{_less_or_more(paper_difference('A', 'D'))}), and nineteen "
+        f"{_less_or_more(to_nineteen.mean)} than sixteen (the paper: "
+        f"{_less_or_more(paper_difference('D', 'E'))})."
+    )
+
+
 def _less_or_more(difference: float) -> str:
     return f"{number(abs(difference))} {'less' if difference > 0 else 'more'}"
 
 
-def _interval(ends: tuple[float, float] | None) -> str:
-    return f" [{number(ends[0], 2)}, {number(ends[1], 2)}]" if ends else ""
+def minus(first: str, second: str) -> str:
+    """The name of a difference, which does not break at the end of a line."""
+    return f"{first}\u00a0−\u00a0{second}"
+
+
+def _ends(ends: tuple[float, float] | None) -> str:
+    return f"[{number(ends[0], 2)}, {number(ends[1], 2)}]" if ends else ""
 
 
 def _stated(found: Summary) -> str:
-    return f"{number(found.mean, 2)}{_interval(found.interval)}"
+    return f"{number(found.mean, 2)} ({found.families})<br>{_ends(found.interval)}"
 
 
-def link(row: Row) -> str:
-    """The source of a row, linked to where a reader can open it."""
-    return f'<a href="{row.address}">{row.source}</a>'
+def linked(row: Row, decimals: int = 1) -> str:
+    """The top-1 error of a row, linked to where a reader finds it."""
+    return f'<a href="{row.address}">{number(row.top1_error, decimals)}</a>'
 
 
 # --- tables ---------------------------------------------------------------------------------
 
 
 def trainings_table(rows: Sequence[Row], norm: str = "none") -> pd.DataFrame:
-    """Every series that takes part in a difference, a line each: errors, evidence, sources."""
+    """Every series of the wide analysis, a line each: errors linked to their sources, evidence."""
     series: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.counts(Analysis.WIDE) and row.norm == norm:
@@ -100,16 +117,14 @@ def trainings_table(rows: Sequence[Row], norm: str = "none") -> pd.DataFrame:
 
 
 def _series_cells(nets: Sequence[Row]) -> dict[str, str]:
-    errors = {row.net: number(row.top1_error, 1) for row in nets if row.top1_error is not None}
+    errors = {row.net: linked(row) for row in nets if row.top1_error is not None}
     epochs = list(dict.fromkeys(str(row.epochs or "–") for row in nets))
     doubts = list(dict.fromkeys(row.doubt for row in nets if row.doubt))
     shown = list(dict.fromkeys(row.independence for row in nets))
-    links = list(dict.fromkeys(link(row) for row in nets))
     return {
         **{net: errors.get(net, "–") for net in LAYERS},
         "epochs": ", ".join(epochs),
         "independent by": ", ".join(shown) + (f"; {', '.join(doubts)}" if doubts else ""),
-        "source": "<br>".join(links),
     }
 
 
@@ -121,14 +136,13 @@ def means_table(rows: Sequence[Row]) -> pd.DataFrame:
         found = summarise(list(by_family.values()))
         without = [left.mean for left in leave_one_out(by_family).values()]
         strict, wide = (mean_of(rows, first, second, a) for a in (Analysis.STRICT, Analysis.WIDE))
-        table[f"{first} − {second}"] = {
+        table[minus(first, second)] = {
             "paper": number(paper_difference(first, second)),
-            "families": str(found.families),
-            "mean [95 %]": _stated(found),
-            "one more family": _interval(found.predicted).strip(),
+            "mean": _stated(found),
+            "one more family": _ends(found.predicted),
             "leaving one out": f"{number(min(without), 2)} to {number(max(without), 2)}",
-            "strict": f"{_stated(strict)}, {strict.families}",
-            "wide": f"{_stated(wide)}, {wide.families}",
+            "strict": _stated(strict),
+            "wide": _stated(wide),
         }
     return pd.DataFrame.from_dict(table, orient="index")
 
@@ -142,10 +156,10 @@ def norms_table(rows: Sequence[Row]) -> pd.DataFrame:
     }
     table: dict[str, dict[str, str]] = {}
     for first, second in DIFFERENCES:
-        cells = table.setdefault(f"{first} − {second}", {})
+        cells = table.setdefault(minus(first, second), {})
         for kind, options in kinds.items():
             found = summarise(list(differences(rows, first, second, **options).values()))
-            cells[kind] = f"{_stated(found)}, {found.families}"
+            cells[kind] = _stated(found)
     return pd.DataFrame.from_dict(table, orient="index")
 
 
@@ -250,7 +264,7 @@ VIEWS: dict[str, str] = {
 
 def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
     """Top-1 error of one D and one E in everybody's tests, a line for each way of testing."""
-    fig, ax = plt.subplots(figsize=(WIDTH + 0.6, 2.7))
+    fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for place, view in enumerate(VIEWS):
         for net, colour, shift in (("D", "C0", -0.14), ("E", "C1", 0.14)):
             found = [
@@ -306,13 +320,14 @@ def depth_panel(ax: Axes, rows: Sequence[Row]) -> None:
 
 
 def _by_depth(ax: Axes, title: str, found: Mapping[str, Sequence[float]], colour: str) -> None:
+    ax.set_title(title)
     there = {LAYERS[net]: errors for net, errors in found.items() if len(errors)}
+    if not there:
+        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        return
     ax.plot(list(there), [np.mean(errors) for errors in there.values()], color=colour, alpha=0.6)
     for depth, errors in there.items():
         ax.plot([depth] * len(errors), errors, "o", color=colour, alpha=0.8, markersize=4.5)
-    if not there:
-        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-    ax.set_title(title)
 
 
 def _same_span(groups: Sequence[Sequence[Axes]]) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -148,7 +147,6 @@ class Row(BaseModel):
         return counts(self.independence, self.doubt, analysis)
 
 
-@cache
 def load(path: Path = PUBLISHED) -> tuple[Row, ...]:
     """Read and check the file.
 
@@ -234,6 +232,20 @@ def differences(
         if first in found and second in found:
             by_family.setdefault(family, []).append(found[first] - found[second])
     return {family: float(np.mean(values)) for family, values in by_family.items()}
+
+
+def taking_part(rows: Sequence[Row]) -> list[Row]:
+    """The plain nets of the main analysis that enter one of `DIFFERENCES`."""
+    taken = [row for row in rows if row.counts(Analysis.MAIN) and row.norm == "none"]
+    there = {(row.family, row.series, row.net) for row in taken}
+    return [
+        row
+        for row in taken
+        if any(
+            row.net in pair and all((row.family, row.series, net) in there for net in pair)
+            for pair in DIFFERENCES
+        )
+    ]
 
 
 def _unit(row: Row) -> str:
