@@ -8,6 +8,7 @@ rendering a chapter twice writes the same bytes. ``python -m vggrepro.render`` r
 import argparse
 import base64
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,7 +68,7 @@ def find_chapter(name: str) -> Path:
 
 def takes_parameters(script: Path) -> bool:
     """Whether the chapter has a cell of a rerun's parameters; the front page has none."""
-    return "\nbudget: str" in script.read_text(encoding="utf-8")
+    return re.search(r"^budget\b", script.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def to_notebook(script: Path) -> "NotebookNode":
