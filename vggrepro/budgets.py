@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vggrepro import UserError
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, run_named
+from vggrepro.experiments import DECLARED, FUSIONS, RUNS, Experiment, run_named
 
 
 @dataclass(frozen=True)
@@ -259,7 +259,7 @@ _IDENTITY = {"name", "config", "budget"}
 
 def deviations(experiment: Experiment) -> tuple[Deviation, ...]:
     """What `experiment` changes against the paper, from the two declarations themselves."""
-    declared = RUNS[experiment.name]
+    declared = DECLARED[experiment.name]
     declared = replace(declared, epochs=round(declared.epochs * declared.length))
     return tuple(
         Deviation(f.name, getattr(declared, f.name), getattr(experiment, f.name), WHY[f.name])

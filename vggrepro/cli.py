@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, options, programme, starts
+from vggrepro import UserError, options, programme, second_round, starts
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.devices import SHARE
 from vggrepro.experiments import FUSIONS, RUNS
@@ -78,6 +78,7 @@ def run(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     recorded_study: options.Study = False,
+    study_round: options.Round = 1,
     budget: options.Budget = "quick",
     data: options.Data = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
@@ -87,7 +88,8 @@ def run(
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
-    With --study, the runs and seeds of the recorded study on --data, at its own budget.
+    With --study, the runs and seeds of the recorded study on --data, at its own budget; with
+    --study --round 2 the units of the second round that this kind of machine can do.
     Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on. Several
     commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
     shares each batch among N devices.
@@ -95,11 +97,15 @@ def run(
     options.not_both(context, "recorded_study", "runs", "every", "budget", "seeds")
     options.not_both(context, "every", "runs")
     options.not_both(context, "seed", "seeds")
+    if not recorded_study:
+        options.does_nothing(context, "without --study", "study_round")
+    if study_round == 2:
+        options.not_both(context, "study_round", "seed")
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])
     if recorded_study:
         budget, data = programme.BUDGET, data_of(programme.BUDGET, data)
-        names = list(programme.seeds(data))
+        names = list(programme.seeds(data) if study_round == 1 else second_round.runs(data))
     if not names:
         raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
@@ -107,9 +113,14 @@ def run(
     from vggrepro import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
-    if recorded_study:
-        wanted = programme.tasks(data, seed)
     where = replace(where, micro_batch=micro_batch, compile=compile)
+    if recorded_study and study_round == 1:
+        wanted = programme.tasks(data, seed)
+    elif recorded_study:
+        wanted = second_round.tasks(where.results_dir, data, runner.machine_kind(where))
+        if not wanted:
+            typer.echo(f"nothing of the second round on {data} is left for this kind of machine")
+            return
     runner.run_tasks(wanted, budget, data, where)
 
 

@@ -17,6 +17,7 @@ from vggrepro.claims import CLAIMS
 from vggrepro.decisions import Decision, decide_all
 from vggrepro.experiments import Evaluation, completed
 from vggrepro.records import EvalRecord, TrainRecord, digest
+from vggrepro.second_round import shown
 from vggrepro.statistics import Interval, Pooled, difference, pooled
 
 
@@ -72,7 +73,8 @@ def holding(results_dir: Path) -> Holding:
         raise UserError(f"{results_dir} is no folder: name two folders of records")
     evaluations: dict[Key, dict[int, EvalRecord]] = {}
     trainings = {}
-    for path in sorted(results_dir.glob("*/*/*/seed*/*.json")):  # times in bench/ do not repeat
+    # Times in bench/ do not repeat.
+    for path in shown(results_dir, sorted(results_dir.glob("*/*/*/seed*/*.json"))):
         record = results.read(path)
         if record.file_digest != digest(record, {"file_digest"}):
             raise UserError(f"{path} was edited after it was written: restore it or take it out")

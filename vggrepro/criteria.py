@@ -15,8 +15,10 @@ from vggrepro.experiments import CURVE, Evaluation, centre_crop, one_scale, thre
 ALPHA = 0.05
 #: Fewer seeds than this are never a verdict.
 FEWEST_SEEDS = 3
+#: Of the error of a net that knows nothing: above that, on minival, a net has learnt nothing.
+AT_CHANCE = 0.97
 
-Rule = Literal["lower", "not worse", "same", "exact"]
+Rule = Literal["lower", "not worse", "same", "exact", "saturates"]
 #: How a rule reads the interval of the difference; `matters` is the smallest that matters.
 RULES: dict[str, str] = {
     "lower": "The first side has the lower error: the interval lies above zero, or above what "
@@ -28,7 +30,9 @@ RULES: dict[str, str] = {
     "exact": "There is no chance in it, hence no interval.",
 }
 
-Test = Literal["between trainings", "same start", "same weights", "arithmetic", "measurement"]
+Test = Literal[
+    "between trainings", "same start", "same weights", "arithmetic", "measurement", "welch"
+]
 #: What the interval of a claim is made from.
 TESTS: dict[str, str] = {
     "between trainings": "Mean difference over the seeds that both sides have. Its spread is "

@@ -17,12 +17,13 @@ from vggrepro.arithmetic import ARITHMETIC
 from vggrepro.budgets import Budget, at_budget, budget_named
 from vggrepro.claims import CLAIMS, claim_named
 from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides, one_q
-from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation
+from vggrepro.experiments import DECLARED, FUSIONS, PAPER_CROP, RUNS, Evaluation
 from vggrepro.records import EvalRecord
 from vggrepro.statistics import (
     HolmStep,
     Interval,
     Pooled,
+    SecondWord,
     Verdict,
     Word,
     deciding,
@@ -47,7 +48,7 @@ class Decision:
     """
 
     claim: Claim
-    word: Word
+    word: Word | SecondWord
     reason: str
     n: int = 0
     difference: float | None = None
@@ -82,7 +83,7 @@ class Study:
         """Records by seed, without pilots; none if run, fusion or data set is not declared."""
         key = (run, data, evaluation)
         if key not in self._read:
-            known = run in RUNS or run in FUSIONS
+            known = run in DECLARED or run in FUSIONS
             declared = known and data in budget_named(self.budget).data
             found = {}
             if declared:

@@ -1,5 +1,6 @@
 """The machine a run uses: device, precision, and what a record says about them."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -130,7 +131,7 @@ def _set_up_cuda(precision: str) -> None:
 def describe(machine: Machine) -> str:
     """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
     return (
-        f"{_devices(machine)} ({_processor(machine.device)}, {torch.get_num_threads()} threads), "
+        f"{_devices(machine)} ({processor(machine.device)}, {torch.get_num_threads()} threads), "
         + (machine.precision)
     )
 
@@ -141,7 +142,8 @@ def _devices(machine: Machine) -> str:
     return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
 
 
-def _processor(device: torch.device) -> str:
+def processor(device: torch.device) -> str:
+    """The name of the processor or of the card."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -151,6 +153,19 @@ def _processor(device: torch.device) -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def instructions() -> str:
+    """The processor's instruction set as PyTorch uses it: what sums are rounded by.
+
+    `AVX2` or `AVX512`; what the environment holds PyTorch or oneDNN back to is added.
+    """
+    held_back = [
+        f"{name}={os.environ[name]}"
+        for name in ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+        if os.environ.get(name)
+    ]
+    return ", ".join([torch.backends.cpu.get_cpu_capability(), *held_back])
 
 
 def _git(*arguments: str) -> str:
@@ -200,9 +215,11 @@ def provenance(
             "vggrepro": __version__,
             "python": platform.python_version(),
             **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
+            # No version; but this is the one field that may grow without changing old digests.
+            "instructions": instructions(),
         },
         device=_devices(machine),
-        processor=_processor(machine.device),
+        processor=processor(machine.device),
         threads=torch.get_num_threads(),
         finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
         wall_seconds=round(wall_seconds, 1),

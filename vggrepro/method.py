@@ -1,17 +1,28 @@
 """How claims are decided, as tables and sentences: generated from the claims and their rules."""
 
+import re
 from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from vggrepro import programme, workload
+from vggrepro import programme, second_round, workload
 from vggrepro.arithmetic import said
 from vggrepro.budgets import BEGINNING, at_budget
 from vggrepro.claims import CLAIMS
 from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
 from vggrepro.decisions import Study
 from vggrepro.experiments import FIXED_256, FUSIONS, evaluations_of, scaled
-from vggrepro.power import DIRECTED, STUDIES, Wrong, planned, planned_df, wrong_among, wrong_words
+from vggrepro.power import (
+    DIRECTED,
+    SPREADS,
+    STUDIES,
+    Wrong,
+    planned,
+    planned_df,
+    welch_words,
+    wrong_among,
+    wrong_words,
+)
 from vggrepro.report import DATA_NAMES
 from vggrepro.results import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.statistics import POWER, Interval, any_false, deciding, smallest_found
@@ -331,4 +342,71 @@ def _together(interval: Interval, matters: float) -> str:
         f"false *holds* or *contradicted* in {none:.0%} of studies where there is nothing to "
         "find. It does not guard the words about what matters as well: where every difference is "
         f"just what matters, at least one is called more, or *negligible*, in {edge:.0%}."
+    )
+
+
+# --- the second round -----------------------------------------------------------------------
+
+
+def second_claims_table() -> pd.DataFrame:
+    """Every claim of the second round as it was fixed."""
+    rows = [
+        {
+            "claim": linked(claim),
+            "kind": f"primary, {claim.family}" if claim.primary else "secondary",
+            "sides": "<br>".join(
+                _against(*reversed(sides)) for sides in (claim.sides, claim.also) if sides
+            ),
+            "decided by": f"{claim.rule}, {claim.test}",
+            "matters": f"{claim.matters:g}" + (" nats" if claim.metric == "log_loss" else ""),
+            "paper": said(claim),
+        }
+        for claim in second_round.CLAIMS.values()
+    ]
+    return _by_claim(rows)
+
+
+def second_rules_table() -> pd.DataFrame:
+    """The tests and rules of the second round, in words."""
+    rows = [
+        {"rule": name, "what it is": re.sub(r"\*(.+?)\*", r"<em>\1</em>", text)}
+        for name, text in (second_round.TESTS | second_round.RULES).items()
+    ]
+    return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
+
+
+def second_power_table() -> pd.DataFrame:
+    """Simulated chances of a word, by the spreads of the two nets and the true difference."""
+    n, family = second_round.UNITS, [c for c in second_round.PRIMARY.values() if c.family == "nets"]
+    matters, strictest = family[0].matters, ALPHA / len(family)
+    levels = (strictest, ALPHA)
+
+    def share(true: float, spreads: tuple[float, float], words: Sequence[str]) -> str:
+        found = (welch_words(true, spreads, matters, n, level) for level in levels)
+        low, high = sorted(100 * sum(one[w] for w in words) / one.total() for one in found)
+        return f"{low:.1f} %" if f"{low:.1f}" == f"{high:.1f}" else f"{low:.1f} to {high:.1f} %"
+
+    rows = [
+        {
+            "spreads of the two nets": " and ".join(f"{sd:g}" for sd in spreads),
+            "no difference: called one": share(0.0, spreads, DIRECTED),
+            "no difference: called negligible": share(0.0, spreads, ["negligible"]),
+            "0.7 found": share(0.7, spreads, DIRECTED[:2]),
+            "1.0 found": share(1.0, spreads, DIRECTED[:2]),
+        }
+        for spreads in SPREADS
+    ]
+    frame = pd.DataFrame(rows).set_index("spreads of the two nets")
+    return frame.rename_axis(index=None, columns="spreads of the two nets")
+
+
+def second_power_sentence() -> str:
+    """What the simulation says, before the first run."""
+    family = [c for c in second_round.PRIMARY.values() if c.family == "nets"]
+    return (
+        f"Simulated before the first run: {STUDIES // 2:,} studies a cell, {second_round.UNITS} "
+        f"seeds a net, Welch's test; from Holm's strictest level, {ALPHA:.0%} / {len(family)}, to "
+        f"{ALPHA:.0%}. A true difference of one point is mostly found, unless a net is slow to "
+        "take off; one of 0.7 is often missed; and where there is none, it is rarely shown to be "
+        "*negligible*."
     )

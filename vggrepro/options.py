@@ -40,6 +40,9 @@ Study = Annotated[
     bool,
     typer.Option("--study", help="The recorded study: its runs and seeds on --data."),
 ]
+Round = Annotated[
+    int, typer.Option("--round", min=1, max=2, help="With --study: the first round or the second.")
+]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]

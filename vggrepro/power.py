@@ -7,6 +7,7 @@ pilots are for. Which word a study earns is simulated with the rules of `statist
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from vggrepro import programme
 from vggrepro.criteria import ALPHA, POOLED, Claim, Rule
 from vggrepro.decisions import Study, interval_of
-from vggrepro.statistics import Interval, Word, holm, p_value, verdict
+from vggrepro.statistics import Interval, Word, holm, p_value, verdict, welch
 
 #: How many simulated studies a chance of a wrong word is counted in.
 STUDIES = 4000
@@ -136,3 +137,28 @@ def wrong_among(
             for key, one in intervals.items()
         )
     return found / studies
+
+
+# --- the second round -----------------------------------------------------------------------
+
+#: Spreads of two nets that the first round makes likely: alike, unlike, and one slow to take off.
+SPREADS = ((0.25, 0.25), (0.35, 0.25), (0.35, 0.35), (1.1, 0.3))
+
+
+@cache
+def welch_words(
+    true: float,
+    spreads: tuple[float, float],
+    matters: float,
+    seeds: int,
+    level: float,
+    studies: int = STUDIES // 2,
+    seed: int = 0,
+) -> Counter[Word]:
+    """Words of simulated pairs of nets, each with so many seeds and a spread of its own."""
+    rng = np.random.default_rng(seed)
+    first, second = (rng.normal(0, sd, (studies, seeds)) for sd in spreads)
+    return Counter(
+        verdict(welch(one, other), "lower", matters, level).word
+        for one, other in zip(first, second + true, strict=True)
+    )

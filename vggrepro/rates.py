@@ -14,6 +14,7 @@ from vggrepro.budgets import at_budget
 from vggrepro.devices import DEVICES, SHARE, Device
 from vggrepro.experiments import Experiment
 from vggrepro.records import EvalRecord, FusionRecord, TrainRecord
+from vggrepro.second_round import shown
 from vggrepro.workload import PUBLISHED, Work, net_of, per_image, training, training_step
 
 Seconds = Callable[[Work], float]
@@ -100,7 +101,7 @@ def recorded(results_dir: Path) -> Recorded:
     left.
     """
     by_machine: dict[tuple[str, str], tuple[list[Job], list[Job]]] = {}
-    for path in results.record_files(results_dir):
+    for path in shown(results_dir, results.record_files(results_dir)):
         record = results.read(path)
         if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
             continue

@@ -11,7 +11,7 @@ from vggrepro import distributed, machine, results
 from vggrepro.budgets import data_dir_option
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, outcomes
-from vggrepro.experiments import Evaluation, Experiment, scaled
+from vggrepro.experiments import SECOND_ROUND, Evaluation, Experiment, scaled
 from vggrepro.machine import Machine
 from vggrepro.records import DataUsed, EvalRecord, summarise
 
@@ -74,10 +74,15 @@ def outcome(
 def keep(
     record: EvalRecord, evaluation: Evaluation, experiment: Experiment, results_dir: Path
 ) -> None:
-    """Write the record of an evaluation and say its error."""
+    """Write the record of an evaluation and say its error.
+
+    Of the second round nobody sees an error before it is complete (`second_round`).
+    """
     path = results.eval_path(results_dir, experiment, record.seed, evaluation)
     results.write(record, path)
-    say(experiment, record.seed, f"{evaluation.name}: top-1 error {record.top1_error:.2f} %")
+    hidden = experiment.name in SECOND_ROUND
+    found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
+    say(experiment, record.seed, f"{evaluation.name}: {found}")
 
 
 def used(images: ImageSet) -> DataUsed:

@@ -16,6 +16,7 @@ from IPython.display import HTML, Markdown
 from vggrepro import UserError, paper, results, workload
 from vggrepro.budgets import at_budget, budget_named, data_of
 from vggrepro.claims import CLAIMS
+from vggrepro.criteria import AT_CHANCE
 from vggrepro.experiments import (
     FUSIONS,
     ROWS,
@@ -26,8 +27,6 @@ from vggrepro.experiments import (
     evaluation_in,
 )
 from vggrepro.experiments import centre_crop as centre_crop  # for chapters
-
-AT_CHANCE = 0.97  # of the error of a net that knows nothing: above that it has learnt nothing
 
 DATA_NAMES = {
     "cifar10": "CIFAR-10",

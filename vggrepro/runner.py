@@ -10,13 +10,15 @@ import time
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+import torch
 from filelock import FileLock, Timeout
 
 from vggrepro import UserError, data, distributed, machine, results
 from vggrepro.budgets import at_budget, data_of
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, lineage
+from vggrepro.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.fusions import fuse
 from vggrepro.machine import Machine
 from vggrepro.progress import Progress, expected
@@ -69,6 +71,13 @@ def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Whe
             here = replace(where, progress=bar)
             left_out = _run_all(wanted, budget, data_name, here, chosen)
         distributed.first(lambda: _complain(left_out))
+
+
+def machine_kind(where: Where) -> tuple:
+    """What a record made here would name as its kind of machine: `second_round.Kind.machine`."""
+    chosen = machine.choose(where.device, where.precision, where.threads)
+    name, known = machine.processor(chosen.device), machine.instructions()
+    return (name, known, torch.get_num_threads(), chosen.precision, version("torch"))
 
 
 def _check_photos(wanted: list[Task], budget: str, data_name: str | None, where: Where) -> None:
@@ -164,7 +173,7 @@ def _needs(name: str, seed: int) -> tuple[Task, ...]:
     """What a run starts from, or what a fusion is made of."""
     if name in FUSIONS:
         return FUSIONS[name].members(seed)
-    parent = RUNS[name].init_from
+    parent = DECLARED[name].init_from
     return ((parent, seed),) if parent else ()
 
 

@@ -14,7 +14,16 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from vggrepro import UserError, checkpoints, data, distributed, posteriors, progress, results
+from vggrepro import (
+    UserError,
+    checkpoints,
+    data,
+    distributed,
+    machine,
+    posteriors,
+    progress,
+    results,
+)
 from vggrepro.budgets import CALIBRATION, at_budget
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet
@@ -271,6 +280,8 @@ class Run:
             parent_digest,
             *_processes(),
             *self.machine.key()[2:],
+            machine.processor(self.machine.device),
+            machine.instructions(),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

@@ -13,6 +13,7 @@ from vggrepro.records import (
     Record,
     TrainRecord,
 )
+from vggrepro.second_round import shown
 
 CALIBRATION, PILOTS, STUDY = "calibration", "pilots", "the study itself"
 FIRST_STEPS, MEASUREMENTS = "first steps", "time and memory measured"
@@ -41,7 +42,7 @@ class Spent:
 
 def recorded(results_dir: Path) -> list[Record]:
     """Every record below `results_dir`, whatever declaration it was made under."""
-    return [results.read(path) for path in results.record_files(results_dir)]
+    return [results.read(path) for path in shown(results_dir, results.record_files(results_dir))]
 
 
 def purpose(record: Record) -> str:

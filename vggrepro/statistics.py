@@ -25,6 +25,16 @@ Word = Literal[
     "too few seeds",
     "not run",
 ]
+#: The second round's own words, see `second_round.RULES`.
+SecondWord = Literal[
+    "not so here",
+    "depends on the length",
+    "void",
+    "stalled",
+    "saturates",
+    "still falls",
+    "rises",
+]
 POWER = 0.80
 
 
@@ -44,7 +54,7 @@ class Interval:
 
     estimate: float
     standard_error: float
-    df: int
+    df: float
     n: int
     confidence: float = 1 - ALPHA
 
@@ -89,12 +99,12 @@ class Interval:
 
 
 @cache
-def _critical(confidence: float, df: int) -> float:
+def _critical(confidence: float, df: float) -> float:
     return float(special.stdtrit(df, (1 + confidence) / 2))
 
 
 @cache
-def _found_with_power(confidence: float, df: int) -> float:
+def _found_with_power(confidence: float, df: float) -> float:
     """The smallest true difference found with `POWER`, in standard errors."""
     # The shift of the noncentral t distribution that leaves 1 - POWER below the critical value.
     return float(special.nctdtrinc(df, 1 - POWER, _critical(confidence, df)))
@@ -152,6 +162,24 @@ def paired(differences: Sequence[float]) -> Interval:
     return Interval(float(np.mean(differences)), error, n - 1, n)
 
 
+def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of `second` minus mean of `first`, each with a spread of its own (Welch's t).
+
+    The degrees of freedom are Satterthwaite's. Raises `UserError` for a side with fewer than two.
+    """
+    if min(len(first), len(second)) < 2:
+        raise UserError("no interval: the spread of a net needs at least two seeds")
+    variances = [float(np.var(side, ddof=1)) / len(side) for side in (first, second)]
+    estimate = float(np.mean(second)) - float(np.mean(first))
+    total = sum(variances)
+    n = min(len(first), len(second))
+    if total == 0:  # all seeds agree to the last image
+        return Interval(estimate, 0.0, n - 1, n)
+    parts = zip(variances, (first, second), strict=True)
+    df = total**2 / sum(v**2 / (len(side) - 1) for v, side in parts)
+    return Interval(estimate, sqrt(total), df, n)
+
+
 # --- several claims at once ---------------------------------------------------------------
 
 
@@ -192,7 +220,7 @@ def any_false(tests: int, alpha: float = ALPHA) -> float:
 class Verdict(NamedTuple):
     """A word and, in a sentence, what it rests on."""
 
-    word: Word
+    word: Word | SecondWord
     reason: str
 
 

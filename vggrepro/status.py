@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from vggrepro import programme, results
+from vggrepro import programme, results, second_round
 from vggrepro.budgets import ALL_BUDGETS, CALIBRATION, at_budget
 from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.starts import DECLARED, FIRST_STEPS
@@ -70,6 +70,7 @@ def status_lines(results_dir: Path) -> list[str]:
             lines += [
                 f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
             ]
+    lines += second_round.status_lines(results_dir)
     lines += _first_steps_lines(results_dir)
     lines += [f"  measured: {path.stem}" for path in sorted((results_dir / "bench").glob("*.json"))]
     if len(lines) == 1:

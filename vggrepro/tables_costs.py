@@ -14,6 +14,7 @@ from vggrepro.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.records import BenchRecord
 from vggrepro.report import Column
 from vggrepro.results import ROOT
+from vggrepro.second_round import shown
 from vggrepro.tables_protocols import seconds_per_image
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
@@ -307,7 +308,7 @@ def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
 def gpu_sentence(columns: Sequence[Column]) -> str:
     """What the records say was run on a GPU."""
     folders = dict.fromkeys(column.results_dir for column in columns)
-    records = [results.read(path) for f in folders for path in results.record_files(f)]
+    records = [results.read(path) for f in folders for path in shown(f, results.record_files(f))]
     on_gpu = [r for r in records if r.provenance.device.startswith("cuda")]
     if not on_gpu:
         return (

@@ -29,6 +29,7 @@ from vggrepro.power import DIRECTED
 from vggrepro.records import TrainRecord
 from vggrepro.report import DATA_NAMES
 from vggrepro.results import RECORDED, ROOT
+from vggrepro.second_round import shown
 from vggrepro.spent import core_hours
 from vggrepro.statistics import Word
 
@@ -310,7 +311,7 @@ def linked(claim: Claim) -> str:
 def state_of_the_study() -> str:
     """What has been recorded and decided so far, in one paragraph."""
     words = Counter(decision.word for decision in decide_all(RECORDED).values())
-    records = [results.read(path) for path in results.record_files(RECORDED)]
+    records = [results.read(path) for path in shown(RECORDED, results.record_files(RECORDED))]
     trained = [record for record in records if isinstance(record, TrainRecord)]
     pilots = sum(record.pilot for record in trained)
     hours = sum(map(core_hours, trained))
