@@ -16,6 +16,7 @@ from tests.image_sets import CPU, image_set
 from tests.test_trainer import TINY, net, silent
 from tests.test_trainer import sets as sets  # the fixture
 from vggrepro import UserError, data, machine
+from vggrepro.data import images
 from vggrepro.evaluators import evaluate
 from vggrepro.trainer import sgd, train, train_one_epoch
 
@@ -168,7 +169,7 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     cached = image_set(3)
     assert cached.loading_threads == 1
     streamed = replace(cached, images=data.StreamedImages(None, ["a", "b", "c"]))
-    monkeypatch.setattr(data, "cores", lambda: 8)
+    monkeypatch.setattr(images, "cores", lambda: 8)
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert streamed.loading_threads == 2

@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import (
-    UserError,
-    chapters,
-    figures,
-    layers,
-    report,
-    results,
-    tables_deviations,
-    tables_lrn,
-    verdicts,
-)
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
-from vggrepro.records import BenchRecord, Measured, summarise
+from vggrepro import UserError, layers
+from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
+from vggrepro.study import chapters, results
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
+from vggrepro.study.records import BenchRecord, Measured, summarise
 
 matplotlib.use("Agg")
 CENTRE = Evaluation("centre-crop", (256,))
@@ -154,7 +146,7 @@ def test_code_is_shown_as_it_stands():
     shown = report.source("layers", "LRN.forward").data
     code = inspect.getsource(layers.LRN.forward)
     assert code.rstrip() in shown
-    whole = report.source("experiments", "scaled").data
+    whole = report.source("windows", "scaled").data
     ast.parse(whole.removeprefix("```python\n").removesuffix("\n```"))
 
 

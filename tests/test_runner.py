@@ -23,13 +23,14 @@ from tests.running import (
     power_cut,
     snapshot,
 )
-from vggrepro import UserError, checkpoints, data, machine, results, runner, runs
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro import UserError, checkpoints, data, machine
 from vggrepro.configs import CONFIGS
-from vggrepro.experiments import evaluations_of
 from vggrepro.models import FROM_NET_A, initialise, named_layers
-from vggrepro.recording import used
-from vggrepro.runs import Run, Where
+from vggrepro.study import results, runner, runs
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import evaluations_of
+from vggrepro.study.recording import used
+from vggrepro.study.runs import Run, Where
 from vggrepro.trainer import build
 
 # --- what a run leaves ----------------------------------------------------------------------

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from vggrepro import UserError, __version__, distributed
-from vggrepro.records import Provenance
+from vggrepro.study.records import Provenance
 
 # The system counts the peak of memory in KiB, macOS in bytes.
 _MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10

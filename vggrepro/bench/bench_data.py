@@ -7,10 +7,10 @@ import numpy as np
 from PIL import Image
 
 from vggrepro import UserError, data
-from vggrepro.budgets import at_budget
 from vggrepro.data import ImageSet
-from vggrepro.experiments import Experiment
-from vggrepro.sources import IMAGENETTE_FOLDERS
+from vggrepro.data.sources import IMAGENETTE_FOLDERS
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import Experiment
 
 KNOWN = ("imagenette", "folder", "synthetic")
 SIZE = "160px"

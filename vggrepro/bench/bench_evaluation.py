@@ -4,15 +4,17 @@ from collections.abc import Callable
 
 from torchvision.datasets import ImageFolder
 
-from vggrepro import bench_torchvision, trainer
-from vggrepro.bench import Contestant, Turn, fitted, take_turns
-from vggrepro.bench_data import Photos, Plan, spread
+from vggrepro import trainer
+from vggrepro.bench import bench_torchvision
+from vggrepro.bench.bench_data import Photos, Plan, spread
+from vggrepro.bench.turns import Contestant, Turn, fitted, take_turns
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import evaluate
-from vggrepro.experiments import scaled, several_scales
 from vggrepro.machine import Machine
 from vggrepro.models import initialise
-from vggrepro.records import Measured
+from vggrepro.study.experiments import several_scales
+from vggrepro.study.records import Measured
+from vggrepro.windows import scaled
 
 RUN = "D-jitter"  # the net of Tables 4 and 5: three Q far apart
 PROTOCOLS = ("dense", "multi-crop")

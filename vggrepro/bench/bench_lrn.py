@@ -6,7 +6,7 @@ from dataclasses import replace
 from torch import nn
 from tqdm import tqdm
 
-from vggrepro.bench import (
+from vggrepro.bench.turns import (
     Contestant,
     Geometry,
     fitted,
@@ -18,7 +18,7 @@ from vggrepro.bench import (
 from vggrepro.layers import LRN
 from vggrepro.machine import Machine, provenance
 from vggrepro.models import VGG
-from vggrepro.records import BenchRecord, Measured
+from vggrepro.study.records import BenchRecord, Measured
 
 TURN_SECONDS = 0.5
 NETS = ("A", "A-LRN", "A-LRN (torch)")

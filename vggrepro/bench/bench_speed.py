@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, bench_torchvision, cache, data
-from vggrepro.bench_data import Photos, Plan, check
-from vggrepro.bench_evaluation import evaluation
-from vggrepro.bench_lrn import step_costs
-from vggrepro.bench_profile import profile
-from vggrepro.bench_system import decoding, memory, starting
-from vggrepro.bench_training import PAPER_WIDTH, RUN, geometry_of, share_of_peak, training
+from vggrepro import UserError, data
+from vggrepro.bench import bench_torchvision
+from vggrepro.bench.bench_data import Photos, Plan, check
+from vggrepro.bench.bench_evaluation import evaluation
+from vggrepro.bench.bench_lrn import step_costs
+from vggrepro.bench.bench_profile import profile
+from vggrepro.bench.bench_system import decoding, memory, starting
+from vggrepro.bench.bench_training import PAPER_WIDTH, RUN, geometry_of, share_of_peak, training
+from vggrepro.data import cache
 from vggrepro.machine import Machine, provenance
-from vggrepro.records import BenchRecord, Measured
+from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.trainer import Sets
 
 NETS = ("A", "A-LRN", "B", "C", "D", "E")

@@ -8,19 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from vggrepro import UserError, data, machine
-from vggrepro.bench import elapsed
-from vggrepro.bench_data import Photos, Plan, spread
+from vggrepro.bench.bench_data import Photos, Plan, spread
+from vggrepro.bench.turns import elapsed
 from vggrepro.evaluators import evaluate
-from vggrepro.experiments import RUNS, several_scales
 from vggrepro.machine import Machine
 from vggrepro.models import initialise
-from vggrepro.records import Measured
+from vggrepro.study.experiments import RUNS, several_scales
+from vggrepro.study.records import Measured
 from vggrepro.trainer import Sets, build, train
 
 SAMPLE_SECONDS = 0.02
 STARTS = {
     "--help": ("-m", "vggrepro", "--help"),
-    "a chapter": ("-c", "from vggrepro import figures, report, results, verdicts"),
+    "a chapter": ("-c", "from vggrepro.pages import figures, report, verdicts"),
 }
 
 

@@ -18,8 +18,8 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import crop, hflip
 
 from vggrepro.configs import blocks, map_side
-from vggrepro.experiments import Experiment, scaled, single_scale
-from vggrepro.windows import grid_windows
+from vggrepro.study.experiments import Experiment, single_scale
+from vggrepro.windows import grid_windows, scaled
 
 WORKERS = 2
 REST_SECONDS = 1.0  # two workers make the four batches that they may hold in less

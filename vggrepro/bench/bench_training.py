@@ -6,8 +6,10 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from vggrepro import bench_torchvision, cost, trainer
-from vggrepro.bench import (
+from vggrepro import cost, trainer
+from vggrepro.bench import bench_torchvision
+from vggrepro.bench.bench_data import Photos, Plan, spread
+from vggrepro.bench.turns import (
     Contestant,
     Geometry,
     Turn,
@@ -16,12 +18,11 @@ from vggrepro.bench import (
     resident_step,
     take_turns,
 )
-from vggrepro.bench_data import Photos, Plan, spread
-from vggrepro.experiments import Experiment
+from vggrepro.bench.workload import training_step
 from vggrepro.machine import Machine
 from vggrepro.models import initialise
-from vggrepro.records import Measured
-from vggrepro.workload import training_step
+from vggrepro.study.experiments import Experiment
+from vggrepro.study.records import Measured
 
 RUN = "D-S256"
 PAPER_WIDTH = {"width": 1.0, "hidden": 4096}

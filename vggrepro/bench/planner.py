@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from vggrepro import UserError, memory, workload
-from vggrepro.budgets import at_budget, budget_named, data_of
-from vggrepro.devices import DEVICES, SHARE, THIS_MACHINE, Device, device_named
-from vggrepro.experiments import FUSIONS, ROWS, RUNS, Experiment
-from vggrepro.memory import Memory
-from vggrepro.rates import (
+from vggrepro import UserError
+from vggrepro.bench import memory, workload
+from vggrepro.bench.devices import DEVICES, SHARE, THIS_MACHINE, Device, device_named
+from vggrepro.bench.memory import Memory
+from vggrepro.bench.rates import (
     PAPER_DEVICE,
     PAPER_DEVICES,
     Seconds,
@@ -26,6 +25,8 @@ from vggrepro.rates import (
     paper_work,
     recorded,
 )
+from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Experiment
 
 WITHIN = 0.25
 """How far an expected time may be off and still count as right."""

@@ -9,12 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vggrepro import UserError, paper, results
-from vggrepro.budgets import at_budget
-from vggrepro.devices import DEVICES, SHARE, Device
-from vggrepro.experiments import Experiment
-from vggrepro.records import EvalRecord, FusionRecord, TrainRecord
-from vggrepro.workload import PUBLISHED, Work, net_of, per_image, training, training_step
+from vggrepro import UserError
+from vggrepro.bench.devices import DEVICES, SHARE, Device
+from vggrepro.bench.workload import PUBLISHED, Work, net_of, per_image, training, training_step
+from vggrepro.study import paper, results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import Experiment
+from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
 
 Seconds = Callable[[Work], float]
 

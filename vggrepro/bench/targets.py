@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vggrepro.records import BenchRecord
+from vggrepro.study.records import BenchRecord
 
 DECIDES = "imagenette"
 """The photos for which the targets are set. On others nothing is met or missed."""

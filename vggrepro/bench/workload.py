@@ -8,16 +8,15 @@ from operator import add
 
 from vggrepro import UserError, cost
 from vggrepro.cost import Layer
-from vggrepro.experiments import (
+from vggrepro.study.experiments import (
     FUSIONS,
     RUNS,
     Experiment,
     evaluation_in,
     evaluations_of,
     lineage,
-    scaled,
 )
-from vggrepro.windows import PROTOCOLS
+from vggrepro.windows import PROTOCOLS, scaled
 
 # Each value of a layer's output is written and read again in the forward pass. In the backward
 # pass it is read once more, and its gradient written and read.

@@ -32,7 +32,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.workers import cores
+from vggrepro.files import cores
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro import UserError, cache, sources
-from vggrepro.files import write_atomically
-from vggrepro.sources import decode, read_size
-from vggrepro.workers import cores
+from vggrepro import UserError
+from vggrepro.data import cache, sources
+from vggrepro.data.sources import decode, read_size
+from vggrepro.files import cores, write_atomically
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from vggrepro import UserError, synthetic
-from vggrepro.cache import Reader, Source, in_threads, version_of
+from vggrepro import UserError
+from vggrepro.data import synthetic
+from vggrepro.data.cache import Reader, Source, in_threads, version_of
 
 SYNTHETIC_SEED = 1409_1556
 CIFAR10_CLASSES = (

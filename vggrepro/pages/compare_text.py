@@ -10,10 +10,10 @@ from pathlib import Path
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.budgets import data_dir_option
-from vggrepro.claims import CLAIMS
-from vggrepro.compare import Comparison, Holding, Key, compare, verdict_changes
-from vggrepro.tables_compare import alike, at, held, like_table, reasons_table
+from vggrepro.pages.tables_compare import alike, at, held, like_table, reasons_table
+from vggrepro.study.budgets import data_dir_option
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.compare import Comparison, Holding, Key, compare, verdict_changes
 
 SIDES = ("A", "B")
 

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.arithmetic import said
-from vggrepro.budgets import at_budget
-from vggrepro.claims import claim_named
-from vggrepro.criteria import JITTER, Claim, Side, Sides, centre, one_q, table_3
-from vggrepro.decisions import Study, control_interval, differences_of, interval_of
-from vggrepro.experiments import short_name
-from vggrepro.report import Column, at_chance, recorded_columns
-from vggrepro.results import RECORDED
-from vggrepro.statistics import Interval
+from vggrepro.pages.report import Column, at_chance, recorded_columns
+from vggrepro.study.arithmetic import said
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import claim_named
+from vggrepro.study.criteria import JITTER, Claim, Side, Sides, centre, one_q, table_3
+from vggrepro.study.decisions import Study, control_interval, differences_of, interval_of
+from vggrepro.study.experiments import short_name
+from vggrepro.study.results import RECORDED
+from vggrepro.study.statistics import Interval
 
 
 def shown_interval(interval: Interval, unit: str = "") -> str:

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from vggrepro import results
-from vggrepro.experiments import short_name
-from vggrepro.records import BenchRecord, TrainRecord
-from vggrepro.report import Column, errors
+from vggrepro.pages.report import Column, errors
+from vggrepro.study import results
+from vggrepro.study.experiments import short_name
+from vggrepro.study.records import BenchRecord, TrainRecord
 
 #: Letters of all names of nets that still fit side by side below a panel.
 MOST_LETTERS = 14

@@ -6,10 +6,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro import rates, tables_costs, targets
-from vggrepro.figures import legend, panels, plt, say_not_run
-from vggrepro.records import BenchRecord
-from vggrepro.workload import PUBLISHED
+from vggrepro.bench import rates, targets
+from vggrepro.bench.workload import PUBLISHED
+from vggrepro.pages import tables_costs
+from vggrepro.pages.figures import legend, panels, plt, say_not_run
+from vggrepro.study.records import BenchRecord
 
 WIDTHS = (0.25, 0.5, 1.0)
 SAME = ("config", "data", "epochs", "width", "train_scale")

@@ -7,11 +7,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro.compare import Compared, Comparison
-from vggrepro.criteria import Rule
-from vggrepro.figures import plt
-from vggrepro.power import words
-from vggrepro.statistics import Interval, Word, deciding, verdict
+from vggrepro.pages.figures import plt
+from vggrepro.pages.power import words
+from vggrepro.study.compare import Compared, Comparison
+from vggrepro.study.criteria import Rule
+from vggrepro.study.statistics import Interval, Word, deciding, verdict
 
 COLOURS: dict[Word, str] = {
     "holds and matters": "C2",

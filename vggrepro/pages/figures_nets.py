@@ -8,11 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.signal import convolve2d
 
-from vggrepro import cost, report, synthetic
+from vggrepro import cost
 from vggrepro.configs import layer_names
-from vggrepro.experiments import RUNS, Evaluation, short_name
-from vggrepro.figures import legend, same_span, say_not_run, short_title
-from vggrepro.report import Column, errors
+from vggrepro.data import synthetic
+from vggrepro.pages import report
+from vggrepro.pages.figures import legend, same_span, say_not_run, short_title
+from vggrepro.pages.report import Column, errors
+from vggrepro.study.experiments import RUNS, Evaluation, short_name
 
 EvaluationOf = Callable[[str], Evaluation]
 

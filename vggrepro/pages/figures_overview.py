@@ -11,16 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Claim
-from vggrepro.decisions import decide_all
-from vggrepro.differences import Found, found_in, studies_of
-from vggrepro.figures import plt
-from vggrepro.figures_method import COLOURS
-from vggrepro.method import DECIDING
-from vggrepro.report import DATA_NAMES
-from vggrepro.statistics import Word
-from vggrepro.verdicts import chapter_title, label
+from vggrepro.pages.differences import Found, found_in, studies_of
+from vggrepro.pages.figures import plt
+from vggrepro.pages.figures_method import COLOURS
+from vggrepro.pages.method import DECIDING
+from vggrepro.pages.report import DATA_NAMES
+from vggrepro.pages.verdicts import chapter_title, label
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import Claim
+from vggrepro.study.decisions import decide_all
+from vggrepro.study.statistics import Word
 
 MARKERS: dict[Word, str] = {
     "holds and matters": "^",

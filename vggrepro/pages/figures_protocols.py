@@ -10,13 +10,20 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from vggrepro import synthetic
 from vggrepro.configs import DOWNSAMPLING
-from vggrepro.experiments import PAPER_CROP, Evaluation, scaled
-from vggrepro.figures import legend, outline, panels, say_not_run, seed_dots, short_title
-from vggrepro.report import Column, errors
-from vggrepro.tables_protocols import NAMES, compared, free_of_padding, label, multiply_adds, times
-from vggrepro.windows import PROTOCOLS, Window, box, dense_window
+from vggrepro.data import synthetic
+from vggrepro.pages.figures import legend, outline, panels, say_not_run, seed_dots, short_title
+from vggrepro.pages.report import Column, errors
+from vggrepro.pages.tables_protocols import (
+    NAMES,
+    compared,
+    free_of_padding,
+    label,
+    multiply_adds,
+    times,
+)
+from vggrepro.study.experiments import Evaluation
+from vggrepro.windows import PAPER_CROP, PROTOCOLS, Window, box, dense_window, scaled
 
 #: A drawn image that is far from square, so that what a protocol leaves out can be seen.
 DRAWN = (0, "val", 6)

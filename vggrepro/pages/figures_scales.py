@@ -9,11 +9,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro import synthetic
-from vggrepro.experiments import PAPER_CROP, RUNS, centre_crop, in_order, lineage, scaled
-from vggrepro.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
-from vggrepro.report import Column, errors
-from vggrepro.tables_scales import (
+from vggrepro.data import synthetic
+from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
+from vggrepro.pages.report import Column, errors
+from vggrepro.pages.tables_scales import (
     errors_by_scale,
     gain,
     is_control,
@@ -21,7 +20,18 @@ from vggrepro.tables_scales import (
     paper_gain,
     single_test_scales,
 )
-from vggrepro.windows import Window, box, cut, dense_window, positions, random_window, score_map
+from vggrepro.study.experiments import RUNS, centre_crop, in_order, lineage
+from vggrepro.windows import (
+    PAPER_CROP,
+    Window,
+    box,
+    cut,
+    dense_window,
+    positions,
+    random_window,
+    scaled,
+    score_map,
+)
 
 # Of the drawn images one that is longer than high, as photos are.
 EXAMPLE = 56

@@ -5,13 +5,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vggrepro import figures, report, results, starts
-from vggrepro.experiments import PAPER_CROP
-from vggrepro.figures import plt
-from vggrepro.records import FirstStepsRecord
-from vggrepro.report import Column
-from vggrepro.starts import DECLARED, NETS, STARTS
-from vggrepro.tables_starts import TRAINED, Records, chance, number, outcome, signal_at
+from vggrepro.pages import figures, report
+from vggrepro.pages.figures import plt
+from vggrepro.pages.report import Column
+from vggrepro.pages.tables_starts import TRAINED, Records, chance, number, outcome, signal_at
+from vggrepro.study import results, starts
+from vggrepro.study.records import FirstStepsRecord
+from vggrepro.study.starts import DECLARED, NETS, STARTS
+from vggrepro.windows import PAPER_CROP
 
 # Dash-dotted: pixels of unit scale.
 STYLES: dict[str, dict] = {

@@ -11,10 +11,10 @@ from math import sqrt
 
 import numpy as np
 
-from vggrepro import programme
-from vggrepro.criteria import ALPHA, POOLED, Claim, Rule
-from vggrepro.decisions import Study, interval_of
-from vggrepro.statistics import Interval, Word, holm, p_value, verdict
+from vggrepro.study import programme
+from vggrepro.study.criteria import ALPHA, POOLED, Claim, Rule
+from vggrepro.study.decisions import Study, interval_of
+from vggrepro.study.statistics import Interval, Word, holm, p_value, verdict
 
 #: How many simulated studies a chance of a wrong word is counted in.
 STUDIES = 4000

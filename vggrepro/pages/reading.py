@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vggrepro import results
-from vggrepro.budgets import at_budget
-from vggrepro.criteria import Side, centre
-from vggrepro.decisions import Study
-from vggrepro.records import TrainRecord
-from vggrepro.report import DATA_NAMES
-from vggrepro.results import RECORDED
+from vggrepro.pages.report import DATA_NAMES
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.criteria import Side, centre
+from vggrepro.study.decisions import Study
+from vggrepro.study.records import TrainRecord
+from vggrepro.study.results import RECORDED
 
 CONTRADICTED = "the records now say otherwise"
 """What a sentence shows in place of an untroubled number; the tests look for it in the book."""

@@ -1,7 +1,7 @@
 """Chapters: from ``book/NAME.py`` to the executed notebook ``book/NAME.ipynb``.
 
 The script (py:percent) is the source and the notebook is made from it, never the other way, so
-rendering a chapter twice writes the same bytes. ``python -m vggrepro.render`` renders;
+rendering a chapter twice writes the same bytes. ``python -m vggrepro.pages.render`` renders;
 ``--check`` renders into ``_build/`` and compares with what is committed.
 """
 
@@ -19,7 +19,7 @@ from vggrepro.files import make_writable
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BOOK = ROOT / "book"
 RENDERED = ROOT / "_build" / "render"
 
@@ -203,7 +203,7 @@ def _import(name: str) -> Any:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render or check the chapters named, or all; return the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m vggrepro.render", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m vggrepro.pages.render", description=__doc__)
     parser.add_argument("chapters", nargs="*", help="names, such as 02_lrn or 02; default: all")
     parser.add_argument("--check", action="store_true", help="compare and change nothing")
     options = parser.parse_args(arguments)

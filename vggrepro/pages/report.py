@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, Markdown
 
-from vggrepro import UserError, paper, results, workload
-from vggrepro.budgets import at_budget, budget_named, data_of
-from vggrepro.claims import CLAIMS
-from vggrepro.experiments import (
+from vggrepro import UserError
+from vggrepro.bench import workload
+from vggrepro.study import paper, results
+from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
     RUNS,
@@ -25,7 +27,9 @@ from vggrepro.experiments import (
     Row,
     evaluation_in,
 )
-from vggrepro.experiments import centre_crop as centre_crop  # for chapters
+from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
+
+PACKAGE = Path(__file__).parents[1]
 
 AT_CHANCE = 0.97  # of the error of a net that knows nothing: above that it has learnt nothing
 
@@ -84,7 +88,7 @@ class Options:
     def ensure(self, runs: Iterable[str]) -> None:
         """Train and evaluate `runs` if a rerun was asked for; recorded ones are skipped."""
         if self.rerun:
-            from vggrepro import runner
+            from vggrepro.study import runner
 
             where = runner.Where(self.results_dir, self.data_dir)
             runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
@@ -228,8 +232,11 @@ def claim_box(*keys: str) -> Markdown:
 
 
 def source(module: str, name: str) -> Markdown:
-    """The library's own code of a function, class or constant, without importing its module."""
-    path = Path(__file__).with_name(f"{module}.py")
+    """Our own code of a function, class or constant of a module, such as `bench.turns`.
+
+    Read, not imported: some modules bring torch.
+    """
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     text = path.read_text(encoding="utf-8")
     parts = name.split(".")
     nodes: list[ast.stmt] = ast.parse(text).body

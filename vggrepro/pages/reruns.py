@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from vggrepro import chapters, progress, render, workers
 from vggrepro.files import make_writable
-from vggrepro.progress import Progress
-from vggrepro.results import ROOT
-from vggrepro.where import Where
+from vggrepro.pages import render
+from vggrepro.study import chapters, progress, workers
+from vggrepro.study.progress import Progress
+from vggrepro.study.results import ROOT
+from vggrepro.study.where import Where
 
 EXECUTED = ROOT / "_build" / "rerun"
 
@@ -25,7 +26,7 @@ def rerun(
     names = list(dict.fromkeys(n for s in scripts for n in chapters.CHAPTER_RUNS.get(s.stem, ())))
     parts = progress.chapters(script.stem for script in scripts)
     if names:
-        from vggrepro import runner  # heavy, and a chapter without runs opens without it
+        from vggrepro.study import runner  # heavy, and a chapter without runs opens without it
 
         wanted = runner.asked(names, range(seeds))
         parts = progress.expected(runner.tasks(wanted), budget, data) | parts

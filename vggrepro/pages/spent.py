@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from vggrepro import results
-from vggrepro.records import (
+from vggrepro.study import results
+from vggrepro.study.records import (
     BenchRecord,
     EvalRecord,
     FirstStepsRecord,

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from vggrepro.records import FirstStepsRecord
-from vggrepro.tables_starts import first_step, last_loss, load, outcome, signal_at
+from vggrepro.pages.tables_starts import first_step, last_loss, load, outcome, signal_at
+from vggrepro.study.records import FirstStepsRecord
 
 
 def lines(results_dir: Path, data: str, names: Iterable[str]) -> list[str]:

@@ -9,12 +9,13 @@ from itertools import groupby
 
 import pandas as pd
 
-from vggrepro import UserError, results
-from vggrepro.claims import CLAIMS
-from vggrepro.compare import Change, Comparison, Holding, Key, compare, verdict_changes
-from vggrepro.decisions import Decision
-from vggrepro.report import DATA_NAMES, Options, mean_and_spread
-from vggrepro.verdicts import shown_interval
+from vggrepro import UserError
+from vggrepro.pages.report import DATA_NAMES, Options, mean_and_spread
+from vggrepro.pages.verdicts import shown_interval
+from vggrepro.study import results
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.compare import Change, Comparison, Holding, Key, compare, verdict_changes
+from vggrepro.study.decisions import Decision
 
 Names = tuple[str, str]
 """How a table's columns call the first folder and the second."""

@@ -7,14 +7,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vggrepro import UserError, memory, planner, rates, report, results, targets, workload
-from vggrepro.budgets import at_budget
-from vggrepro.devices import DEVICES
-from vggrepro.experiments import ROWS, RUNS, Experiment, evaluations_of
-from vggrepro.records import BenchRecord
-from vggrepro.report import Column
-from vggrepro.results import ROOT
-from vggrepro.tables_protocols import seconds_per_image
+from vggrepro import UserError
+from vggrepro.bench import memory, planner, rates, targets, workload
+from vggrepro.bench.devices import DEVICES
+from vggrepro.pages import report
+from vggrepro.pages.report import Column
+from vggrepro.pages.tables_protocols import seconds_per_image
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
+from vggrepro.study.records import BenchRecord
+from vggrepro.study.results import ROOT
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
 QUARTER = 0.25  # the width of every recorded training

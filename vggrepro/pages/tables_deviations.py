@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from vggrepro.budgets import BUDGETS, at_budget, deviations
-from vggrepro.experiments import RUNS, Experiment
-from vggrepro.report import DATA_NAMES, Column
-from vggrepro.results import ROOT
+from vggrepro.pages.report import DATA_NAMES, Column
+from vggrepro.study.budgets import BUDGETS, at_budget, deviations
+from vggrepro.study.experiments import RUNS, Experiment
+from vggrepro.study.results import ROOT
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 
 # --- of a chapter's runs ------------------------------------------------------------------------
 
@@ -177,8 +177,8 @@ class Remark:
 def remarks(package: Path = PACKAGE) -> list[Remark]:
     """All remarks on deviations in the modules of `package`, in the order of the source."""
     return [
-        Remark(path.stem, _around(tree, line), text)
-        for path in sorted(package.glob("*.py"))
+        Remark(".".join(path.relative_to(package).with_suffix("").parts), _around(tree, line), text)
+        for path in sorted(package.rglob("*.py"))
         for source in [path.read_text(encoding="utf-8")]
         if "DEVIATION" in source
         for tree in [ast.parse(source)]
@@ -245,7 +245,7 @@ def chapters_showing(book: Path = ROOT / "book") -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], str] = {}
     for script in sorted(book.glob("*.py")):
         text = script.read_text(encoding="utf-8")
-        for module, name in re.findall(r'report\.source\("(\w+)", "([\w.]+)"\)', text):
+        for module, name in re.findall(r'report\.source\("([\w.]+)", "([\w.]+)"\)', text):
             found.setdefault((module, name), script.stem)
     return found
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from vggrepro import paper, results
-from vggrepro.experiments import FUSIONS, RUNS, Evaluation, evaluation_in
-from vggrepro.records import EvalRecord
-from vggrepro.report import Column, recorded
+from vggrepro.pages.report import Column, recorded
+from vggrepro.study import paper, results
+from vggrepro.study.experiments import FUSIONS, RUNS, Evaluation, evaluation_in
+from vggrepro.study.records import EvalRecord
 
 TABLE_7 = {
     "top-1, val": ("top1_error", "val"),

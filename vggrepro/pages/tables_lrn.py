@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from vggrepro import results
-from vggrepro.experiments import PAPER_CROP
-from vggrepro.records import BenchRecord
-from vggrepro.report import Column
+from vggrepro.pages.report import Column
+from vggrepro.study import results
+from vggrepro.study.records import BenchRecord
+from vggrepro.windows import PAPER_CROP
 
 
 def denominator_sentence(column: Column, run: str) -> str:

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from vggrepro import cost, results
+from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
-from vggrepro.experiments import PAPER_CROP, RUNS, lineage, short_name
-from vggrepro.report import Column
+from vggrepro.pages.report import Column
+from vggrepro.study import results
+from vggrepro.study.experiments import RUNS, lineage, short_name
+from vggrepro.windows import PAPER_CROP
 
 
 def starts_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from vggrepro.records import BenchRecord
-from vggrepro.targets import FULL, QUARTER
+from vggrepro.bench.targets import FULL, QUARTER
+from vggrepro.study.records import BenchRecord
 
 CONVOLUTIONS = ("convolution, forward", "convolution, backward")
 WIDTHS = {"a quarter of the width": QUARTER["width"], "full width": FULL["width"]}

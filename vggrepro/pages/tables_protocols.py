@@ -11,19 +11,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vggrepro import cost, results, workload
-from vggrepro.experiments import (
-    PAPER_CROP,
-    ROWS,
-    RUNS,
-    Evaluation,
-    Experiment,
-    evaluations_of,
-    scaled,
-)
-from vggrepro.records import EvalRecord
-from vggrepro.report import Column, paper_value
-from vggrepro.windows import PROTOCOLS
+from vggrepro import cost
+from vggrepro.bench import workload
+from vggrepro.pages.report import Column, paper_value
+from vggrepro.study import results
+from vggrepro.study.experiments import ROWS, RUNS, Evaluation, Experiment, evaluations_of
+from vggrepro.study.records import EvalRecord
+from vggrepro.windows import PAPER_CROP, PROTOCOLS, scaled
 
 NAMES = {
     "centre-crop": "centre crop",

@@ -11,28 +11,26 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vggrepro import results
-from vggrepro.experiments import (
-    PAPER_CROP,
-    ROWS,
-    RUNS,
-    Evaluation,
-    centre_crop,
-    evaluations_of,
-    one_scale,
-    scaled,
-    several_scales,
-    single_scale,
-    three_scales,
-)
-from vggrepro.report import (
+from vggrepro.pages.report import (
     Column,
     errors,
     mean_and_spread,
     paper_error,
     recorded,
 )
-from vggrepro.windows import score_map
+from vggrepro.study import results
+from vggrepro.study.experiments import (
+    ROWS,
+    RUNS,
+    Evaluation,
+    centre_crop,
+    evaluations_of,
+    one_scale,
+    several_scales,
+    single_scale,
+    three_scales,
+)
+from vggrepro.windows import PAPER_CROP, scaled, score_map
 
 
 def name_of(run: str) -> str:

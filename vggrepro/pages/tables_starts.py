@@ -7,13 +7,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from vggrepro import UserError, report, results, starts
-from vggrepro.claims import CLAIMS
-from vggrepro.experiments import PAPER_CROP, RANDOM_STARTS, RUNS
-from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.report import Column, Options
-from vggrepro.results import RECORDED
-from vggrepro.starts import DECLARED, FIRST_STEPS, NETS, STARTS
+from vggrepro import UserError
+from vggrepro.pages import report
+from vggrepro.pages.report import Column, Options
+from vggrepro.study import results, starts
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.experiments import RANDOM_STARTS, RUNS
+from vggrepro.study.records import FirstStepsRecord, Signal
+from vggrepro.study.results import RECORDED
+from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
+from vggrepro.windows import PAPER_CROP
 
 RECORDED_DATA = "imagenette"
 COMMAND = "vggrepro first-steps --data imagenette --data-dir DATA --results-dir results"

@@ -7,20 +7,20 @@ from typing import get_args
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import workload
-from vggrepro.budgets import at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Claim
-from vggrepro.decisions import Decision, Study
-from vggrepro.differences import Studies, found_in, shown_interval, studies_of
-from vggrepro.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, at_its_level
-from vggrepro.power import planned
-from vggrepro.records import Record
-from vggrepro.report import DATA_NAMES
-from vggrepro.results import RECORDED
-from vggrepro.spent import Spent, core_hours, spent
-from vggrepro.statistics import Word
-from vggrepro.verdicts import but_not, difference_here, label, linked, paper_there, why
+from vggrepro.bench import workload
+from vggrepro.pages.differences import Studies, found_in, shown_interval, studies_of
+from vggrepro.pages.method import DECIDING, EMPIRICAL, PRIMARY, SECONDARY, at_its_level
+from vggrepro.pages.power import planned
+from vggrepro.pages.report import DATA_NAMES
+from vggrepro.pages.spent import Spent, core_hours, spent
+from vggrepro.pages.verdicts import but_not, difference_here, label, linked, paper_there, why
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import Claim
+from vggrepro.study.decisions import Decision, Study
+from vggrepro.study.records import Record
+from vggrepro.study.results import RECORDED
+from vggrepro.study.statistics import Word
 
 UNSEEDED: tuple[Word, ...] = ("too few seeds", "not run")
 """Words of claims that lack the seeds that were fixed."""

@@ -8,12 +8,7 @@ from typing import get_args
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import programme, results
-from vggrepro.arithmetic import said
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Claim, Rule, Side, Sides
-from vggrepro.decisions import Decision, Study, decide_all, differences_of
-from vggrepro.differences import (
+from vggrepro.pages.differences import (
     Studies,
     controls_of,
     found_in,
@@ -24,13 +19,18 @@ from vggrepro.differences import (
     studies_of,
     tested,
 )
-from vggrepro.experiments import short_name
-from vggrepro.power import DIRECTED
-from vggrepro.records import TrainRecord
-from vggrepro.report import DATA_NAMES
-from vggrepro.results import RECORDED, ROOT
-from vggrepro.spent import core_hours
-from vggrepro.statistics import Word
+from vggrepro.pages.power import DIRECTED
+from vggrepro.pages.report import DATA_NAMES
+from vggrepro.pages.spent import core_hours
+from vggrepro.study import programme, results
+from vggrepro.study.arithmetic import said
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import Claim, Rule, Side, Sides
+from vggrepro.study.decisions import Decision, Study, decide_all, differences_of
+from vggrepro.study.experiments import short_name
+from vggrepro.study.records import TrainRecord
+from vggrepro.study.results import RECORDED, ROOT
+from vggrepro.study.statistics import Word
 
 METHOD = "method.html#from-errors-to-an-interval"
 """Where each kind of interval is explained."""

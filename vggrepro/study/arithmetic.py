@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from vggrepro import cost, paper
-from vggrepro.criteria import Claim
+from vggrepro import cost
+from vggrepro.study import paper
+from vggrepro.study.criteria import Claim
 
 OVERFEAT = 144e6
 """Weights of OverFeat's net, which the paper quotes (Section 2.2)."""

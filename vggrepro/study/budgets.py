@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from vggrepro import UserError
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, run_named
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, run_named
 
 
 @dataclass(frozen=True)

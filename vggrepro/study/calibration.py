@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vggrepro import results
-from vggrepro.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
-from vggrepro.experiments import RUNS, Experiment
+from vggrepro.study import results
+from vggrepro.study.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
+from vggrepro.study.experiments import RUNS, Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
 

@@ -1,6 +1,6 @@
 """Which runs each chapter of the book reads; what they start from is added where it is needed."""
 
-from vggrepro.experiments import FUSIONS, RANDOM_STARTS
+from vggrepro.study.experiments import FUSIONS, RANDOM_STARTS
 
 CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
     "02_lrn": ("A-S256", "A-LRN-S256", "A-short", "A-LRN-short"),

@@ -7,7 +7,7 @@ differences are taken from its tables.
 from functools import partial
 
 from vggrepro import UserError
-from vggrepro.criteria import (
+from vggrepro.study.criteria import (
     JITTER,
     Claim,
     Said,
@@ -22,7 +22,7 @@ from vggrepro.criteria import (
     table_5,
     three_q,
 )
-from vggrepro.experiments import Evaluation
+from vggrepro.study.experiments import Evaluation
 
 _BOTH = "multi-crop & dense"
 _SMALL = (

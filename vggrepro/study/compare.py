@@ -11,13 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vggrepro import UserError, results
-from vggrepro.budgets import BUDGETS
-from vggrepro.claims import CLAIMS
-from vggrepro.decisions import Decision, decide_all
-from vggrepro.experiments import Evaluation, completed
-from vggrepro.records import EvalRecord, TrainRecord, digest
-from vggrepro.statistics import Interval, Pooled, difference, pooled
+from vggrepro import UserError
+from vggrepro.study import results
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.decisions import Decision, decide_all
+from vggrepro.study.experiments import Evaluation, completed
+from vggrepro.study.records import EvalRecord, TrainRecord, digest
+from vggrepro.study.statistics import Interval, Pooled, difference, pooled
 
 
 class Key(NamedTuple):

@@ -8,8 +8,8 @@ paper says. The claims are in `claims`; what applies the rules to records is in 
 from dataclasses import dataclass
 from typing import Literal
 
-from vggrepro import paper
-from vggrepro.experiments import CURVE, Evaluation, centre_crop, one_scale, three_scales
+from vggrepro.study import paper
+from vggrepro.study.experiments import CURVE, Evaluation, centre_crop, one_scale, three_scales
 
 #: Chance of a wrong verdict that is accepted: for a claim, and for all primary claims together.
 ALPHA = 0.05

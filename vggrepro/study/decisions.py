@@ -12,14 +12,14 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro import programme, results
-from vggrepro.arithmetic import ARITHMETIC
-from vggrepro.budgets import Budget, at_budget, budget_named
-from vggrepro.claims import CLAIMS, claim_named
-from vggrepro.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides, one_q
-from vggrepro.experiments import FUSIONS, PAPER_CROP, RUNS, Evaluation
-from vggrepro.records import EvalRecord
-from vggrepro.statistics import (
+from vggrepro.study import programme, results
+from vggrepro.study.arithmetic import ARITHMETIC
+from vggrepro.study.budgets import Budget, at_budget, budget_named
+from vggrepro.study.claims import CLAIMS, claim_named
+from vggrepro.study.criteria import ALPHA, FEWEST_SEEDS, POOLED, Claim, Side, Sides, one_q
+from vggrepro.study.experiments import FUSIONS, RUNS, Evaluation
+from vggrepro.study.records import EvalRecord
+from vggrepro.study.statistics import (
     HolmStep,
     Interval,
     Pooled,
@@ -33,6 +33,7 @@ from vggrepro.statistics import (
     pooled,
     verdict,
 )
+from vggrepro.windows import PAPER_CROP
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Every training and every fusion of the study, declared once, with the paper's values as defaults.
 
 Tables and claims name runs and evaluations from here. Scales are always the paper's (S and Q
-for a 224 px crop); `scaled` turns them into pixels. What a budget changes is in `budgets`.
+for a 224 px crop); `windows.scaled` turns them into pixels. What a budget changes is in `budgets`.
 """
 
 import hashlib
@@ -11,8 +11,8 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from vggrepro import UserError
+from vggrepro.windows import PAPER_CROP
 
-PAPER_CROP = 224
 NOT_FROZEN = ("pilot", "calibrate")  # what the names of such recipes begin with
 RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
@@ -131,15 +131,6 @@ class Row:
         """`table3/D-S256`; from Table 5 on, where protocols differ, `table5/D-jitter/dense`."""
         protocol = f"/{self.evaluation.file_protocol}" if self.table >= 5 else ""
         return f"table{self.table}/{self.run}{protocol}"
-
-
-def scaled(paper_pixels: int, crop: int) -> int:
-    """The paper's S or Q (for a crop of 224 px) in pixels for another crop.
-
-    >>> scaled(256, 64)
-    73
-    """
-    return round(paper_pixels * crop / PAPER_CROP)
 
 
 def learning_rate_at(experiment: Experiment, epoch: int) -> float:

@@ -17,19 +17,21 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, cost, machine, results, starts
+from vggrepro import UserError, checkpoints, cost, machine
 from vggrepro.augmentations import normalise
-from vggrepro.experiments import PAPER_CROP, Experiment
 from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise, named_layers
-from vggrepro.recording import common, say, used
-from vggrepro.records import FirstStepsRecord, Signal
-from vggrepro.runner import check_photos, lock
-from vggrepro.runs import Run
 from vggrepro.signal import measure, rms
-from vggrepro.starts import PARENT
+from vggrepro.study import results, starts
+from vggrepro.study.experiments import Experiment
+from vggrepro.study.recording import common, say, used
+from vggrepro.study.records import FirstStepsRecord, Signal
+from vggrepro.study.runner import check_photos, lock
+from vggrepro.study.runs import Run
+from vggrepro.study.starts import PARENT
+from vggrepro.study.where import Where
 from vggrepro.trainer import Sets, build, centre_crops, sgd, steps
-from vggrepro.where import Where
+from vggrepro.windows import PAPER_CROP
 
 IMAGES = 16  # of which the signal is taken
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 
-from vggrepro import distributed, results
+from vggrepro import distributed
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine
-from vggrepro.experiments import FUSIONS, Evaluation, evaluation_in
-from vggrepro.recording import keep, outcome, say
-from vggrepro.records import FusionRecord, TrainRecord
-from vggrepro.runs import Run
+from vggrepro.study import results
+from vggrepro.study.experiments import FUSIONS, Evaluation, evaluation_in
+from vggrepro.study.recording import keep, outcome, say
+from vggrepro.study.records import FusionRecord, TrainRecord
+from vggrepro.study.runs import Run
 
 
 def fuse(fusion: Run) -> None:

@@ -6,10 +6,10 @@ Derived from the claims and the chapters, so that what is planned, run and waite
 from functools import cache
 
 from vggrepro import UserError
-from vggrepro.chapters import CHAPTER_RUNS
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import POOLED, Claim, Side
-from vggrepro.experiments import FUSIONS, in_order, lineage
+from vggrepro.study.chapters import CHAPTER_RUNS
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import POOLED, Claim, Side
+from vggrepro.study.experiments import FUSIONS, in_order, lineage
 
 BUDGET = "reduced"
 DATA = tuple(dict.fromkeys(claim.data for claim in CLAIMS.values() if claim.sides))

@@ -14,10 +14,10 @@ from typing import Self
 
 from tqdm import tqdm
 
-from vggrepro import workload
-from vggrepro.budgets import at_budget
-from vggrepro.experiments import FUSIONS, Experiment, evaluations_of
-from vggrepro.workload import Work
+from vggrepro.bench import workload
+from vggrepro.bench.workload import Work
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import FUSIONS, Experiment, evaluations_of
 
 #: A run or a fusion with its seed, or a chapter with None.
 Task = tuple[str, int | None]

@@ -7,13 +7,15 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vggrepro import distributed, machine, results
-from vggrepro.budgets import data_dir_option
+from vggrepro import distributed, machine
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, outcomes
-from vggrepro.experiments import Evaluation, Experiment, scaled
 from vggrepro.machine import Machine
-from vggrepro.records import DataUsed, EvalRecord, summarise
+from vggrepro.study import results
+from vggrepro.study.budgets import data_dir_option
+from vggrepro.study.experiments import Evaluation, Experiment
+from vggrepro.study.records import DataUsed, EvalRecord, summarise
+from vggrepro.windows import scaled
 
 
 def say(experiment: Experiment, seed: int, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from vggrepro.experiments import NOT_FROZEN
+from vggrepro.study.experiments import NOT_FROZEN
 
 SCHEMA_VERSION = 1
 # Outside `result_digest`: what may differ between two runs that have the same result.

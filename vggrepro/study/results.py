@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.experiments import Evaluation, Experiment, completed
 from vggrepro.files import write_atomically
-from vggrepro.records import (
+from vggrepro.study.experiments import Evaluation, Experiment, completed
+from vggrepro.study.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
     BenchRecord,
@@ -29,7 +29,7 @@ from vggrepro.records import (
     summarise,
 )
 
-_CHECKOUT = Path(__file__).resolve().parents[1]
+_CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
 """The checkout, for chapters: they are executed in other folders than the one they read.
 

@@ -14,15 +14,16 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vggrepro import UserError, data, distributed, machine, results
-from vggrepro.budgets import at_budget, data_of
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, lineage
-from vggrepro.fusions import fuse
+from vggrepro import UserError, data, distributed, machine
 from vggrepro.machine import Machine
-from vggrepro.progress import Progress, expected
-from vggrepro.recording import say
-from vggrepro.runs import Run
-from vggrepro.where import Where
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget, data_of
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, lineage
+from vggrepro.study.fusions import fuse
+from vggrepro.study.progress import Progress, expected
+from vggrepro.study.recording import say
+from vggrepro.study.runs import Run
+from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
 

@@ -14,19 +14,21 @@ from pathlib import Path
 import torch
 from filelock import FileLock
 
-from vggrepro import UserError, checkpoints, data, distributed, posteriors, progress, results
-from vggrepro.budgets import CALIBRATION, at_budget
+from vggrepro import UserError, checkpoints, data, distributed
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine, evaluate, windows
-from vggrepro.experiments import Evaluation, Experiment, evaluations_of, scaled
 from vggrepro.machine import Machine, forget_peak
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
-from vggrepro.progress import Progress
-from vggrepro.recording import common, keep, outcome, say, used
-from vggrepro.records import Array, DataUsed, EvalRecord, TrainRecord
+from vggrepro.study import posteriors, progress, results
+from vggrepro.study.budgets import CALIBRATION, at_budget
+from vggrepro.study.experiments import Evaluation, Experiment, evaluations_of
+from vggrepro.study.progress import Progress
+from vggrepro.study.recording import common, keep, outcome, say, used
+from vggrepro.study.records import Array, DataUsed, EvalRecord, TrainRecord
+from vggrepro.study.where import Where
 from vggrepro.trainer import Sets, Training, build, train
-from vggrepro.where import Where
+from vggrepro.windows import scaled
 
 
 def _processes() -> list[int]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vggrepro import UserError, cost
-from vggrepro.budgets import BUDGETS
-from vggrepro.experiments import Experiment
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.experiments import Experiment
 
 FIRST_STEPS = "first-steps"
 """Stands in place of a budget: of these nets only the first steps are trained."""

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special  # `scipy.stats` takes half a second to import
 
 from vggrepro import UserError
-from vggrepro.criteria import ALPHA, Rule
+from vggrepro.study.criteria import ALPHA, Rule
 
 Word = Literal[
     "holds",

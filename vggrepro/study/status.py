@@ -3,10 +3,10 @@
 import shlex
 from pathlib import Path
 
-from vggrepro import programme, results
-from vggrepro.budgets import ALL_BUDGETS, CALIBRATION, at_budget
-from vggrepro.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
-from vggrepro.starts import DECLARED, FIRST_STEPS
+from vggrepro.study import programme, results
+from vggrepro.study.budgets import ALL_BUDGETS, CALIBRATION, at_budget
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
+from vggrepro.study.starts import DECLARED, FIRST_STEPS
 
 
 def missing_commands(

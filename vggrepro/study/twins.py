@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro import programme
-from vggrepro.budgets import at_budget
-from vggrepro.experiments import FUSIONS, Experiment
-from vggrepro.records import TrainRecord
-from vggrepro.results import RECORDED, trainings, twins
+from vggrepro.study import programme
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import FUSIONS, Experiment
+from vggrepro.study.records import TrainRecord
+from vggrepro.study.results import RECORDED, trainings, twins
 
 
 def twins_sentence(results_dir: Path = RECORDED) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vggrepro.progress import Progress
+from vggrepro.study.progress import Progress
 
 
 @dataclass(frozen=True)

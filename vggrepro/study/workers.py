@@ -4,11 +4,12 @@ Small nets leave cores idle when several threads share one of them. Processes th
 as several commands in one folder do, keep every core busy.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+
+from vggrepro.files import cores
 
 MOST = 4  # each holds a net and its batches in memory
 
@@ -26,11 +27,6 @@ def count(workers: int, device: str) -> int:
         if torch.cuda.is_available():
             return 1
     return min(MOST, cores())
-
-
-def cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager

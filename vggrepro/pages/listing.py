@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from vggrepro import report
-from vggrepro.budgets import at_budget
-from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation, centre_crop
+from vggrepro.pages import report
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation, centre_crop
 
 
 def lines(results_dir: Path, budget: str, data: str) -> Iterator[str]:
