@@ -4,18 +4,28 @@ from collections.abc import Callable, Sequence
 
 import pandas as pd
 
-from vggrepro import programme, workload
-from vggrepro.arithmetic import said
-from vggrepro.budgets import BEGINNING, at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
-from vggrepro.decisions import Study
-from vggrepro.experiments import FIXED_256, FUSIONS, evaluations_of, scaled
-from vggrepro.power import DIRECTED, STUDIES, Wrong, planned, planned_df, wrong_among, wrong_words
-from vggrepro.report import DATA_NAMES
-from vggrepro.results import PILOTS, RECORDED, evaluations, trainings
-from vggrepro.statistics import POWER, Interval, any_false, deciding, smallest_found
-from vggrepro.verdicts import linked
+from vggrepro.bench import workload
+from vggrepro.pages.power import (
+    DIRECTED,
+    STUDIES,
+    Wrong,
+    planned,
+    planned_df,
+    wrong_among,
+    wrong_words,
+)
+from vggrepro.pages.report import DATA_NAMES
+from vggrepro.pages.verdicts import linked
+from vggrepro.study import programme
+from vggrepro.study.arithmetic import said
+from vggrepro.study.budgets import BEGINNING, at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
+from vggrepro.study.decisions import Study
+from vggrepro.study.experiments import FIXED_256, FUSIONS, evaluations_of
+from vggrepro.study.results import PILOTS, RECORDED, evaluations, trainings
+from vggrepro.study.statistics import POWER, Interval, any_false, deciding, smallest_found
+from vggrepro.windows import scaled
 
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
 PRIMARY = tuple(claim for claim in EMPIRICAL if claim.primary)
@@ -145,7 +155,7 @@ def history_sentence() -> str:
         "renamed rivals, and “longer training alone” became a rival of the claim that jitter beats "
         "S = 384 too. Depth got one more control when its claims had their seeds: A as long in one "
         "go from random weights, which is not pooled. Else only words have changed. "
-        "`git log vggrepro/claims.py` has it all."
+        "`git log --follow vggrepro/study/claims.py` has it all."
     )
 
 
