@@ -97,10 +97,10 @@ report.show(tables_deviations.deviations_table("A-S256", columns), "words wrappe
 # $k^\beta$ to within a hair, a constant. So α is multiplied by $s^2$.
 
 # %% tags=["remove-input"]
-report.source("layers", "LRN.denominator")
+report.source("models", "LRN.denominator")
 
 # %% tags=["remove-input"]
-report.source("layers", "LRN._band")
+report.source("models", "LRN._band")
 
 # %% [markdown]
 # ## The errors

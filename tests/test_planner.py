@@ -19,8 +19,7 @@ from vggrepro.bench.devices import DEVICES
 from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
 from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
-from vggrepro.layers import LRN
-from vggrepro.models import VGG, to_dense
+from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.study import programme, results, runner
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import UserError, layers
+from vggrepro import UserError, models
 from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
 from vggrepro.study import chapters, results
 from vggrepro.study.budgets import BUDGETS, at_budget
@@ -143,8 +143,8 @@ def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column
 
 
 def test_code_is_shown_as_it_stands():
-    shown = report.source("layers", "LRN.forward").data
-    code = inspect.getsource(layers.LRN.forward)
+    shown = report.source("models", "LRN.forward").data
+    code = inspect.getsource(models.LRN.forward)
     assert code.rstrip() in shown
     whole = report.source("windows", "scaled").data
     ast.parse(whole.removeprefix("```python\n").removesuffix("\n```"))

@@ -18,10 +18,9 @@ from torch import nn
 from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
-from vggrepro.layers import LRN
 from vggrepro.loader import ahead
 from vggrepro.machine import Machine
-from vggrepro.models import VGG, to_dense
+from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.windows import PROTOCOLS, Window, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as

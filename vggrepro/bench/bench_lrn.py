@@ -15,9 +15,8 @@ from vggrepro.bench.turns import (
     saved_bytes,
     take_turns,
 )
-from vggrepro.layers import LRN
 from vggrepro.machine import Machine, provenance
-from vggrepro.models import VGG
+from vggrepro.models import LRN, VGG
 from vggrepro.study.records import BenchRecord, Measured
 
 TURN_SECONDS = 0.5
