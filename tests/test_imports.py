@@ -22,7 +22,6 @@ ABOVE_ALL = ("vggrepro", "vggrepro.__main__", "vggrepro.cli", "vggrepro.options"
 
 #: What still imports upwards, to be emptied.
 UPWARDS = {
-    ("vggrepro.machine", "study"),  # the record's provenance
     ("vggrepro.trainer", "study"),  # the declaration of a run and the record of an epoch
     ("vggrepro.study.progress", "bench"),  # how long a run takes
 }

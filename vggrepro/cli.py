@@ -291,10 +291,10 @@ def bench(
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import machine
     from vggrepro.bench import bench_data
+    from vggrepro.device import choose
 
-    chosen = machine.choose(device, precision, threads)
+    chosen = choose(device, precision, threads)
     if what == "speed":
         bench_data.check(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it

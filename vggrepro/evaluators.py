@@ -18,8 +18,8 @@ from torch import nn
 from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
+from vggrepro.device import Machine
 from vggrepro.loader import ahead
-from vggrepro.machine import Machine
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.windows import PROTOCOLS, Window, scaled
 

@@ -30,9 +30,9 @@ from vggrepro.augmentations import (
     training_batch,
 )
 from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.device import Machine
 from vggrepro.evaluators import Inputs, error_and_loss, evaluate, lrn_denominator
 from vggrepro.loader import ahead
-from vggrepro.machine import Machine
 from vggrepro.models import VGG
 from vggrepro.study.experiments import Experiment, learning_rate_at, single_scale
 from vggrepro.study.records import Epoch

@@ -9,8 +9,8 @@ from vggrepro.bench import bench_torchvision
 from vggrepro.bench.bench_data import Photos, Plan, spread
 from vggrepro.bench.turns import Contestant, Turn, fitted, take_turns
 from vggrepro.data import ImageSet
+from vggrepro.device import Machine
 from vggrepro.evaluators import evaluate
-from vggrepro.machine import Machine
 from vggrepro.models import initialise
 from vggrepro.study.experiments import several_scales
 from vggrepro.study.records import Measured

@@ -15,8 +15,9 @@ from vggrepro.bench.turns import (
     saved_bytes,
     take_turns,
 )
-from vggrepro.machine import Machine, provenance
+from vggrepro.device import Machine
 from vggrepro.models import LRN, VGG
+from vggrepro.study.provenance import provenance
 from vggrepro.study.records import BenchRecord, Measured
 
 TURN_SECONDS = 0.5

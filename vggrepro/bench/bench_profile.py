@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 
 from vggrepro.bench.turns import Geometry, Turn, resident_step
-from vggrepro.machine import Machine
+from vggrepro.device import Machine
 from vggrepro.study.records import Measured
 
 # What the operations of PyTorch that do the work belong to, by a part of their names; the first

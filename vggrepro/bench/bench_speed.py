@@ -18,7 +18,8 @@ from vggrepro.bench.bench_profile import profile
 from vggrepro.bench.bench_system import decoding, memory, starting
 from vggrepro.bench.bench_training import PAPER_WIDTH, RUN, geometry_of, share_of_peak, training
 from vggrepro.data import cache
-from vggrepro.machine import Machine, provenance
+from vggrepro.device import Machine
+from vggrepro.study.provenance import provenance
 from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.trainer import Sets
 

@@ -7,11 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from vggrepro import UserError, data, machine
+from vggrepro import UserError, data
 from vggrepro.bench.bench_data import Photos, Plan, spread
 from vggrepro.bench.turns import elapsed
+from vggrepro.device import Machine, choose
 from vggrepro.evaluators import evaluate
-from vggrepro.machine import Machine
 from vggrepro.models import initialise
 from vggrepro.study.experiments import RUNS, several_scales
 from vggrepro.study.records import Measured
@@ -95,7 +95,7 @@ def _anonymous(pid: int | None) -> float | None:
 
 def _reduced_run(photos: Photos, device: str, precision: str, threads: int, images: int) -> None:
     """What a run does, once: runs in the child."""
-    chosen = machine.choose(device, precision, threads)
+    chosen = choose(device, precision, threads)
     trained_on, val = photos.load("train"), photos.load("val")
     pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
     sets = Sets(spread(trained_on, images), photos.load("minival"), pixels)

@@ -19,7 +19,7 @@ from vggrepro.bench.turns import (
     take_turns,
 )
 from vggrepro.bench.workload import training_step
-from vggrepro.machine import Machine
+from vggrepro.device import Machine
 from vggrepro.models import initialise
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.records import Measured

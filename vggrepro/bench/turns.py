@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vggrepro.machine import Machine
+from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise
 
 Turn = Callable[[], None]

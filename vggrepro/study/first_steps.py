@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, cost, machine
+from vggrepro import UserError, checkpoints, cost
 from vggrepro.augmentations import normalise
-from vggrepro.machine import Machine
+from vggrepro.device import Machine, choose, describe
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.signal import measure, rms
 from vggrepro.study import results, starts
@@ -52,8 +52,8 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     what another process is at. Raises `UserError` for bad input or a record of one of these nets
     with other sizes, before anything is measured; and at the end if something was left out.
     """
-    chosen = machine.choose(where.device, where.precision, where.threads)
-    print(f"device: {machine.describe(chosen)}", file=sys.stderr)
+    chosen = choose(where.device, where.precision, where.threads)
+    print(f"device: {describe(chosen)}", file=sys.stderr)
     todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
     _check_other_seeds(experiments, seed, count, where, chosen)
     if todo:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from vggrepro import distributed, machine
+from vggrepro import distributed
 from vggrepro.data import ImageSet
+from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, outcomes
-from vggrepro.machine import Machine
 from vggrepro.study import results
 from vggrepro.study.budgets import data_dir_option
 from vggrepro.study.experiments import Evaluation, Experiment
+from vggrepro.study.provenance import provenance
 from vggrepro.study.records import DataUsed, EvalRecord, summarise
 from vggrepro.windows import scaled
 
@@ -46,7 +47,7 @@ def common(
         "experiment": json.loads(json.dumps(asdict(experiment))),
         "seed": seed,
         "precision": chosen.precision,
-        "provenance": machine.provenance(
+        "provenance": provenance(
             chosen, command, wall_seconds=wall_seconds, images_per_second=images_per_second
         ),
     }

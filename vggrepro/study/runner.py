@@ -14,8 +14,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from vggrepro import UserError, data, distributed, machine
-from vggrepro.machine import Machine
+from vggrepro import UserError, data, distributed
+from vggrepro.device import Machine, choose, describe
 from vggrepro.study import results
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, lineage
@@ -59,12 +59,10 @@ def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Whe
     only run that was asked for; `KeyboardInterrupt` after an interrupted training has been
     recorded.
     """
-    chosen = machine.choose(
-        where.device, where.precision, where.threads, where.micro_batch, where.compile
-    )
+    chosen = choose(where.device, where.precision, where.threads, where.micro_batch, where.compile)
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
-            print(f"device: {machine.describe(chosen)}", file=sys.stderr)
+            print(f"device: {describe(chosen)}", file=sys.stderr)
         distributed.first(lambda: _check_photos(wanted, budget, data_name, where))
         with _progress(wanted, budget, data_name, where) as bar:
             here = replace(where, progress=bar)

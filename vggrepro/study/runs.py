@@ -17,13 +17,14 @@ from filelock import FileLock
 from vggrepro import UserError, checkpoints, data, distributed
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet
+from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, windows
-from vggrepro.machine import Machine, forget_peak
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.study import posteriors, progress, results
 from vggrepro.study.budgets import CALIBRATION, at_budget
 from vggrepro.study.experiments import Evaluation, Experiment, evaluations_of
 from vggrepro.study.progress import Progress
+from vggrepro.study.provenance import forget_peak
 from vggrepro.study.recording import common, keep, outcome, say, used
 from vggrepro.study.records import Array, DataUsed, EvalRecord, TrainRecord
 from vggrepro.study.where import Where

@@ -1,23 +1,15 @@
-"""The machine a run uses: device, precision, and what a record says about them."""
+"""The machine that trains or tests: device, precision, and their names for people."""
 
 import platform
-import resource
-import subprocess
-import sys
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from vggrepro import UserError, __version__, distributed
-from vggrepro.study.records import Provenance
+from vggrepro import UserError, distributed
 
-# The system counts the peak of memory in KiB, macOS in bytes.
-_MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
 
@@ -130,18 +122,19 @@ def _set_up_cuda(precision: str) -> None:
 def describe(machine: Machine) -> str:
     """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
     return (
-        f"{_devices(machine)} ({_processor(machine.device)}, {torch.get_num_threads()} threads), "
+        f"{devices(machine)} ({processor(machine.device)}, {torch.get_num_threads()} threads), "
         + (machine.precision)
     )
 
 
-def _devices(machine: Machine) -> str:
+def devices(machine: Machine) -> str:
     """`cpu`, or `cuda x 4` when so many processes train one net."""
     world = distributed.world()
     return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
 
 
-def _processor(device: torch.device) -> str:
+def processor(device: torch.device) -> str:
+    """The name of the GPU, or of the processor."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     try:
@@ -151,61 +144,3 @@ def _processor(device: torch.device) -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
-
-
-def _git(*arguments: str) -> str:
-    folder = Path(__file__).parent
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=folder, capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
-
-
-def _commit() -> str:
-    # An installed package may lie in a folder of another repository, which does not track it.
-    tracked = _git("ls-files", "--error-unmatch", Path(__file__).name)
-    return (tracked and _git("rev-parse", "HEAD")) or "unknown"
-
-
-def forget_peak(machine: Machine) -> None:
-    """Let the peak of memory that records name begin anew: that of a run, not of those before it.
-
-    Where the system offers no way (macOS), it stays that of the process.
-    """
-    if machine.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(machine.device)
-    else:
-        with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
-
-
-def provenance(
-    machine: Machine, command: str, *, wall_seconds: float, images_per_second: float
-) -> Provenance:
-    """How a record was made: code, versions and hardware, but no user, host or path.
-
-    `dirty` looks at the library alone: records and notebooks may change while a study runs.
-    """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MAXRSS_PER_MIB
-    if machine.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(machine.device) / 2**20
-    return Provenance(
-        command=command,
-        commit=_commit(),
-        dirty=bool(_git("status", "--porcelain", "--", ".")),
-        versions={
-            "vggrepro": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
-        },
-        device=_devices(machine),
-        processor=_processor(machine.device),
-        threads=torch.get_num_threads(),
-        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        wall_seconds=round(wall_seconds, 1),
-        images_per_second=round(images_per_second, 1),
-        peak_memory_mib=round(peak, 1),
-    )
