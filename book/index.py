@@ -21,8 +21,8 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro import reading, report, verdicts
-from vggrepro.criteria import one_q, three_q
+from vggrepro.pages import reading, report, verdicts
+from vggrepro.study.criteria import one_q, three_q
 
 Markdown(verdicts.state_of_the_study())
 

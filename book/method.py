@@ -24,7 +24,8 @@
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_method, method, report, twins
+from vggrepro.pages import figures, figures_method, method, report
+from vggrepro.study import twins
 
 figures.use_style()
 study = method.planning()
@@ -217,8 +218,8 @@ report.show(method.second_power_table(), "words")
 # %% [markdown]
 # ## Where this is written down
 #
-# The claims are in `vggrepro/claims.py`, the rules in `vggrepro/criteria.py`, the intervals in
-# `vggrepro/statistics.py`; the second round is in `vggrepro/second_round.py`. The tests simulate
-# studies of known truth and check that intervals cover it and that wrong words are as rare as
-# stated. `vggrepro compare` shows what another folder of records would decide: see
-# [](comparison.ipynb).
+# The claims are in `vggrepro/study/claims.py`, the rules in `vggrepro/study/criteria.py`, the
+# intervals in `vggrepro/study/statistics.py`; the second round is in
+# `vggrepro/study/second_round.py`. The tests simulate studies of known truth and check that intervals
+# cover it and that wrong words are as rare as stated. `vggrepro compare` shows what another folder
+# of records would decide: see [](comparison.ipynb).

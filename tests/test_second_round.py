@@ -8,16 +8,17 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from tests.records_by_hand import PROVENANCE, train_record
-from vggrepro import UserError, results, second_round
-from vggrepro.budgets import at_budget
+from vggrepro import UserError
 from vggrepro.cli import app
-from vggrepro.compare import holding
-from vggrepro.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
-from vggrepro.power import welch_words
-from vggrepro.records import DataUsed, EvalRecord, summarise
-from vggrepro.second_decisions import decide_all, saturates
-from vggrepro.second_round import CLAIMS, PRIMARY, Kind
-from vggrepro.statistics import Interval, welch
+from vggrepro.pages.power import welch_words
+from vggrepro.study import results, second_round
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.compare import holding
+from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
+from vggrepro.study.records import DataUsed, EvalRecord, summarise
+from vggrepro.study.second_decisions import decide_all, saturates
+from vggrepro.study.second_round import CLAIMS, PRIMARY, Kind
+from vggrepro.study.statistics import Interval, welch
 
 MADE = PROVENANCE.model_copy(
     update={"versions": PROVENANCE.versions | {"instructions": "AVX2"}, "processor": "p"}

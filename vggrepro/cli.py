@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, options, programme, second_round, starts
-from vggrepro.budgets import at_budget, budget_named, data_of
-from vggrepro.devices import SHARE
-from vggrepro.experiments import FUSIONS, RUNS
+from vggrepro import UserError, options
+from vggrepro.bench.devices import SHARE
 from vggrepro.files import make_writable
-from vggrepro.results import RECORDED, RERUN
-from vggrepro.where import Where
+from vggrepro.study import programme, second_round, starts
+from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.experiments import FUSIONS, RUNS
+from vggrepro.study.results import RECORDED, RERUN
+from vggrepro.study.where import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +44,7 @@ def list_rows(
 
     Then the runs and fusions that no table has: controls, and what you have added.
     """
-    from vggrepro import status as status_of
+    from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
     if missing:
@@ -53,7 +54,7 @@ def list_rows(
     options.does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
-    from vggrepro import listing
+    from vggrepro.pages import listing
 
     for line in listing.lines(results_dir, budget, data):
         typer.echo(line)
@@ -110,7 +111,7 @@ def run(
         raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
     where = replace(where, micro_batch=micro_batch, compile=compile)
@@ -135,7 +136,7 @@ def rerun(
     processes: options.Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import render, reruns
+    from vggrepro.pages import render, reruns
 
     data = data_of(budget, data)
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
@@ -147,7 +148,7 @@ def status(
     results_dir: options.AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
-    from vggrepro import status as status_of
+    from vggrepro.study import status as status_of
 
     if results_dir:
         _check_records(results_dir)
@@ -161,7 +162,7 @@ def verify(
     results_dir: options.AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
-    from vggrepro import results
+    from vggrepro.study import results
 
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
     paths = [path for folder in folders for path in results.record_files(folder)]
@@ -184,7 +185,7 @@ def compare(
     ] = False,
 ) -> None:
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
-    from vggrepro import compare_text
+    from vggrepro.pages import compare_text
 
     for line in compare_text.lines(first, second, everything):
         typer.echo(line)
@@ -218,7 +219,7 @@ def plan(
         others = (name for name in of_a_plan if name != "device")
         here = "without --device (`vggrepro plan` alone lists them)"
         options.does_nothing(context, here, *others, "results_dir")
-    from vggrepro import planner
+    from vggrepro.bench import planner
 
     if paper:
         lines = planner.paper_lines()
@@ -260,10 +261,10 @@ def first_steps(
     is skipped, so a command that was stopped goes on.
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
-    from vggrepro import first_steps as measuring
+    from vggrepro.study import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro import starts_text
+    from vggrepro.pages import starts_text
 
     for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
@@ -291,7 +292,7 @@ def bench(
     fresh: options.Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    from vggrepro import results
+    from vggrepro.study import results
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
@@ -301,20 +302,21 @@ def bench(
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import bench_data, machine
+    from vggrepro.bench import bench_data
+    from vggrepro.device import choose
 
-    chosen = machine.choose(device, precision, threads)
+    chosen = choose(device, precision, threads)
     if what == "speed":
         bench_data.check(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         if what == "lrn":
-            from vggrepro.bench_lrn import lines, lrn
+            from vggrepro.bench.bench_lrn import lines, lrn
 
             record = lrn(chosen)
         else:
-            from vggrepro.bench_speed import speed
-            from vggrepro.targets import lines
+            from vggrepro.bench.bench_speed import speed
+            from vggrepro.bench.targets import lines
 
             record = speed(chosen, data, data_dir, cache_dir)
     except KeyboardInterrupt:

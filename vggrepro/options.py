@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, workers
-from vggrepro.budgets import BUDGETS
-from vggrepro.results import RERUN
-from vggrepro.where import Where
+from vggrepro import UserError
+from vggrepro.study import workers
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.results import RERUN
+from vggrepro.study.where import Where
 
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
