@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from vggrepro.second_round import shown
 from vggrepro.study import results
 from vggrepro.study.records import (
     BenchRecord,
@@ -14,6 +13,7 @@ from vggrepro.study.records import (
     Record,
     TrainRecord,
 )
+from vggrepro.study.second_round import shown
 
 CALIBRATION, PILOTS, STUDY = "calibration", "pilots", "the study itself"
 FIRST_STEPS, MEASUREMENTS = "first steps", "time and memory measured"
