@@ -46,11 +46,11 @@ test: $(INSTALLED) ## lint, unit tests, all notebooks, strict build of the book,
 
 .PHONY: render
 render: $(INSTALLED) ## execute all chapters from their scripts into the committed notebooks
-	$(BIN)/python -m vggrepro.render
+	$(BIN)/python -m vggrepro.pages.render
 
 .PHONY: render-check
 render-check: $(INSTALLED) ## check that rendering again would change no byte
-	$(BIN)/python -m vggrepro.render --check
+	$(BIN)/python -m vggrepro.pages.render --check
 
 .PHONY: install
 install: $(INSTALLED) ## only set up .venv

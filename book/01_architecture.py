@@ -27,7 +27,6 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 
 # %% tags=["hide-input"]
 import re
-from pathlib import Path
 
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
@@ -36,13 +35,15 @@ import pandas as pd
 from IPython.display import HTML, Markdown, display
 from PIL import Image
 
-import vggrepro
-from vggrepro import cost, paper, report, synthetic
-from vggrepro.budgets import at_budget
+from vggrepro import cost
 from vggrepro.configs import CONFIGS, layer_names
+from vggrepro.data import synthetic
+from vggrepro.pages import figures, report
+from vggrepro.study import paper
+from vggrepro.study.budgets import at_budget
 
 report.options(budget, data, seeds, rerun, data_dir, results_dir)  # refuses what is not there
-plt.style.use(Path(vggrepro.__file__).with_name("book.mplstyle"))
+figures.use_style()
 
 NETS = tuple(paper.TABLE_1)
 CROP = 224  # px, the paper's
@@ -569,7 +570,7 @@ These are counts: no seed, no data and no margin of error comes in."""
 # ## Where this comes from
 #
 # Every number above is computed by `vggrepro/cost.py` from `vggrepro/configs.py`, and the paper's
-# numbers are read from `vggrepro/paper_tables.csv`. No record is read. The tests compare the
+# numbers are read from `vggrepro/study/paper_tables.csv`. No record is read. The tests compare the
 # counts with the nets as PyTorch builds them. To compute this page again:
 #
 # ```bash

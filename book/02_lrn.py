@@ -28,20 +28,19 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     reading,
     report,
-    results,
     tables_deviations,
     tables_lrn,
     tables_nets,
     tables_summary,
     verdicts,
 )
-from vggrepro.experiments import RUNS, evaluations_of
+from vggrepro.study import chapters, results
+from vggrepro.study.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -98,10 +97,10 @@ report.show(tables_deviations.deviations_table("A-S256", columns), "words wrappe
 # $k^\beta$ to within a hair, a constant. So α is multiplied by $s^2$.
 
 # %% tags=["remove-input"]
-report.source("layers", "LRN.denominator")
+report.source("models", "LRN.denominator")
 
 # %% tags=["remove-input"]
-report.source("layers", "LRN._band")
+report.source("models", "LRN._band")
 
 # %% [markdown]
 # ## The errors

@@ -28,12 +28,10 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_nets,
-    paper,
     reading,
     report,
     tables_deviations,
@@ -41,7 +39,8 @@ from vggrepro import (
     tables_summary,
     verdicts,
 )
-from vggrepro.experiments import Evaluation, evaluations_of, short_name
+from vggrepro.study import chapters, paper
+from vggrepro.study.experiments import Evaluation, evaluations_of, short_name
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

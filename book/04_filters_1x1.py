@@ -28,8 +28,8 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.configs import CONFIGS
+from vggrepro.pages import (
     differences,
     figures,
     figures_nets,
@@ -40,8 +40,9 @@ from vggrepro import (
     tables_summary,
     verdicts,
 )
-from vggrepro.configs import CONFIGS
-from vggrepro.experiments import PAPER_CROP, Evaluation, short_name
+from vggrepro.study import chapters
+from vggrepro.study.experiments import Evaluation, short_name
+from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

@@ -29,12 +29,11 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 import numpy as np
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.configs import layer_names
+from vggrepro.pages import (
     differences,
     figures,
     figures_nets,
-    paper,
     reading,
     report,
     tables_deviations,
@@ -42,8 +41,8 @@ from vggrepro import (
     tables_summary,
     verdicts,
 )
-from vggrepro.configs import layer_names
-from vggrepro.experiments import RUNS, evaluations_of
+from vggrepro.study import chapters, paper
+from vggrepro.study.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -103,7 +102,7 @@ figures.plt.show()
 # are not. Here a horizontal difference is followed by a smoothing, on a drawn image:
 
 # %% tags=["remove-input"]
-report.source("figures_nets", "responses")
+report.source("pages.figures_nets", "responses")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: a drawn image and what they make of it; red is positive, blue negative. With a ReLU between the two only edges of one direction are left."}, "image": {"alt": "Three filters as coloured squares, a drawn image and two filtered ones; in the last of them one sign is missing."}}
 image = figures_nets.grey_drawing()

@@ -28,8 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_scales,
@@ -39,7 +38,8 @@ from vggrepro import (
     tables_scales,
     verdicts,
 )
-from vggrepro.criteria import three_q
+from vggrepro.study import chapters
+from vggrepro.study.criteria import three_q
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

@@ -29,8 +29,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_scales,
@@ -40,8 +39,10 @@ from vggrepro import (
     tables_scales,
     verdicts,
 )
-from vggrepro.criteria import Side, one_q, three_q
-from vggrepro.experiments import PAPER_CROP, Evaluation
+from vggrepro.study import chapters
+from vggrepro.study.criteria import Side, one_q, three_q
+from vggrepro.study.experiments import Evaluation
+from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -96,7 +97,7 @@ report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped"
 # map. The posteriors of the three Q are averaged, with equal weights.
 
 # %% tags=["remove-input"]
-report.source("experiments", "several_scales")
+report.source("study.experiments", "several_scales")
 
 # %% tags=["remove-input"]
 report.source("evaluators", "combine")

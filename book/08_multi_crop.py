@@ -29,8 +29,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_protocols,
@@ -40,8 +39,10 @@ from vggrepro import (
     tables_protocols,
     verdicts,
 )
-from vggrepro.criteria import three_q
-from vggrepro.experiments import PAPER_CROP, RUNS, Evaluation, several_scales
+from vggrepro.study import chapters
+from vggrepro.study.criteria import three_q
+from vggrepro.study.experiments import RUNS, Evaluation, several_scales
+from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

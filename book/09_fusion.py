@@ -28,8 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_protocols,
@@ -40,8 +39,9 @@ from vggrepro import (
     tables_protocols,
     verdicts,
 )
-from vggrepro.criteria import Side, three_q
-from vggrepro.experiments import FUSIONS, evaluation_in
+from vggrepro.study import chapters
+from vggrepro.study.criteria import Side, three_q
+from vggrepro.study.experiments import FUSIONS, evaluation_in
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -102,7 +102,7 @@ report.source("evaluators", "combine")
 # number k of the control has seeds k and k + 1, and neighbouring fusions share a net.
 
 # %% tags=["remove-input"]
-report.source("experiments", "Fusion")
+report.source("study.experiments", "Fusion")
 
 # %% [markdown]
 # ## The errors

@@ -39,8 +39,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    chapters,
+from vggrepro.pages import (
     differences,
     figures,
     figures_starts,
@@ -50,6 +49,7 @@ from vggrepro import (
     tables_starts,
     verdicts,
 )
+from vggrepro.study import chapters
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

@@ -28,7 +28,8 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import chapters, figures, figures_costs, report, results, tables_costs, tables_profile
+from vggrepro.pages import figures, figures_costs, report, tables_costs, tables_profile
+from vggrepro.study import chapters, results
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
@@ -58,14 +59,14 @@ report.claim_box("training-time", "speedup", "crops-not-justified")
 # say little. So whatever is compared takes turns, many times, and only ratios within a turn count.
 
 # %% tags=["remove-input"]
-report.source("bench", "take_turns")
+report.source("bench.turns", "take_turns")
 
 # %% [markdown]
 # Work is counted from the layers. The backward pass takes every layer twice, for the gradients of
 # its weights and of its input; the images alone need none.
 
 # %% tags=["remove-input"]
-report.source("workload", "training_step")
+report.source("bench.workload", "training_step")
 
 # %% [markdown]
 # ## What a net costs
@@ -134,10 +135,10 @@ Markdown(tables_profile.limit_sentence(bench))
 # gradient written over the one it comes from.
 #
 # Their training loop, word for word; the loader and the test protocols stand beside it in
-# `vggrepro/bench_torchvision.py`.
+# `vggrepro/bench/bench_torchvision.py`.
 
 # %% tags=["remove-input"]
-report.source("bench_torchvision", "Training.train")
+report.source("bench.bench_torchvision", "Training.train")
 
 # %% [markdown]
 # ## What testing costs

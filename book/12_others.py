@@ -24,7 +24,7 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import figures, report
+from vggrepro.pages import figures, report
 from vggrepro.pages import others as page
 from vggrepro.study import others
 

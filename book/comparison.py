@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, figures_method, report, tables_compare
+from vggrepro.pages import figures, figures_method, report, tables_compare
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()

@@ -21,9 +21,8 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro import figures, reading, report, verdicts
-from vggrepro.criteria import one_q, three_q
-from vggrepro.pages import others
+from vggrepro.pages import figures, others, reading, report, verdicts
+from vggrepro.study.criteria import one_q, three_q
 from vggrepro.study.others import load
 
 Markdown(verdicts.state_of_the_study())

@@ -21,7 +21,8 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro import calibration, figures, report, results
+from vggrepro.pages import figures, report
+from vggrepro.study import calibration, results
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")
@@ -38,7 +39,7 @@ DATA = ("cifar10", "imagenette")
 # that is one more reason why it decides nothing, and why records made with it are called *pilots*.
 
 # %% tags=["remove-input"]
-report.source("calibration", "best")
+report.source("study.calibration", "best")
 
 # %% [markdown]
 # ## What was found

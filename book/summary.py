@@ -31,22 +31,21 @@
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro import (
-    decisions,
+from vggrepro.pages import (
     differences,
     figures,
     figures_overview,
     method,
     reading,
     report,
-    results,
     spent,
     tables_deviations,
     tables_summary,
     verdicts,
 )
-from vggrepro.claims import claim_named
-from vggrepro.criteria import one_q, three_q
+from vggrepro.study import decisions, results
+from vggrepro.study.claims import claim_named
+from vggrepro.study.criteria import one_q, three_q
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")

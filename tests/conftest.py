@@ -15,7 +15,7 @@ settings.load_profile("vggrepro")
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Where runs at `smoke` read and write: one thread, float32, one cache for all tests."""
-    from vggrepro.where import Where
+    from vggrepro.study.where import Where
 
     folder = tmp_path_factory.mktemp("smoke")
     return Where(
@@ -26,7 +26,7 @@ def smoke(tmp_path_factory):
 @pytest.fixture(scope="session")
 def study(smoke):
     """Results of C-S256, which starts from A-S256, seed 0. Only to be read: see `copied`."""
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     runner.run(["C-S256"], "smoke", None, [0], smoke)
     return smoke.results_dir
@@ -41,7 +41,7 @@ def own_cache(tmp_path, monkeypatch):
 @pytest.fixture
 def pilots(monkeypatch):
     """Records of the study's budget that are written now are from before the recipe was frozen."""
-    from vggrepro.budgets import BUDGETS
+    from vggrepro.study.budgets import BUDGETS
 
     for data in ("cifar10", "imagenette"):
         monkeypatch.setitem(BUDGETS["reduced"].data[data], "recipe", "pilot-9")

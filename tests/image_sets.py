@@ -4,8 +4,8 @@ import numpy as np
 import torch
 
 from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.device import Machine
 from vggrepro.evaluators import Inputs
-from vggrepro.machine import Machine
 from vggrepro.models import VGG, initialise
 
 CPU = Machine(torch.device("cpu"), "float32")

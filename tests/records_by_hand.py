@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import numpy as np
 
-from vggrepro import results
-from vggrepro.budgets import at_budget
-from vggrepro.experiments import Evaluation, evaluations_of
-from vggrepro.records import (
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import Evaluation, evaluations_of
+from vggrepro.study.records import (
     Array,
     DataUsed,
     Epoch,

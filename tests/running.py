@@ -4,8 +4,8 @@ from contextlib import contextmanager
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from vggrepro import results
-from vggrepro.budgets import at_budget
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
 
 EXPERIMENTS = {name: at_budget(name, "smoke") for name in ("A-S256", "C-S256")}
 

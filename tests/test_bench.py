@@ -13,26 +13,24 @@ from tests import allocating
 from tests.image_folders import write_set
 from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
-from vggrepro import (
-    UserError,
-    bench,
+from vggrepro import UserError, data, trainer
+from vggrepro.augmentations import normalise
+from vggrepro.bench import (
     bench_evaluation,
     bench_lrn,
     bench_speed,
     bench_system,
     bench_torchvision,
     bench_training,
-    data,
-    results,
     targets,
-    trainer,
 )
-from vggrepro.augmentations import normalise
-from vggrepro.bench_data import KNOWN, Photos, Plan, check, spread
-from vggrepro.budgets import at_budget
+from vggrepro.bench import turns as bench
+from vggrepro.bench.bench_data import KNOWN, Photos, Plan, check, spread
 from vggrepro.evaluators import Inputs, evaluate
 from vggrepro.models import initialise, to_dense
-from vggrepro.records import BenchRecord
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.records import BenchRecord
 
 SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
 PLAN = Plan(

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from vggrepro import UserError, cache
+from vggrepro import UserError
+from vggrepro.data import cache
+from vggrepro.data.sources import decode, read_size
 from vggrepro.files import write_atomically
-from vggrepro.sources import decode, read_size
 
 
 def random_images(n, seed=0):

@@ -6,12 +6,12 @@ import pytest
 
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
-from vggrepro import calibration, results
-from vggrepro.budgets import BEGINNING, CALIBRATION, at_budget
-from vggrepro.calibration import NETS, best, candidates, is_out
-from vggrepro.experiments import RUNS
-from vggrepro.runs import Run
-from vggrepro.where import Where
+from vggrepro.study import calibration, results
+from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
+from vggrepro.study.calibration import NETS, best, candidates, is_out
+from vggrepro.study.experiments import RUNS
+from vggrepro.study.runs import Run
+from vggrepro.study.where import Where
 
 
 @pytest.mark.parametrize("data", ["cifar10", "imagenette"])

@@ -2,11 +2,12 @@
 
 import pytest
 
-from vggrepro import UserError, paper
-from vggrepro.budgets import BUDGETS
-from vggrepro.claims import CLAIMS, claim_named
-from vggrepro.criteria import FEWEST_SEEDS, POOLED, RULES, TESTS, Side
-from vggrepro.experiments import RUNS, single_scale
+from vggrepro import UserError
+from vggrepro.study import paper
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.claims import CLAIMS, claim_named
+from vggrepro.study.criteria import FEWEST_SEEDS, POOLED, RULES, TESTS, Side
+from vggrepro.study.experiments import RUNS, single_scale
 
 ALL = list(CLAIMS.values())
 EMPIRICAL = [claim for claim in ALL if claim.sides]

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from tests.records_by_hand import eval_record
-from vggrepro import cli, programme, results
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.experiments import FUSIONS, RUNS, centre_crop, in_order
+from vggrepro import cli
+from vggrepro.study import programme, results
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, in_order
 
 
 def options(smoke, results_dir):
@@ -155,7 +156,7 @@ def test_a_missing_data_folder_leaves_nothing_begun(vggrepro, tmp_path, command,
 def test_without_photos_what_is_all_recorded_is_skipped_but_not_run_again(
     vggrepro, tmp_path, monkeypatch
 ):
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     asked = []
     monkeypatch.setattr(runner, "run_one", lambda *given: asked.append(given))
@@ -209,7 +210,7 @@ def test_a_second_run_is_already_recorded(vggrepro, smoke, copied):
     ],
 )
 def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tasks):
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     asked = []
     monkeypatch.setattr(runner, "run_tasks", lambda *given: asked.append(given))
@@ -231,7 +232,7 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt("stopped in epoch 3")])
 def test_ctrl_c_is_130(vggrepro, monkeypatch, tmp_path, stop):
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     def interrupted(*args):
         raise stop

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.records_by_hand import eval_record, train_record, written
-from vggrepro import UserError, results
-from vggrepro.budgets import at_budget
-from vggrepro.compare import Key, compare, holding, verdict_changes
-from vggrepro.compare_text import lines
-from vggrepro.criteria import POOLED
-from vggrepro.experiments import RUNS, Evaluation, single_scale
-from vggrepro.records import DataUsed, summarise
+from vggrepro import UserError
+from vggrepro.pages.compare_text import lines
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.compare import Key, compare, holding, verdict_changes
+from vggrepro.study.criteria import POOLED
+from vggrepro.study.experiments import RUNS, Evaluation, single_scale
+from vggrepro.study.records import DataUsed, summarise
 
 CIFAR = {"name": "cifar10", "split": "val", "count": 1000, "fingerprint": "cd" * 32}
 A_CENTRE = Key("reduced", "cifar10", "A-S256", "centre-crop-256")

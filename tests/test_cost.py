@@ -7,8 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from vggrepro import UserError, cost
 from vggrepro.configs import CONFIGS
-from vggrepro.layers import LRN
-from vggrepro.models import VGG, count_parameters, named_layers, to_dense
+from vggrepro.models import LRN, VGG, count_parameters, named_layers, to_dense
 
 # Exact totals at 1000 classes; A, B, D and E are also torchvision's published counts.
 PARAMETERS = {

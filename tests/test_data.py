@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.image_folders import pairs, random_images, write_folders, write_set
-from vggrepro import UserError, data, sources, synthetic
+from vggrepro import UserError, data
+from vggrepro.data import sources, synthetic
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

@@ -14,13 +14,14 @@ from tests.records_by_hand import (
     write,
     write_nets,
 )
-from vggrepro import UserError, results
-from vggrepro.budgets import BUDGETS
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import POOLED
-from vggrepro.decisions import Study, control_interval, decide, decide_all, interval_of
-from vggrepro.experiments import Evaluation
-from vggrepro.records import BenchRecord, Measured
+from vggrepro import UserError
+from vggrepro.study import results
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import POOLED
+from vggrepro.study.decisions import Study, control_interval, decide, decide_all, interval_of
+from vggrepro.study.experiments import Evaluation
+from vggrepro.study.records import BenchRecord, Measured
 
 
 def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):

@@ -3,10 +3,11 @@
 import pytest
 
 from tests.records_by_hand import CENTRE_256, write
-from vggrepro import UserError, differences
-from vggrepro.claims import CLAIMS
-from vggrepro.differences import differences_table
-from vggrepro.report import Column
+from vggrepro import UserError
+from vggrepro.pages import differences
+from vggrepro.pages.differences import differences_table
+from vggrepro.pages.report import Column
+from vggrepro.study.claims import CLAIMS
 
 CLAIM = "The error falls from 11 layers (A) to 16 (D)."
 

@@ -18,12 +18,13 @@ import torch
 
 from tests.image_sets import CPU, coloured_set, image_set, statistics_of
 from tests.running import digests, folder, snapshot
-from vggrepro import UserError, distributed, results, runner, trainer
+from vggrepro import UserError, distributed, trainer
 from vggrepro.checkpoints import weights_digest
 from vggrepro.evaluators import Inputs, evaluate
-from vggrepro.experiments import Experiment
 from vggrepro.models import initialise
-from vggrepro.runs import Run
+from vggrepro.study import results, runner
+from vggrepro.study.experiments import Experiment
+from vggrepro.study.runs import Run
 from vggrepro.trainer import Sets, build, train
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +61,9 @@ def _call(queue, environment, number, function, arguments):
 def in_processes(function, *arguments, ranks=True):
     """What `function` returns in each of two processes: ranks as of torchrun, or on their own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["vggrepro.runner", "torch._dynamo"])  # slow to import: once
+    context.set_forkserver_preload(
+        ["vggrepro.study.runner", "torch._dynamo"]
+    )  # slow to import: once
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])

@@ -111,8 +111,10 @@ class NotThere:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, NotThere())
-import vggrepro.starts_text, vggrepro.compare_text, vggrepro.listing, vggrepro.status
-import vggrepro.runner, vggrepro.first_steps, vggrepro.bench_speed, vggrepro.planner
+import vggrepro.pages.starts_text, vggrepro.pages.compare_text
+import vggrepro.pages.listing, vggrepro.study.status
+import vggrepro.study.runner, vggrepro.study.first_steps
+import vggrepro.bench.bench_speed, vggrepro.bench.planner
 """
 
 

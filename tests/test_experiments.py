@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vggrepro import UserError, configs, data, paper
-from vggrepro.budgets import BUDGETS, WHY, at_budget, budget_named, data_of, deviations
-from vggrepro.experiments import (
+from vggrepro import UserError, configs, data
+from vggrepro.study import paper
+from vggrepro.study.budgets import BUDGETS, WHY, at_budget, budget_named, data_of, deviations
+from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
@@ -20,8 +21,8 @@ from vggrepro.experiments import (
     learning_rate_at,
     lineage,
     run_named,
-    scaled,
 )
+from vggrepro.windows import scaled
 
 PLACES = [(budget.name, data) for budget in BUDGETS.values() for data in budget.data]
 AT_EACH_BUDGET = pytest.mark.parametrize(("budget", "data"), PLACES)

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
 from tests.records_by_hand import eval_record, train_record
-from vggrepro import figures_nets, report, results, tables_nets
-from vggrepro.budgets import at_budget
 from vggrepro.configs import CONFIGS, FROM_NET_A
-from vggrepro.experiments import Evaluation
 from vggrepro.models import VGG, copy_from_a, named_layers
+from vggrepro.pages import figures_nets, report, tables_nets
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import Evaluation
 
 matplotlib.use("Agg")
 CENTRE = Evaluation("centre-crop", (256,))

@@ -11,8 +11,9 @@ from filelock import FileLock
 from tests.image_folders import write_set
 from tests.image_sets import CPU, coloured_set, statistics_of
 from tests.running import PowerCutError, after_step, power_cut, snapshot
-from vggrepro import UserError, first_steps, results, starts
+from vggrepro import UserError
 from vggrepro.models import initialise
+from vggrepro.study import first_steps, results, starts
 from vggrepro.trainer import Sets, build, sgd, train_one_epoch
 
 STEPS = 4

@@ -9,11 +9,13 @@ import pytest
 
 from tests.records_by_hand import eval_record, train_record, written
 from tests.running import digests, folder, snapshot
-from vggrepro import UserError, evaluators, posteriors, report, results, runner, runs, status
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.decisions import Study
-from vggrepro.experiments import (
+from vggrepro import UserError, evaluators
+from vggrepro.pages import report
+from vggrepro.study import posteriors, results, runner, runs, status
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.decisions import Study
+from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
     RUNS,
@@ -23,7 +25,7 @@ from vggrepro.experiments import (
     evaluations_of,
     in_order,
 )
-from vggrepro.records import FusionRecord
+from vggrepro.study.records import FusionRecord
 from vggrepro.windows import PROTOCOLS
 
 TWO_NETS = "A-S256+C-S256"

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.running import PowerCutError, after_step, digests, folder, power_cut
-from vggrepro import UserError, results, runner
-from vggrepro.status import missing_commands, status_lines
+from vggrepro import UserError
+from vggrepro.study import results, runner
+from vggrepro.study.status import missing_commands, status_lines
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vggrepro.layers import MaxPool
+from vggrepro.models import MaxPool
 
 SIZES = st.integers(2, 9)
 

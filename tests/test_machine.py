@@ -15,8 +15,10 @@ from torch import nn
 from tests.image_sets import CPU, image_set
 from tests.test_trainer import TINY, net, silent
 from tests.test_trainer import sets as sets  # the fixture
-from vggrepro import UserError, data, machine
+from vggrepro import UserError, data, device
+from vggrepro.data import images
 from vggrepro.evaluators import evaluate
+from vggrepro.study import provenance
 from vggrepro.trainer import sgd, train, train_one_epoch
 
 
@@ -113,8 +115,8 @@ def test_bfloat16_is_what_convolutions_compute_in_and_nothing_that_is_kept(sets)
 
 @pytest.mark.parametrize(("fast", "precision"), [(True, "bf16"), (False, "float32")])
 def test_auto_takes_bfloat16_where_the_processor_has_it(monkeypatch, fast, precision):
-    monkeypatch.setattr(machine, "_bf16_is_fast", lambda device: fast)
-    assert machine.choose("cpu").precision == precision
+    monkeypatch.setattr(device, "_bf16_is_fast", lambda device: fast)
+    assert device.choose("cpu").precision == precision
 
 
 @pytest.fixture
@@ -134,21 +136,21 @@ def test_tf32_is_on_where_it_was_asked_for_and_nowhere_else(cuda_flags, precisio
     cudnn, matmul = cuda_flags
     cudnn.allow_tf32 = matmul.allow_tf32 = precision != "tf32"
     cudnn.deterministic = False
-    machine._set_up_cuda(precision)
+    device._set_up_cuda(precision)
     assert cudnn.allow_tf32 == matmul.allow_tf32 == (precision == "tf32")
     assert cudnn.deterministic
 
 
 def test_tf32_is_a_gpus():
     with pytest.raises(UserError, match="auto, bf16 or float32"):
-        machine.choose("cpu", "tf32")
+        device.choose("cpu", "tf32")
 
 
 def test_the_commit_is_that_of_this_package_or_unknown(tmp_path, monkeypatch):
     installed = tmp_path / "site-packages" / "vggrepro"
     installed.mkdir(parents=True)
-    (installed / "machine.py").touch()
-    monkeypatch.setattr(machine, "__file__", str(installed / "machine.py"))
+    (installed / "__init__.py").touch()
+    monkeypatch.setattr(provenance, "PACKAGE", installed)
 
     def git(*arguments):
         who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
@@ -156,11 +158,11 @@ def test_the_commit_is_that_of_this_package_or_unknown(tmp_path, monkeypatch):
 
     git("init")
     git("commit", "--allow-empty", "--message", "of another project")
-    made = machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    made = provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
     assert made.commit == "unknown"
     git("add", ".")
     git("commit", "--message", "now it is its own")
-    made = machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    made = provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
     assert re.fullmatch("[0-9a-f]{40}", made.commit)
 
 
@@ -168,7 +170,7 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     cached = image_set(3)
     assert cached.loading_threads == 1
     streamed = replace(cached, images=data.StreamedImages(None, ["a", "b", "c"]))
-    monkeypatch.setattr(data, "cores", lambda: 8)
+    monkeypatch.setattr(images, "cores", lambda: 8)
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert streamed.loading_threads == 2
@@ -177,11 +179,13 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone can forget it")
 def test_the_peak_of_memory_is_that_of_a_run_not_of_what_was_before():
     def peak():
-        return machine.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0).peak_memory_mib
+        return provenance.provenance(
+            CPU, "", wall_seconds=1.0, images_per_second=1.0
+        ).peak_memory_mib
 
     held = torch.ones(200 * 2**18)  # 200 MiB
     with_it = peak()
     del held
     assert peak() >= with_it
-    machine.forget_peak(CPU)
+    provenance.forget_peak(CPU)
     assert peak() < with_it - 150

@@ -10,23 +10,14 @@ from scipy import stats
 
 from tests.records_by_hand import CENTRE_256, ONE_Q, THREE_Q, train_record, write
 from tests.test_compare import net
-from vggrepro import (
-    UserError,
-    figures,
-    figures_method,
-    method,
-    power,
-    programme,
-    report,
-    results,
-    tables_compare,
-    twins,
-)
-from vggrepro.budgets import at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import POOLED, RULES, TESTS
-from vggrepro.decisions import Study
-from vggrepro.statistics import Interval, pooled
+from vggrepro import UserError
+from vggrepro.pages import figures, figures_method, method, power, report, tables_compare
+from vggrepro.study import programme, results, twins
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import POOLED, RULES, TESTS
+from vggrepro.study.decisions import Study
+from vggrepro.study.statistics import Interval, pooled
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,10 @@ from torch import nn
 
 from vggrepro import UserError
 from vggrepro.configs import CONFIGS
-from vggrepro.layers import LRN, LRN_ALPHA
 from vggrepro.models import (
     INITIALISATIONS,
+    LRN,
+    LRN_ALPHA,
     VGG,
     copy_from_a,
     initialise,

@@ -7,7 +7,7 @@ import jupytext
 import nbformat
 import pytest
 
-from vggrepro.reading import CONTRADICTED
+from vggrepro.pages.reading import CONTRADICTED
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 SCRIPTS = sorted(BOOK.glob("*.py"))

@@ -1,8 +1,6 @@
 """Other people's retrainings: what counts, the mean over families, and what is refused."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib
@@ -311,9 +309,3 @@ def test_the_pages_say_what_the_file_says(chapter, said):
         for output in cell.get("outputs", ())
     ]
     assert any(said(load()) in text for text in shown)
-
-
-def test_reading_them_brings_no_torch():
-    code = "import vggrepro.pages.others, sys; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False", done.stderr

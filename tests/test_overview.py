@@ -7,13 +7,13 @@ import matplotlib
 import pytest
 
 from tests.records_by_hand import CENTRE_256, write
-from vggrepro import figures, figures_overview
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import Said
-from vggrepro.differences import Found
-from vggrepro.figures_overview import LIMIT, Line, about_errors, lines, note, overview
-from vggrepro.statistics import Word, paired
-from vggrepro.verdicts import label
+from vggrepro.pages import figures, figures_overview
+from vggrepro.pages.differences import Found
+from vggrepro.pages.figures_overview import LIMIT, Line, about_errors, lines, note, overview
+from vggrepro.pages.verdicts import label
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import Said
+from vggrepro.study.statistics import Word, paired
 
 matplotlib.use("Agg")
 A_TO_D = CLAIMS["depth-a-to-d"]

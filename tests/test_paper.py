@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from vggrepro import UserError, paper
+from vggrepro import UserError
+from vggrepro.study import paper
 
 # S, Q, top-1 and top-5 validation error: Tables 3 and 4 as printed.
 TABLE_3 = """
@@ -118,6 +119,8 @@ def test_quotes():
 
 
 def test_import_is_light():
-    code = "import vggrepro.paper, sys; print(*{'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    code = (
+        "import vggrepro.study.paper, sys; print(*{'torch', 'numpy', 'pandas'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

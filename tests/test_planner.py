@@ -13,27 +13,17 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import (
-    UserError,
-    cost,
-    data,
-    memory,
-    planner,
-    programme,
-    rates,
-    results,
-    runner,
-    workload,
-)
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro import UserError, cost, data
+from vggrepro.bench import memory, planner, rates, workload
+from vggrepro.bench.devices import DEVICES
+from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
-from vggrepro.devices import DEVICES
-from vggrepro.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
-from vggrepro.layers import LRN
-from vggrepro.models import VGG, to_dense
-from vggrepro.synthetic import LONGEST_ASPECT, SHORT_SIDE
+from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
+from vggrepro.models import LRN, VGG, to_dense
+from vggrepro.study import programme, results, runner
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
 from vggrepro.windows import PROTOCOLS
-from vggrepro.workload import Work
 
 configs = st.sampled_from(sorted(CONFIGS))
 small = st.fixed_dictionaries(

@@ -3,14 +3,15 @@
 import pytest
 
 from tests.records_by_hand import eval_record, train_record
-from vggrepro import UserError, programme, results
-from vggrepro.budgets import at_budget
-from vggrepro.chapters import CHAPTER_RUNS
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import POOLED
-from vggrepro.experiments import FUSIONS, ROWS, RUNS, evaluations_of
-from vggrepro.programme import DATA
-from vggrepro.status import status_lines
+from vggrepro import UserError
+from vggrepro.study import programme, results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.chapters import CHAPTER_RUNS
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import POOLED
+from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, evaluations_of
+from vggrepro.study.programme import DATA
+from vggrepro.study.status import status_lines
 
 
 @pytest.mark.parametrize("claim", [c for c in CLAIMS.values() if programme.runs_of(c)])

@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vggrepro import UserError, progress, render, runner
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.experiments import FUSIONS, RUNS, evaluations_of
-from vggrepro.progress import CHAPTER, TRAINING, Progress, chapters, expected, seconds_of
+from vggrepro import UserError
+from vggrepro.pages import render
+from vggrepro.study import progress, runner
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluations_of
+from vggrepro.study.progress import CHAPTER, TRAINING, Progress, chapters, expected, seconds_of
 
 A, B = ("A-S256", 0), ("B-S256", 0)
 

@@ -14,9 +14,8 @@ from PIL import Image
 from tests.image_sets import CPU, INPUTS, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
 from vggrepro.evaluators import evaluate
-from vggrepro.experiments import scaled
 from vggrepro.models import VGG, to_dense
-from vggrepro.windows import PROTOCOLS, Window, box, rescaled_size
+from vggrepro.windows import PROTOCOLS, Window, box, rescaled_size, scaled
 
 CROPPING = {"centre-crop": 1, "multi-crop": 25, "alexnet-10": 5, "googlenet-144": 18}
 COUNTS = {**CROPPING, "dense": 1, "dense-shifted": 4, "overfeat": 1}

@@ -3,11 +3,11 @@
 import pytest
 
 from tests.records_by_hand import CENTRE_256, train_record, write
-from vggrepro import results
-from vggrepro.budgets import at_budget
-from vggrepro.criteria import centre
-from vggrepro.decisions import Study
-from vggrepro.reading import CONTRADICTED, Findings
+from vggrepro.pages.reading import CONTRADICTED, Findings
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.criteria import centre
+from vggrepro.study.decisions import Study
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from tests.records_by_hand import (
     train_record,
     written,
 )
-from vggrepro import results
-from vggrepro.records import (
+from vggrepro.study import results
+from vggrepro.study.records import (
     Array,
     BenchRecord,
     DataUsed,

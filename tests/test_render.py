@@ -3,7 +3,9 @@
 import nbformat
 import pytest
 
-from vggrepro import UserError, chapters, render, reruns
+from vggrepro import UserError
+from vggrepro.pages import render, reruns
+from vggrepro.study import chapters
 
 CHAPTER = """# %% [markdown]
 # # A chapter
@@ -81,7 +83,7 @@ def test_a_failing_chapter_leaves_only_its_traceback(chapter, tmp_path):
 def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter, tmp_path):
     chapter.write_text(
         '# %% tags=["parameters"]\nbudget = data = data_dir = results_dir = ""\nseeds = 0\n'
-        "# %%\nfrom vggrepro import report\n\n"
+        "# %%\nfrom vggrepro.pages import report\n\n"
         "print(report.options(budget, data, seeds, False, data_dir, results_dir).shows_rerun)\n"
     )
     records = tmp_path / "records"
@@ -97,7 +99,7 @@ def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter
 def test_a_folder_that_cannot_be_written_is_known_before_the_trainings(
     vggrepro, chapter, tmp_path, monkeypatch
 ):
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     monkeypatch.setattr(runner, "run_tasks", lambda *given: pytest.fail("it was trained"))
     monkeypatch.setattr(chapters, "CHAPTER_RUNS", {chapter.stem: ("A-S256",)})

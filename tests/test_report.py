@@ -8,20 +8,12 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import (
-    UserError,
-    chapters,
-    figures,
-    layers,
-    report,
-    results,
-    tables_deviations,
-    tables_lrn,
-    verdicts,
-)
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.experiments import FUSIONS, ROWS, RUNS, Evaluation
-from vggrepro.records import BenchRecord, Measured, summarise
+from vggrepro import UserError, models
+from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
+from vggrepro.study import chapters, results
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
+from vggrepro.study.records import BenchRecord, Measured, summarise
 
 matplotlib.use("Agg")
 CENTRE = Evaluation("centre-crop", (256,))
@@ -151,10 +143,10 @@ def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column
 
 
 def test_code_is_shown_as_it_stands():
-    shown = report.source("layers", "LRN.forward").data
-    code = inspect.getsource(layers.LRN.forward)
+    shown = report.source("models", "LRN.forward").data
+    code = inspect.getsource(models.LRN.forward)
     assert code.rstrip() in shown
-    whole = report.source("experiments", "scaled").data
+    whole = report.source("windows", "scaled").data
     ast.parse(whole.removeprefix("```python\n").removesuffix("\n```"))
 
 

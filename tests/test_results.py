@@ -17,8 +17,9 @@ from tests.records_by_hand import (
     train_record,
     written,
 )
-from vggrepro import UserError, files, results
-from vggrepro.results import NotRecordedError
+from vggrepro import UserError, files
+from vggrepro.study import results
+from vggrepro.study.results import NotRecordedError
 
 KINDS = pytest.mark.parametrize("make", [train_record, eval_record])
 

@@ -23,13 +23,15 @@ from tests.running import (
     power_cut,
     snapshot,
 )
-from vggrepro import UserError, checkpoints, data, machine, results, runner, runs
-from vggrepro.budgets import BUDGETS, at_budget
+from vggrepro import UserError, checkpoints, data
 from vggrepro.configs import CONFIGS
-from vggrepro.experiments import evaluations_of
+from vggrepro.device import choose, describe
 from vggrepro.models import FROM_NET_A, initialise, named_layers
-from vggrepro.recording import used
-from vggrepro.runs import Run, Where
+from vggrepro.study import results, runner, runs
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.experiments import evaluations_of
+from vggrepro.study.recording import used
+from vggrepro.study.runs import Run, Where
 from vggrepro.trainer import build
 
 # --- what a run leaves ----------------------------------------------------------------------
@@ -485,8 +487,8 @@ def test_threads_are_set_and_told():
     before = torch.get_num_threads()
     try:
         for threads in (2, 1):  # no machine starts with both
-            chosen = machine.choose("cpu", "float32", threads)
+            chosen = choose("cpu", "float32", threads)
             assert torch.get_num_threads() == threads
-            assert f"{threads} threads), float32" in machine.describe(chosen)
+            assert f"{threads} threads), float32" in describe(chosen)
     finally:
         torch.set_num_threads(before)

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records_by_hand import eval_record, train_record
-from vggrepro import UserError, chapters, figures_scales, report, results, tables_scales
-from vggrepro.budgets import at_budget
-from vggrepro.experiments import RUNS, Evaluation, evaluations_of, one_scale, scaled, three_scales
+from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
-from vggrepro.records import summarise
-from vggrepro.windows import cut, dense_window, positions, score_map
+from vggrepro.pages import figures_scales, report, tables_scales
+from vggrepro.study import chapters, results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
+from vggrepro.study.records import summarise
+from vggrepro.windows import cut, dense_window, positions, scaled, score_map
 
 matplotlib.use("Agg")
 PLT = figures_scales.plt

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from vggrepro import UserError, models, starts
+from vggrepro import UserError, models
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.signal import measure, rms
+from vggrepro.study import starts
 
 
 def layers_of(net):

@@ -11,7 +11,8 @@ from PIL import Image
 from torchvision import datasets
 
 from tests.image_folders import pairs, random_images, write_folders, write_set
-from vggrepro import UserError, data, sources
+from vggrepro import UserError, data
+from vggrepro.data import sources
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 

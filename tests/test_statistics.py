@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vggrepro import UserError
-from vggrepro.statistics import (
+from vggrepro.study.statistics import (
     Interval,
     any_false,
     deciding,

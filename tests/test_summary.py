@@ -19,15 +19,15 @@ from tests.records_by_hand import (
     write,
     write_nets,
 )
-from vggrepro import tables_deviations, tables_summary
-from vggrepro.budgets import BUDGETS, at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.decisions import decide_all
-from vggrepro.differences import studies_of
-from vggrepro.experiments import RUNS
-from vggrepro.records import BenchRecord, FusionRecord
-from vggrepro.spent import CALIBRATION, MEASUREMENTS, PILOTS, STUDY, recorded, spent
-from vggrepro.tables_deviations import PACKAGE, declared_table, other_budgets, remarks
+from vggrepro.pages import tables_deviations, tables_summary
+from vggrepro.pages.differences import studies_of
+from vggrepro.pages.spent import CALIBRATION, MEASUREMENTS, PILOTS, STUDY, recorded, spent
+from vggrepro.pages.tables_deviations import PACKAGE, declared_table, other_budgets, remarks
+from vggrepro.study.budgets import BUDGETS, at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.decisions import decide_all
+from vggrepro.study.experiments import RUNS
+from vggrepro.study.records import BenchRecord, FusionRecord
 
 DATA = ("cifar10", "imagenette")
 
@@ -197,9 +197,11 @@ def test_the_table_of_costs_adds_up(tmp_path):
 def test_every_remark_of_the_package_is_listed():
     found = Counter(remark.module for remark in remarks())
     in_text = {
-        path.stem: path.read_text(encoding="utf-8").count("DEVIATION:")
-        for path in PACKAGE.glob("*.py")
-        if path.stem != Path(tables_deviations.__file__).stem
+        ".".join(path.relative_to(PACKAGE).with_suffix("").parts): path.read_text(
+            encoding="utf-8"
+        ).count("DEVIATION:")
+        for path in PACKAGE.rglob("*.py")
+        if path != Path(tables_deviations.__file__)
     }
     assert found == {module: count for module, count in in_text.items() if count}
     table = tables_deviations.remarks_table(remarks())

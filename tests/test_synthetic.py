@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from vggrepro import UserError, synthetic
+from vggrepro import UserError
+from vggrepro.data import synthetic
 
 INDICES = st.integers(0, 10**9)
 SEEDS = st.integers(0, 2**32)

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro import figures_costs, paper, rates, report, results, tables_costs
-from vggrepro.budgets import at_budget
+from vggrepro.bench import rates
+from vggrepro.bench.devices import DEVICES
 from vggrepro.cost import multiply_adds, parameters
-from vggrepro.devices import DEVICES
-from vggrepro.experiments import RUNS, Evaluation, evaluations_of
-from vggrepro.records import BenchRecord, Measured
+from vggrepro.pages import figures_costs, report, tables_costs
+from vggrepro.study import paper, results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of
+from vggrepro.study.records import BenchRecord, Measured
 
 matplotlib.use("Agg")
 NETS = tables_costs.NETS

@@ -4,8 +4,10 @@ import pytest
 
 from tests.image_sets import CPU
 from tests.test_targets import measured, record, training
-from vggrepro import bench, bench_profile, tables_profile
-from vggrepro.bench_profile import OTHER, kind_of
+from vggrepro.bench import bench_profile
+from vggrepro.bench import turns as bench
+from vggrepro.bench.bench_profile import OTHER, kind_of
+from vggrepro.pages import tables_profile
 
 
 @pytest.mark.parametrize(

@@ -11,21 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE, eval_record
-from vggrepro import (
-    configs,
+from vggrepro import configs
+from vggrepro.pages import (
     differences,
     figures,
     figures_protocols,
-    paper,
     report,
-    results,
     tables_fusion,
     tables_protocols,
 )
-from vggrepro.budgets import at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.experiments import FUSIONS, RUNS, Evaluation, several_scales
-from vggrepro.records import FusionRecord, summarise
+from vggrepro.study import paper, results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.experiments import FUSIONS, RUNS, Evaluation, several_scales
+from vggrepro.study.records import FusionRecord, summarise
 from vggrepro.windows import PROTOCOLS
 
 matplotlib.use("Agg")

@@ -12,10 +12,12 @@ import torch
 from torchvision.models import vgg11
 
 from tests.records_by_hand import PROVENANCE, train_record
-from vggrepro import UserError, figures_starts, report, results, starts, starts_text, tables_starts
-from vggrepro.budgets import at_budget
+from vggrepro import UserError
 from vggrepro.configs import layer_names
-from vggrepro.records import DataUsed, FirstStepsRecord, Signal
+from vggrepro.pages import figures_starts, report, starts_text, tables_starts
+from vggrepro.study import results, starts
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
 
 matplotlib.use("Agg")
 CHAPTER = Path(__file__).parents[1] / "book" / "10_initialisation.py"

@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE
-from vggrepro import targets
-from vggrepro.records import BenchRecord, Measured
-from vggrepro.targets import TARGETS, Side, Target
+from vggrepro.bench import targets
+from vggrepro.bench.targets import TARGETS, Side, Target
+from vggrepro.study.records import BenchRecord, Measured
 
 RATES = st.lists(st.floats(0.01, 1e4), min_size=1, max_size=6)
 

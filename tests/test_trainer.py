@@ -13,8 +13,8 @@ from vggrepro import UserError, trainer
 from vggrepro.augmentations import Draws, colour_shifts, training_batch
 from vggrepro.checkpoints import weights_digest
 from vggrepro.evaluators import lrn_layer
-from vggrepro.experiments import Experiment
 from vggrepro.models import initialise
+from vggrepro.study.experiments import Experiment
 from vggrepro.trainer import Sets, Training, batches, build, train, train_one_epoch
 from vggrepro.windows import centre_window, cut
 

@@ -18,13 +18,14 @@ from tests.records_by_hand import (
     write,
     write_nets,
 )
-from vggrepro import differences, figures, figures_method, results, verdicts
-from vggrepro.budgets import at_budget
-from vggrepro.claims import CLAIMS
-from vggrepro.criteria import TESTS
-from vggrepro.decisions import decide_all
-from vggrepro.differences import studies_of
-from vggrepro.statistics import Word
+from vggrepro.pages import differences, figures, figures_method, verdicts
+from vggrepro.pages.differences import studies_of
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import TESTS
+from vggrepro.study.decisions import decide_all
+from vggrepro.study.statistics import Word
 
 FAIR = {"A-from-A": 15.0, "D-he-long": 14.0}  # as good as D (16.0) or better
 

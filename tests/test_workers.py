@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from vggrepro import workers
-from vggrepro.progress import Progress
-from vggrepro.where import Where
+from vggrepro.study import workers
+from vggrepro.study.progress import Progress
+from vggrepro.study.where import Where
 
 
 @pytest.mark.parametrize(

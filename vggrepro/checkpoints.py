@@ -66,8 +66,8 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     content = read(path)
     if content.get("address") != address:
         raise UserError(
-            f"{path} was left by another training (recipe, data, precision, threads or parent "
-            "differ): go on as it was begun, or start the run again with --fresh"
+            f"{path} was left by another training (recipe, data, precision, threads, "
+            "processor or parent differ): go on as it was begun, or begin anew with --fresh"
         )
     for name, part in parts.items():
         part.load_state_dict({**part.state_dict(), **content["parts"][name]})

@@ -11,13 +11,14 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, options, programme, starts
-from vggrepro.budgets import at_budget, budget_named, data_of
-from vggrepro.devices import SHARE
-from vggrepro.experiments import FUSIONS, RUNS
+from vggrepro import UserError, options
+from vggrepro.bench.devices import SHARE
 from vggrepro.files import make_writable
-from vggrepro.results import RECORDED, RERUN
-from vggrepro.where import Where
+from vggrepro.study import programme, second_round, starts
+from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.experiments import FUSIONS, RUNS
+from vggrepro.study.results import RECORDED, RERUN
+from vggrepro.study.where import Where
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -43,7 +44,7 @@ def list_rows(
 
     Then the runs and fusions that no table has: controls, and what you have added.
     """
-    from vggrepro import status as status_of
+    from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
     if missing:
@@ -53,7 +54,7 @@ def list_rows(
     options.does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
-    from vggrepro import listing
+    from vggrepro.pages import listing
 
     for line in listing.lines(results_dir, budget, data):
         typer.echo(line)
@@ -78,6 +79,7 @@ def run(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
     recorded_study: options.Study = False,
+    study_round: options.Round = 1,
     budget: options.Budget = "quick",
     data: options.Data = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
@@ -87,7 +89,8 @@ def run(
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
-    With --study, the runs and seeds of the recorded study on --data, at its own budget.
+    With --study, the runs and seeds of the recorded study on --data, at its own budget; with
+    --study --round 2 the units of the second round that this kind of machine can do.
     Ctrl-C, a kill or a power cut loses at most one epoch: the same command goes on. Several
     commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
     shares each batch among N devices.
@@ -95,21 +98,30 @@ def run(
     options.not_both(context, "recorded_study", "runs", "every", "budget", "seeds")
     options.not_both(context, "every", "runs")
     options.not_both(context, "seed", "seeds")
+    if not recorded_study:
+        options.does_nothing(context, "without --study", "study_round")
+    if study_round == 2:
+        options.not_both(context, "study_round", "seed")
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])
     if recorded_study:
         budget, data = programme.BUDGET, data_of(programme.BUDGET, data)
-        names = list(programme.seeds(data))
+        names = list(programme.seeds(data) if study_round == 1 else second_round.runs(data))
     if not names:
         raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
-    from vggrepro import runner
+    from vggrepro.study import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
-    if recorded_study:
-        wanted = programme.tasks(data, seed)
     where = replace(where, micro_batch=micro_batch, compile=compile)
+    if recorded_study and study_round == 1:
+        wanted = programme.tasks(data, seed)
+    elif recorded_study:
+        wanted = second_round.tasks(where.results_dir, data, runner.machine_kind(where))
+        if not wanted:
+            typer.echo(f"nothing of the second round on {data} is left for this kind of machine")
+            return
     runner.run_tasks(wanted, budget, data, where)
 
 
@@ -124,7 +136,7 @@ def rerun(
     processes: options.Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
-    from vggrepro import render, reruns
+    from vggrepro.pages import render, reruns
 
     data = data_of(budget, data)
     scripts = render.chapters() if chapter == "all" else [render.find_chapter(chapter)]
@@ -136,7 +148,7 @@ def status(
     results_dir: options.AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
-    from vggrepro import status as status_of
+    from vggrepro.study import status as status_of
 
     if results_dir:
         _check_records(results_dir)
@@ -150,7 +162,7 @@ def verify(
     results_dir: options.AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
-    from vggrepro import results
+    from vggrepro.study import results
 
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
     paths = [path for folder in folders for path in results.record_files(folder)]
@@ -173,7 +185,7 @@ def compare(
     ] = False,
 ) -> None:
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
-    from vggrepro import compare_text
+    from vggrepro.pages import compare_text
 
     for line in compare_text.lines(first, second, everything):
         typer.echo(line)
@@ -207,7 +219,7 @@ def plan(
         others = (name for name in of_a_plan if name != "device")
         here = "without --device (`vggrepro plan` alone lists them)"
         options.does_nothing(context, here, *others, "results_dir")
-    from vggrepro import planner
+    from vggrepro.bench import planner
 
     if paper:
         lines = planner.paper_lines()
@@ -249,10 +261,10 @@ def first_steps(
     is skipped, so a command that was stopped goes on.
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
-    from vggrepro import first_steps as measuring
+    from vggrepro.study import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro import starts_text
+    from vggrepro.pages import starts_text
 
     for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
@@ -280,7 +292,7 @@ def bench(
     fresh: options.Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    from vggrepro import results
+    from vggrepro.study import results
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
@@ -290,20 +302,21 @@ def bench(
     path = results.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro import bench_data, machine
+    from vggrepro.bench import bench_data
+    from vggrepro.device import choose
 
-    chosen = machine.choose(device, precision, threads)
+    chosen = choose(device, precision, threads)
     if what == "speed":
         bench_data.check(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         if what == "lrn":
-            from vggrepro.bench_lrn import lines, lrn
+            from vggrepro.bench.bench_lrn import lines, lrn
 
             record = lrn(chosen)
         else:
-            from vggrepro.bench_speed import speed
-            from vggrepro.targets import lines
+            from vggrepro.bench.bench_speed import speed
+            from vggrepro.bench.targets import lines
 
             record = speed(chosen, data, data_dir, cache_dir)
     except KeyboardInterrupt:

@@ -18,12 +18,10 @@ from torch import nn
 from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch, normalise
 from vggrepro.data import ImageSet
-from vggrepro.experiments import scaled
-from vggrepro.layers import LRN
+from vggrepro.device import Machine
 from vggrepro.loader import ahead
-from vggrepro.machine import Machine
-from vggrepro.models import VGG, to_dense
-from vggrepro.windows import PROTOCOLS, Window
+from vggrepro.models import LRN, VGG, to_dense
+from vggrepro.windows import PROTOCOLS, Window, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as
 # many are slower), on a GPU, where none of us has measured it, 167 windows of 224 px.

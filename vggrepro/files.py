@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all: records, checkpoints, the cache's small files."""
+"""Files that are there as a whole or not at all, and how many cores there are to make them."""
 
 import os
 import secrets
@@ -6,6 +6,11 @@ import tempfile
 from pathlib import Path
 
 from vggrepro import UserError
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def make_writable(folder: Path) -> None:

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, workers
-from vggrepro.budgets import BUDGETS
-from vggrepro.results import RERUN
-from vggrepro.where import Where
+from vggrepro import UserError
+from vggrepro.study import workers
+from vggrepro.study.budgets import BUDGETS
+from vggrepro.study.results import RERUN
+from vggrepro.study.where import Where
 
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
@@ -39,6 +40,9 @@ Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compi
 Study = Annotated[
     bool,
     typer.Option("--study", help="The recorded study: its runs and seeds on --data."),
+]
+Round = Annotated[
+    int, typer.Option("--round", min=1, max=2, help="With --study: the first round or the second.")
 ]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]

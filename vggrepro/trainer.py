@@ -30,13 +30,13 @@ from vggrepro.augmentations import (
     training_batch,
 )
 from vggrepro.data import ImageSet, PixelStatistics
+from vggrepro.device import Machine
 from vggrepro.evaluators import Inputs, error_and_loss, evaluate, lrn_denominator
-from vggrepro.experiments import Experiment, learning_rate_at, scaled, single_scale
 from vggrepro.loader import ahead
-from vggrepro.machine import Machine
 from vggrepro.models import VGG
-from vggrepro.records import Epoch
-from vggrepro.windows import centre_window
+from vggrepro.study.experiments import Experiment, learning_rate_at, single_scale
+from vggrepro.study.records import Epoch
+from vggrepro.windows import centre_window, scaled
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 # The rate drops once more than so many epochs in a row bring no better minival error, and may

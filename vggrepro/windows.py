@@ -18,8 +18,19 @@ from vggrepro import UserError
 # One position of the score map is so many pixels of the image.
 from vggrepro.configs import DOWNSAMPLING as STRIDE
 
+PAPER_CROP = 224
+
 # The paper names no interpolation; PIL's bilinear filter widens when it shrinks (antialias).
 INTERPOLATION = Image.Resampling.BILINEAR
+
+
+def scaled(paper_pixels: int, crop: int) -> int:
+    """The paper's S or Q (for a crop of 224 px) in pixels for another crop.
+
+    >>> scaled(256, 64)
+    73
+    """
+    return round(paper_pixels * crop / PAPER_CROP)
 
 
 class Window(NamedTuple):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vggrepro import paper
+from vggrepro.study import paper
 from vggrepro.study.others import (
     DIFFERENCES,
     Analysis,

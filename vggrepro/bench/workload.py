@@ -1,0 +1,194 @@
+"""What a run has to compute: images, multiply-adds and values moved, from its declaration alone.
+
+The counts of images are those of the published data sets; nothing is read from a disk.
+"""
+
+from dataclasses import astuple, dataclass
+from operator import add
+
+from vggrepro import UserError, cost
+from vggrepro.cost import Layer
+from vggrepro.study.experiments import (
+    FUSIONS,
+    RUNS,
+    Experiment,
+    evaluation_in,
+    evaluations_of,
+    lineage,
+)
+from vggrepro.windows import PROTOCOLS, scaled
+
+# Each value of a layer's output is written and read again in the forward pass. In the backward
+# pass it is read once more, and its gradient written and read.
+FORWARD_MOVES, TRAINING_MOVES = 2, 5
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How many images a data set has, and the (height, width) that stands for all of them."""
+
+    train: int
+    minival: int
+    val: int
+    classes: int
+    typical: tuple[int, int]
+
+
+# ASSUMPTION: photos are taken as 4:3, the commonest shape, and a portrait costs what the same
+# landscape costs. Only the shape matters: images are rescaled to Q.
+PUBLISHED = {
+    "imagenet": DataSize(1_281_167 - 10_000, 10_000, 50_000, 1000, (375, 500)),
+    "imagenette": DataSize(9469 - 947, 947, 3925, 10, (375, 500)),
+    "cifar10": DataSize(45_000, 5000, 10_000, 10, (32, 32)),
+}
+
+
+def data_size(experiment: Experiment) -> DataSize:
+    """The size of the experiment's data set; minival is held out of the training images.
+
+    Raises `UserError` for a folder, whose photos only its owner can count.
+    """
+    if experiment.data == "synthetic":
+        drawn, val = experiment.counts
+        held_out = 10 * max(1, (drawn // 10 + 5) // 10)  # per class, as `data.hold_out`
+        return DataSize(drawn - held_out, held_out, val, 10, (160, 208))
+    if experiment.data not in PUBLISHED:
+        raise UserError(
+            f"nothing is known about the size of {experiment.data!r}; "
+            f"plan for one of: {', '.join(PUBLISHED)}, synthetic"
+        )
+    return PUBLISHED[experiment.data]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What can take time: each a number that adds up over images, windows and epochs.
+
+    Pools, ReLU and LRN have no multiply-adds, yet they take time: on a processor it goes with
+    the values they pass through memory, and LRN's are the most expensive.
+    """
+
+    multiply_adds: float = 0
+    values: float = 0
+    """Values moved to or from memory, at least."""
+    lrn_values: float = 0
+    """Those of LRN, counted in `values` too."""
+    crops: float = 0
+    """Windows cut out of an image and rescaled."""
+
+    def __add__(self, other: "Work") -> "Work":
+        return Work(*map(add, astuple(self), astuple(other)))
+
+    def times(self, n: float) -> "Work":
+        """The work for `n` of it."""
+        return Work(*(n * amount for amount in astuple(self)))
+
+
+def net_of(experiment: Experiment) -> tuple[Layer, ...]:
+    """The layers of the experiment's net, for one training crop."""
+    return cost.layers(
+        experiment.config,
+        num_classes=data_size(experiment).classes,
+        width=experiment.width,
+        crop=experiment.crop,
+        hidden=experiment.hidden,
+    )
+
+
+def forward(net: tuple[Layer, ...], height: int, width: int, *, every_offset: bool = False) -> Work:
+    """One forward pass over a window of height x width pixels, fully convolutional (Section 3.2).
+
+    With `every_offset` the last pooling moves by one, as in OverFeat's protocol. Over a window of
+    the crop's size it is the pass of training.
+    """
+    last_pool = max(i for i, layer in enumerate(net) if layer.kind == "pool")
+    work, step = Work(), 1
+    for i, layer in enumerate(net):
+        if layer.kind == "pool" and i == last_pool and every_offset:
+            # fc6 then takes every other unit of the finer map.
+            height, width, step = height - 1, width - 1, 2
+        elif layer.kind == "pool":
+            height, width = height // 2, width // 2
+        elif layer.kind == "fc":
+            reach = step * (layer.kernel - 1)
+            height, width = height - reach, width - reach
+        values = FORWARD_MOVES * layer.out_channels * height * width
+        lrn_values = values if layer.kind == "lrn" else 0
+        work += Work(layer.weights * height * width, values, lrn_values)
+    return work
+
+
+def training_step(net: tuple[Layer, ...]) -> Work:
+    """Forward and backward pass of one image, the update of the weights not counted.
+
+    The backward pass takes each layer's multiply-adds twice, for the gradients of its weights and
+    of its input; only the images need no gradient. So it is three times the forward pass less the
+    first layer once.
+    """
+    _, crop, _ = net[0].output_shape
+    once = forward(net, crop, crop)
+    more = TRAINING_MOVES / FORWARD_MOVES
+    return Work(
+        3 * once.multiply_adds - net[0].multiply_adds,
+        more * once.values,
+        more * once.lrn_values,
+        crops=1,
+    )
+
+
+def training(experiment: Experiment) -> Work:
+    """All epochs, with the evaluation after each: minival and as many training images.
+
+    They are seen in a centre crop and its mirror image.
+    """
+    net, size = net_of(experiment), data_size(experiment)
+    seen = forward(net, experiment.crop, experiment.crop).times(2) + Work(crops=1)
+    measured = size.minival + min(size.minival, size.train)
+    epoch = training_step(net).times(size.train) + seen.times(measured)
+    return epoch.times(experiment.epochs)
+
+
+def parts_of(run: str) -> tuple[tuple[str, int], ...]:
+    """(protocol, Q) of all that a run's net is tested under, once each.
+
+    What fusions need of it is included; the fusions themselves then only average.
+    """
+    needed = list(evaluations_of(run))
+    for fusion in FUSIONS.values():
+        if run in fusion.runs:
+            needed += [evaluation_in(evaluation, run) for evaluation in fusion.evaluations]
+    return tuple(dict.fromkeys(part for evaluation in needed for part in evaluation.parts))
+
+
+def per_image(experiment: Experiment, protocol: str, test_scale: int) -> Work:
+    """One protocol at one Q (the paper's number) on one typical image.
+
+    Every window is seen twice, as it is and mirrored.
+    """
+    net, size = net_of(experiment), data_size(experiment)
+    q = scaled(test_scale, experiment.crop)
+    work, overfeat = Work(), protocol == "overfeat"
+    for window in PROTOCOLS[protocol](size.typical, q, experiment.crop):
+        seen = forward(net, window.height, window.width, every_offset=overfeat)
+        work += seen.times(2) + Work(crops=1)
+    return work
+
+
+def evaluation(experiment: Experiment) -> Work:
+    """Everything that the run's net is tested under, on the whole of val."""
+    work = Work()
+    for protocol, test_scale in parts_of(experiment.name):
+        work += per_image(experiment, protocol, test_scale)
+    return work.times(data_size(experiment).val)
+
+
+def trainings(seeds: int) -> dict[str, int]:
+    """How often each run is trained for the whole study with `seeds` seeds.
+
+    A fusion of a run with itself takes a seed more of it and of what it starts from.
+    """
+    found = {(run, seed) for run in RUNS for seed in range(seeds)}
+    for fusion in FUSIONS.values():
+        for member, seed in (pair for s in range(seeds) for pair in fusion.members(s)):
+            found |= {(ancestor, seed) for ancestor in lineage(member)}
+    return {run: sum(of == run for of, _ in found) for run in RUNS}

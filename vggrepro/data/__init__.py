@@ -1,0 +1,35 @@
+"""Photos as arrays: where they come from, how they are decoded, cached and held out.
+
+Part of the thin library: it knows no study, no record and no claim, and needs no torch.
+It may import only what stands directly in `vggrepro/` (`files`).
+"""
+
+from vggrepro.data.images import (
+    FETCHED,
+    IMAGENET_MINIVAL_PER_CLASS,
+    NAMES,
+    SPLITS,
+    SYNTHETIC_COUNTS,
+    ImageSet,
+    PixelStatistics,
+    StreamedImages,
+    check,
+    hold_out,
+    load,
+    pixel_statistics,
+)
+
+__all__ = [
+    "FETCHED",
+    "IMAGENET_MINIVAL_PER_CLASS",
+    "NAMES",
+    "SPLITS",
+    "SYNTHETIC_COUNTS",
+    "ImageSet",
+    "PixelStatistics",
+    "StreamedImages",
+    "check",
+    "hold_out",
+    "load",
+    "pixel_statistics",
+]

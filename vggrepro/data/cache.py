@@ -1,0 +1,323 @@
+"""Decoded images on disk: one flat file of uint8 pixels per set, memory-mapped.
+
+A photo is decoded once, not once per epoch. A set lives in a folder of its own in the cache
+directory (never in the data folder):
+
+    <name>-<split>-<version>/pixels.bin   all pixels, one image after the other, (H, W, 3) each
+                             index.npz    offsets, sizes, targets, digests, in canonical order
+                             meta.json    what was decoded, and by which version
+
+The version is a fingerprint of the file list (relative path, size, modification time), of the
+decoder and of this layout, so changed files are decoded again.
+"""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import __version__ as pillow_version
+from PIL import features
+from platformdirs import user_cache_path
+from tqdm import tqdm
+
+from vggrepro import UserError
+from vggrepro.files import cores
+
+FORMAT = 1
+"""Version of the layout above; raising it makes every set be decoded again."""
+
+CACHE_LIMIT = 16 * 2**30
+"""Default limit of all cached sets together, in bytes."""
+
+CHUNK = 256
+"""Images in flight at once: bounds the memory when the disk is slower than the decoder."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Images that are ready to be decoded: their number, bytes, and how to read the i-th.
+
+    `read(i)` returns an (H, W, 3) uint8 RGB image and its target; it is called from threads.
+    """
+
+    n_images: int
+    n_bytes: int
+    read: Callable[[int], tuple[np.ndarray, int]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a cached set is made from.
+
+    `origin` says where the images come from and `version` (see `version_of`) in which state
+    they are; a new version replaces the old one of the same origin. `open` is called only when
+    the set has to be built.
+    """
+
+    name: str
+    split: str
+    origin: str
+    version: str
+    open: Callable[[], Reader]
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A cached set in canonical order: by target, then by digest of shape and pixels.
+
+    `targets` (N,) int64, `digests` (N, 32) uint8, and `images`, a `CachedImages`.
+    """
+
+    targets: np.ndarray
+    digests: np.ndarray
+    images: "CachedImages"
+
+
+class CachedImages(Sequence):
+    """`images[i]` is an (H, W, 3) uint8 view of the memory-mapped file: read-only, no copy.
+
+    Pickling sends the file's path and the index, not the pixels, so that worker processes map
+    the file themselves.
+    """
+
+    def __init__(self, path: Path, offsets: np.ndarray, sizes: np.ndarray) -> None:
+        self.path, self.offsets, self.sizes = path, offsets, sizes
+        # A plain array over the mapping: indexing np.memmap itself is several times slower.
+        self._pixels = np.asarray(np.memmap(path, np.uint8, mode="r"))
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        start, (height, width) = int(self.offsets[i]), self.sizes[i].tolist()
+        return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
+
+    def __reduce__(self) -> tuple:
+        return type(self), (self.path, self.offsets, self.sizes)
+
+    def subset(self, indices: np.ndarray) -> "CachedImages":
+        """The images at `indices`, in that order, over the same file."""
+        return CachedImages(self.path, self.offsets[indices], self.sizes[indices])
+
+
+def default_cache_dir() -> Path:
+    """The user's cache directory for vggrepro (`~/.cache/vggrepro`, or below XDG_CACHE_HOME)."""
+    return user_cache_path("vggrepro", appauthor=False)
+
+
+def version_of(origin: str, parts: Iterable[str]) -> str:
+    """Fingerprint (hex) of a source: its origin, its `parts`, the decoder and the layout."""
+    decoder = [pillow_version, features.version("libjpeg_turbo")]
+    digest = hashlib.sha256(json.dumps([FORMAT, decoder, origin]).encode())
+    for part in parts:
+        digest.update(b"\0" + os.fsencode(part))
+    return digest.hexdigest()
+
+
+def image_digest(image: np.ndarray) -> bytes:
+    """SHA-256 of an image's shape and pixels, 32 bytes."""
+    digest = hashlib.sha256(np.array(image.shape, "<i8").tobytes())
+    digest.update(np.ascontiguousarray(image))
+    return digest.digest()
+
+
+def canonical_order(targets: np.ndarray, digests: np.ndarray) -> np.ndarray:
+    """Indices that sort by target and then by digest, (N,): the order that pixels alone fix."""
+    words = digests.view(">u8").reshape(len(digests), -1)  # big-endian: sorts as the bytes do
+    return np.lexsort((*words.T[::-1], targets))
+
+
+def in_threads(
+    function: Callable[[T], R], items: Sequence[T], description: str | None = None
+) -> Iterator[R]:
+    """`map(function, items)` in threads, results in order, with a progress bar on a terminal.
+
+    PIL, hashlib and numpy release the interpreter lock for the heavy part.
+    """
+    with (
+        ThreadPoolExecutor(cores()) as pool,
+        tqdm(total=len(items), desc=description, unit=" images", disable=None) as progress,
+    ):
+        for start in range(0, len(items), CHUNK):
+            for result in pool.map(function, items[start : start + CHUNK]):
+                yield result
+                progress.update()
+
+
+def open_or_build(
+    source: Source, cache_dir: Path | None = None, cache_limit: int = CACHE_LIMIT
+) -> Decoded:
+    """Open a cached set, decoding it first if it is missing, incomplete or out of date.
+
+    The set appears under its name only when it is complete, so a killed build leaves nothing
+    that could be mistaken for a set. Of several processes one builds, the others wait.
+
+    Args:
+        source: what to decode.
+        cache_dir: where cached sets live; default `default_cache_dir()`.
+        cache_limit: bytes that all cached sets together may take.
+
+    Raises:
+        UserError: an image cannot be read; the set exceeds the limit or the free space; the
+            cache directory cannot be written.
+    """
+    cache_dir = Path(cache_dir or default_cache_dir())
+    folder = cache_dir / f"{source.name}-{source.split}-{source.version[:16]}"
+    decoded = _open(folder, source.version)
+    if decoded:
+        return decoded
+    with writing(cache_dir):
+        _remove_leftovers(cache_dir)
+        with _lock(folder):
+            decoded = _open(folder, source.version)  # built while we waited for the lock?
+            if not decoded:
+                _build(source, folder, cache_limit)
+                decoded = _open(folder, source.version)
+    if not decoded:
+        raise UserError(f"The image cache {folder} was changed while it was built; try again.")
+    return decoded
+
+
+def _build(source: Source, folder: Path, cache_limit: int) -> None:
+    reader = source.open()
+    _remove_outdated(source, folder)
+    _check_space(source, reader.n_bytes, folder.parent, cache_limit)
+    temporary = _temporary(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        _write(source, reader, temporary)
+        temporary.rename(folder)
+    except BaseException:  # also on Ctrl-C: gigabytes must not stay behind
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _write(source: Source, reader: Reader, folder: Path) -> None:
+    """Pixels go to disk in the order they are decoded; only the index is in canonical order."""
+
+    def read(i: int) -> tuple[np.ndarray, int, bytes]:
+        image, target = reader.read(i)
+        return np.ascontiguousarray(image), target, image_digest(image)
+
+    sizes, targets, digests = [], [], []
+    with open(folder / "pixels.bin", "wb") as file:
+        description = f"decoding {source.name} {source.split}"
+        for image, target, digest in in_threads(read, range(reader.n_images), description):
+            file.write(image)
+            sizes.append(image.shape[:2])
+            targets.append(target)
+            digests.append(np.frombuffer(digest, np.uint8))
+        _sync(file)
+    sizes, targets = np.array(sizes, np.int64), np.array(targets, np.int64)
+    lengths = 3 * sizes.prod(axis=1)
+    digests = np.stack(digests)
+    order = canonical_order(targets, digests)
+    with open(folder / "index.npz", "wb") as file:
+        np.savez(
+            file,
+            offsets=(np.cumsum(lengths) - lengths)[order],
+            sizes=sizes[order],
+            targets=targets[order],
+            digests=digests[order],
+        )
+        _sync(file)
+    meta = {"version": source.version, "origin": source.origin, "n_bytes": int(lengths.sum())}
+    with open(folder / "meta.json", "w") as file:
+        json.dump(meta, file)
+        _sync(file)
+
+
+def _open(folder: Path, version: str) -> Decoded | None:
+    """The set in `folder`, or None if it is missing, of another version, or damaged."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        pixels = folder / "pixels.bin"
+        if meta["version"] != version or pixels.stat().st_size != meta["n_bytes"]:
+            return None
+        with np.load(folder / "index.npz") as index:
+            images = CachedImages(pixels, index["offsets"], index["sizes"])
+            return Decoded(index["targets"], index["digests"], images)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+
+
+def _check_space(source: Source, n_bytes: int, cache_dir: Path, cache_limit: int) -> None:
+    used = sum(path.stat().st_size for path in cache_dir.glob("*/pixels.bin"))
+    free = shutil.disk_usage(cache_dir).free
+    what = f"Decoding {source.name} {source.split} takes {_gib(n_bytes)}"
+    if used + n_bytes > cache_limit:
+        raise UserError(
+            f"{what}; the cache in {cache_dir} already holds {_gib(used)}, and its limit is "
+            f"{_gib(cache_limit)}. Remove folders there, raise the limit, or use smaller images."
+        )
+    if n_bytes > free:
+        raise UserError(
+            f"{what}, but only {_gib(free)} are free in {cache_dir}. Free some space, or choose "
+            "another cache directory."
+        )
+
+
+def _remove_outdated(source: Source, folder: Path) -> None:
+    """Remove what `folder` replaces: a damaged set there, and sets of the same origin."""
+    for other in folder.parent.glob(f"{source.name}-{source.split}-*"):
+        try:
+            outdated = json.loads((other / "meta.json").read_text())["origin"] == source.origin
+        except (OSError, KeyError, ValueError):
+            outdated = other == folder
+        if outdated:
+            shutil.rmtree(other, ignore_errors=True)
+
+
+def _remove_leftovers(cache_dir: Path) -> None:
+    """Remove what killed builds left; a build that is still running holds its lock."""
+    for temporary in cache_dir.glob(".*.building"):
+        try:
+            with _lock(cache_dir / temporary.name[1 : -len(".building")], timeout=0):
+                shutil.rmtree(temporary, ignore_errors=True)
+        except Timeout:
+            continue
+
+
+def _temporary(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.building")
+
+
+def _lock(folder: Path, timeout: float = -1) -> FileLock:
+    return FileLock(folder.with_name(f".{folder.name}.lock"), timeout=timeout)
+
+
+def _sync(file: io.IOBase) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _gib(n_bytes: int) -> str:
+    return f"{n_bytes / 2**30:.2f} GiB"
+
+
+@contextmanager
+def writing(cache_dir: Path) -> Iterator[None]:
+    """Make the cache directory; turn a full disk or a missing permission into a UserError."""
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"The image cache in {cache_dir} cannot be written: {error}. "
+            "Free some space, or choose another cache directory."
+        ) from error

@@ -1,0 +1,350 @@
+"""Image sets: their canonical order, splits, fingerprints and RGB statistics.
+
+Sections 3.1 and 4. `load` returns one split of `synthetic`, `cifar10`, `imagenette`, `imagenet`
+or any `folder` of class folders. Order, fingerprint and minival depend on pixels and labels
+alone, not on names or order of files, so that one data set from two sources gives the same run.
+(Two versions of a JPEG decoder may differ in a pixel, and the fingerprint then differs.)
+"""
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from vggrepro import UserError
+from vggrepro.data import cache, sources
+from vggrepro.data.sources import decode, read_size
+from vggrepro.files import cores, write_atomically
+
+NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
+SPLITS = ("train", "minival", "val")
+FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
+SYNTHETIC_COUNTS = (2000, 500)
+IMAGENET_MINIVAL_PER_CLASS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """One split of a data set, in canonical order: by target, then by digest of the pixels.
+
+    `images[i]` is (H, W, 3) uint8 upright RGB and read-only; `targets` (N,) int64; `sizes`
+    (N, 2), height and width in pixels, so that images of one shape can be batched without
+    opening them; `fingerprint` is a SHA-256 (hex) over the pixels and labels of exactly these
+    images. Order and fingerprint of ImageNet differ, see `load`.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    targets: np.ndarray
+    fingerprint: str
+    images: Sequence[np.ndarray]
+    sizes: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, i: int) -> tuple[np.ndarray, int]:
+        return self.images[i], int(self.targets[i])
+
+    def evenly(self, count: int) -> np.ndarray:
+        """Indices of at most `count` images, evenly spread over the set and so its classes."""
+        return np.linspace(0, len(self) - 1, min(count, len(self))).round().astype(int)
+
+    def subset(self, chosen: np.ndarray) -> "ImageSet":
+        """The images at the indices `chosen`, in that order, none of them opened; unnamed."""
+        return replace(
+            self,
+            targets=self.targets[chosen],
+            fingerprint="",
+            images=self.images.subset(chosen),
+            sizes=self.sizes[chosen],
+        )
+
+    @property
+    def loading_threads(self) -> int:
+        """How many threads make batches: one where photos are cached, all cores to decode them."""
+        if not isinstance(self.images, StreamedImages):
+            return 1
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, on this machine
+        return max(1, cores() // processes)
+
+
+def load(
+    name: str,
+    split: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    cache_dir: str | os.PathLike | None = None,
+    download: bool = False,
+    size: str = "160px",
+    counts: tuple[int, int] = SYNTHETIC_COUNTS,
+    cache_limit: int = cache.CACHE_LIMIT,
+) -> ImageSet:
+    """Load one split of a data set, decoding it into the cache if it is not there yet.
+
+    `train` is the training set without `minival`; `minival` is a tenth of the training set, per
+    class and the same for every run, for choosing recipes and for the learning-rate rule; `val`
+    is for reporting.
+
+    DEVIATION: the paper lowers the learning rate by the validation set that it also reports on
+    (Sect. 3.1 and 4). Holding minival out of the training set keeps `val` untouched.
+
+    ImageNet is not cached: its photos are decoded each time they are asked for. Its order is
+    (class, file name), its minival 10 images per class (10,000) chosen by a hash of their names,
+    and its fingerprint covers names and file sizes: hashing the pixels of 1.3 million photos
+    takes hours, so a photo that was changed without changing its file's size goes unseen.
+
+    Args:
+        name: one of `NAMES`. `cifar10` is read from torchvision's batches or from class
+            folders (`train`, `test`), in `data_dir` or in `cifar10` or `cifar-10` below it;
+            `imagenette` and `imagenet` as torchvision lays them out; `folder` from
+            `train/<class>/` and `val/<class>/` (or `test/<class>/`).
+        split: one of `SPLITS`.
+        data_dir: where the data lies; not used by `synthetic`.
+        cache_dir: where decoded images are kept; by default the user's cache directory.
+        download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
+            the ImageNet archives that lie there.
+        size: of Imagenette's photos: "160px", "320px" (short side) or "full".
+        counts: how many synthetic images to draw, for training (minival included) and for val.
+        cache_limit: bytes that the whole cache may take.
+
+    Raises:
+        UserError: unknown name or split; data missing or incomplete; an unreadable image; no
+            room for the cache.
+    """
+    if name not in NAMES:
+        raise UserError(f"Unknown data set {name!r}; it is one of {', '.join(NAMES)}.")
+    if split not in SPLITS:
+        raise UserError(f"Unknown split {split!r}; it is one of {', '.join(SPLITS)}.")
+    cache_dir = Path(cache_dir or cache.default_cache_dir())
+    part = "val" if split == "val" else "train"
+    if name == "synthetic":
+        source, classes = sources.synthetic_images(part, counts)
+    else:
+        root = _data_root(name, data_dir, download)
+        if name == "imagenet":
+            return _stream(split, sources.imagenet(root, part, download), cache_dir)
+        source, classes = _source(name, root, part, size, download)
+    decoded = cache.open_or_build(source, cache_dir, cache_limit)
+    if name == "cifar10" and (decoded.images.sizes != 32).any():
+        raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
+    indices = _split_indices(split, decoded.targets, decoded.digests, classes)
+    targets, images = decoded.targets[indices], decoded.images.subset(indices)
+    fingerprint = hashlib.sha256(targets.astype("<i8").tobytes())
+    fingerprint.update(decoded.digests[indices].tobytes())
+    return ImageSet(
+        source.name, split, classes, targets, fingerprint.hexdigest(), images, images.sizes
+    )
+
+
+def check(
+    name: str,
+    data_dir: str | os.PathLike | None = None,
+    *,
+    download: bool = False,
+    size: str = "160px",
+) -> None:
+    """Raise `UserError` unless the photos that `load` would open are there, or may be fetched.
+
+    No photo is opened: it takes a moment, so that a wrong folder is told before all else.
+    """
+    if name == "synthetic":
+        return
+    root = _data_root(name, data_dir, download)
+    if download:
+        return  # what is not there is fetched when it is loaded
+    for part in ("train", "val"):
+        if name == "imagenet":  # a million files: not listed
+            sources.imagenet_folder(root, part)
+        else:
+            _source(name, root, part, size, download)
+
+
+def hold_out(
+    targets: np.ndarray,
+    digests: np.ndarray,
+    classes: Sequence[str],
+    count: Callable[[int], int] = lambda n: max(1, (n + 5) // 10),
+) -> np.ndarray:
+    """Which training images are minival: (N,) bool, stratified and fixed by content alone.
+
+    Of each class, the `count(n)` of its n images with the smallest digests (by default a tenth,
+    rounded, at least one). Duplicates, which have equal digests, stay together. Raises UserError
+    if a class would have no training image left.
+    """
+    held_out = np.zeros(len(targets), bool)
+    order = cache.canonical_order(targets, digests)
+    bounds = np.searchsorted(targets[order], np.arange(len(classes) + 1))
+    for start, stop, class_name in zip(bounds[:-1], bounds[1:], classes, strict=True):
+        end = start + count(int(stop - start))
+        while end < stop and (digests[order[end]] == digests[order[end - 1]]).all():
+            end += 1
+        if end >= stop:
+            raise UserError(
+                f"Class {class_name!r} has {stop - start} training images: too few different "
+                "ones to hold some out as minival. Add images."
+            )
+        held_out[order[start:end]] = True
+    return held_out
+
+
+def _split_indices(
+    split: str, targets: np.ndarray, digests: np.ndarray, classes: Sequence[str], **count: Callable
+) -> np.ndarray:
+    if split == "val":
+        return np.arange(len(targets))
+    return np.flatnonzero(hold_out(targets, digests, classes, **count) == (split == "minival"))
+
+
+def _source(
+    name: str, root: Path, part: str, size: str, download: bool
+) -> tuple[sources.Source, tuple[str, ...]]:
+    """What the cache decodes for a data set of photos that is not streamed, and its classes."""
+    if name == "cifar10":
+        return sources.cifar10(root, part, download)
+    if name == "imagenette":
+        return sources.imagenette(root, part, size, download)
+    return sources.class_folders("folder", root, part)
+
+
+def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) -> Path:
+    what_to_do = "name the folder that holds the photos with --data-dir (data_dir)"
+    if name in FETCHED:
+        what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"
+    if data_dir is None:
+        raise UserError(f"{name} needs a data folder: {what_to_do}.")
+    root = Path(data_dir).expanduser().resolve()
+    if not root.is_dir() and not download:
+        state = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"The data folder {root} {state}: {what_to_do}.")
+    return root
+
+
+# -- ImageNet, streamed -----------------------------------------------------------------------
+
+
+class StreamedImages(Sequence):
+    """`images[i]` decodes the file anew: (H, W, 3) uint8, read-only."""
+
+    def __init__(self, root: Path, names: np.ndarray) -> None:
+        self.root, self.names = root, names
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return decode(self.root / self.names[i])
+
+    def subset(self, indices: np.ndarray) -> "StreamedImages":
+        """The images at `indices`, in that order."""
+        return StreamedImages(self.root, self.names[indices])
+
+
+def _stream(split: str, listing: sources.Listing, cache_dir: Path) -> ImageSet:
+    hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in listing.names)
+    digests = np.frombuffer(hashes, np.uint8).reshape(-1, 32)
+    indices = _split_indices(
+        split,
+        listing.targets,
+        digests,
+        listing.classes,
+        count=lambda n: IMAGENET_MINIVAL_PER_CLASS,
+    )
+    fingerprint = hashlib.sha256()
+    for i in indices:
+        fingerprint.update(os.fsencode(f"{listing.names[i]}\0{listing.sizes[i]}\n"))
+    return ImageSet(
+        "imagenet",
+        split,
+        listing.classes,
+        listing.targets[indices],
+        fingerprint.hexdigest(),
+        StreamedImages(listing.root, np.array(listing.names, object)[indices]),
+        _image_sizes(listing, cache_dir)[indices],
+    )
+
+
+def _image_sizes(listing: sources.Listing, cache_dir: Path) -> np.ndarray:
+    """Height and width of every image, (N, 2), read from the headers once and then kept."""
+    path = cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npy"
+    try:
+        return np.load(path)
+    except (OSError, EOFError, ValueError):
+        paths = [listing.root / name for name in listing.names]
+        sizes = np.array(list(cache.in_threads(read_size, paths, "measuring imagenet")))
+        content = io.BytesIO()
+        np.save(content, sizes)
+        write_atomically(path, content.getvalue())
+        return sizes
+
+
+# -- RGB statistics ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class PixelStatistics:
+    """Mean and principal components of RGB values, on the 0-255 scale (Sect. 2.1 and 3.1).
+
+    `mean` (3,); `covariance` (3, 3); its `eigenvalues` (3,), largest first; `eigenvectors`
+    (3, 3), one per column, each with its largest component positive. All float64.
+    """
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    eigenvalues: np.ndarray
+    eigenvectors: np.ndarray
+
+
+def pixel_statistics(
+    image_set: ImageSet, cache_dir: str | os.PathLike | None = None
+) -> PixelStatistics:
+    """RGB mean and covariance over all pixels of a set, each pixel counted once.
+
+    The mean is what the nets subtract (Sect. 2.1); the components drive the colour shift
+    (Sect. 3.1, after Krizhevsky et al. 2012). The sums are exact integers, so the result does
+    not depend on order or threads; they are kept in the cache under the set's fingerprint.
+
+    Raises:
+        UserError: an image cannot be read, or the cache directory cannot be written.
+    """
+    path = Path(cache_dir or cache.default_cache_dir())
+    path = path / f"statistics-{image_set.fingerprint[:32]}.json"
+    try:
+        sums = json.loads(path.read_text())
+        n, total, products = sums["n"], sums["total"], sums["products"]
+    except (OSError, ValueError, KeyError):
+        n, total, products = _pixel_sums(image_set)
+        sums = {"n": n, "total": total, "products": products}
+        write_atomically(path, json.dumps(sums).encode())
+    mean = np.array([t / n for t in total])
+    # In integers until the last division: E[x²] - E[x]² in floats loses digits.
+    covariance = np.array(
+        [[(n * products[i][j] - total[i] * total[j]) / n**2 for j in range(3)] for i in range(3)]
+    )
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
+    eigenvalues, eigenvectors = eigenvalues[::-1], eigenvectors[:, ::-1]
+    largest = np.abs(eigenvectors).argmax(axis=0)
+    eigenvectors = eigenvectors * np.sign(eigenvectors[largest, range(3)])
+    return PixelStatistics(mean, covariance, eigenvalues.clip(min=0), eigenvectors)
+
+
+def _pixel_sums(image_set: ImageSet) -> tuple[int, list[int], list[list[int]]]:
+    """Number of pixels, sum of each channel, and sums of products of each pair of channels."""
+
+    def sums(i: int) -> np.ndarray:
+        image = image_set.images[i].reshape(-1, 3)
+        values = np.ones((len(image), 4))  # the column of ones makes counts and sums products too
+        values[:, :3] = image
+        return values.T @ values  # exact: integers below 2**53
+
+    total = np.zeros((4, 4), np.int64)
+    description = f"RGB statistics of {image_set.name} {image_set.split}"
+    for result in cache.in_threads(sums, range(len(image_set)), description):
+        total += result.astype(np.int64)
+    return int(total[3, 3]), total[3, :3].tolist(), total[:3, :3].tolist()

@@ -1,0 +1,337 @@
+"""Where the images of each data set lie, and how to read them: files, batches or drawings.
+
+Every function returns what the cache needs to decode one part (`train` or `val`) of a data set,
+without opening an image. A class's index is the position of its name among the sorted names.
+"""
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from vggrepro import UserError
+from vggrepro.data import synthetic
+from vggrepro.data.cache import Reader, Source, in_threads, version_of
+
+SYNTHETIC_SEED = 1409_1556
+CIFAR10_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
+IMAGENETTE_CLASSES = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
+IMAGENETTE_FOLDERS = {
+    "160px": "imagenette2-160",
+    "320px": "imagenette2-320",
+    "full": "imagenette2",
+}
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The image files below one folder of class folders, by class and then by name.
+
+    `names` are relative to `root`; `targets` (N,) int64; `sizes` in bytes; `times` of the last
+    change in nanoseconds.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    names: tuple[str, ...]
+    targets: np.ndarray
+    sizes: tuple[int, ...]
+    times: tuple[int, ...]
+
+    def version(self) -> str:
+        """Changes when a file is added, removed, renamed, resized or written again."""
+        files = zip(self.names, self.sizes, self.times, strict=True)
+        return version_of(str(self.root), (f"{n}/{size}/{time}" for n, size, time in files))
+
+
+def class_names(root: Path) -> tuple[str, ...]:
+    """The class folders of `root`, sorted. Raises UserError if there are none, or no access."""
+    if not root.is_dir():
+        raise UserError(f"There is no folder {root}: expected {root.name}/<class>/<image files>.")
+    with _readable(root):
+        names = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+    if not names:
+        raise UserError(f"{root} has no class folders: expected {root.name}/<class>/<image files>.")
+    return tuple(names)
+
+
+def list_images(root: Path) -> Listing:
+    """List the image files in the class folders of `root`, at any depth.
+
+    Files are images by their suffix; hidden files and folders are passed over. Raises UserError
+    if there is no class folder, or a class without an image.
+    """
+    classes = class_names(root)
+    names, targets, sizes, times = [], [], [], []
+    for target, class_name in enumerate(classes):
+        with _readable(root / class_name):
+            found = sorted(_image_files(os.fspath(root / class_name), class_name))
+        if not found:
+            raise UserError(
+                f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
+                "or remove it."
+            )
+        for name, size, time in found:
+            names.append(name)
+            sizes.append(size)
+            times.append(time)
+            targets.append(target)
+    targets = np.array(targets, np.int64)
+    return Listing(root, classes, tuple(names), targets, tuple(sizes), tuple(times))
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{error.filename or folder} cannot be read: give permission") from error
+
+
+def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name[0] == ".":
+                continue
+            name = f"{prefix}/{entry.name}"
+            if entry.is_dir():
+                yield from _image_files(entry.path, name)
+            elif entry.name.lower().endswith(SUFFIXES):
+                stat = entry.stat()
+                yield name, stat.st_size, stat.st_mtime_ns
+
+
+def synthetic_images(part: str, counts: tuple[int, int]) -> tuple[Source, tuple[str, ...]]:
+    """The embedded data set: `counts` drawings for train and val, always of the same seed."""
+    if len(counts) != 2 or min(counts) < 1:
+        raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
+    count = counts[part == "val"]
+
+    def read(i: int) -> tuple[np.ndarray, int]:
+        sample = synthetic.draw(SYNTHETIC_SEED, part, i)
+        return sample.image, sample.target
+
+    def open_reader() -> Reader:
+        # How large each image is shows only when it is drawn; this is the upper bound.
+        largest = 3 * synthetic.SHORT_SIDE**2 * synthetic.LONGEST_ASPECT
+        return Reader(count, int(count * largest), read)
+
+    origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} images"
+    version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
+    return Source("synthetic", part, origin, version, open_reader), synthetic.CLASSES
+
+
+def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[str, ...]]:
+    """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
+    roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
+    batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
+    folders = [root for root in roots if (root / "train" / CIFAR10_CLASSES[0]).is_dir()]
+    if not batches and folders:
+        source, classes = class_folders("cifar10", folders[0], part)
+        if classes != CIFAR10_CLASSES:
+            raise UserError(f"{source.origin} should hold CIFAR-10's classes; it has {classes}.")
+        return source, classes
+    if not batches and not download:
+        raise UserError(
+            f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
+            f"(https://www.cs.toronto.edu/~kriz/cifar.html) there, which makes {CIFAR10_BATCHES}; "
+            "or put images there as train/<class>/ and test/<class>/."
+        )
+    root = batches[0] if batches else data_dir
+
+    @functools.cache  # unpickled once, though both the download and the reader ask for it
+    def dataset(train: bool):
+        from torchvision.datasets import CIFAR10  # imports torch: only when it is needed
+
+        what = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})"
+        return _with_torchvision(
+            what, lambda: CIFAR10(str(root), train=train, download=download and not batches)
+        )
+
+    if not batches:
+        dataset(part == "train")
+
+    def open_reader() -> Reader:
+        photos = dataset(part == "train")
+        targets = [CIFAR10_CLASSES.index(photos.classes[label]) for label in photos.targets]
+        return Reader(len(targets), photos.data.nbytes, lambda i: (photos.data[i], targets[i]))
+
+    origin = root / CIFAR10_BATCHES
+    files = sorted(path for path in origin.iterdir() if path.is_file())
+    stats = [(path.name, path.stat()) for path in files]
+    parts = [part, *(f"{name}/{stat.st_size}/{stat.st_mtime_ns}" for name, stat in stats)]
+    version = version_of(str(origin), parts)
+    return Source("cifar10", part, str(origin), version, open_reader), CIFAR10_CLASSES
+
+
+def imagenette(
+    data_dir: Path, part: str, size: str, download: bool
+) -> tuple[Source, tuple[str, ...]]:
+    """Imagenette in torchvision's layout; classes are ordered by WordNet id, named in English."""
+    if size not in IMAGENETTE_FOLDERS:
+        raise UserError(f"Unknown Imagenette size {size!r}; it is one of {[*IMAGENETTE_FOLDERS]}.")
+    root = data_dir / IMAGENETTE_FOLDERS[size]
+    if not root.is_dir() and not download:
+        raise UserError(
+            f"Imagenette is not in {root}. Pass --download; or unpack {root.name}.tgz "
+            "(https://github.com/fastai/imagenette) in the data folder."
+        )
+    if not root.is_dir():
+        from torchvision.datasets import Imagenette
+
+        _with_torchvision(
+            f"Imagenette ({root})", lambda: Imagenette(str(data_dir), size=size, download=True)
+        )
+    source, wnids = class_folders(f"imagenette-{size}", root, part)
+    if wnids != tuple(IMAGENETTE_CLASSES):
+        raise UserError(
+            f"{source.origin} should hold Imagenette's ten class folders; it has {wnids}. "
+            "Remove it and unpack it again."
+        )
+    return source, tuple(IMAGENETTE_CLASSES.values())
+
+
+def imagenet(data_dir: Path, part: str, download: bool) -> Listing:
+    """ImageNet's files in torchvision's layout: `train/<wnid>/` and `val/<wnid>/`.
+
+    `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
+    `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
+    """
+    if download and not (data_dir / part).is_dir():
+        from torchvision.datasets import ImageNet
+
+        _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
+    return list_images(imagenet_folder(data_dir, part))
+
+
+def imagenet_folder(data_dir: Path, part: str) -> Path:
+    """The folder of a part of ImageNet. Raises UserError, which says how to get it."""
+    if not (data_dir / part).is_dir():
+        raise UserError(
+            f"ImageNet is not in {data_dir}: expected {part}/<WordNet id>/ there. Get the archives "
+            "from https://image-net.org, put them there, and pass --download to unpack them."
+        )
+    return data_dir / part
+
+
+def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, ...]]:
+    """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
+    train = root / "train"
+    test = root / "test"
+    val = test if test.is_dir() and not (root / "val").is_dir() else root / "val"
+    listing = list_images(train if part == "train" else val)
+    other = val if part == "train" else train
+    # Both are asked for at once, so that a missing one is found before the training, not after.
+    if (others := class_names(other)) != listing.classes:
+        differing = sorted(set(others) ^ set(listing.classes))
+        raise UserError(
+            f"{train} and {val} must have the same class folders; only one has {differing}."
+        )
+    if len(listing.classes) < 2:
+        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
+    paths = [os.fspath(listing.root / name) for name in listing.names]
+
+    def open_reader() -> Reader:
+        sizes = in_threads(read_size, paths, f"measuring {name} {part}")
+        n_bytes = sum(3 * height * width for height, width in sizes)
+        return Reader(len(paths), n_bytes, lambda i: (decode(paths[i]), int(listing.targets[i])))
+
+    source = Source(name, part, str(listing.root), listing.version(), open_reader)
+    return source, listing.classes
+
+
+def _with_torchvision(what: str, make: Callable[[], object]):
+    """Let torchvision read, download or unpack a data set; its errors become a UserError."""
+    try:
+        return make()
+    except Exception as error:  # URLError, RuntimeError, OSError, tarfile and pickle errors ...
+        raise UserError(
+            f"{what} could not be read or downloaded: {error}. Without a network, download the "
+            "archive elsewhere and unpack it there."
+        ) from error
+
+
+# --- one image file -------------------------------------------------------------------------
+
+
+def decode(path: str | os.PathLike) -> np.ndarray:
+    """Decode one image file to upright RGB, (H, W, 3) uint8, read-only.
+
+    EXIF orientation is applied. Greyscale, palette and CMYK become RGB as PIL does it;
+    transparent pixels are composited on white; of 16-bit greyscale the high byte is kept; of an
+    animation the first frame. Raises UserError, naming the file, when it is corrupt, truncated,
+    or not an image.
+    """
+    with _naming(path), Image.open(path) as image:
+        pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    pixels.flags.writeable = False
+    return pixels
+
+
+def read_size(path: str | os.PathLike) -> tuple[int, int]:
+    """Height and width of the upright image, from the file's header alone.
+
+    Raises UserError, naming the file, when the header is not an image's.
+    """
+    with _naming(path), Image.open(path) as image:
+        width, height = image.size
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # 0x0112: EXIF orientation
+    return (width, height) if turned else (height, width)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike) -> Iterator[None]:
+    """Turn whatever a decoder raises into a UserError that names the file."""
+    try:
+        yield
+    except PermissionError as error:
+        raise UserError(f"{os.fspath(path)} cannot be read: give permission") from error
+    except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
+        raise UserError(
+            f"{os.fspath(path)} cannot be read as an image ({error}). "
+            "It may be corrupt or truncated: replace it or remove it."
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # convert("RGB") would clip 16 bits at 255
+        values = np.asarray(image)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError("32-bit pixels; 8 or 16 bits per channel are supported")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; 8 or 16 bits per channel are supported")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")

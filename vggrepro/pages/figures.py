@@ -1,0 +1,225 @@
+"""Figures from records: every seed a dot, every curve with its band, every axis with its unit."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from vggrepro.pages.report import Column, errors
+from vggrepro.study import results
+from vggrepro.study.experiments import short_name
+from vggrepro.study.records import BenchRecord, TrainRecord
+
+#: Letters of all names of nets that still fit side by side below a panel.
+MOST_LETTERS = 14
+STYLE = Path(__file__).with_name("book.mplstyle")
+
+
+def use_style() -> None:
+    """The book's style, for every figure after this."""
+    plt.style.use(STYLE)
+
+
+def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the book's column, with `count` panels side by side."""
+    fig, axes = plt.subplots(1, count, figsize=(5.8, height), squeeze=False, **options)
+    return fig, list(axes[0])
+
+
+def short_title(column: Column, panels: int = 1) -> str:
+    """A column's title over two lines, for one of so many panels side by side.
+
+    Three or more have no room for `recorded`, which all but a rerun are.
+    """
+    if panels >= 3 and column.title.startswith("recorded: "):
+        return column.title.removeprefix("recorded: ").replace(", ", ",\n", 1)
+    return column.title.replace(": ", ":\n", 1)
+
+
+#: Points of error that a panel spans at least: with fewer, noise looks like an effect.
+LEAST_SPAN = 3.0
+
+
+def same_span(axes: Sequence[Axes]) -> None:
+    """Give panels of errors the same span in points, each centred on its own data."""
+    drawn = {ax: ax.dataLim.intervaly for ax in axes if ax.has_data()}
+    span = max([LEAST_SPAN, *(high - low for low, high in drawn.values())])
+    for ax, (low, high) in drawn.items():
+        ax.set_ylim((low + high) / 2 - 0.6 * span, (low + high) / 2 + 0.6 * span)
+
+
+def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
+    """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
+
+    `evaluation_of` gives the evaluation of a run. A run without records is an empty place. All
+    panels span as many points.
+    """
+    fig, axes = panels(len(columns), 3.0)
+    for ax, column in zip(axes, columns, strict=True):
+        for place, run in enumerate(runs):
+            found = list(errors(column, run, evaluation_of(run)).values())
+            seed_dots(ax, place, found, f"C{place}")
+        say_not_run(ax)
+        names = [short_name(run) for run in runs]
+        crowded = len("".join(names)) > MOST_LETTERS
+        ax.set_xticks(range(len(runs)), names, rotation=90 if crowded else 0)
+        ax.set_xlim(-0.6, len(runs) - 0.4)
+        ax.set_title(short_title(column, len(columns)))
+    same_span(axes)
+    axes[0].set_ylabel("top-1 error, %")
+    return fig
+
+
+ERRORS = (0, 1, 2, 3, 5, 7, 10, 15, 20, 30, 40, 60, 80, 100)  # ticks, %
+
+
+def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
+    """Error on minival (full line) and on training images in eval mode (dashed) by epoch.
+
+    Lines are means over seeds, bands reach from the lowest to the highest seed. Where errors fall
+    far the axis is about logarithmic: else the last epochs, which tell, are flat.
+    """
+    fig, axes = panels(len(columns), 3.8)
+    for ax, column in zip(axes, columns, strict=True):
+        for place, run in enumerate(runs):
+            trained = _trained(column, run)
+            for field, line in (("minival_error", "-"), ("train_error", "--")):
+                _band(ax, trained, field, f"C{place}", line, short_name(run))
+        say_not_run(ax)
+        ax.set_title(short_title(column, len(columns)))
+        ax.set_xlabel("epoch")
+        _about_logarithmic(ax)
+    axes[0].set_ylabel("top-1 error, %")
+    legend(fig, axes)
+    return fig
+
+
+def _about_logarithmic(ax: Axes) -> None:
+    """An axis of errors, linear near 0 % and logarithmic above; left linear if they are close."""
+    low, high = ax.dataLim.intervaly
+    if not ax.has_data() or high < 3 * low:
+        return
+    ax.set_yscale("asinh", linear_width=5.0)
+    shown = [error for error in ERRORS if 0.9 * low <= error <= 1.1 * high]
+    ax.set_yticks(shown, [f"{error:g}" for error in shown])
+    ax.set_yticks([], minor=True)
+
+
+def _trained(column: Column, run: str) -> list[TrainRecord]:
+    found = results.trainings(column.results_dir, column.experiment(run)).values()
+    return [record for record in found if record.status == "ok"]
+
+
+def _band(
+    ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str, net: str
+) -> None:
+    if not trained:
+        return
+    values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
+    what = "minival" if field == "minival_error" else "training images"
+    band(ax, 1 + np.arange(values.shape[1]), values, line, colour, f"{net}, {what}")
+
+
+def say_not_run(ax: Axes) -> None:
+    """Write "not run" into a panel that has no data."""
+    if not ax.has_data():
+        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+        # Ticks of an axis that panels share belong to the others too.
+        if len(ax.get_shared_x_axes().get_siblings(ax)) == 1:
+            ax.set_xticks([])
+        if len(ax.get_shared_y_axes().get_siblings(ax)) == 1:
+            ax.set_yticks([])
+
+
+def legend(fig: Figure, axes: Sequence[Axes]) -> None:
+    """One legend for all panels, below them, each label once."""
+    found = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        fig.legend(found.values(), found, loc="outside lower center", ncols=2)
+
+
+def denominators(run: str, columns: Sequence[Column]) -> Figure:
+    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
+
+    Over the first 64 images of minival, of photos all of one class; mean over seeds.
+    """
+    fig, axes = panels(len(columns), 3.4)
+    for ax, column in zip(axes, columns, strict=True):
+        trained = _trained(column, run)
+        if trained:
+            quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
+            epochs = 1 + np.arange(len(quantiles))
+            low, tenth, median, ninetieth, high = quantiles.T
+            ax.fill_between(epochs, low, high, alpha=0.2, linewidth=0, label="1 to 99 %")
+            ax.fill_between(
+                epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
+            )
+            ax.plot(epochs, median, label="median")
+        say_not_run(ax)
+        ax.set_title(short_title(column, len(columns)))
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
+    legend(fig, axes)
+    return fig
+
+
+def costs(record: BenchRecord | None) -> Figure:
+    """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
+    fig, axes = panels(2, 3.2)
+    nets = ("A-LRN", "A-LRN (torch)")
+    measured = record.measured if record else ()
+    crops = sorted({m.of["crop"] for m in measured})
+    for ax, name in zip(axes, ("training step", "kept"), strict=True):
+        for place, net in enumerate(nets):
+            for i, crop in enumerate(crops):
+                ratio = record.values(name, net=net, crop=crop) / record.values(
+                    name, net="A", crop=crop
+                )
+                middle = np.median(ratio)
+                ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
+                spread = [[middle - ratio.min()], [ratio.max() - middle]]
+                ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
+        say_not_run(ax)
+        ax.axhline(1, color="0.3", linewidth=1)
+        ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
+    axes[0].set_ylabel("A-LRN over A")
+    axes[0].set_title("time of a training step")
+    axes[1].set_title("kept for the backward pass")
+    legend(fig, axes)
+    return fig
+
+
+# --- parts of panels ------------------------------------------------------------------------
+
+
+def seed_dots(
+    ax: Axes, place: float, values: Sequence[float], colour: str, alpha: float = 0.7
+) -> None:
+    """A dot for each seed above `place` and a bar at their mean; nothing without values."""
+    if values:
+        ax.plot([place] * len(values), values, "o", color=colour, alpha=alpha)
+        ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
+
+
+def band(
+    ax: Axes, x: Sequence[float], values: np.ndarray, line: str, colour: str, label: str | None
+) -> None:
+    """Mean over seeds of `values` (seeds, x), and a band from the lowest to the highest seed."""
+    ax.plot(x, values.mean(0), line, color=colour, label=label)
+    ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def outline(
+    area: tuple[float, float, float, float], colour: str, width: float = 2, **options
+) -> Rectangle:
+    """A rectangle around (left, top, right, bottom), in pixels of an image shown by `imshow`."""
+    left, top, right, bottom = area
+    options = {"fill": False, "edgecolor": colour, "linewidth": width} | options
+    return Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **options)

@@ -1,0 +1,270 @@
+"""Figures of the chapters about nets: depth, what a unit sees, size of filters, cost."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.signal import convolve2d
+
+from vggrepro import cost
+from vggrepro.configs import layer_names
+from vggrepro.data import synthetic
+from vggrepro.pages import report
+from vggrepro.pages.figures import legend, same_span, say_not_run, short_title
+from vggrepro.pages.report import Column, errors
+from vggrepro.study.experiments import RUNS, Evaluation, short_name
+
+EvaluationOf = Callable[[str], Evaluation]
+
+
+def _grid(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
+    """`count` panels in rows of `columns`, each row `height` inches high."""
+    rows = -(-count // columns)
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(5.8, height * rows), squeeze=False, layout="constrained", **options
+    )
+    panels = list(axes.flat)
+    for spare in panels[count:]:
+        spare.set_visible(False)
+    return fig, panels[:count]
+
+
+# --- depth --------------------------------------------------------------------------------
+
+
+def depth_of(run: str) -> int:
+    """Weight layers of a run's net, as the paper counts depth."""
+    return len(layer_names(RUNS[run].config))
+
+
+def against_depth(
+    line: Sequence[str],
+    beside: Sequence[str],
+    evaluation_of: EvaluationOf,
+    columns: Sequence[Column],
+) -> Figure:
+    """Top-1 error against the number of weight layers: the paper's panel, then one per column.
+
+    The runs of `line` are filled dots, their means joined; those `beside` are hollow squares. The
+    paper's errors are Table 3's, by dense evaluation; `evaluation_of` gives ours. Panels span as
+    many points.
+    """
+    fig, axes = _grid(1 + len(columns), 2, 2.9)
+    runs = [*line, *beside]
+
+    def draw(ax: Axes, title: str, found: Mapping[str, Sequence[float]]) -> None:
+        joined = [(depth_of(run), np.mean(found[run])) for run in line if found[run]]
+        if joined:
+            ax.plot(*zip(*joined, strict=True), "-", color="C0", alpha=0.5)
+        for run in runs:
+            marker = {"marker": "o", "color": "C0", "label": "3×3 layers only"}
+            if run in beside:
+                marker = {"marker": "s", "color": "C1", "mfc": "none", "label": "with 1×1 layers"}
+            if found[run]:
+                depths = [depth_of(run)] * len(found[run])
+                ax.plot(depths, found[run], linestyle="", alpha=0.8, **marker)
+        say_not_run(ax)
+        names: dict[int, list[str]] = {}
+        for run in sorted(runs, key=short_name):
+            names.setdefault(depth_of(run), []).append(short_name(run))
+        ax.set_xticks(list(names), [f"{depth}\n{', '.join(of)}" for depth, of in names.items()])
+        ax.set_xlim(min(names) - 1, max(names) + 1)
+        ax.set_title(title)
+
+    draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
+    for ax, column in zip(axes[1:], columns, strict=True):
+        by_run = {run: list(errors(column, run, evaluation_of(run)).values()) for run in runs}
+        draw(ax, short_title(column), by_run)
+    same_span(axes)
+    for ax in axes:
+        ax.set_xlabel("weight layers")
+    for ax in axes[::2]:
+        ax.set_ylabel("top-1 error, %")
+    legend(fig, axes)
+    return fig
+
+
+# --- what a unit sees ---------------------------------------------------------------------
+
+
+def paths(kernels: Sequence[int]) -> np.ndarray:
+    """In how many ways a unit after these convolutions is reached from each place: (n, n) int.
+
+    The side n is the receptive field; stride 1, kernels in order from the input.
+    """
+    ways = np.ones((1, 1), dtype=np.int64)
+    for kernel in kernels:
+        ways = convolve2d(ways, np.ones((kernel, kernel), dtype=np.int64))
+    return ways
+
+
+def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
+    """For each titled stack of kernels, the places of the map before it that its units see.
+
+    A panel per stack, all to one scale; the number in a place is that of the ways to the unit.
+    """
+    # Two in a row where four would leave the numbers no room.
+    fig, axes = _grid(len(stacks), 3 if len(stacks) == 3 else 2, 2.4)
+    widest = max(len(paths(kernels)) for kernels in stacks.values())
+    reach = widest / 2 + 0.6
+    for ax, (title, kernels) in zip(axes, stacks.items(), strict=True):
+        ways = paths(kernels)
+        half = len(ways) / 2
+        for edge in np.arange(-widest / 2, widest / 2 + 1):
+            ax.plot([edge, edge], [-widest / 2, widest / 2], color="#dddddd", linewidth=0.6)
+            ax.plot([-widest / 2, widest / 2], [edge, edge], color="#dddddd", linewidth=0.6)
+        share = ways / ways.max()
+        ax.imshow(share, cmap="Blues", vmin=0, vmax=2, extent=(-half, half, -half, half))
+        for (row, place), count in np.ndenumerate(ways):
+            at = (place - half + 0.5, half - row - 0.5)
+            size = 9 if count < 100 else 7
+            ax.text(*at, count, ha="center", va="center", fontsize=size)
+        ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+        ax.spines[:].set_visible(False)
+        ax.set_title(title)
+        ax.set_xlabel(f"sees {len(ways)}×{len(ways)}")
+    return fig
+
+
+def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
+    """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
+    fig, (ax,) = _grid(1, 1, 3.4)
+    names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
+    styles = (("o", "-"), ("s", "--"), ("^", "-."))
+    for config, (marker, line) in zip(configs, styles, strict=False):
+        net = cost.convolutions(config)
+        ax.plot(
+            [names.index(layer.name) for layer in net],
+            [layer.receptive_field for layer in net],
+            line,
+            marker=marker,
+            label=config,
+            alpha=0.8,
+        )
+    for crop in crops:
+        ax.axhline(crop, color="0.6", linewidth=0.8, zorder=0)
+        ax.annotate(f"crop {crop} px", (0, crop), (0, 2), textcoords="offset points", fontsize=9)
+    ax.set_xticks(range(len(names)), names, rotation=90)
+    ax.set_ylabel("receptive field, px")
+    legend(fig, [ax])
+    return fig
+
+
+def padding_shares(config: str, crops: Sequence[int]) -> dict[str, list[float]]:
+    """For each convolution, the share of its taps that fall on padding, at each crop (px)."""
+    nets = [cost.convolutions(config, crop=crop) for crop in crops]
+    return {
+        same[0].name: [cost.padding_share(x.kernel, x.output_shape[1]) for x in same]
+        for same in zip(*nets, strict=True)
+    }
+
+
+def padding(config: str, crops: Sequence[int]) -> Figure:
+    """Share of taps on padding in percent: a row per convolution, a column per crop."""
+    shares = padding_shares(config, crops)
+    values = 100 * np.array(list(shares.values()))
+    fig, (ax,) = _grid(1, 1, 4.2)
+    drawn = ax.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+    for (row, place), value in np.ndenumerate(values):
+        colour = "white" if value > 60 else "#222222"
+        ax.text(place, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
+    ax.set_xticks(range(len(crops)), [f"{crop} px" for crop in crops])
+    ax.set_yticks(range(len(shares)), shares)
+    ax.set_xlabel("crop")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    fig.colorbar(drawn, label="taps on padding, %")
+    return fig
+
+
+# --- small against large filters ----------------------------------------------------------
+
+#: Two 3x3 filters with one meaning each, and the 5x5 filter that they make when nothing is
+#: between them: a horizontal difference (Sobel), then a smoothing.
+DIFFERENCE = np.outer([1, 2, 1], [1, 0, -1]) / 4
+SMOOTHING = np.outer([1, 2, 1], [1, 2, 1]) / 16
+BOTH = convolve2d(DIFFERENCE, SMOOTHING)
+
+
+def responses(image: np.ndarray) -> dict[str, np.ndarray]:
+    """Responses (H - 4, W - 4) to a grey image (H, W), where no filter touches the border.
+
+    Of one 5x5 filter; of the two 3x3 it is made of; of these with a ReLU between.
+    """
+    first = convolve2d(image, DIFFERENCE, mode="valid")
+    return {
+        "one 5×5": convolve2d(image, BOTH, mode="valid"),
+        "two 3×3": convolve2d(first, SMOOTHING, mode="valid"),
+        "two 3×3, ReLU between": convolve2d(np.maximum(first, 0), SMOOTHING, mode="valid"),
+    }
+
+
+def grey_drawing() -> np.ndarray:
+    """A drawn image in grey at half its size, (H, W) from 0 to 1."""
+    image = synthetic.draw(0, "train", 0).image.mean(-1) / 255
+    height, width = (side // 2 * 2 for side in image.shape)
+    return image[:height, :width].reshape(height // 2, 2, width // 2, 2).mean((1, 3))
+
+
+def stack_and_filter(image: np.ndarray) -> Figure:
+    """The filters above, and below a grey image (H, W) and what they make of it."""
+    fig, axes = _grid(6, 3, 2.2)
+    filters = {"3×3": DIFFERENCE, "then 3×3": SMOOTHING, "together: 5×5": BOTH}
+    for ax, (name, values) in zip(axes, filters.items(), strict=False):
+        half = len(values) / 2
+        _signed(ax, name, values, np.abs(values).max(), extent=(-half, half, -half, half))
+        ax.set(xlim=(-2.6, 2.6), ylim=(-2.6, 2.6))
+    axes[3].imshow(image, cmap="gray", vmin=0, vmax=1)
+    axes[3].set_title("a drawn image")
+    single, _, with_relu = responses(image).values()
+    reach = np.abs(single).max()
+    _signed(axes[4], "one 5×5,\nor two 3×3", single, reach)
+    _signed(axes[5], "two 3×3,\nReLU between", with_relu, reach)
+    for ax in axes:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    return fig
+
+
+def _signed(ax: Axes, title: str, values: np.ndarray, reach: float, **options) -> None:
+    ax.imshow(values, cmap="RdBu_r", vmin=-reach, vmax=reach, **options)
+    ax.set_title(title)
+
+
+def cost_and_error(
+    runs: Sequence[str], evaluation_of: EvaluationOf, columns: Sequence[Column]
+) -> Figure:
+    """Top-1 error against the convolutions' weights and against multiply-adds, at each budget.
+
+    Two panels per column of records, a dot per seed and a line at the mean.
+    """
+    fig, axes = _grid(2 * len(columns), 2, 2.7)
+    for pair, column in zip(zip(axes[::2], axes[1::2], strict=True), columns, strict=True):
+        for place, run in enumerate(runs):
+            found = list(errors(column, run, evaluation_of(run)).values())
+            for ax, amount in zip(pair, conv_cost(run, column), strict=True):
+                if found:
+                    amounts = [amount / 1e6] * len(found)
+                    ax.plot(amounts, found, "o", color=f"C{place}", alpha=0.7)
+                    mean = [amount / 1e6], [np.mean(found)]
+                    name = short_name(run)
+                    ax.plot(*mean, "_", color=f"C{place}", markersize=16, mew=2, label=name)
+        for ax, what in zip(pair, ("weights", "multiply-adds"), strict=True):
+            say_not_run(ax)
+            ax.set_xlabel(f"{what}, millions")
+            ax.margins(x=0.25, y=0.25)
+            if ax.has_data():
+                ax.set_xlim(left=0)
+        pair[0].set_title(short_title(column))
+        pair[0].set_ylabel("top-1 error, %")
+    legend(fig, axes)
+    return fig
+
+
+def conv_cost(run: str, column: Column) -> tuple[int, int]:
+    """Weights and multiply-adds (one image) of a run's convolutions at the column's size."""
+    declared = column.experiment(run)
+    net = cost.convolutions(declared.config, width=declared.width, crop=declared.crop)
+    return sum(layer.weights for layer in net), sum(layer.multiply_adds for layer in net)

@@ -1,0 +1,229 @@
+"""Chapters: from ``book/NAME.py`` to the executed notebook ``book/NAME.ipynb``.
+
+The script (py:percent) is the source and the notebook is made from it, never the other way, so
+rendering a chapter twice writes the same bytes. ``python -m vggrepro.pages.render`` renders;
+``--check`` renders into ``_build/`` and compares with what is committed.
+"""
+
+import argparse
+import base64
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vggrepro import UserError
+from vggrepro.files import make_writable
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[2]
+BOOK = ROOT / "book"
+RENDERED = ROOT / "_build" / "render"
+
+#: The README's picture, and the chapter and the figure that it is.
+PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("index", "fig-front")
+
+#: The page that shows what reruns of all other chapters have left.
+LAST = "comparison"
+
+#: A chapter reads records and draws; a cell that takes longer than this (seconds) is stuck.
+CELL_TIMEOUT = 600
+
+# What else a notebook's metadata may hold depends on who wrote it and when.
+_KEPT_METADATA = ("kernelspec", "language_info")
+_RUN_METADATA = ("papermill", "execution", "lines_to_next_cell")
+_KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+
+
+def chapters() -> list[Path]:
+    """Return the scripts of all chapters, the front page among them, in the order of names.
+
+    The page that shows what reruns of the others have left comes last.
+    """
+    found = sorted(BOOK.glob("*.py"), key=lambda path: (path.stem == LAST, path.stem))
+    if not found:
+        raise UserError(
+            f"No chapters in {BOOK}. The book is not part of the installed package: "
+            "clone the repository and install it with `pip install -e .`."
+        )
+    return found
+
+
+def find_chapter(name: str) -> Path:
+    """Return the script of the chapter called ``name``: ``02``, ``lrn``, ``02_lrn`` or its path.
+
+    Raises UserError, which lists the chapters, unless exactly one fits.
+    """
+    stem = Path(name).stem
+    found = [path for path in chapters() if stem in (path.stem, *path.stem.split("_", 1))]
+    if len(found) != 1:
+        known = ", ".join(path.stem for path in chapters())
+        raise UserError(f"No single chapter is called {name!r}; there are: {known}.")
+    return found[0]
+
+
+def takes_parameters(script: Path) -> bool:
+    """Whether the chapter has a cell of a rerun's parameters; the front page has none."""
+    return re.search(r"^budget\b", script.read_text(encoding="utf-8"), re.MULTILINE) is not None
+
+
+def to_notebook(script: Path) -> "NotebookNode":
+    """Return the unexecuted notebook of a chapter's script."""
+    jupytext = _import("jupytext")
+    return normalise(jupytext.read(script))
+
+
+def normalise(notebook: "NotebookNode") -> "NotebookNode":
+    """Strip in place what differs between two runs of the same cells, and return the notebook.
+
+    Cell ids become positions; timestamps, tool metadata and the interpreter's version go.
+    """
+    metadata = {key: notebook.metadata[key] for key in _KEPT_METADATA if key in notebook.metadata}
+    metadata["kernelspec"] = dict(_KERNEL)
+    metadata.get("language_info", {}).pop("version", None)
+    notebook.metadata = _import("nbformat").from_dict(metadata)
+    for position, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{position:02d}"
+        for key in _RUN_METADATA:
+            cell.metadata.pop(key, None)
+        if not cell.metadata.get("tags"):
+            cell.metadata.pop("tags", None)
+        elif "injected-parameters" in cell.metadata.tags:
+            cell.metadata.tags = ["injected-parameters", "hide-input"]
+    notebook.nbformat_minor = 5  # the first with cell ids; papermill and jupytext write others
+    return notebook
+
+
+def execute(
+    script: Path,
+    output: Path,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    cell_timeout: int | None = None,
+) -> Path:
+    """Execute a chapter into ``output`` and return that path.
+
+    ``parameters`` replace those of the chapter's parameters cell. ``cell_timeout`` is in seconds;
+    None waits for ever. ``output`` is written only when every cell has run. Otherwise UserError
+    carries the last line of the error, and the copy with the traceback is beside it as
+    ``NAME.failed.ipynb``. UserError also if its folder cannot be written.
+    """
+    nbformat, papermill = _import("nbformat"), _import("papermill")
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    make_writable(output.parent)
+    # By process, so that two commands at one chapter do not write into each other's copies.
+    source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
+    running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")
+    nbformat.write(to_notebook(script), source)
+    try:
+        # As a file, not a node: papermill would store a whole node in the notebook's metadata.
+        papermill.execute_notebook(
+            str(source),
+            str(running),
+            parameters=dict(parameters or {}),
+            kernel_name=_KERNEL["name"],
+            cwd=str(script.parent),
+            progress_bar=False,
+            execution_timeout=cell_timeout,
+            extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of TCP on each start
+            coalesce_streams=True,  # where the kernel cuts its output depends on the clock
+        )
+    except PapermillExecutionError as error:
+        reason = error.evalue.strip().split("\n")[-1] or error.ename
+        raise _failure(script, running, output, reason) from error
+    except (CellTimeoutError, DeadKernelError) as error:
+        raise _failure(script, running, output, str(error).strip().split("\n")[0]) from error
+    finally:
+        source.unlink(missing_ok=True)
+    executed = normalise(nbformat.read(running, as_version=4))
+    nbformat.write(executed, running)
+    running.replace(output)
+    return output
+
+
+def _failure(script: Path, running: Path, output: Path, reason: str) -> UserError:
+    copy = output.with_name(f"{output.stem}.failed.ipynb")
+    running.replace(copy)
+    return UserError(
+        f"Chapter {script.stem} failed; the copy with the traceback is {copy}.\n{reason}"
+    )
+
+
+def render(script: Path) -> Path:
+    """Execute a chapter with its default parameters and put it beside its script."""
+    executed = execute(script, RENDERED / f"{script.stem}.ipynb", cell_timeout=CELL_TIMEOUT)
+    if script.stem == PICTURE_OF[0]:
+        PICTURE.write_bytes(picture(executed, PICTURE_OF[1]))
+    return executed.replace(script.with_suffix(".ipynb"))
+
+
+def picture(notebook: Path, figure: str) -> bytes:
+    """Return the PNG of the figure of that name in an executed notebook."""
+    for cell in _import("nbformat").read(notebook, as_version=4).cells:
+        if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
+            return base64.b64decode(cell.outputs[0].data["image/png"])
+    raise UserError(f"{notebook} has no figure called {figure}")
+
+
+def check(script: Path) -> str | None:
+    """Execute a chapter again; return how it differs from the committed notebook, None if not."""
+    committed = script.with_suffix(".ipynb")
+    if not committed.exists():
+        return f"{committed.name} is missing"
+    executed = execute(script, RENDERED / committed.name, cell_timeout=CELL_TIMEOUT)
+    if script.stem == PICTURE_OF[0] and PICTURE.read_bytes() != picture(executed, PICTURE_OF[1]):
+        return f"{PICTURE.name} is not the figure of {committed.name}"
+    if executed.read_bytes() == committed.read_bytes():
+        return None
+    return f"{committed.name} differs from {executed}, first in {_difference(executed, committed)}"
+
+
+def _difference(executed: Path, committed: Path) -> str:
+    nbformat = _import("nbformat")
+    cells, others = (nbformat.read(path, as_version=4).cells for path in (executed, committed))
+    for position, (cell, other) in enumerate(zip(cells, others, strict=False)):
+        if cell != other:
+            return f"cell {position} ({', '.join(k for k in cell if cell[k] != other.get(k))})"
+    return "the number of cells" if len(cells) != len(others) else "the metadata"
+
+
+def _import(name: str) -> Any:
+    try:
+        return __import__(name)
+    except ImportError as error:
+        raise UserError(
+            f"Running chapters needs {name}: pip install -c constraints.txt -e '.[book]'"
+        ) from error
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Render or check the chapters named, or all; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m vggrepro.pages.render", description=__doc__)
+    parser.add_argument("chapters", nargs="*", help="names, such as 02_lrn or 02; default: all")
+    parser.add_argument("--check", action="store_true", help="compare and change nothing")
+    options = parser.parse_args(arguments)
+    stale = []
+    try:
+        for script in [find_chapter(name) for name in options.chapters] or chapters():
+            if not options.check:
+                print(f"rendered {render(script).relative_to(ROOT)}", flush=True)
+            elif difference := check(script):
+                stale.append(difference)
+            else:
+                print(f"unchanged {script.stem}.ipynb", flush=True)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if stale:
+        print(*stale, "Render again with `make render`.", sep="\n", file=sys.stderr)
+    return 1 if stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,305 @@
+"""Records into what a chapter shows: tables, sentences, provenance, commands.
+
+A chapter starts with `options`, which checks its parameters and reruns what is asked for. A
+number that was not obtained reads "not run", with the command that would obtain it.
+"""
+
+import ast
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from IPython.display import HTML, Markdown
+
+from vggrepro import UserError
+from vggrepro.bench import workload
+from vggrepro.study import paper, results
+from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import AT_CHANCE
+from vggrepro.study.experiments import (
+    FUSIONS,
+    ROWS,
+    RUNS,
+    Evaluation,
+    Experiment,
+    Row,
+    evaluation_in,
+)
+from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
+
+PACKAGE = Path(__file__).parents[1]
+
+DATA_NAMES = {
+    "cifar10": "CIFAR-10",
+    "imagenette": "Imagenette",
+    "imagenet": "ILSVRC-2012",
+    "synthetic": "drawn images",
+    "folder": "your photos",
+}
+
+
+# --- a chapter's parameters ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of results: a folder of records at one budget on one data set."""
+
+    title: str
+    results_dir: Path
+    budget: str
+    data: str
+
+    def experiment(self, run: str) -> Experiment:
+        """The declaration of that run in this column."""
+        return at_budget(run, self.budget, self.data)
+
+
+def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+    """The recorded study, a column for each of these data sets."""
+    return [
+        Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
+        for data in data_sets
+    ]
+
+
+def larger_crop() -> Column:
+    """The second look at Imagenette on crops of 96 px, recorded too."""
+    title = f"recorded: {DATA_NAMES['imagenette']}, 96 px"
+    return Column(title, results.RECORDED, "reduced-96", "imagenette")
+
+
+@dataclass(frozen=True)
+class Options:
+    """The checked parameters of a chapter: what to read, what to rerun."""
+
+    budget: str
+    data: str
+    seeds: int
+    rerun: bool
+    data_dir: Path | None
+    results_dir: Path
+    shows_rerun: bool
+
+    def ensure(self, runs: Iterable[str]) -> None:
+        """Train and evaluate `runs` if a rerun was asked for; recorded ones are skipped."""
+        if self.rerun:
+            from vggrepro.study import runner
+
+            where = runner.Where(self.results_dir, self.data_dir)
+            runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
+
+    def columns(self, recorded: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+        """The recorded study on these data sets, then the reader's rerun if there is one."""
+        found = recorded_columns(recorded)
+        if self.shows_rerun:
+            title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
+            found.append(Column(title, self.results_dir, self.budget, self.data))
+        return found
+
+
+def options(
+    budget: str, data: str, seeds: int, rerun: bool, data_dir: str, results_dir: str
+) -> Options:
+    """Check a chapter's parameters; "" and 0 mean the default.
+
+    With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
+    column of its own. Raises `UserError` whose last line names the parameter or the allowed values.
+    """
+    data = data_of(budget, data or None)
+    if not isinstance(rerun, bool):
+        raise UserError(f"rerun must be True or False, not {rerun!r}")
+    if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 0:
+        raise UserError(f"seeds must be a whole number, 0 for the budget's own; not {seeds!r}")
+    if results_dir and not rerun and not Path(results_dir).is_dir():
+        raise UserError(
+            f"results_dir: no folder {Path(results_dir).resolve()}; name one with records, or set "
+            "rerun to True to make them"
+        )
+    return Options(
+        budget=budget,
+        data=data,
+        seeds=seeds or budget_named(budget).seeds,
+        rerun=rerun,
+        data_dir=Path(data_dir) if data_dir else None,
+        results_dir=Path(results_dir) if results_dir else results.RERUN,
+        shows_rerun=rerun or bool(results_dir),
+    )
+
+
+# --- numbers ------------------------------------------------------------------------------
+
+
+def paper_value(row: Row) -> float:
+    """The paper's number for a row, in percent."""
+    if row.run in FUSIONS:
+        own = (evaluation_in(row.evaluation, run).test_scales for run in FUSIONS[row.run].runs)
+        return paper.value(
+            row.table,
+            test_scales=row.evaluation.test_scales
+            or " | ".join(",".join(map(str, scales)) for scales in own),
+            protocol=row.evaluation.protocol,
+        )
+    run = RUNS[row.run]
+    low, high = run.train_scale
+    return paper.value(
+        row.table,
+        net=run.config,
+        train_scale=low if low == high else f"[{low};{high}]",
+        test_scales=row.evaluation.test_scales,
+        protocol=row.evaluation.protocol,
+    )
+
+
+def paper_error(table: int, run: str) -> float:
+    """The paper's top-1 error of a run in one of its tables, in percent."""
+    return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
+
+
+def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
+    """Top-1 error in percent by seed."""
+    found = results.evaluations(column.results_dir, column.experiment(run), evaluation)
+    return {seed: record.top1_error for seed, record in found.items()}
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """`25.3 ± 0.4, n = 3`: mean and sample standard deviation over seeds."""
+    if len(values) == 1:
+        return f"{values[0]:.1f}, n = 1"
+    return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}, n = {len(values)}"
+
+
+def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) -> str:
+    """The recorded errors of an evaluation as one cell, or why there are none."""
+    found = results.evaluations(results_dir, experiment, evaluation)
+    if found:
+        notes = ["pilot"] if all(record.pilot for record in found.values()) else []
+        idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
+        notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
+        by_seed = [record.top1_error for record in found.values()]
+        # A mean with a net at chance in it is the error of no net.
+        text = ", ".join(f"{e:.1f}" for e in by_seed) if idle else mean_and_spread(by_seed)
+        return text + (f" ({'; '.join(notes)})" if notes else "")
+    failed = [
+        f"{record.status} (seed {seed})"
+        for seed, record in results.trainings(results_dir, experiment).items()
+        if record.status != "ok"
+    ]
+    return ", ".join(failed) or "not run"
+
+
+def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
+    """Seeds whose net is no better than chance on minival after its last epoch.
+
+    None for your own folder of photos, whose classes only you can count.
+    """
+    if experiment.name in FUSIONS or experiment.data == "folder":
+        return ()
+    chance = 100 * (1 - 1 / workload.data_size(experiment).classes)
+    return tuple(
+        seed
+        for seed, record in results.trainings(results_dir, experiment).items()
+        if record.status == "ok" and record.curve[-1].minival_error > AT_CHANCE * chance
+    )
+
+
+def error_table(
+    rows: Sequence[tuple[str, str, Evaluation, float | None]], columns: Sequence[Column]
+) -> pd.DataFrame:
+    """Top-1 errors, %: a row per (label, run, evaluation, the paper's value or None)."""
+    table = {}
+    for label, run, evaluation, value in rows:
+        cells = {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
+        for column in columns:
+            cell = recorded(column.results_dir, column.experiment(run), evaluation)
+            cells[column.title] = cell.replace(", n = ", "<br>n = ")  # room on a phone
+        table[label] = cells
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+# --- a chapter's furniture ----------------------------------------------------------------
+
+
+def claim_box(*keys: str) -> Markdown:
+    """The paper's sentences, in the paper's voice, each with its section."""
+    quotes = (paper.quote(key) for key in keys)
+    lines = "\n>\n".join(f"> “{q.text}”  \n> — Section {q.section}" for q in quotes)
+    return Markdown(lines)
+
+
+def source(module: str, name: str) -> Markdown:
+    """Our own code of a function, class or constant of a module, such as `bench.turns`.
+
+    Read, not imported: some modules bring torch.
+    """
+    path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
+    text = path.read_text(encoding="utf-8")
+    parts = name.split(".")
+    nodes: list[ast.stmt] = ast.parse(text).body
+    for part in parts:
+        node = next(n for n in nodes if _name(n) == part)
+        nodes = getattr(node, "body", [])
+    return Markdown(f"```python\n{ast.get_source_segment(text, node, padded=True)}\n```")
+
+
+def _name(node: ast.stmt) -> str | None:
+    """What a statement defines."""
+    target = node.targets[0] if isinstance(node, ast.Assign) else node
+    return getattr(target, "name", None) or getattr(target, "id", None)
+
+
+def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataFrame:
+    """Where every training that the chapter shows comes from, one line each."""
+    rows = []
+    for column in columns:
+        for run in runs:
+            trained = results.trainings(column.results_dir, column.experiment(run))
+            for seed, record in trained.items():
+                p = record.provenance
+                rows.append(
+                    {
+                        "run": f"{run}, seed {seed}",
+                        "column": column.title,
+                        "recipe": record.experiment["recipe"],
+                        "status": record.status,
+                        "commit": p.commit[:8] + (" (modified)" if p.dirty else ""),
+                        "torch": p.versions["torch"],
+                        "on": f"{p.processor}, {p.threads} thread{'s' * (p.threads > 1)}",
+                        "precision": record.precision,
+                        "minutes": f"{p.wall_seconds / 60:.1f}",
+                        "result digest": record.result_digest[:12],
+                    }
+                )
+    if not rows:
+        return pd.DataFrame({"not run": []})
+    return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
+
+
+def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
+    """How to rerun this chapter, on the recorded data set that decides it; to be copied.
+
+    With as many seeds as the claim that takes most of them.
+    """
+    claimed = (c for c in CLAIMS.values() if c.chapter == chapter and c.test != "measurement")
+    seeds = max((claim.seeds for claim in claimed), default=1)
+    return Markdown(
+        f"""```bash
+# on drawn images, in minutes
+papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
+
+# on real photos, the runs above (torchvision downloads them with --download)
+vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
+vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
+
+# exactly what was recorded, for all chapters, each run with its own seeds
+vggrepro run --study --data {data} --data-dir DATA --threads 1
+```"""
+    )
+
+
+def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:
+    """A table as the book shows it: no index clutter, scrolling on a phone."""
+    return HTML(frame.to_html(border=0, escape=False, classes=classes))

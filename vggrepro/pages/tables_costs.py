@@ -1,0 +1,324 @@
+"""What the chapter on costs shows: tables and sentences from records, counts and the planner."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from vggrepro import UserError
+from vggrepro.bench import memory, planner, rates, targets, workload
+from vggrepro.bench.devices import DEVICES
+from vggrepro.pages import report
+from vggrepro.pages.report import Column
+from vggrepro.pages.tables_protocols import seconds_per_image
+from vggrepro.study import results
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
+from vggrepro.study.records import BenchRecord
+from vggrepro.study.results import ROOT
+from vggrepro.study.second_round import shown
+
+NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
+QUARTER = 0.25  # the width of every recorded training
+TESTED = "D-jitter"  # the net on which protocols are compared
+NOT_MEASURED = "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
+
+
+def bench(results_dir: Path) -> BenchRecord | None:
+    """The record of `vggrepro bench speed` in a folder, None if there is none."""
+    path = results.bench_path(results_dir, "speed")
+    return results.read(path) if path.exists() else None
+
+
+def bench_of(options: report.Options) -> BenchRecord | None:
+    """What the chapter shows: the rerun's measurements if it has any, else the recorded ones."""
+    rerun = bench(options.results_dir) if options.shows_rerun else None
+    return rerun or bench(results.RECORDED)
+
+
+# --- nets ---------------------------------------------------------------------------------
+
+
+def multiply_adds(net: str) -> float:
+    """Of a training step of one image, at the size at which `bench` measures the nets."""
+    return workload.training_step(_net(net)).multiply_adds
+
+
+def _net(net: str, budget: str = "reduced") -> tuple:
+    data = "imagenette" if budget == "reduced" else None
+    return workload.net_of(at_budget(f"{net}-S256", budget, data))
+
+
+def step_of(record: BenchRecord | None, net: str) -> tuple[np.ndarray, float] | None:
+    """Milliseconds of a step in every round and bytes kept, both for one image."""
+    if record is None:
+        return None
+    times = targets.Side("training step", {"net": net}).values(record)
+    kept = targets.Side("kept", {"net": net}).values(record)
+    return None if times is None or kept is None else (times, float(kept[0]))
+
+
+def nets_table(record: BenchRecord | None) -> pd.DataFrame:
+    """Each net: its arithmetic at the paper's size and at ours, its time and memory measured."""
+    table = {}
+    for net in NETS:
+        full, ours = _net(net, "full"), _net(net)
+        precision = record.settings["precision"] if record else "bf16"
+        found = step_of(record, net)
+        table[net] = {
+            "weights, million (224 px)": f"{sum(layer.parameters for layer in full) / 1e6:.1f}",
+            "step, GMAC (224 px)": f"{workload.training_step(full).multiply_adds / 1e9:.1f}",
+            "step, GMAC (64 px)": f"{workload.training_step(ours).multiply_adds / 1e9:.3f}",
+            "step, ms (64 px)": "not measured" if found is None else f"{np.median(found[0]):.2f}",
+            "kept, kB, by arithmetic": f"{memory.memory(ours, precision).kept / 1e3:,.0f}",
+            "kept, kB, as autograd counts": "not measured"
+            if found is None
+            else f"{found[1] / 1e3:,.0f}",
+        }
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
+    """Training images per second and peak memory of each net's recorded runs."""
+    table = {net: {c.title: _trained(c, f"{net}-S256") for c in columns} for net in NETS}
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _trained(column: Column, run: str) -> str:
+    found = results.trainings(column.results_dir, column.experiment(run)).values()
+    done = [record.provenance for record in found if record.status == "ok"]
+    if not done:
+        return "not run"
+    speed = np.mean([p.images_per_second for p in done])
+    seconds = np.mean([p.wall_seconds for p in done])
+    took = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
+    return (
+        f"{speed:,.0f} images/s<br>{took}, "
+        f"{max(p.peak_memory_mib for p in done):,.0f} MiB<br>n = {len(done)}"
+    )
+
+
+def lrn_sentence(record: BenchRecord | None) -> str:
+    """What A-LRN adds to A though it has no multiply-add more."""
+    pair = [step_of(record, net) for net in ("A", "A-LRN")]
+    if None in pair:
+        return NOT_MEASURED
+    (time, kept), (lrn_time, lrn_kept) = pair
+    slower = 100 * (np.median(lrn_time / time) - 1)
+    return (
+        f"A-LRN has as many multiply-adds as A. Beside A its step took {slower:+.0f} % time and "
+        f"kept {100 * (lrn_kept / kept - 1):+.0f} % bytes: multiply-adds leave out what passes "
+        "through memory."
+    )
+
+
+# --- speed --------------------------------------------------------------------------------
+
+
+def speed_table(record: BenchRecord | None) -> pd.DataFrame:
+    """What `vggrepro bench` measured, beside the targets; few columns, for a phone."""
+    table = []
+    for row in targets.rows(record):
+        against = "" if row["against"] == "–" else f"<br>against {row['against']}"
+        met = "" if row["met"] == "–" else f"<br>met: {row['met']}"
+        measured = row["measured"].replace(" (", "<br>(")
+        cells = (measured, row["what"] + against, row["target"] + met)
+        table.append(dict(zip(("measured", "of what", "target"), map(_code, cells), strict=True)))
+    frame = pd.DataFrame(table).set_index("measured")
+    return frame.rename_axis(index=None, columns="measured")
+
+
+def _code(text: str) -> str:
+    """Backticks to HTML: cells are not Markdown."""
+    while "`" in text:
+        text = text.replace("`", "<code>", 1).replace("`", "</code>", 1)
+    return text
+
+
+def speed_sentence(record: BenchRecord | None) -> str:
+    """On what it was measured, and how many targets were met."""
+    if record is None:
+        return NOT_MEASURED
+    s, p = record.settings, record.provenance
+    met = [row["met"] for row in targets.rows(record) if row["met"] != "–"]
+    said = (
+        f"{met.count('yes') + met.count('the first')} of {len(met)} targets were met"
+        if met
+        else "Drawn or other photos: no target is met or missed"
+    )
+    return (
+        f"{said}. Measured on {report.DATA_NAMES.get(s['data'], s['data'])} in "
+        f"{p.wall_seconds / 60:.1f} minutes, on {p.processor}, {s['threads']} "
+        f"thread{'s' * (s['threads'] > 1)}, {s['precision']}, torch {p.versions['torch']}, commit "
+        f"{p.commit[:8]}{' (modified)' * p.dirty}. Medians over turns; in brackets the lowest and "
+        "the highest."
+    )
+
+
+# --- testing ------------------------------------------------------------------------------
+
+
+def protocols_table(columns: Sequence[Column]) -> pd.DataFrame:
+    """What each protocol costs and what it gives: D-jitter, each at the Q that tables name.
+
+    Work is counted at the paper's size, on a photo of the typical shape, as a multiple of the
+    centre crop's; both include the mirror image.
+    """
+    paper = at_budget(TESTED, "full")
+    evaluations = evaluations_of(TESTED)
+    work = {e: _work(paper, e.parts) for e in evaluations}
+    (cheapest,) = [work[e] for e in evaluations if e.protocol == "centre-crop"]
+    table = {}
+    for evaluation in sorted(evaluations, key=work.get):
+        row = {"work, centre crop = 1": f"{work[evaluation] / cheapest:.1f}"}
+        for column in columns:
+            row[column.title] = _tested(column, evaluation)
+        label = f"{evaluation.protocol}<br>Q = {', '.join(map(str, evaluation.test_scales))}"
+        table[label] = row
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _work(experiment: Experiment, parts: Sequence[tuple[str, int]]) -> float:
+    return sum(workload.per_image(experiment, *part).multiply_adds for part in parts)
+
+
+def _tested(column: Column, evaluation) -> str:
+    found = results.evaluations(column.results_dir, column.experiment(TESTED), evaluation).values()
+    if not found:
+        return "not run"
+    seconds = np.mean([seconds_per_image(r) for r in found])
+    error = np.mean([r.top1_error for r in found])
+    return f"{1000 * seconds:.1f} ms an image<br>error {error:.1f} %, n = {len(found)}"
+
+
+def chapter_link(stem: str, text: str) -> str:
+    """A link to another chapter if the book has it, else its name alone."""
+    return f"[{text}]({stem}.html)" if (ROOT / "book" / f"{stem}.py").exists() else text
+
+
+# --- growth -------------------------------------------------------------------------------
+
+
+def measured_rates(results_dir: Path) -> rates.Recorded | None:
+    """The trainings of one machine in a folder; None if there are none on photos."""
+    try:
+        return rates.recorded(results_dir)
+    except UserError:
+        return None
+
+
+def declared_at(crop: int) -> Experiment:
+    """D from scratch on Imagenette as at `reduced`, but for the side of the crop."""
+    return replace(at_budget("D-S256", "reduced", "imagenette"), crop=crop)
+
+
+def hours(seconds: rates.Seconds, experiment: Experiment, images: int | None = None) -> float:
+    """Hours of a training; on so many training images if they are given."""
+    share = 1.0 if images is None else images / workload.data_size(experiment).train
+    return seconds(workload.training(experiment).times(share)) / 3600
+
+
+def width_factor(record: BenchRecord | None, width: float) -> float | None:
+    """How many times as long D takes as at a quarter of the width, None if it is not known.
+
+    `bench` measured both ends at 64 px; between them time is taken to be a power of the width.
+    The recorded trainings cannot say: all of them are of one width.
+    """
+    if width == QUARTER:
+        return 1.0
+    sides = [targets.Side("training", {"side": "vggrepro", "width": w}) for w in (QUARTER, 1.0)]
+    quarter, full = (None if record is None else side.values(record) for side in sides)
+    if quarter is None or full is None:
+        return None
+    slower = np.median(quarter) / np.median(full)
+    return slower ** (np.log(width / QUARTER) / np.log(1 / QUARTER))
+
+
+def growth_sentence(found: rates.Recorded | None, record: BenchRecord | None) -> str:
+    """What doubling the images, the crop or the width does to the time of a training."""
+    if found is None:
+        return "No training on photos is recorded: `vggrepro run D-S256 --budget reduced`."
+    seconds, crop = rates.fitted(found.trainings), at_budget("D-S256", "reduced").crop
+    here, twice = declared_at(crop), declared_at(2 * crop)
+    of_crop = hours(seconds, twice) / hours(seconds, here)
+    of_width = width_factor(record, 2 * QUARTER)
+    said = "not measured" if of_width is None else f"{of_width:.1f} times the time"
+    return (
+        f"Fitted on {len(found.trainings)} recorded trainings ({found.machine}): twice the images, "
+        f"twice the time; twice the crop, {of_crop:.1f} times the time. "
+        f"Twice the width, from the rates that `vggrepro bench` measured: {said}."
+    )
+
+
+# --- what was not run ---------------------------------------------------------------------
+
+
+def paper_table() -> pd.DataFrame:
+    """The planner's, without its verdict."""
+    return planner.paper_table().drop(columns="verdict")
+
+
+def devices_table() -> pd.DataFrame:
+    """The whole study, by planner: hours at `gpu` on one card, days at `full` on eight."""
+    table = {}
+    for card in DEVICES.values():
+        peak = f"{card.flops / 1e12:,.0f} ({card.precision})"
+        row = {"GiB": f"{card.memory_gib:g}", "peak, TFLOP/s": peak}
+        for budget, devices in (("gpu", 1), ("full", 8)):
+            plans = _plans(budget, card.name, devices)
+            total = sum(plan.hours for plan in plans)
+            longest = max(plan.training_hours for plan in plans)
+            unit, per = ("h", 1) if budget == "gpu" else ("days", 24)
+            on = f"{devices} card{'s' * (devices > 1)}"
+            row[f"{budget}: all runs on {on}, {unit}"] = f"{total / per:,.1f}"
+            row[f"{budget}: longest training, {unit}"] = f"{longest / per:,.1f}"
+        table[card.name] = row
+    return pd.DataFrame.from_dict(table, orient="index")
+
+
+def _plans(budget: str, device: str, devices: int) -> list[planner.RunPlan]:
+    card = DEVICES[device]
+    seconds = rates.on_device(card, devices)
+    return planner.plan(budget, None, card.precision, seconds, seconds)
+
+
+# The planner's columns here: title and format.
+_PLANNED = {
+    "M param": ("weights, million", "{:.1f}"),
+    "GMAC/img": ("step, GMAC", "{:.1f}"),
+    "MiB/img": ("kept, MiB an image", "{:.0f}"),
+    "max batch": ("largest batch", "{}"),
+    "train h": ("training, h", "{:,.2f}"),
+    "test h": ("testing, h", "{:,.3f}"),
+    "times": ("trainings", "{:.0f}"),
+    "all h": ("all, h", "{:,.1f}"),
+}
+
+
+def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
+    """Every run of a budget on so many cards of a kind, as `vggrepro plan` counts it."""
+    planned = planner.table(_plans(budget, device, devices), DEVICES[device], devices)
+    return pd.DataFrame(
+        {
+            title: planned[column].map(text.format, na_action="ignore").fillna("")
+            for column, (title, text) in _PLANNED.items()
+        }
+    )
+
+
+def gpu_sentence(columns: Sequence[Column]) -> str:
+    """What the records say was run on a GPU."""
+    folders = dict.fromkeys(column.results_dir for column in columns)
+    records = [results.read(path) for f in folders for path in shown(f, results.record_files(f))]
+    on_gpu = [r for r in records if r.provenance.device.startswith("cuda")]
+    if not on_gpu:
+        return (
+            f"**Run on a GPU so far: nothing.** All {len(records)} records were made on "
+            "processors; the code for CUDA has not been tried."
+        )
+    cards = sorted({r.provenance.processor for r in on_gpu})
+    return (
+        f"**Run on a GPU so far:** {len(on_gpu)} of {len(records)} records, on {', '.join(cards)}."
+    )

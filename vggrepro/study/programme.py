@@ -1,0 +1,88 @@
+"""The programme of the recorded study: its runs on each set of photos, their seeds, their order.
+
+Derived from the claims and the chapters, so that what is planned, run and waited for is one list.
+"""
+
+from functools import cache
+
+from vggrepro import UserError
+from vggrepro.study.chapters import CHAPTER_RUNS
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.criteria import POOLED, Claim, Side
+from vggrepro.study.experiments import FUSIONS, in_order, lineage
+
+BUDGET = "reduced"
+DATA = tuple(dict.fromkeys(claim.data for claim in CLAIMS.values() if claim.sides))
+"""The photos that claims are decided on."""
+
+#: Nets whose claims the other photos decide, repeated so that the two can be compared.
+REPEATED = {"imagenette": (("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256"), 3)}
+#: Planned once although a claim names more seeds: E-jitter is the end of a long chain, and the
+#: fusions are compared by the seed that has it. The claim says so.
+ONCE = {"imagenette": ("E-jitter", "D-jitter+E-jitter", "D-jitter+D-jitter")}
+
+
+@cache
+def seeds(data: str) -> dict[str, int]:
+    """Run or fusion to its number of seeds, what others start from before them.
+
+    A claim on `data` needs its number of seeds of every run that it or a control of it names. A
+    chapter whose claims are decided on `data` shows each of its other runs with one seed. What a
+    run starts from, or fuses, is there for every seed. Raises `UserError` for photos on which no
+    claim is decided.
+    """
+    if data not in DATA:
+        raise UserError(f"the recorded study has no runs on {data!r}; choose: {', '.join(DATA)}")
+    found: dict[str, int] = {}
+
+    def need(run: str, count: int) -> None:
+        for member, seed in _members(run, count):
+            for ancestor in lineage(member):
+                found[ancestor] = max(found.get(ancestor, 0), seed + 1)
+        found[run] = max(found.get(run, 0), count)
+
+    for claim in CLAIMS.values():
+        for run in runs_of(claim) if claim.data == data else ():
+            need(run, 1 if run in ONCE.get(data, ()) else claim.seeds)
+    for run in POOLED.get(data, ()):
+        need(run, 1)
+    for run in (run for chapter in _chapters(data) for run in CHAPTER_RUNS[chapter]):
+        need(run, 1)
+    repeated, count = REPEATED.get(data, ((), 0))
+    for run in repeated:
+        need(run, count)
+    return {run: found[run] for run in in_order(list(found))}
+
+
+def _members(run: str, count: int) -> list[tuple[str, int]]:
+    """(run, last seed) of the nets of a run or a fusion that so many seeds need."""
+    return list(FUSIONS[run].members(count - 1)) if run in FUSIONS else [(run, count - 1)]
+
+
+def tasks(data: str, only: int | None = None) -> list[tuple[str, int]]:
+    """(run or fusion, seed): one seed of everything before the second of anything.
+
+    With `only`, those of that seed. Raises `UserError` as `seeds`, and if there is no such seed.
+    """
+    counts = seeds(data)
+    most = max(counts.values(), default=0)
+    if only is not None and only >= most:
+        raise UserError(f"the recorded study on {data} has seeds 0 to {most - 1}, not {only}")
+    chosen = range(most) if only is None else [only]
+    return [(run, seed) for seed in chosen for run, count in counts.items() if seed < count]
+
+
+def runs_of(claim: Claim) -> list[str]:
+    """The runs and fusions that a claim about errors, a control or a rival of it names."""
+    if not claim.about_errors:
+        return []
+    beside = (sides for _, sides in (*claim.controls, *claim.rivals))
+    pairs = [claim.sides, claim.less, claim.other_length, *beside]
+    sides: list[Side] = [side for pair in pairs if pair for side in pair]
+    return list(dict.fromkeys(side.run for side in sides))
+
+
+def _chapters(data: str) -> list[str]:
+    """The chapters with a claim about errors that is decided on `data`."""
+    claims = [claim for claim in CLAIMS.values() if claim.data == data and runs_of(claim)]
+    return list(dict.fromkeys(claim.chapter for claim in claims))

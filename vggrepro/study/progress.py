@@ -1,0 +1,206 @@
+"""One bar over all that a command does, with the time that is left.
+
+Every part of the work counts by what it is expected to take, and the bar measures how fast this
+machine gets through it. What is found done already moves the bar without counting as speed.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from typing import Self
+
+from tqdm import tqdm
+
+from vggrepro.bench import workload
+from vggrepro.bench.workload import Work
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import FUSIONS, Experiment, evaluations_of
+
+#: A run or a fusion with its seed, or a chapter with None.
+Task = tuple[str, int | None]
+TRAINING = "training"
+CHAPTER = "executing the chapter"
+
+# Seconds for a unit of each kind of work, roughly those of one processor core in `results/`.
+# ASSUMPTION: on other machines the proportions are alike; how fast they are is measured.
+_SECONDS = Work(multiply_adds=7e-12, values=4e-10, lrn_values=2.5e-9, crops=7e-5)
+_CHAPTER_SECONDS = 5.0
+
+
+def testing(protocol: str, test_scale: int) -> str:
+    """What the part is called in which a net is tested at one Q (the paper's number)."""
+    return f"{protocol} Q={test_scale}"
+
+
+@cache
+def seconds_of(experiment: Experiment, part: str) -> float:
+    """Expected seconds of a part of a run on a core like those of the recorded study.
+
+    A folder of photos is taken to be as large as Imagenette. Raises `KeyError` for a part that is
+    neither `TRAINING` nor from `testing`.
+    """
+    if experiment.data not in (*workload.PUBLISHED, "synthetic"):
+        experiment = replace(experiment, data="imagenette")
+    if part == TRAINING:
+        return _seconds(workload.training(experiment))
+    protocol, test_scale = part.split(" Q=")
+    image = workload.per_image(experiment, protocol, int(test_scale))
+    return _seconds(image.times(workload.data_size(experiment).val))
+
+
+def _seconds(work: Work) -> float:
+    return (
+        _SECONDS.multiply_adds * work.multiply_adds
+        + _SECONDS.values * work.values
+        + _SECONDS.lrn_values * work.lrn_values
+        + _SECONDS.crops * work.crops
+    )
+
+
+def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, dict[str, float]]:
+    """The parts of every run and fusion, with their seconds. A fusion only averages."""
+    found: dict[Task, dict[str, float]] = {}
+    for name, seed in tasks:
+        parts = [] if name in FUSIONS else [TRAINING, *_tests_of(name)]
+        experiment = at_budget(name, budget, data)
+        found[name, seed] = {part: seconds_of(experiment, part) for part in parts}
+    return found
+
+
+def _tests_of(run: str) -> Iterator[str]:
+    for evaluation in evaluations_of(run):
+        yield from (testing(*part) for part in evaluation.parts)
+
+
+def chapters(stems: Iterable[str]) -> dict[Task, dict[str, float]]:
+    """Executing each of the chapters."""
+    return {(stem, None): {CHAPTER: _CHAPTER_SECONDS} for stem in stems}
+
+
+class Progress:
+    """A bar over tasks, each with parts and their expected seconds: a context manager.
+
+    It appears with the first part that is really worked on. A part that was not expected, such as
+    a net that is trained again because its weights are gone, makes the whole longer.
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[Task, Mapping[str, float]] | None = None,
+        shown: bool = True,
+        shared: bool = False,
+    ) -> None:
+        """`shared`: others are at these tasks too, and what they have done counts as our speed."""
+        self.shared = shared
+        self._left = {task: dict(parts) for task, parts in (tasks or {}).items()}
+        self._shown = shown
+        self._tasks, self._finished = len(self._left), 0
+        self._total = sum(seconds for parts in self._left.values() for seconds in parts.values())
+        self._done = self._found = 0.0  # all that is done; what of it was not done by us
+        self._bar: tqdm | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            if not self._left:
+                self._bar.set_description_str(f"{self._tasks} of {self._tasks}", refresh=False)
+            self._bar.set_postfix_str("", refresh=False)
+            self._show()
+            self._bar.close()
+
+    @contextmanager
+    def part(
+        self, task: Task, part: str, seconds: float, count: int, unit: str = ""
+    ) -> Iterator[Callable[..., None]]:
+        """Work on a part that has `count` units; `seconds` is how long it should take.
+
+        Gives `update(done, found=False)`, to be called with how many more units are done; `found`
+        says that they had been done before, as the epochs in a checkpoint.
+        """
+        expected_share = self._left.get(task, {}).pop(part, None)
+        share = seconds if expected_share is None else expected_share
+        if expected_share is None:
+            self._total += share
+        before, seen, counted = self._done, 0, 0
+        started = time.perf_counter()
+        self._label(task, part)
+
+        def update(done: int = 1, found: bool = False) -> None:
+            nonlocal seen, counted
+            seen += done
+            if found:
+                self._found += share * done / max(count, 1)
+            else:
+                counted += done
+                rate = counted / max(time.perf_counter() - started, 1e-9)
+                if unit:
+                    self._bar.set_postfix_str(f"{rate:,.0f} {unit}/s", refresh=False)
+            self._move(before + share * min(1.0, seen / max(count, 1)))
+
+        yield update
+        self._move(before + share)
+
+    @contextmanager
+    def chapter(self, stem: str) -> Iterator[None]:
+        """Execute a chapter."""
+        with self.part((stem, None), CHAPTER, _CHAPTER_SECONDS, 1):
+            yield
+        self.finish((stem, None))
+
+    def finish(self, task: Task) -> None:
+        """Nothing is left to do of a task: what was not worked on was there, or cannot be done."""
+        skipped = sum(self._left.get(task, {}).values())
+        self._finished += task in self._left
+        self._left.pop(task, None)
+        self._found += 0 if self.shared else skipped
+        self._move(self._done + skipped)
+
+    @property
+    def remaining(self) -> float:
+        """Expected seconds, on a core like those of the recorded study, of what is to be done."""
+        return self._total - self._done
+
+    def _label(self, task: Task, part: str) -> None:
+        name, seed = task
+        label = f"{name}, {part}" if seed is None else f"{name} seed {seed}, {part}"
+        if self._tasks > 1:
+            label = f"{min(self._finished + 1, self._tasks)}/{self._tasks} {label}"
+        if self._bar is None:
+            self._bar = tqdm(
+                desc=label,
+                total=self._total,
+                initial=self._found,
+                file=sys.stderr,
+                disable=not self._shown,
+                smoothing=0,  # the mean rate so far: single parts are not expected that exactly
+                miniters=0,
+                mininterval=1.0,
+                dynamic_ncols=True,
+                bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}",
+            )
+        self._bar.set_postfix_str("", refresh=False)
+        self._bar.set_description_str(label, refresh=False)
+        self._show()
+
+    def _move(self, done: float) -> None:
+        step, self._done = done - self._done, done
+        if self._bar is not None:
+            self._bar.initial = self._found
+            # Sums in another order may pass the whole by a rounding, of which tqdm would warn.
+            self._bar.total = max(self._total, self._bar.n + step)
+            self._bar.update(step)
+
+    def _show(self) -> None:
+        self._bar.total, self._bar.initial = max(self._total, self._done), self._found
+        self._bar.n = self._done
+        self._bar.refresh()
+
+
+def say(text: str) -> None:
+    """A line on standard output, above the bar if there is one."""
+    tqdm.write(text, file=sys.stdout)

@@ -1,0 +1,80 @@
+"""How a record was made: code, versions and hardware, but no user, host or path."""
+
+import platform
+import resource
+import subprocess
+import sys
+from contextlib import suppress
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from vggrepro import __version__
+from vggrepro.device import Machine, devices, instructions, processor
+from vggrepro.study.records import Provenance
+
+PACKAGE = Path(__file__).parents[1]
+
+# The system counts the peak of memory in KiB, macOS in bytes.
+_MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
+
+
+def _git(*arguments: str) -> str:
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _commit() -> str:
+    # An installed package may lie in a folder of another repository, which does not track it.
+    tracked = _git("ls-files", "--error-unmatch", "__init__.py")
+    return (tracked and _git("rev-parse", "HEAD")) or "unknown"
+
+
+def forget_peak(machine: Machine) -> None:
+    """Let the peak of memory that records name begin anew: that of a run, not of those before it.
+
+    Where the system offers no way (macOS), it stays that of the process.
+    """
+    if machine.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(machine.device)
+    else:
+        with suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+
+
+def provenance(
+    machine: Machine, command: str, *, wall_seconds: float, images_per_second: float
+) -> Provenance:
+    """How a record was made: code, versions and hardware, but no user, host or path.
+
+    `dirty` looks at the library alone: records and notebooks may change while a study runs.
+    """
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MAXRSS_PER_MIB
+    if machine.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated(machine.device) / 2**20
+    return Provenance(
+        command=command,
+        commit=_commit(),
+        dirty=bool(_git("status", "--porcelain", "--", ".")),
+        versions={
+            "vggrepro": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow")},
+            # No version; but this is the one field that may grow without changing old digests.
+            "instructions": instructions(),
+        },
+        device=devices(machine),
+        processor=processor(machine.device),
+        threads=torch.get_num_threads(),
+        finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
+        wall_seconds=round(wall_seconds, 1),
+        images_per_second=round(images_per_second, 1),
+        peak_memory_mib=round(peak, 1),
+    )

@@ -1,0 +1,256 @@
+"""What a record is: the fields, the outcome for every image, and the digests over them.
+
+`result_digest` covers what must repeat on the same machine (everything but times and
+provenance), `file_digest` all of it, so that an edited digit is seen. Errors are not only
+stated: the outcome for every image is kept, so that they can be counted again.
+"""
+
+import base64
+import hashlib
+import json
+from typing import Any, Literal, Self, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from vggrepro.study.experiments import NOT_FROZEN
+
+SCHEMA_VERSION = 1
+# Outside `result_digest`: what may differ between two runs that have the same result.
+NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
+
+
+class _Strict(BaseModel):
+    """Unknown fields are an error, so that a misspelt or foreign record is seen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Array(_Strict):
+    """A small array as text: little-endian bytes in base64."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    base64: str
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Self:
+        """The array as a field of a record."""
+        little = np.ascontiguousarray(values).astype(values.dtype.newbyteorder("<"))
+        text = base64.b64encode(little.tobytes()).decode()
+        return cls(dtype=little.dtype.str, shape=values.shape, base64=text)
+
+    def numpy(self) -> np.ndarray:
+        """The array back, with its shape."""
+        raw = base64.b64decode(self.base64)
+        return np.frombuffer(raw, np.dtype(self.dtype)).reshape(self.shape)
+
+
+class DataUsed(_Strict):
+    """Which images: `fingerprint` is over decoded pixels and labels, so it knows no source."""
+
+    name: str
+    split: str
+    count: int
+    fingerprint: str
+
+
+class Epoch(_Strict):
+    """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
+
+    epoch: int
+    learning_rate: float
+    running_loss: float
+    running_error: float
+    train_error: float
+    minival_error: float
+    minival_loss: float
+    lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
+
+
+class Provenance(_Strict):
+    """Where and how a record was made. No user and no host names."""
+
+    command: str
+    commit: str
+    dirty: bool
+    versions: dict[str, str]
+    device: str
+    processor: str
+    threads: int
+    finished: str
+    wall_seconds: float
+    images_per_second: float
+    peak_memory_mib: float
+
+    def elsewhere(self, other: "Provenance") -> bool:
+        """Whether rounding may differ: another processor, threads or versions."""
+        where = ("device", "processor", "threads", "versions")
+        return any(getattr(self, name) != getattr(other, name) for name in where)
+
+
+class _Record(_Strict):
+    schema_version: int = SCHEMA_VERSION
+    status: Literal["ok", "diverged", "interrupted"] = "ok"
+    reason: str | None = None
+    experiment: dict[str, Any]
+    seed: int
+    precision: str
+    weights_digest: str
+    provenance: Provenance
+    result_digest: str = ""
+    file_digest: str = ""
+
+    @property
+    def run(self) -> str:
+        """The run's name, `D-S256`."""
+        return self.experiment["name"]
+
+    @property
+    def pilot(self) -> bool:
+        """Made before the recipe was frozen: shown, but decides nothing."""
+        return str(self.experiment["recipe"]).startswith(NOT_FROZEN)
+
+
+class TrainRecord(_Record):
+    """One training: its declaration, its curve, the digest of the weights it ended in."""
+
+    kind: Literal["train"] = "train"
+    data: tuple[DataUsed, ...]
+    parent_weights: str | None = None
+    parameters: int
+    pixel_mean: tuple[float, ...]
+    curve: tuple[Epoch, ...]
+    arrays: dict[str, Array] = {}
+
+
+class EvalRecord(_Record):
+    """One trained net under one protocol, image by image in the set's canonical order."""
+
+    kind: Literal["eval"] = "eval"
+    protocol: str
+    test_scales: tuple[int, ...]
+    test_pixels: tuple[int, ...]
+    data: DataUsed
+    positions: dict[str, int] = {}  # size of the score map -> number of images and scales
+    top1_error: float
+    top5_error: float
+    log_loss: float
+    correct: Array  # packed bits, one per image
+    correct_top5: Array
+    log_probability: Array  # float16, of the true class
+
+    def outcomes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Per image: top-1 correct (N,) bool, top-5 correct (N,) bool, log-probability (N,)."""
+        n = self.data.count
+        bits = [
+            np.unpackbits(a.numpy(), count=n).astype(bool)
+            for a in (self.correct, self.correct_top5)
+        ]
+        return bits[0], bits[1], self.log_probability.numpy().astype(np.float64)
+
+
+class FusionRecord(EvalRecord):
+    """Several trained nets whose posteriors were averaged (Section 4.4).
+
+    `experiment` is the first net's declaration under the fusion's name, `weights_digest` is over
+    those of all nets. Without `test_scales` each net had its own, as `parents` says.
+    """
+
+    kind: Literal["fusion"] = "fusion"
+    parents: dict[str, str]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+
+
+class Signal(_Strict):
+    """Root mean squares at every layer, for some images: see `signal.LayerSignal`."""
+
+    crop: int
+    images: int
+    input: float
+    layers: tuple[str, ...]
+    activation: tuple[float, ...]
+    gradient: tuple[float, ...]
+    weight: tuple[float, ...]
+    weight_gradient: tuple[float, ...]
+
+
+class FirstStepsRecord(_Record):
+    """A net at its start and in its first steps. The losses end where they stop being finite."""
+
+    kind: Literal["first-steps"] = "first-steps"
+    data: tuple[DataUsed, ...]
+    classes: int
+    parent_weights: str | None = None
+    pixel_mean: tuple[float, ...]
+    before: tuple[Signal, ...]
+    after: Signal | None  # None where there is nothing finite to be measured
+    steps: int
+    losses: tuple[float, ...]
+
+
+class Measured(_Strict):
+    """One quantity, every time it was measured: rounds of what is compared take turns."""
+
+    name: str
+    unit: str
+    of: dict[str, str | int | float]  # what was measured: net, crop, width …
+    values: tuple[float, ...]
+
+
+class BenchRecord(_Strict):
+    """Time and memory, measured. Nothing in it has to repeat, so it has no `result_digest`."""
+
+    kind: Literal["bench"] = "bench"
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    settings: dict[str, Any]
+    measured: tuple[Measured, ...]
+    provenance: Provenance
+    file_digest: str = ""
+
+    def values(self, name: str, **of: str | int | float) -> np.ndarray:
+        """Every measurement of that name whose `of` agrees, in the order they were taken.
+
+        Raises `KeyError` if there is none.
+        """
+        for measured in self.measured:
+            if measured.name == name and measured.of.items() >= of.items():
+                return np.array(measured.values)
+        raise KeyError(name, of)
+
+
+Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord
+R = TypeVar("R", TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord)
+
+
+def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np.ndarray) -> dict:
+    """The fields of an `EvalRecord` that follow from the per-image outcomes, each (N,).
+
+    Errors are in percent, the loss is in nats and of the stored (float16) values, so that it
+    can be recomputed exactly from the record.
+    """
+    stored = log_probability.astype(np.float16)
+    return {
+        "top1_error": 100 * (1 - float(np.mean(correct))),
+        "top5_error": 100 * (1 - float(np.mean(correct_top5))),
+        "log_loss": -float(np.mean(stored.astype(np.float64))),
+        "correct": Array.of(np.packbits(correct)),
+        "correct_top5": Array.of(np.packbits(correct_top5)),
+        "log_probability": Array.of(stored),
+    }
+
+
+# --- digests ------------------------------------------------------------------------------
+
+
+def digest(record: Record, without: set[str]) -> str:
+    """SHA-256 over the record's fields but `without`."""
+    content = record.model_dump(mode="json", exclude=without)
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def sealed(record: R) -> R:
+    """The record with its digests filled in."""
+    if not isinstance(record, BenchRecord):
+        record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
+    return record.model_copy(update={"file_digest": digest(record, {"file_digest"})})

@@ -1,0 +1,272 @@
+"""Records on disk: where they lie, how they are written, and whether they can be believed.
+
+One JSON file each, written atomically and never replaced unless asked. `verify` recomputes the
+digests and counts the errors again from the outcome of every image.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from vggrepro import UserError
+from vggrepro.files import write_atomically
+from vggrepro.study.experiments import Evaluation, Experiment, completed
+from vggrepro.study.records import (
+    NOT_REPEATABLE,
+    SCHEMA_VERSION,
+    BenchRecord,
+    EvalRecord,
+    FirstStepsRecord,
+    FusionRecord,
+    R,
+    Record,
+    TrainRecord,
+    digest,
+    sealed,
+    summarise,
+)
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
+"""The checkout, for chapters: they are executed in other folders than the one they read.
+
+Installed without one, the folder that a command is run in, so that no record ends up among the
+installed packages.
+"""
+RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+BEGUN_ANEW = (
+    ".fresh"  # in a run's folder while `--fresh` is at it: its records are not the last word
+)
+PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
+
+
+KINDS = {
+    "train": TrainRecord,
+    "eval": EvalRecord,
+    "fusion": FusionRecord,
+    "first-steps": FirstStepsRecord,
+    "bench": BenchRecord,
+}
+
+
+def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """`<results>/<budget>/<data>/<run>/seed<k>`.
+
+    The data set is part of the path because `reduced` trains the same run on two of them.
+    """
+    return results_dir / experiment.budget / experiment.data / experiment.name / f"seed{seed}"
+
+
+def bench_path(results_dir: Path, name: str) -> Path:
+    """Where the measurements of that name belong."""
+    return results_dir / "bench" / f"{name}.json"
+
+
+def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """Where the record of that training belongs."""
+    return folder_of(results_dir, experiment, seed) / "train.json"
+
+
+def twin_path(trained: Path, weights_digest: str) -> Path:
+    """Beside the record of a training: the same one on another machine, which ended elsewhere.
+
+    Rounding differs between processors, and a training makes it grow. The record of a run stays;
+    its twins are what runs made on another machine have started from.
+    """
+    return trained.with_name(f"train-{weights_digest[:8]}.json")
+
+
+def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
+    """Where the record of a net's first steps belongs."""
+    return folder_of(results_dir, experiment, seed) / "first-steps.json"
+
+
+def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
+    """Where the record of that evaluation belongs."""
+    return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
+
+
+def write(record: R, path: Path) -> R:
+    """Seal the record and write it atomically; returns it as written.
+
+    Callers decide whether one that is there may be replaced. Raises `UserError` on a full disk.
+    """
+    record = sealed(record)
+    write_atomically(path, _text(record).encode())
+    return record
+
+
+def _text(record: Record) -> str:
+    return json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n"
+
+
+def read(path: Path) -> Record:
+    """The record in `path`; its digests are not checked here, see `problems`.
+
+    Raises `UserError` for a missing file, text that is not JSON or fields that do not fit.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content.get("schema_version") != SCHEMA_VERSION:
+            raise UserError(
+                f"{path} has schema version {content.get('schema_version')}, this version of "
+                f"vggrepro reads {SCHEMA_VERSION}: run it again, or use the version that wrote it"
+            )
+        model = KINDS[content.get("kind")]
+        return model.model_validate(content)
+    except FileNotFoundError as error:
+        raise UserError(f"no record at {path}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(f"{path} is not a record: {where}: {first['msg']}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"{path} is not a readable record ({error!r}): restore it, or delete it and run again"
+        ) from error
+
+
+def record_files(results_dir: Path) -> list[Path]:
+    """All record files below `results_dir`, in a fixed order."""
+    return sorted(results_dir.rglob("*.json"))
+
+
+def problems(path: Path) -> Iterator[str]:
+    """What is wrong with the record at `path`: nothing if it can be believed.
+
+    Checks both digests, that the file lies where its declaration says, and that errors and
+    loss are those of the per-image outcomes.
+    """
+    try:
+        record = read(path)
+    except UserError as error:
+        yield str(error)
+        return
+    if record.file_digest != digest(record, {"file_digest"}):
+        yield f"{path}: edited after it was written (file_digest does not fit the content)"
+    elif path.read_text(encoding="utf-8") != _text(record):
+        # A digest is over values: two texts can be the same number, or one key can stand twice.
+        yield f"{path}: edited after it was written (the text is not as it was written)"
+    if isinstance(record, BenchRecord):
+        return
+    if record.result_digest != digest(record, NOT_REPEATABLE):
+        yield f"{path}: the result was edited (result_digest does not fit the content)"
+    place = [str(record.experiment.get(key)) for key in ("budget", "data", "name")]
+    if list(path.parts[-5:-1]) != [*place, f"seed{record.seed}"]:
+        yield f"{path}: the record is of {'/'.join(place)}/seed{record.seed}, not of this folder"
+    if isinstance(record, EvalRecord):
+        yield from _wrong_counts(path, record)
+    if isinstance(record, TrainRecord) and path not in _names_of(record, path):
+        yield f"{path}: a record of these weights has another name"
+    if isinstance(record, FusionRecord):
+        yield from _other_parents(path, record)
+    elif isinstance(record, EvalRecord):
+        yield from _other_weights(path, path.with_name("train.json"), record.weights_digest)
+    elif record.parent_weights:
+        parent = path.parents[2] / str(record.experiment.get("init_from")) / path.parent.name
+        file = "train.json" if isinstance(record, TrainRecord) else path.name
+        if not twin_path(parent / file, record.parent_weights).exists():
+            yield from _other_weights(path, parent / file, record.parent_weights)
+
+
+def _names_of(record: TrainRecord, path: Path) -> tuple[Path, Path]:
+    trained = path.with_name("train.json")
+    return trained, twin_path(trained, record.weights_digest)
+
+
+def _other_parents(path: Path, record: FusionRecord) -> Iterator[str]:
+    for parent, weights in record.parents.items():
+        folder = path.parents[2].joinpath(*parent.split("/")[:2])
+        yield from _other_weights(path, folder / "train.json", weights)
+
+
+def _other_weights(path: Path, trained: Path, digest_here: str) -> Iterator[str]:
+    """A record that rests on weights which the training it names does not end in."""
+    try:
+        found = read(trained).weights_digest
+    except UserError:
+        return  # missing or damaged: a problem of that record, not of this one
+    if found != digest_here:
+        yield f"{path}: rests on other weights than {trained} ends in; run it again"
+
+
+def _wrong_counts(path: Path, record: EvalRecord) -> Iterator[str]:
+    try:
+        recounted = summarise(*record.outcomes())
+    except (ValueError, TypeError) as error:
+        yield f"{path}: the per-image outcomes cannot be read ({error})"
+        return
+    for name in ("top1_error", "top5_error", "log_loss"):
+        stated = getattr(record, name)
+        if abs(stated - recounted[name]) > 1e-9:
+            yield f"{path}: {name} {stated} is not that of its images ({recounted[name]})"
+
+
+# --- reading many -------------------------------------------------------------------------
+
+
+class NotRecordedError(Exception):
+    """No usable record: `str` says which run is not there, and why."""
+
+
+def current(path: Path, experiment: Experiment) -> Record:
+    """The record at `path` if it is whole and was made under `experiment` as declared now.
+
+    Raises `NotRecordedError` if there is none, if a field of the declaration has changed since, or
+    if one of the nets of a fusion has been trained to other weights since.
+    """
+    if not path.exists():
+        raise NotRecordedError("not run")
+    record = read(path)
+    declared = json.loads(json.dumps(asdict(experiment)))
+    then = completed(record.experiment)
+    changed = [name for name in declared if then.get(name) != declared[name]]
+    if changed:
+        raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")
+    if path.parent.name != f"seed{record.seed}":
+        raise NotRecordedError(f"the record is of seed {record.seed}, not of this folder")
+    if isinstance(record, FusionRecord) and any(_other_parents(path, record)):
+        raise NotRecordedError("fused from other weights than are recorded now")
+    return record
+
+
+def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
+    found = {}
+    for path in folder_of(results_dir, experiment, 0).parent.glob(f"seed*/{file}"):
+        try:
+            record = current(path, experiment)
+        except NotRecordedError:
+            continue
+        found[record.seed] = record
+    return dict(sorted(found.items()))
+
+
+def trainings(results_dir: Path, experiment: Experiment) -> dict[int, TrainRecord]:
+    """The trainings of a run by seed, failed ones too, under the declaration as it is now."""
+    return _by_seed(results_dir, experiment, "train.json")
+
+
+def twins(results_dir: Path, experiment: Experiment) -> list[TrainRecord]:
+    """The trainings of a run once more on other machines (`twin_path`), by seed."""
+    by_file = folder_of(results_dir, experiment, 0).parent.glob("seed*/train-*.json")
+    found = [
+        record
+        for name in sorted({path.name for path in by_file})
+        for record in _by_seed(results_dir, experiment, name).values()
+    ]
+    return sorted(found, key=lambda record: record.seed)
+
+
+def evaluations(
+    results_dir: Path, experiment: Experiment, evaluation: Evaluation
+) -> dict[int, EvalRecord]:
+    """The evaluations of a run by seed, under the declaration as it is now."""
+    return _by_seed(results_dir, experiment, f"eval-{evaluation.name}.json")
+
+
+def verify(paths: Iterable[Path]) -> list[str]:
+    """All problems of all records, in order."""
+    return [problem for path in paths for problem in problems(path)]

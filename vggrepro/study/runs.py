@@ -1,0 +1,354 @@
+"""One run: its training, or its weights again, and its posteriors under every protocol asked for.
+
+What runs before what is in `runner`, what is made of several runs in `fusions`.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+
+from vggrepro import UserError, checkpoints, data, distributed
+from vggrepro.configs import blocks
+from vggrepro.data import ImageSet
+from vggrepro.device import Machine, instructions, processor
+from vggrepro.evaluators import Tested, combine, evaluate, windows
+from vggrepro.models import VGG, count_parameters, initialise, named_layers
+from vggrepro.study import posteriors, progress, results
+from vggrepro.study.budgets import CALIBRATION, at_budget
+from vggrepro.study.experiments import Evaluation, Experiment, evaluations_of
+from vggrepro.study.progress import Progress
+from vggrepro.study.provenance import forget_peak
+from vggrepro.study.recording import common, keep, outcome, say, used
+from vggrepro.study.records import Array, DataUsed, EvalRecord, TrainRecord
+from vggrepro.study.where import Where
+from vggrepro.trainer import Sets, Training, build, train
+from vggrepro.windows import scaled
+
+
+def _processes() -> list[int]:
+    """How many processes train one net, for keys; nothing for one, as before there were several."""
+    world = distributed.world()
+    return [world] if world > 1 else []
+
+
+def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    state = checkpoints.read(path)
+    if checkpoints.weights_digest(state) != digest:
+        raise UserError(
+            f"{path} does not hold the weights of the record beside it: delete it; the "
+            "run is then trained again and compared with its record"
+        )
+    return state
+
+
+@dataclass
+class Run:
+    """One run in progress, or the net that it left."""
+
+    experiment: Experiment
+    seed: int
+    where: Where
+    machine: Machine
+    folder: Path
+
+    def complete(self) -> str | None:
+        """Do what is missing of the training and of the evaluations.
+
+        Returns why there are no weights for others to start from, None if there are.
+        """
+        done = None if self.where.fresh else self.trained()
+        missing = distributed.first(lambda: self._missing(done))
+        if done is not None and done.status == "diverged":
+            self._say(f"recorded as diverged: {done.reason}")
+            return "recorded as diverged"
+        if done is not None and not missing:
+            self._say("already recorded")
+            return None
+        forget_peak(self.machine)
+        model = self.with_weights(done)
+        if model is None:
+            return "recorded as diverged"
+        self._evaluate(model, missing)
+        return None
+
+    def _say(self, text: str) -> None:
+        say(self.experiment, self.seed, text)
+
+    def trained(self) -> TrainRecord | None:
+        """The record of the training, None if there is none or it was interrupted.
+
+        Raises `UserError` if it was made under another declaration, in another precision or, with
+        photos of the reader's own, on other photos.
+        """
+        return distributed.first(self._trained)
+
+    def _trained(self) -> TrainRecord | None:
+        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        try:
+            record = results.current(path, self.experiment)
+        except results.NotRecordedError as missing:
+            if path.exists():
+                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+            return None
+        if record.precision != self.machine.precision:
+            raise UserError(
+                f"{path} was recorded in {record.precision}, this would be {self.machine.precision}"
+                f": use --precision {record.precision}, or --fresh, or another --results-dir"
+            )
+        if record.status == "interrupted":
+            return None
+        self._same_photos(path, record.data[0])
+        return record
+
+    def _same_photos(self, path: Path, recorded: DataUsed) -> None:
+        """Raise `UserError` if a folder of photos is not the one that a record is about.
+
+        A published set has the same photos everywhere, or cannot be loaded at all.
+        """
+        if self.experiment.data != "folder":
+            return
+        found = self._load(recorded.split).fingerprint
+        if found != recorded.fingerprint:
+            raise UserError(
+                f"{path} is about other photos than those in {self.where.data_dir}: choose "
+                "another --results-dir, or --fresh to run it again with these"
+            )
+
+    def _missing(self, done: TrainRecord | None) -> list[Evaluation]:
+        if self.experiment.budget in CALIBRATION:
+            return []  # a recipe is chosen on minival: val is not looked at
+        return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
+
+    def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
+        path = results.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
+        if done is None or not path.exists():
+            return False
+        record = results.read(path)
+        self._same_photos(path, record.data)
+        return record.weights_digest == done.weights_digest
+
+    def load(self, split: str) -> ImageSet:
+        """One split of the run's data set; rank 0 fills the cache for the others."""
+        return distributed.first_then_others(lambda: self._load(split))
+
+    def _load(self, split: str) -> ImageSet:
+        e = self.experiment
+        options = {"size": e.data_size} if e.data_size else {}
+        if e.data == "synthetic":
+            options["counts"] = e.counts
+        return data.load(
+            e.data,
+            split,
+            self.where.data_dir,
+            cache_dir=self.where.cache_dir,
+            download=self.where.download,
+            **options,
+        )
+
+    def sets(self) -> Sets:
+        """The images that the run trains on, minival and the statistics of their pixels."""
+        trained_on = self.load("train")
+        pixels = distributed.first_then_others(
+            lambda: data.pixel_statistics(trained_on, self.where.cache_dir)
+        )
+        return Sets(trained_on, self.load("minival"), pixels)
+
+    def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
+        """Weights of the parent run with the same seed, and their digest."""
+        if self.experiment.init_from is None:
+            return None
+        parent = self.of(self.experiment.init_from, self.seed)
+        record = parent.trained()  # it has been run before, `runner` sees to that
+        with ExitStack() as held:  # another of its children may be training it again
+            lock = FileLock(parent.folder / ".lock")
+            distributed.first(lambda: bool(held.enter_context(lock)))
+            state = parent.with_weights(record, twin=True).state_dict()
+        return state, checkpoints.weights_digest(state)
+
+    def of(self, name: str, seed: int) -> "Run":
+        """Another run at the same budget, on the same data, to be read rather than run again."""
+        experiment = at_budget(name, self.experiment.budget, self.experiment.data)
+        folder = results.folder_of(self.where.results_dir, experiment, seed)
+        return Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
+
+    def with_weights(self, done: TrainRecord | None, *, twin: bool = False) -> VGG | None:
+        """The trained net: from its weights if they are there, else trained (again).
+
+        None if it diverges. With `twin`, where another machine's rounding leads will do as well
+        (`results.twin_path`). Raises `UserError` if the weights are not those of the record
+        `done`, `KeyboardInterrupt` after an interrupted training has been recorded.
+        """
+        kept = distributed.first(lambda: self._kept(done, twin))
+        if kept is not None:
+            state = distributed.first_then_others(lambda: _weights(*kept))
+            model = build(self.experiment, len(self.load("minival").classes))
+            checkpoints.fill(model, state, str(kept[0]))
+            return model.to(self.machine.device, memory_format=torch.channels_last)
+        model, record = self._train()
+        distributed.first(lambda: self._keep(model, record, done, twin))
+        if record.status == "interrupted":
+            raise KeyboardInterrupt(record.reason)
+        if record.status == "diverged":
+            self._say(record.reason)
+            return None
+        return model
+
+    def _kept(self, done: TrainRecord | None, twin: bool) -> tuple[Path, str] | None:
+        """The file with the weights of the record or, failing that, of a twin, and their digest."""
+        if done is None:
+            return None
+        digests = {self.folder / "weights.pt": done.weights_digest}
+        if twin:
+            twins = results.twins(self.where.results_dir, self.experiment)
+            digests |= {
+                self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
+            }
+        return next(((path, d) for path, d in digests.items() if path.exists()), None)
+
+    def _twin_weights(self, twin: TrainRecord) -> Path:
+        return self.folder / f"weights-{twin.weights_digest[:8]}.pt"
+
+    def _keep(self, model: VGG, record: TrainRecord, done: TrainRecord | None, twin: bool) -> None:
+        """Write the record unless it is there, and the weights if there are any."""
+        if done is not None and record.status == "interrupted":
+            return  # trained again, not yet to its end
+        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        weights = self.folder / "weights.pt"
+        if done is not None and record.weights_digest != done.weights_digest:
+            if not (twin and record.provenance.elsewhere(done.provenance)):
+                raise UserError(
+                    f"{self.folder}: trained again because weights.pt was gone, and these are not "
+                    "the weights of the record (another machine, other threads, processes or "
+                    "versions?). It stays; use another --results-dir, or --fresh to replace it"
+                )
+            path = results.twin_path(path, record.weights_digest)
+            weights = self._twin_weights(record)
+            self._say(f"trained again on another machine than recorded: kept as {path.name}")
+        if done is None or not path.exists():
+            results.write(record, path)
+        (self.folder / results.BEGUN_ANEW).unlink(missing_ok=True)
+        if record.status == "ok":
+            checkpoints.save_weights(model, weights)
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+
+    def _train(self) -> tuple[VGG, TrainRecord]:
+        e, sets, parent = self.experiment, self.sets(), self._parent()
+        if e.budget not in CALIBRATION:
+            self.load("val")  # what is wrong with it is said before the training, not after
+        model = build(e, len(sets.train.classes))
+        weights, parent_digest = parent or (None, None)
+        if e.inherit == "all":
+            checkpoints.fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
+        else:
+            initialise(model, e.init, seed=self.seed, parent=weights)
+        address = self._address(sets, parent_digest)
+        each_epoch = len(sets.train) + len(sets.fit()) + len(sets.minival)
+        with self._part(progress.TRAINING, e.epochs * each_epoch, "img") as update:
+
+            def seen(stage: str, images: int) -> None:
+                if stage == "resumed":
+                    update(images // len(sets.train) * each_epoch, found=True)
+                else:
+                    update(images)
+
+            path = self.folder / "checkpoint.pt"
+            training = train(model, e, self.seed, sets, self.machine, path, address, seen)
+        return model, self._train_record(model, sets, training, parent_digest)
+
+    def _address(self, sets: Sets, parent_digest: str | None) -> str:
+        """SHA-256 over everything that can change the result of this training."""
+        parts = [
+            self.experiment.digest(),
+            blocks(self.experiment.config),
+            self.seed,
+            *self.machine.key()[:2],
+            sets.train.fingerprint,
+            sets.minival.fingerprint,
+            parent_digest,
+            *_processes(),
+            *self.machine.key()[2:],
+            processor(self.machine.device),
+            instructions(),
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def _part(
+        self, part: str, count: int, unit: str
+    ) -> AbstractContextManager[Callable[..., None]]:
+        seconds = progress.seconds_of(self.experiment, part)
+        bar = self.where.progress or Progress(shown=distributed.rank() == 0)
+        return bar.part((self.experiment.name, self.seed), part, seconds, count, unit)
+
+    def _train_record(
+        self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
+    ) -> TrainRecord:
+        first = named_layers(model)["conv1_1"].weight.detach().float().cpu().numpy()
+        return TrainRecord(
+            status=training.status,
+            reason=training.reason,
+            data=(used(sets.train), used(sets.minival)),
+            parent_weights=parent_digest,
+            parameters=count_parameters(model),
+            pixel_mean=tuple(round(float(m), 4) for m in sets.pixels.mean),
+            weights_digest=checkpoints.weights_digest(model.state_dict()),
+            curve=tuple(training.curve),
+            arrays={"first_layer_filters": Array.of(first.astype("float16"))},
+            **common(
+                self.experiment,
+                self.seed,
+                self.machine,
+                training.seconds,
+                training.images_per_second,
+            ),
+        )
+
+    def _evaluate(self, model: VGG, evaluations: list[Evaluation]) -> None:
+        """Each protocol at each scale once, then every evaluation as the mean it declares."""
+        val, digest = self.load("val"), checkpoints.weights_digest(model.state_dict())
+        tested = self.tested(model, [part for e in evaluations for part in e.parts])
+
+        def write() -> None:
+            for evaluation in evaluations:
+                together = combine([tested[part] for part in evaluation.parts])
+                record = EvalRecord(
+                    weights_digest=digest,
+                    **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
+                )
+                keep(record, evaluation, self.experiment, self.where.results_dir)
+
+        distributed.first(write)
+
+    def tested(self, model: VGG, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
+        """What each (protocol, Q) gives for this run's net, kept from earlier or found now.
+
+        On rank 0; the others need not have what was kept.
+        """
+        val = self.load("val")
+        digest = checkpoints.weights_digest(model.state_dict())
+        key = [digest, val.fingerprint, *self.machine.key(), *_processes()]
+        paths = {part: posteriors.path_of(self.folder, *part) for part in dict.fromkeys(parts)}
+        tested: dict[tuple[str, int], Tested] = {}
+
+        def look() -> list[tuple[str, int]]:
+            tested.update({part: posteriors.load(path, key) for part, path in paths.items()})
+            return [part for part, found in tested.items() if found is None]
+
+        missing = distributed.first(look)
+        if not missing:
+            return tested
+        inputs = self.sets().inputs(self.experiment, self.machine)
+        crop = self.experiment.crop
+        for protocol, q in missing:
+            count = len(windows(protocol, val, scaled(q, crop), crop))
+            with self._part(progress.testing(protocol, q), count, "windows") as update:
+                found = evaluate(model, val, protocol, q, inputs, self.machine, update)
+            distributed.first(partial(posteriors.save, paths[protocol, q], key, found))
+            tested[protocol, q] = found
+        return tested

@@ -1,0 +1,294 @@
+"""What decides a claim: intervals of differences over seeds, and the words they earn.
+
+Everything works on plain numbers: an error for each seed. A difference is second minus first,
+as `criteria` has it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from math import sqrt
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import special  # `scipy.stats` takes half a second to import
+
+from vggrepro import UserError
+from vggrepro.study.criteria import ALPHA, Rule
+
+Word = Literal[
+    "holds",
+    "holds and matters",
+    "negligible",
+    "contradicted",
+    "inconclusive",
+    "too few seeds",
+    "not run",
+]
+#: The second round's own words, see `second_round.RULES`.
+SecondWord = Literal[
+    "not so here",
+    "depends on the length",
+    "void",
+    "stalled",
+    "saturates",
+    "still falls",
+    "rises",
+]
+POWER = 0.80
+
+
+class Pooled(NamedTuple):
+    """Spread of one training, net and seed effects taken out; nan at no degrees of freedom."""
+
+    sd: float
+    df: int
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A difference with its standard error: Student's t with `df` degrees of freedom.
+
+    `n` is the number of seeds. All values are in the unit of the errors.
+    """
+
+    estimate: float
+    standard_error: float
+    df: float
+    n: int
+    confidence: float = 1 - ALPHA
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the two-sided interval."""
+        return _critical(self.confidence, self.df) * self.standard_error
+
+    @property
+    def low(self) -> float:
+        """Lower end."""
+        return self.estimate - self.half_width
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+        return self.estimate + self.half_width
+
+    @property
+    def detectable(self) -> float:
+        """The smallest true difference whose interval lies above zero with `POWER`."""
+        return _found_with_power(self.confidence, self.df) * self.standard_error
+
+    def at(self, confidence: float) -> "Interval":
+        """The same difference at another level."""
+        return replace(self, confidence=confidence)
+
+    def p_above(self, null: float = 0.0) -> float:
+        """One-sided p against the hypothesis that the difference is `null` or less."""
+        if self.standard_error == 0:  # all seeds agree to the last image
+            return float(self.estimate <= null)
+        return float(special.stdtr(self.df, (null - self.estimate) / self.standard_error))
+
+    def p_below(self, null: float = 0.0) -> float:
+        """One-sided p against the hypothesis that the difference is `null` or more."""
+        mirrored = replace(self, estimate=-self.estimate)
+        return mirrored.p_above(-null)
+
+    def p_two_sided(self) -> float:
+        """Two-sided p against the hypothesis that there is no difference."""
+        return min(1.0, 2 * min(self.p_above(), self.p_below()))
+
+
+@cache
+def _critical(confidence: float, df: float) -> float:
+    return float(special.stdtrit(df, (1 + confidence) / 2))
+
+
+@cache
+def _found_with_power(confidence: float, df: float) -> float:
+    """The smallest true difference found with `POWER`, in standard errors."""
+    # The shift of the noncentral t distribution that leaves 1 - POWER below the critical value.
+    return float(special.nctdtrinc(df, 1 - POWER, _critical(confidence, df)))
+
+
+# --- from errors to intervals -------------------------------------------------------------
+
+
+def pooled(errors: Mapping[str, Mapping[int, float]]) -> Pooled:
+    """The spread of one training over all nets: {net: {seed: error}}.
+
+    Error = net + seed + rest, fitted by least squares, so that nets may have different seeds.
+    """
+    cells = [
+        (net, seed, error) for net, by_seed in errors.items() for seed, error in by_seed.items()
+    ]
+    if not cells:
+        return Pooled(float("nan"), 0)
+    nets, seeds, values = zip(*cells, strict=True)
+    design = np.hstack([_indicators(nets), _indicators(seeds)])
+    solution, _, rank, _ = np.linalg.lstsq(design, np.array(values), rcond=None)
+    rest = np.array(values) - design @ solution
+    df = len(cells) - int(rank)
+    return Pooled(sqrt(float(rest @ rest) / df) if df else float("nan"), df)
+
+
+def _indicators(labels: Sequence) -> np.ndarray:
+    """(N, L): one column of zeros and ones for each of the L different labels."""
+    return np.equal.outer(labels, sorted(set(labels))).astype(float)
+
+
+def difference(spread: Pooled, first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
+    """Second minus first over the seeds that both have, with the pooled spread.
+
+    Raises `UserError` if they share no seed or the spread has no degrees of freedom.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if not shared or spread.df < 1:
+        raise UserError(
+            "no interval: the two sides need a seed in common, and the pooled nets more than one"
+        )
+    estimate = float(np.mean([second[seed] - first[seed] for seed in shared]))
+    return Interval(estimate, spread.sd * sqrt(2 / len(shared)), spread.df, len(shared))
+
+
+def paired(differences: Sequence[float]) -> Interval:
+    """The mean of one difference for each seed, Student's t over seeds.
+
+    Raises `UserError` for fewer than two.
+    """
+    n = len(differences)
+    if n < 2:
+        raise UserError(f"no interval: {n} seed, and a spread needs at least two")
+    error = float(np.std(differences, ddof=1)) / sqrt(n)
+    return Interval(float(np.mean(differences)), error, n - 1, n)
+
+
+def welch(first: Sequence[float], second: Sequence[float]) -> Interval:
+    """Mean of `second` minus mean of `first`, each with a spread of its own (Welch's t).
+
+    The degrees of freedom are Satterthwaite's. Raises `UserError` for a side with fewer than two.
+    """
+    if min(len(first), len(second)) < 2:
+        raise UserError("no interval: the spread of a net needs at least two seeds")
+    variances = [float(np.var(side, ddof=1)) / len(side) for side in (first, second)]
+    estimate = float(np.mean(second)) - float(np.mean(first))
+    total = sum(variances)
+    n = min(len(first), len(second))
+    if total == 0:  # all seeds agree to the last image
+        return Interval(estimate, 0.0, n - 1, n)
+    parts = zip(variances, (first, second), strict=True)
+    df = total**2 / sum(v**2 / (len(side) - 1) for v, side in parts)
+    return Interval(estimate, sqrt(total), df, n)
+
+
+# --- several claims at once ---------------------------------------------------------------
+
+
+class HolmStep(NamedTuple):
+    """What Holm's procedure says of one hypothesis: the level it is tested at, its adjusted p."""
+
+    level: float
+    adjusted_p: float
+
+
+def holm(p_values: Mapping[str, float], alpha: float = ALPHA) -> dict[str, HolmStep]:
+    """Holm's step-down: with probability 1 - `alpha` none of the rejections is false.
+
+    The smallest p is tested at alpha / k, the next at alpha / (k - 1), and so on; the first that
+    fails and all after it share one level. A claim's interval at its level is its verdict.
+    """
+    steps, level, adjusted, failed = {}, 0.0, 0.0, False
+    for done, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        left = len(p_values) - done
+        level = level if failed else alpha / left
+        adjusted = max(adjusted, min(1.0, left * p_values[key]))
+        failed = failed or p_values[key] > level
+        steps[key] = HolmStep(level, adjusted)
+    return steps
+
+
+def any_false(tests: int, alpha: float = ALPHA) -> float:
+    """Chance that at least one of so many independent tests, each at `alpha`, is wrong.
+
+    It is the worst case, that there is nothing to find in any of them.
+    """
+    return 1 - (1 - alpha) ** tests
+
+
+# --- verdicts -----------------------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """A word and, in a sentence, what it rests on."""
+
+    word: Word | SecondWord
+    reason: str
+
+
+def p_value(interval: Interval, rule: Rule, matters: float) -> float:
+    """The p of what has to be rejected for a claim to hold.
+
+    "lower": no difference (two-sided); "not worse": worse by `matters`; "same": apart by it.
+    """
+    if rule == "lower":
+        return interval.p_two_sided()
+    above = interval.p_above(-matters)
+    return above if rule == "not worse" else max(above, interval.p_below(matters))
+
+
+def deciding(interval: Interval, rule: Rule, level: float = ALPHA) -> Interval:
+    """The interval at the confidence by which `rule` decides at `level`.
+
+    The one-sided rules spend the level on each end, since at most one of the two can be wrong:
+    for all rules a wrong verdict then has at most the chance `level`.
+    """
+    return interval.at(1 - level if rule == "lower" else 1 - 2 * level)
+
+
+def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA) -> Verdict:
+    """The word for a difference, as `criteria.RULES` has it, for any number of seeds."""
+    decided = deciding(interval, rule, level)
+    low, high = decided.low, decided.high
+    inside = -matters < low and high < matters
+    if rule == "same":
+        if inside:
+            return Verdict("holds", "the sides differ by less than matters")
+        if low > matters or high < -matters:
+            return Verdict("contradicted", "the sides differ by more than matters")
+    elif rule == "not worse":
+        if low > -matters and high < 0:
+            return Verdict("negligible", "the first side is worse, by less than matters")
+        if low > -matters:
+            return Verdict("holds", "the first side is not worse by as much as matters")
+        if high < 0:
+            return Verdict("contradicted", "the first side is worse")
+    else:
+        if low > matters:
+            return Verdict("holds and matters", "the difference is larger than what matters")
+        if inside:
+            return Verdict("negligible", "whatever the difference is, it is less than matters")
+        if low > 0:
+            return Verdict("holds", "there is a difference, but perhaps less than matters")
+        if high < 0:
+            return Verdict("contradicted", "there is a difference, the other way")
+    return Verdict("inconclusive", _what_would_be_found(decided, rule, matters))
+
+
+def smallest_found(decided: Interval, rule: Rule, matters: float) -> float:
+    """The true difference from which `rule` finds what it looks for, with `POWER`.
+
+    `decided` is the interval that decides. "lower" looks for a difference, "same" for one beyond
+    what matters, "not worse" for no loss as large as that: there it is the gain, or with a minus
+    sign the loss, at which that is still found.
+    """
+    beyond = {"lower": 0.0, "same": matters, "not worse": -matters, "exact": 0.0}
+    return beyond[rule] + decided.detectable
+
+
+def _what_would_be_found(decided: Interval, rule: Rule, matters: float) -> str:
+    """Why an inconclusive interval says so little."""
+    smallest = smallest_found(decided, rule, matters)
+    truth = f"a true difference of {smallest:.2g} is found"
+    if rule == "not worse":
+        better = "better by" if smallest > 0 else "worse by no more than"
+        truth = f"“not worse” is found where the first side is {better} {abs(smallest):.2g}"
+    return f"with {decided.n} seeds {truth} with {POWER:.0%} power"

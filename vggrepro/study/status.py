@@ -1,0 +1,137 @@
+"""What a folder of records holds and what it lacks, for `vggrepro list` and `status`."""
+
+import shlex
+from pathlib import Path
+
+from vggrepro.study import programme, results, second_round
+from vggrepro.study.budgets import ALL_BUDGETS, CALIBRATION, at_budget
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
+from vggrepro.study.starts import DECLARED, FIRST_STEPS
+
+
+def missing_commands(
+    results_dir: Path, budget: str, data: str, data_dir: Path | None = None, seeds: int = 1
+) -> list[str]:
+    """One command for each run or fusion without complete records, parents first.
+
+    For the shell, with DATA for a folder of photos that is not named, and in the order in which
+    `run --all` goes: one seed of all before the next.
+    """
+    where = ["--results-dir", str(results_dir)]
+    if data_dir or data != "synthetic":
+        where += ["--data-dir", str(data_dir or "DATA")]
+    return [
+        shlex.join(
+            ["vggrepro", "run", name, "--budget", budget, "--data", data]
+            + (["--seed", str(seed)] if seeds > 1 else [])
+            + where
+        )
+        for seed in range(seeds)
+        for name in in_order([*RUNS, *FUSIONS])
+        if not _complete(results_dir, at_budget(name, budget, data), seed)
+    ]
+
+
+def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+    if experiment.name not in FUSIONS:
+        folder = results.folder_of(results_dir, experiment, seed)
+        if (folder / results.BEGUN_ANEW).exists():
+            return False
+        trained = results.trainings(results_dir, experiment).get(seed)
+        if trained is None or trained.status == "interrupted":
+            return False
+        if trained.status == "diverged":
+            return True
+    if experiment.budget in CALIBRATION:
+        return True
+    return all(
+        seed in results.evaluations(results_dir, experiment, evaluation)
+        for evaluation in evaluations_of(experiment.name)
+    )
+
+
+def status_lines(results_dir: Path) -> list[str]:
+    """What `results_dir` holds and lacks: a line per budget and data set, and per run in it."""
+    if not results_dir.is_dir():
+        return [f"{results_dir}: no records yet"]
+    lines = [f"{results_dir}:"]
+    for budget in ALL_BUDGETS.values():
+        for data in budget.data:
+            folder = results_dir / budget.name / data
+            if not folder.is_dir():
+                continue
+            done = [name for name in (*RUNS, *FUSIONS) if _begun(folder / name)]
+            if not done:
+                continue
+            begun = sum(name in RUNS for name in done)
+            lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
+            if budget.name == programme.BUDGET and data in programme.DATA:
+                lines[-1] += f"; {_of_the_study(results_dir, data)}"
+            lines += [
+                f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
+            ]
+    lines += second_round.status_lines(results_dir)
+    lines += _first_steps_lines(results_dir)
+    lines += [f"  measured: {path.stem}" for path in sorted((results_dir / "bench").glob("*.json"))]
+    if len(lines) == 1:
+        lines.append("  no records")
+    return lines
+
+
+def _begun(run: Path) -> list[Path]:
+    """The folders of a run's seeds that hold more than a lock: that alone is nothing done."""
+    folders = sorted(f for f in run.glob("seed*") if f.name[4:].isdecimal())
+    return [f for f in folders if any(path.name != ".lock" for path in f.glob("*"))]
+
+
+def _of_the_study(results_dir: Path, data: str) -> str:
+    """How much of the programme on these photos is recorded."""
+    tasks = programme.tasks(data)
+    done = sum(
+        _complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
+    )
+    return f"{done} of the study's {len(tasks)} trainings and fusions complete"
+
+
+def _first_steps_lines(results_dir: Path) -> list[str]:
+    """For each data set, how many starts are recorded and which of them diverged."""
+    lines = []
+    for folder in sorted((results_dir / FIRST_STEPS).glob("*/")):
+        paths = [p for p in folder.glob("*/seed*/first-steps.json") if p.parts[-3] in DECLARED]
+        done = {path.parts[-3] for path in paths}
+        if not done:
+            continue
+        lines.append(f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts")
+        lines += [
+            f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"
+            for record in map(results.read, sorted(paths))
+            if record.status != "ok"
+        ]
+    return lines
+
+
+def _status_of(results_dir: Path, experiment: Experiment) -> str:
+    trained = results.trainings(results_dir, experiment)
+    parts = []
+    for folder in _begun(results.folder_of(results_dir, experiment, 0).parent):
+        seed = int(folder.name[4:])
+        if experiment.name in FUSIONS:
+            done = _complete(results_dir, experiment, seed)
+            state = "complete" if done else "evaluations missing"
+        elif (folder / results.BEGUN_ANEW).exists():
+            state = "interrupted"
+        elif seed not in trained:
+            state = (
+                "made under another declaration"
+                if (folder / "train.json").exists()
+                else ("interrupted" if (folder / "checkpoint.pt").exists() else "not trained")
+            )
+        elif trained[seed].status != "ok":
+            state = trained[seed].status
+        elif _complete(results_dir, experiment, seed):
+            candidate = experiment.budget in CALIBRATION
+            state = "pilot" if trained[seed].pilot and not candidate else "complete"
+        else:
+            state = "evaluations missing"
+        parts.append(f"seed {seed} {state}")
+    return f"{experiment.name:20} {', '.join(parts)}"
