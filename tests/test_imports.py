@@ -111,7 +111,7 @@ def test_installed_without_a_checkout_it_works_where_it_is_run(tmp_path):
     installed, here = tmp_path / "installed", tmp_path / "here"
     shutil.copytree(ROOT / "vggrepro", installed / "vggrepro")
     here.mkdir()
-    code = "from vggrepro.study import results; print(results.RERUN)"
+    code = "from vggrepro.study import store; print(store.RERUN)"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=here, env=environment, capture_output=True, text=True

@@ -20,7 +20,7 @@ from vggrepro.files import make_writable
 from vggrepro.study import programme, starts, workers
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS
-from vggrepro.study.results import RECORDED, RERUN
+from vggrepro.study.store import RECORDED, RERUN
 from vggrepro.study.where import Where
 
 # --- the options that several commands share ----------------------------------------------
@@ -255,13 +255,13 @@ def verify(
     results_dir: AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
-    from vggrepro.study import results
+    from vggrepro.study import store
 
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
-    paths = [path for folder in folders for path in results.record_files(folder)]
+    paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
         raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
-    found = results.verify(paths)
+    found = store.verify(paths)
     for problem in found:
         typer.echo(problem, err=True)
     if found:
@@ -385,14 +385,14 @@ def bench(
     fresh: Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    from vggrepro.study import results
+    from vggrepro.study import store
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
     if what == "lrn":
         here = "in `bench lrn`, which needs no photos"
         does_nothing(context, here, "data", "data_dir", "cache_dir")
-    path = results.bench_path(results_dir, what)
+    path = store.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
     from vggrepro.bench import bench_data
@@ -415,7 +415,7 @@ def bench(
     except KeyboardInterrupt:
         text = "stopped; nothing measured is kept, and the same command begins anew"
         raise KeyboardInterrupt(text) from None
-    record = results.write(record, path)
+    record = store.write(record, path)
     for line in lines(record):
         typer.echo(line)
     typer.echo(f"written to {path}")

@@ -11,7 +11,7 @@ from vggrepro import distributed
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, outcomes
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import data_dir_option
 from vggrepro.study.experiments import Evaluation, Experiment
 from vggrepro.study.provenance import provenance
@@ -78,8 +78,8 @@ def keep(
     record: EvalRecord, evaluation: Evaluation, experiment: Experiment, results_dir: Path
 ) -> None:
     """Write the record of an evaluation and say its error."""
-    path = results.eval_path(results_dir, experiment, record.seed, evaluation)
-    results.write(record, path)
+    path = store.eval_path(results_dir, experiment, record.seed, evaluation)
+    store.write(record, path)
     say(experiment, record.seed, f"{evaluation.name}: top-1 error {record.top1_error:.2f} %")
 
 
