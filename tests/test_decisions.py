@@ -15,7 +15,7 @@ from tests.records_by_hand import (
     write_nets,
 )
 from vggrepro import UserError
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.criteria import POOLED
@@ -212,7 +212,7 @@ def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
     record = BenchRecord(
         name="lrn", settings={}, measured=tuple(measured), provenance=fields["provenance"]
     )
-    results.write(record, results.bench_path(tmp_path, "lrn"))
+    store.write(record, store.bench_path(tmp_path, "lrn"))
     found = decide("lrn-costs-time", tmp_path)
     assert (found.word, found.n) == (word, 12)
     assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)

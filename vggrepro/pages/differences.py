@@ -15,8 +15,8 @@ from vggrepro.study.claims import claim_named
 from vggrepro.study.criteria import JITTER, Claim, Side, Sides, centre, one_q, table_3
 from vggrepro.study.decisions import Study, control_interval, differences_of, interval_of
 from vggrepro.study.experiments import short_name
-from vggrepro.study.results import RECORDED
 from vggrepro.study.statistics import Interval
+from vggrepro.study.store import RECORDED
 
 
 def shown_interval(interval: Interval, unit: str = "") -> str:

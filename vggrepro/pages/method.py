@@ -26,8 +26,8 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
 from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import FIXED_256, FUSIONS, evaluations_of
-from vggrepro.study.results import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.study.statistics import POWER, Interval, any_false, deciding, smallest_found
+from vggrepro.study.store import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.windows import scaled
 
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)

@@ -8,7 +8,7 @@ from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import chapters, progress, workers
 from vggrepro.study.progress import Progress
-from vggrepro.study.results import ROOT
+from vggrepro.study.store import ROOT
 from vggrepro.study.where import Where
 
 EXECUTED = ROOT / "_build" / "rerun"

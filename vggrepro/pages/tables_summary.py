@@ -19,8 +19,8 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.criteria import Claim
 from vggrepro.study.decisions import Decision, Study
 from vggrepro.study.records import Record
-from vggrepro.study.results import RECORDED
 from vggrepro.study.statistics import Word
+from vggrepro.study.store import RECORDED
 
 UNSEEDED: tuple[Word, ...] = ("too few seeds", "not run")
 """Words of claims that lack the seeds that were fixed."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro.study import programme, results
+from vggrepro.study import programme, store
 from vggrepro.study.arithmetic import ARITHMETIC
 from vggrepro.study.budgets import Budget, at_budget, budget_named
 from vggrepro.study.claims import CLAIMS, claim_named
@@ -89,7 +89,7 @@ class Study:
             found = {}
             if declared:
                 experiment = at_budget(run, self.budget, data)
-                found = results.evaluations(self.results_dir, experiment, evaluation)
+                found = store.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
             self._read[key] = {s: r for s, r in found.items() if self.with_pilots or not r.pilot}
         return self._read[key]
@@ -181,10 +181,10 @@ def _extra_time(study: Study, claim: Claim) -> list[float]:
 
     At the paper's own geometry, as `vggrepro bench` measured it with the nets taking turns.
     """
-    path = results.bench_path(study.results_dir, "lrn")
+    path = store.bench_path(study.results_dir, "lrn")
     if not path.exists():
         return []
-    record = results.read(path)
+    record = store.read(path)
     first, second = (
         record.values("training step", net=RUNS[side.run].config, crop=PAPER_CROP)
         for side in claim.sides

@@ -6,7 +6,7 @@ import json
 from vggrepro import distributed
 from vggrepro.data import ImageSet
 from vggrepro.evaluators import Tested, combine
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.experiments import FUSIONS, Evaluation, evaluation_in
 from vggrepro.study.recording import keep, outcome, say
 from vggrepro.study.records import FusionRecord, TrainRecord
@@ -68,7 +68,7 @@ def _parents(evaluation: Evaluation, nets: list[tuple[Run, TrainRecord]]) -> dic
 
 
 def _made(fusion: Run, evaluation: Evaluation, parents: dict[str, str]) -> bool:
-    path = results.eval_path(fusion.where.results_dir, fusion.experiment, fusion.seed, evaluation)
+    path = store.eval_path(fusion.where.results_dir, fusion.experiment, fusion.seed, evaluation)
     if fusion.where.fresh or not path.exists():
         return False
-    return results.read(path).parents == parents
+    return store.read(path).parents == parents

@@ -11,7 +11,7 @@ from vggrepro import distributed
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, outcomes
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import data_dir_option
 from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
 from vggrepro.study.provenance import provenance
@@ -81,8 +81,8 @@ def keep(
 
     Of the second round nobody sees an error before it is complete (`second_round`).
     """
-    path = results.eval_path(results_dir, experiment, record.seed, evaluation)
-    results.write(record, path)
+    path = store.eval_path(results_dir, experiment, record.seed, evaluation)
+    store.write(record, path)
     hidden = experiment.name in SECOND_ROUND
     found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
     say(experiment, record.seed, f"{evaluation.name}: {found}")

@@ -20,7 +20,7 @@ from vggrepro.data import ImageSet
 from vggrepro.device import Machine, instructions, processor
 from vggrepro.evaluators import Tested, combine, evaluate, windows
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
-from vggrepro.study import posteriors, progress, results
+from vggrepro.study import posteriors, progress, store
 from vggrepro.study.budgets import CALIBRATION, at_budget
 from vggrepro.study.experiments import Evaluation, Experiment, evaluations_of
 from vggrepro.study.progress import Progress
@@ -90,10 +90,10 @@ class Run:
         return distributed.first(self._trained)
 
     def _trained(self) -> TrainRecord | None:
-        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        path = store.train_path(self.where.results_dir, self.experiment, self.seed)
         try:
-            record = results.current(path, self.experiment)
-        except results.NotRecordedError as missing:
+            record = store.current(path, self.experiment)
+        except store.NotRecordedError as missing:
             if path.exists():
                 raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
             return None
@@ -127,10 +127,10 @@ class Run:
         return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
 
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
-        path = results.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
+        path = store.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
         if done is None or not path.exists():
             return False
-        record = results.read(path)
+        record = store.read(path)
         self._same_photos(path, record.data)
         return record.weights_digest == done.weights_digest
 
@@ -175,14 +175,14 @@ class Run:
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
         experiment = at_budget(name, self.experiment.budget, self.experiment.data)
-        folder = results.folder_of(self.where.results_dir, experiment, seed)
+        folder = store.folder_of(self.where.results_dir, experiment, seed)
         return Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
 
     def with_weights(self, done: TrainRecord | None, *, twin: bool = False) -> VGG | None:
         """The trained net: from its weights if they are there, else trained (again).
 
         None if it diverges. With `twin`, where another machine's rounding leads will do as well
-        (`results.twin_path`). Raises `UserError` if the weights are not those of the record
+        (`store.twin_path`). Raises `UserError` if the weights are not those of the record
         `done`, `KeyboardInterrupt` after an interrupted training has been recorded.
         """
         kept = distributed.first(lambda: self._kept(done, twin))
@@ -206,7 +206,7 @@ class Run:
             return None
         digests = {self.folder / "weights.pt": done.weights_digest}
         if twin:
-            twins = results.twins(self.where.results_dir, self.experiment)
+            twins = store.twins(self.where.results_dir, self.experiment)
             digests |= {
                 self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
             }
@@ -219,7 +219,7 @@ class Run:
         """Write the record unless it is there, and the weights if there are any."""
         if done is not None and record.status == "interrupted":
             return  # trained again, not yet to its end
-        path = results.train_path(self.where.results_dir, self.experiment, self.seed)
+        path = store.train_path(self.where.results_dir, self.experiment, self.seed)
         weights = self.folder / "weights.pt"
         if done is not None and record.weights_digest != done.weights_digest:
             if not (twin and record.provenance.elsewhere(done.provenance)):
@@ -228,12 +228,12 @@ class Run:
                     "the weights of the record (another machine, other threads, processes or "
                     "versions?). It stays; use another --results-dir, or --fresh to replace it"
                 )
-            path = results.twin_path(path, record.weights_digest)
+            path = store.twin_path(path, record.weights_digest)
             weights = self._twin_weights(record)
             self._say(f"trained again on another machine than recorded: kept as {path.name}")
         if done is None or not path.exists():
-            results.write(record, path)
-        (self.folder / results.BEGUN_ANEW).unlink(missing_ok=True)
+            store.write(record, path)
+        (self.folder / store.BEGUN_ANEW).unlink(missing_ok=True)
         if record.status == "ok":
             checkpoints.save_weights(model, weights)
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
