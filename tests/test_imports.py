@@ -27,7 +27,7 @@ UPWARDS = {
 }
 
 #: Modules of the study that train or test, and so bring torch.
-TRAIN = {"run", "runner", "first_steps", "provenance", "runs", "fusions", "recording", "posteriors"}
+TRAIN = {"run", "runner", "first_steps", "provenance"}
 
 
 def modules() -> dict[str, Path]:

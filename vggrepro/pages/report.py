@@ -18,7 +18,6 @@ from vggrepro.bench import workload
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import AT_CHANCE
 from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
@@ -29,6 +28,7 @@ from vggrepro.study.experiments import (
     evaluation_in,
 )
 from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
+from vggrepro.study.rules import AT_CHANCE
 
 PACKAGE = Path(__file__).parents[1]
 
