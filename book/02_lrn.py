@@ -39,13 +39,13 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import chapters, results
+from vggrepro.study import programme, store
 from vggrepro.study.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = chapters.CHAPTER_RUNS["02_lrn"]
+CHAPTER = programme.CHAPTER_RUNS["02_lrn"]
 PAIR = CHAPTER[:2]
 options.ensure(CHAPTER)
 columns = options.columns()
@@ -151,8 +151,8 @@ Markdown("\n\n".join(tables_lrn.denominator_sentence(column, "A-LRN-S256") for c
 # build of PyTorch may differ by more.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-cost", "caption": "Time of a training step and bytes kept for the backward pass, A-LRN over A, at the two reduced sizes and at the paper's own (224 px, full width). Bars are medians over turns, whiskers the extremes."}, "image": {"alt": "Bars of time and memory of A-LRN relative to A for crops of 32, 64 and 224 pixels, for two implementations."}}
-path = results.bench_path(results.RECORDED, "lrn")
-bench = results.read(path) if path.exists() else None
+path = store.bench_path(store.RECORDED, "lrn")
+bench = store.read(path) if path.exists() else None
 figures.costs(bench)
 figures.plt.show()
 

@@ -29,12 +29,12 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, figures_costs, report, tables_costs, tables_profile
-from vggrepro.study import chapters, results
+from vggrepro.study import programme, store
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = chapters.CHAPTER_RUNS["11_costs"]
+RUNS = programme.CHAPTER_RUNS["11_costs"]
 options.ensure(RUNS)
 columns = options.columns()
 bench = tables_costs.bench_of(options)
@@ -163,7 +163,7 @@ Markdown(
 # square of the width. Time follows only as far as arithmetic is what the machine waits for.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D. Lines of greater width are the narrow one times the ratio of rates that vggrepro bench measured at 64 px."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
-recorded = tables_costs.measured_rates(results.RECORDED)
+recorded = tables_costs.measured_rates(store.RECORDED)
 figures_costs.growth(recorded, bench)
 figures.plt.show()
 

@@ -22,8 +22,8 @@
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, others, reading, report, verdicts
-from vggrepro.study.criteria import one_q, three_q
 from vggrepro.study.others import load
+from vggrepro.study.rules import one_q, three_q
 
 Markdown(verdicts.state_of_the_study())
 

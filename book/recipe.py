@@ -22,7 +22,7 @@
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report
-from vggrepro.study import calibration, results
+from vggrepro.study import calibration, store
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")
@@ -45,8 +45,8 @@ report.source("study.calibration", "best")
 # ## What was found
 
 # %% tags=["remove-input"]
-CIFAR10, IMAGENETTE = (calibration.candidates(results.RECORDED, data) for data in DATA)
-FROZEN = [calibration.frozen(results.RECORDED, data) for data in DATA]
+CIFAR10, IMAGENETTE = (calibration.candidates(store.RECORDED, data) for data in DATA)
+FROZEN = [calibration.frozen(store.RECORDED, data) for data in DATA]
 Markdown(f"**CIFAR-10.** {calibration.sentence(CIFAR10)}")
 
 # %% tags=["remove-input"]

@@ -43,15 +43,15 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import decisions, results
+from vggrepro.study import decisions, store
 from vggrepro.study.claims import claim_named
-from vggrepro.study.criteria import one_q, three_q
+from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")
-decided = decisions.decide_all(results.RECORDED)
-studies = differences.studies_of(results.RECORDED)
-records = spent.recorded(results.RECORDED)
+decided = decisions.decide_all(store.RECORDED)
+studies = differences.studies_of(store.RECORDED)
+records = spent.recorded(store.RECORDED)
 Markdown(tables_summary.claims_sentence())
 
 # %% [markdown]
@@ -89,7 +89,7 @@ report.show(verdicts.marked(tables_summary.primary_table(decided, studies)), "wo
 Markdown(tables_summary.secondary_sentence(decided, studies))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: a → b is by how much the error falls from a to b. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Nets are named as in the records. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Hollow: a pilot, which decides nothing. From half a point on the axis is logarithmic; what lies beyond its ends has an arrow and its number."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval and verdict, or the words not run."}}
-figures_overview.overview(figures_overview.lines(results.RECORDED))
+figures_overview.overview(figures_overview.lines(store.RECORDED))
 figures.plt.show()
 
 # %% [markdown]

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation, evaluations_of
 from vggrepro.study.records import (
@@ -93,14 +93,14 @@ def eval_record(experiment=EXPERIMENT, seed=0, **changes):
 def path_of(record, results_dir, experiment=EXPERIMENT):
     """Where the record belongs."""
     if isinstance(record, TrainRecord):
-        return results.train_path(results_dir, experiment, record.seed)
-    return results.eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
+        return store.train_path(results_dir, experiment, record.seed)
+    return store.eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
 
 
 def written(record, results_dir, experiment=EXPERIMENT):
     """The path of the record, after writing it there."""
     path = path_of(record, results_dir, experiment)
-    results.write(record, path)
+    store.write(record, path)
     return path
 
 
@@ -132,7 +132,7 @@ def write(folder, run, evaluation, by_seed, data="cifar10"):
             **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
             **fields,
         )
-        results.write(record, results.eval_path(folder, experiment, seed, evaluation))
+        store.write(record, store.eval_path(folder, experiment, seed, evaluation))
 
 
 def write_nets(folder, truth, seeds=range(5), sd=0.2, rng_seed=0):

@@ -4,20 +4,20 @@ from contextlib import contextmanager
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 
 EXPERIMENTS = {name: at_budget(name, "smoke") for name in ("A-S256", "C-S256")}
 
 
 def folder(where, name):
-    return results.folder_of(where, EXPERIMENTS[name], 0)
+    return store.folder_of(where, EXPERIMENTS[name], 0)
 
 
 def digests(where, name):
     """Of all records of a run, by file name."""
     return {
-        path.name: results.read(path).result_digest
+        path.name: store.read(path).result_digest
         for path in sorted(folder(where, name).glob("*.json"))
     }
 

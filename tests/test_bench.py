@@ -28,7 +28,7 @@ from vggrepro.bench import turns as bench
 from vggrepro.bench.bench_data import KNOWN, Photos, Plan, check, spread
 from vggrepro.evaluators import Inputs, evaluate
 from vggrepro.models import initialise, to_dense
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import BenchRecord
 
@@ -283,10 +283,10 @@ def test_everything_that_has_a_target_is_measured(speed, tmp_path):
     assert record.settings["train_images"] == 30
     assert not any(row["met"] != "–" for row in targets.rows(record))
     assert "none is met or missed" in "\n".join(targets.lines(record))
-    path = results.bench_path(tmp_path, "speed")
-    results.write(record, path)
-    assert list(results.problems(path)) == []
-    assert results.read(path).values("training", side="vggrepro", width=1.0).shape == (2,)
+    path = store.bench_path(tmp_path, "speed")
+    store.write(record, path)
+    assert list(store.problems(path)) == []
+    assert store.read(path).values("training", side="vggrepro", width=1.0).shape == (2,)
 
 
 def test_lrn_has_the_fields_of_the_record_that_is_committed():
@@ -294,7 +294,7 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(bench_lrn, "TURN_SECONDS", 1e-4)
         record = bench_lrn.lrn(CPU, rounds=2, geometries=(geometry,))
-    committed = results.read(results.bench_path(results.RECORDED, "lrn"))
+    committed = store.read(store.bench_path(store.RECORDED, "lrn"))
 
     def fields(of_record):
         return {(m.name, m.unit, *sorted(m.of), m.of["net"]) for m in of_record.measured}

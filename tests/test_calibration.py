@@ -6,11 +6,11 @@ import pytest
 
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
-from vggrepro.study import calibration, results
+from vggrepro.study import calibration, store
 from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.study.calibration import NETS, best, candidates, is_out
 from vggrepro.study.experiments import RUNS
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run
 from vggrepro.study.where import Where
 
 
@@ -37,7 +37,7 @@ def test_a_candidate_changes_what_it_says_and_nothing_else(candidate, changed, d
 def record_of(results_dir, run, budget, minival_error, seed=0, **changes):
     """A training of a candidate, or of the BEGINNING, whose records lie apart."""
     if budget == "reduced":
-        results_dir, budget = results_dir / results.PILOTS, BEGINNING
+        results_dir, budget = results_dir / store.PILOTS, BEGINNING
     experiment = at_budget(run, budget, "cifar10")
     record = train_record(experiment, seed, minival_error=minival_error, **changes)
     return written(record, results_dir, experiment)
@@ -82,7 +82,7 @@ def test_without_records_nothing_is_best(tmp_path):
 @pytest.mark.parametrize("run", RUNS)
 def test_a_candidate_is_never_tested_on_val(run, tmp_path):
     experiment = at_budget(run, "calibrate-rate", "imagenette")
-    folder = results.folder_of(tmp_path, experiment, 0)
+    folder = store.folder_of(tmp_path, experiment, 0)
     task = Run(experiment, 0, Where(tmp_path), CPU, folder)
     assert task._missing(None) == []
     assert experiment.pilot  # and decides no claim

@@ -11,7 +11,7 @@ import torch
 
 from tests.records_by_hand import eval_record
 from vggrepro import cli
-from vggrepro.study import programme, results
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, in_order
 
@@ -177,21 +177,21 @@ def test_run_says_what_it_did(vggrepro, smoke, study, tmp_path):
     assert (status, out) == (0, "")
     folder = tmp_path / "smoke" / "synthetic" / "A-S256" / "seed1"
     for name in ("centre-crop-256", "dense-256"):
-        error = results.read(folder / f"eval-{name}.json").top1_error
+        error = store.read(folder / f"eval-{name}.json").top1_error
         assert f"smoke/synthetic/A-S256 seed 1: {name}: top-1 error {error:.2f} %" in err
-    seed_0 = results.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
-    seed_1 = results.read(folder / "train.json")
+    seed_0 = store.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    seed_1 = store.read(folder / "train.json")
     assert seed_1.weights_digest != seed_0.weights_digest
     assert seed_1.provenance.threads == 1
 
 
 def test_the_recorded_command_makes_the_record(vggrepro, smoke, study, tmp_path):
-    record = results.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    record = store.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
     program, *arguments = shlex.split(record.provenance.command)
     assert program == "vggrepro"
     where = ["--results-dir", tmp_path, "--cache-dir", smoke.cache_dir]
     assert vggrepro(*arguments, *where)[0] == 0
-    again = results.read(tmp_path / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    again = store.read(tmp_path / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
     assert again.result_digest == record.result_digest
 
 
@@ -246,7 +246,7 @@ def test_ctrl_c_is_130(vggrepro, monkeypatch, tmp_path, stop):
 
 
 def test_verify_believes_what_was_written(vggrepro, study):
-    count = len(results.record_files(study))
+    count = len(store.record_files(study))
     assert vggrepro("verify", "--results-dir", study) == (
         0,
         f"{count} records, all as they were written\n",
@@ -285,7 +285,7 @@ def test_list_shows_the_paper_beside_the_records(vggrepro, study):
     assert status == 0
     lines = {" ".join(line.split()[:2]): line for line in out.splitlines()}
     recorded = study / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-224+256+288.json"
-    ours = f"{results.read(recorded).top1_error:.1f}, n = 1"
+    ours = f"{store.read(recorded).top1_error:.1f}, n = 1"
     row = lines["table4/C-S256 dense-224+256+288"]
     assert " 27.7 " in row
     assert ours in row
@@ -299,8 +299,8 @@ def test_list_ends_with_what_no_table_has_by_plain_name(vggrepro, tmp_path, monk
     experiment = at_budget("my-net", "smoke")
     for seed, wrong in ((0, 27.0), (1, 29.0)):
         tested = eval_record(experiment, seed, top1_error=wrong)
-        path = results.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
-        results.write(tested, path)
+        path = store.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
+        store.write(tested, path)
     status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", tmp_path)
     assert status == 0
     rows, others = (part.splitlines() for part in out.split("\n\n"))

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.records_by_hand import eval_record, train_record, written
 from vggrepro import UserError
 from vggrepro.pages.compare_text import lines
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import Key, compare, holding, verdict_changes
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.experiments import RUNS, Evaluation, single_scale
 from vggrepro.study.records import DataUsed, summarise
+from vggrepro.study.rules import POOLED
 
 CIFAR = {"name": "cifar10", "split": "val", "count": 1000, "fingerprint": "cd" * 32}
 A_CENTRE = Key("reduced", "cifar10", "A-S256", "centre-crop-256")
@@ -39,7 +39,7 @@ def net(
     record = record.model_copy(update={"experiment": about.get("experiment", declared)})
     trained = train_record(e, seed).model_copy(update={"experiment": declared})
     written(trained, folder, e)
-    return results.write(record, results.eval_path(folder, e, seed, evaluation))
+    return store.write(record, store.eval_path(folder, e, seed, evaluation))
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_a_folder_is_the_same_as_itself(one):
 
 
 def test_the_recorded_study_is_the_same_as_itself():
-    found = compare(results.RECORDED, results.RECORDED)  # with records of every kind there are
+    found = compare(store.RECORDED, store.RECORDED)  # with records of every kind there are
     assert found.like and all(compared.same for compared in found.like)
 
 

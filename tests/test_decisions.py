@@ -15,13 +15,13 @@ from tests.records_by_hand import (
     write_nets,
 )
 from vggrepro import UserError
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.decisions import Study, control_interval, decide, decide_all, interval_of
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
+from vggrepro.study.rules import POOLED
 
 
 def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
@@ -212,7 +212,7 @@ def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
     record = BenchRecord(
         name="lrn", settings={}, measured=tuple(measured), provenance=fields["provenance"]
     )
-    results.write(record, results.bench_path(tmp_path, "lrn"))
+    store.write(record, store.bench_path(tmp_path, "lrn"))
     found = decide("lrn-costs-time", tmp_path)
     assert (found.word, found.n) == (word, 12)
     assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)

@@ -22,9 +22,9 @@ from vggrepro import UserError, distributed, trainer
 from vggrepro.checkpoints import weights_digest
 from vggrepro.evaluators import Inputs, evaluate
 from vggrepro.models import initialise
-from vggrepro.study import results, runner
+from vggrepro.study import runner, store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run
 from vggrepro.trainer import Sets, build, train
 
 ROOT = Path(__file__).parents[1]
@@ -219,9 +219,9 @@ def two_ranks(smoke, tmp_path_factory):
 
 def test_two_ranks_leave_one_record(two_ranks):
     where = two_ranks.results_dir
-    assert results.verify(results.record_files(where)) == []
-    for path in results.record_files(where):
-        provenance = results.read(path).provenance
+    assert store.verify(store.record_files(where)) == []
+    for path in store.record_files(where):
+        provenance = store.read(path).provenance
         assert provenance.device == "cpu x 2"
         assert provenance.command.startswith("torchrun --nproc-per-node 2 -m vggrepro run A-S256")
     before = snapshot(where)
@@ -298,7 +298,7 @@ def test_two_commands_share_the_runs(study, smoke, tmp_path):
     where = replace(smoke, results_dir=tmp_path)
     trained = in_processes(share, where, ranks=False)
     assert sorted(trained[0] + trained[1]) == SHARED
-    assert results.verify(results.record_files(tmp_path)) == []
+    assert store.verify(store.record_files(tmp_path)) == []
     for name in ("A-S256", "C-S256"):
         assert digests(tmp_path, name) == digests(study, name)
 
@@ -337,6 +337,6 @@ def test_what_a_killed_command_left_is_taken_over(study, smoke, tmp_path, monkey
         monkeypatch.setattr(runner, "time", SimpleNamespace(sleep=kill_it))
         assert share(where) == ["B-he", "A-S256", "C-S256"]
     assert "A-S256 seed 0: another process is at it" in capsys.readouterr().err
-    assert results.verify(results.record_files(tmp_path)) == []
+    assert store.verify(store.record_files(tmp_path)) == []
     for name in ("A-S256", "C-S256"):
         assert digests(tmp_path, name) == digests(study, name)

@@ -12,7 +12,7 @@ from tests.records_by_hand import eval_record, train_record
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
 from vggrepro.pages import figures_nets, report, tables_nets
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
 
@@ -28,9 +28,9 @@ def column(tmp_path):
         experiment = at_budget(run, "smoke")
         for seed in range(seeds):
             training = train_record(experiment, seed)
-            results.write(training, results.train_path(tmp_path, experiment, seed))
-            path = results.eval_path(tmp_path, experiment, seed, CENTRE)
-            results.write(eval_record(experiment, seed), path)
+            store.write(training, store.train_path(tmp_path, experiment, seed))
+            path = store.eval_path(tmp_path, experiment, seed, CENTRE)
+            store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
     figures_nets.plt.close("all")
 
@@ -174,7 +174,7 @@ def test_how_far_the_curve_still_moved(tmp_path, column):
     first = train_record(experiment).curve[0]
     falling = [first.model_copy(update={"minival_error": 50.0 - epoch}) for epoch in range(10)]
     record = train_record(experiment, curve=tuple(falling))
-    results.write(record, results.train_path(tmp_path, experiment, 0))
+    store.write(record, store.train_path(tmp_path, experiment, 0))
     said = tables_nets.settled_sentence(column, ["A-S256", "B-S256", "D-S256"])
     assert said.endswith("moved by A +0.0, D -2.0 points.")
     assert tables_nets.settled_sentence(column, ["B-S256"]).endswith("not run.")
@@ -182,7 +182,7 @@ def test_how_far_the_curve_still_moved(tmp_path, column):
 
 def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
     table = tables_nets.fit_table(["A-S256", "B-S256"], [column])
-    trained = results.trainings(column.results_dir, column.experiment("A-S256")).values()
+    trained = store.trainings(column.results_dir, column.experiment("A-S256")).values()
     last = [record.curve[-1] for record in trained]
     train = sum(epoch.train_error for epoch in last) / len(last)
     minival = sum(epoch.minival_error for epoch in last) / len(last)

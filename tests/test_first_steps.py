@@ -13,7 +13,7 @@ from tests.image_sets import CPU, coloured_set, statistics_of
 from tests.running import PowerCutError, after_step, power_cut, snapshot
 from vggrepro import UserError
 from vggrepro.models import initialise
-from vggrepro.study import first_steps, results, starts
+from vggrepro.study import first_steps, starts, store
 from vggrepro.trainer import Sets, build, sgd, train_one_epoch
 
 STEPS = 4
@@ -31,7 +31,7 @@ def run(where, *experiments, seed=0):
 
 
 def load(where, experiment, seed=0):
-    return results.read(results.first_steps_path(where.results_dir, experiment, seed))
+    return store.read(store.first_steps_path(where.results_dir, experiment, seed))
 
 
 @pytest.fixture(scope="module")
@@ -73,9 +73,9 @@ def test_a_record_has_the_signal_before_each_loss_and_the_signal_after(made):
 
 
 def test_what_is_recorded_is_verified_and_not_done_again(where, made):
-    paths = results.record_files(where.results_dir)
+    paths = store.record_files(where.results_dir)
     assert len(paths) == 2
-    assert results.verify(paths) == []
+    assert store.verify(paths) == []
     before = snapshot(where.results_dir)
     run(where, *tiny("D-from-A"))
     assert snapshot(where.results_dir) == before
@@ -103,23 +103,21 @@ def test_another_seed_with_other_sizes_is_refused_before_anything_is_measured(
 def test_a_killed_command_goes_on_to_the_same_records(elsewhere, made):
     with pytest.raises(PowerCutError), after_step(STEPS + 2, power_cut):
         run(elsewhere, *tiny("D-from-A"))
-    assert [p.parent.parent.name for p in results.record_files(elsewhere.results_dir)] == [
-        "A-glorot"
-    ]
+    assert [p.parent.parent.name for p in store.record_files(elsewhere.results_dir)] == ["A-glorot"]
     assert digests(run(elsewhere, *tiny("D-from-A"))) == digests(made)
 
 
 def test_a_parent_without_its_weights_is_trained_again_and_compared(elsewhere, made):
     parent, child = tiny("D-from-A")
     run(elsewhere, parent)
-    weights = results.first_steps_path(elsewhere.results_dir, parent, 0).with_name("weights.pt")
+    weights = store.first_steps_path(elsewhere.results_dir, parent, 0).with_name("weights.pt")
     weights.unlink()
     found = run(elsewhere, parent, child)
     assert digests(found) == digests(made)
     state = torch.load(weights, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in state.items()}, weights)
     with pytest.raises(UserError, match="does not hold the weights of the record"):
-        results.first_steps_path(elsewhere.results_dir, child, 0).unlink()
+        store.first_steps_path(elsewhere.results_dir, child, 0).unlink()
         run(elsewhere, parent, child)
 
 
@@ -134,25 +132,25 @@ def test_a_start_that_diverges_is_recorded_and_its_children_are_left_out(elsewhe
     assert record.after is None
     assert np.isfinite(record.losses).all()
     assert load(elsewhere, other).status == "ok"  # the others were measured all the same
-    assert results.verify(results.record_files(elsewhere.results_dir)) == []
+    assert store.verify(store.record_files(elsewhere.results_dir)) == []
 
 
 def test_what_another_process_is_at_is_left_out(elsewhere):
     busy, free = tiny("A-normal-std", "A-he")
-    folder = results.folder_of(elsewhere.results_dir, busy, 0)
+    folder = store.folder_of(elsewhere.results_dir, busy, 0)
     folder.mkdir(parents=True)
     with FileLock(folder / ".lock"), pytest.raises(UserError, match="is at A-normal-std"):
         run(elsewhere, busy, free)
     assert load(elsewhere, free).status == "ok"
-    assert [p.parts[-3] for p in results.record_files(elsewhere.results_dir)] == ["A-he"]
+    assert [p.parts[-3] for p in store.record_files(elsewhere.results_dir)] == ["A-he"]
 
 
 def test_an_edited_loss_is_found(elsewhere):
     (experiment,) = tiny("A-pytorch")
     record = run(elsewhere, experiment)["A-pytorch"]
-    path = results.first_steps_path(elsewhere.results_dir, experiment, 0)
+    path = store.first_steps_path(elsewhere.results_dir, experiment, 0)
     path.write_text(path.read_text().replace(str(record.losses[-1]), "0.25"))
-    assert len(results.verify([path])) == 2  # neither of the digests fits
+    assert len(store.verify([path])) == 2  # neither of the digests fits
 
 
 def test_the_steps_of_an_epoch_are_those_of_a_training():

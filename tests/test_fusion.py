@@ -11,7 +11,7 @@ from tests.records_by_hand import eval_record, train_record, written
 from tests.running import digests, folder, snapshot
 from vggrepro import UserError, evaluators
 from vggrepro.pages import report
-from vggrepro.study import posteriors, results, runner, runs, status
+from vggrepro.study import run, runner, status, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study
@@ -149,10 +149,10 @@ def test_a_fusion_has_the_declaration_of_its_first_net_under_its_own_name(name):
 
 def test_several_q_are_the_mean_of_single_q(study):
     """Of the posteriors that are kept, each as it was with one Q alone."""
-    record = results.read(folder(study, "C-S256") / "eval-dense-224+256+288.json")
+    record = store.read(folder(study, "C-S256") / "eval-dense-224+256+288.json")
     mean = sum(kept(study, "C-S256", "dense", q).astype(float) for q in (224, 256, 288)) / 3
     assert_outcome(record, mean.astype(np.float32))
-    single = results.read(folder(study, "C-S256") / "eval-dense-256.json")
+    single = store.read(folder(study, "C-S256") / "eval-dense-256.json")
     assert_outcome(single, kept(study, "C-S256", "dense", 256))
     assert sum(record.positions.values()) == 3 * single.data.count
 
@@ -168,7 +168,7 @@ def assert_outcome(record, mean):
 
 def test_a_fusion_is_the_mean_over_nets(fused, fusion):
     for evaluation, scales in ((ONE_Q, (256,)), (OWN_Q, (224, 256, 288))):
-        (record,) = results.evaluations(fused, fusion, evaluation).values()
+        (record,) = store.evaluations(fused, fusion, evaluation).values()
         nets = [
             np.mean([kept(fused, run, "dense", q) for q in scales], 0, dtype=float)
             for run in ("A-S256", "C-S256")
@@ -185,7 +185,7 @@ def assert_close(record, mean):
 
 
 def test_a_combination_is_the_mean_of_both_protocols(fused, fusion):
-    (record,) = results.evaluations(fused, fusion, BOTH).values()
+    (record,) = store.evaluations(fused, fusion, BOTH).values()
     both = [
         kept(fused, run, protocol, q).astype(float)
         for run in ("A-S256", "C-S256")
@@ -202,10 +202,10 @@ def test_a_combination_is_the_mean_of_both_protocols(fused, fusion):
 
 def test_a_fusion_names_its_parents(fused, fusion):
     weights = {
-        run: results.trainings(fused, at_budget(run, "smoke"))[0].weights_digest
+        run: store.trainings(fused, at_budget(run, "smoke"))[0].weights_digest
         for run in ("A-S256", "C-S256")
     }
-    (record,) = results.evaluations(fused, fusion, OWN_Q).values()
+    (record,) = store.evaluations(fused, fusion, OWN_Q).values()
     assert isinstance(record, FusionRecord)
     assert record.parents == {
         "A-S256/seed0/dense-224+256+288": weights["A-S256"],
@@ -213,8 +213,8 @@ def test_a_fusion_names_its_parents(fused, fusion):
     }
     assert (record.run, record.test_scales, record.experiment["config"]) == (TWO_NETS, (), "A+C")
     path = fused / "smoke" / "synthetic" / TWO_NETS / "seed0" / "eval-dense-own.json"
-    assert results.read(path) == record
-    assert results.verify(results.record_files(fused)) == []
+    assert store.read(path) == record
+    assert store.verify(store.record_files(fused)) == []
 
 
 def test_what_is_fused_is_skipped_and_fresh_makes_the_same(fused, fusion, smoke, capsys):
@@ -223,20 +223,20 @@ def test_what_is_fused_is_skipped_and_fresh_makes_the_same(fused, fusion, smoke,
     runner.run([TWO_NETS], "smoke", None, [0], where)
     assert capsys.readouterr().err.count("already recorded") == 3
     assert snapshot(fused) == before
-    records = results.evaluations(fused, fusion, BOTH)
+    records = store.evaluations(fused, fusion, BOTH)
     runner.run([TWO_NETS], "smoke", None, [0], replace(where, fresh=True))
-    again = results.evaluations(fused, fusion, BOTH)
+    again = store.evaluations(fused, fusion, BOTH)
     assert again[0].result_digest == records[0].result_digest
     assert snapshot(folder(fused, "A-S256")).items() <= before.items()
 
 
 def test_a_fusion_of_other_weights_is_stale(fused, fusion, smoke):
     path = folder(fused, "C-S256") / "train.json"
-    other = results.read(path).model_copy(update={"weights_digest": "0" * 64})
-    results.write(other, path)
-    assert results.evaluations(fused, fusion, ONE_Q) == {}
+    other = store.read(path).model_copy(update={"weights_digest": "0" * 64})
+    store.write(other, path)
+    assert store.evaluations(fused, fusion, ONE_Q) == {}
     (fusion_path,) = fused.rglob(f"{TWO_NETS}/seed0/eval-dense-own.json")
-    assert "rests on other weights" in results.verify([fusion_path])[0]
+    assert "rests on other weights" in store.verify([fusion_path])[0]
     assert f"vggrepro run {TWO_NETS} " in " ".join(
         status.missing_commands(fused, "smoke", "synthetic")
     )
@@ -247,7 +247,7 @@ def test_an_edited_parent_is_seen(fused):
     content = json.loads(path.read_text())
     content["parents"]["elsewhere"] = "1" * 64
     path.write_text(json.dumps(content))
-    assert any("edited" in problem for problem in results.verify([path]))
+    assert any("edited" in problem for problem in store.verify([path]))
 
 
 def test_records_of_one_net_have_no_parents():
@@ -263,8 +263,8 @@ def test_claims_find_fusions(tmp_path, fusion, monkeypatch):
         experiment = at_budget(TWO_NETS, "smoke")
         fields = eval_record(experiment, 0).model_dump(exclude={"kind"})
         record = FusionRecord(**fields, parents={"A-S256/seed0/dense-256": "12ab" * 16})
-        path = results.eval_path(tmp_path, experiment, 0, ONE_Q)
-        results.write(record, path)
+        path = store.eval_path(tmp_path, experiment, 0, ONE_Q)
+        store.write(record, path)
         study = Study(tmp_path, "smoke")
         found = study.records(TWO_NETS, "synthetic", ONE_Q)
         assert list(found) == ([] if recipe == "pilot-9" else [0])
@@ -389,7 +389,7 @@ def test_a_record_from_kept_posteriors_is_the_same(copied, smoke, monkeypatch):
         raise AssertionError("a protocol was run again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "evaluate", no_pass)
+        patch.setattr(run, "evaluate", no_pass)
         runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
     assert digests(copied, "C-S256") == before
 
@@ -400,14 +400,14 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
     good = kept(copied, "C-S256", "dense", 256)
     path = folder(copied, "C-S256") / "posteriors" / "dense-256.npz"
     wrong = evaluators.Tested(np.zeros_like(good), {"1x1": len(good)}, 1.0)
-    weights = results.trainings(copied, at_budget("C-S256", "smoke"))[0].weights_digest
-    images = results.read(folder(copied, "C-S256") / "eval-dense-256.json").data.fingerprint
+    weights = store.trainings(copied, at_budget("C-S256", "smoke"))[0].weights_digest
+    images = store.read(folder(copied, "C-S256") / "eval-dense-256.json").data.fingerprint
     key = [weights, images, "float32", 1]
-    assert posteriors.load(path, key) is not None  # the key that the cases below spoil
+    assert run.load_posteriors(path, key) is not None  # the key that the cases below spoil
     if damage == "other weights":
-        posteriors.save(path, ["0" * 64, images, "float32", 1], wrong)
+        run.save_posteriors(path, ["0" * 64, images, "float32", 1], wrong)
     elif damage == "other images":
-        posteriors.save(path, [weights, "0" * 64, "float32", 1], wrong)
+        run.save_posteriors(path, [weights, "0" * 64, "float32", 1], wrong)
     elif damage == "cut off":
         path.write_bytes(path.read_bytes()[:-40])
     elif damage == "gone":
@@ -422,17 +422,17 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
 
 
 def test_posteriors_come_back_bit_by_bit(tmp_path):
-    path = posteriors.path_of(tmp_path, "multi-crop", 384)
+    path = run.posteriors_path(tmp_path, "multi-crop", 384)
     assert path == tmp_path / "posteriors" / "multi-crop-384.npz"
     values = np.random.default_rng(0).random((7, 3), np.float32)
     tested = evaluators.Tested(values, {"1x1": 5, "1x2": 2}, 0.1 + 0.2)
-    assert posteriors.load(path, ["a", 1]) is None
-    posteriors.save(path, ["a", 1], tested)
-    found = posteriors.load(path, ["a", 1])
+    assert run.load_posteriors(path, ["a", 1]) is None
+    run.save_posteriors(path, ["a", 1], tested)
+    found = run.load_posteriors(path, ["a", 1])
     np.testing.assert_array_equal(found.posteriors, values)
     assert found.posteriors.dtype == np.float32
     assert found[1:] == tested[1:]
-    assert posteriors.load(path, ["a", 2]) is None
+    assert run.load_posteriors(path, ["a", 2]) is None
 
 
 def test_fresh_runs_every_protocol_again(copied, smoke):

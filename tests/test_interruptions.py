@@ -14,7 +14,7 @@ import pytest
 
 from tests.running import PowerCutError, after_step, digests, folder, power_cut
 from vggrepro import UserError
-from vggrepro.study import results, runner
+from vggrepro.study import runner, store
 from vggrepro.study.status import missing_commands, status_lines
 
 
@@ -82,7 +82,7 @@ def test_a_power_cut_at_any_write_changes_nothing(study, smoke, tmp_path, monkey
     assert len(digests(tmp_path, "A-S256")) == [0, 0, 0, 1, 1, 1, 1, 2][write - 1]
     runner.run(["A-S256"], "smoke", None, [0], where)
     assert digests(tmp_path, "A-S256") == digests(study, "A-S256")
-    assert results.verify(results.record_files(tmp_path)) == []
+    assert store.verify(store.record_files(tmp_path)) == []
 
 
 def test_two_processes_and_kill_9(study, smoke, tmp_path):
@@ -108,10 +108,10 @@ def test_ctrl_c_is_recorded_and_goes_on(study, smoke, tmp_path):
     assert err.splitlines()[-1].startswith("vggrepro: stopped in epoch 2; the same command")
     assert "Traceback" not in err
     path = folder(tmp_path, "A-S256") / "train.json"
-    record = results.read(path)
+    record = store.read(path)
     assert record.status == "interrupted"
     assert len(record.curve) == 1
-    assert results.verify([path]) == []
+    assert store.verify([path]) == []
     with after_step(5, power_cut):
         runner.run(["A-S256"], "smoke", None, [0], replace(smoke, results_dir=tmp_path))
     assert digests(tmp_path, "A-S256") == digests(study, "A-S256")

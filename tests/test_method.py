@@ -12,12 +12,11 @@ from tests.records_by_hand import CENTRE_256, ONE_Q, THREE_Q, train_record, writ
 from tests.test_compare import net
 from vggrepro import UserError
 from vggrepro.pages import figures, figures_method, method, power, report, tables_compare
-from vggrepro.study import programme, results, twins
+from vggrepro.study import programme, store, twins
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED, RULES, TESTS
 from vggrepro.study.decisions import Study
-from vggrepro.study.statistics import Interval, pooled
+from vggrepro.study.rules import POOLED, RULES, TESTS, Interval, pooled
 
 
 @pytest.fixture(autouse=True)
@@ -140,10 +139,10 @@ def test_how_far_twins_end_from_their_records(tmp_path):
     def trained(run, seed, error, digest, **changes):
         experiment = at_budget(run, programme.BUDGET, "cifar10")
         changes |= {"minival_error": error, "weights_digest": digest}
-        path = results.train_path(tmp_path, experiment, seed)
+        path = store.train_path(tmp_path, experiment, seed)
         if path.exists():
-            path = results.twin_path(path, digest)
-        results.write(train_record(experiment, seed, **changes), path)
+            path = store.twin_path(path, digest)
+        store.write(train_record(experiment, seed, **changes), path)
 
     assert "the kind of processor that its parent" in twins.twins_sentence(tmp_path)
     for seed, error in enumerate((20.0, 21.0, 19.0)):
@@ -242,7 +241,7 @@ def test_simulated_shares_fill_the_panel():
 @pytest.fixture
 def recorded(tmp_path, monkeypatch):
     """A recorded study on CIFAR-10 and Imagenette, and where a rerun is looked for."""
-    monkeypatch.setattr(results, "RECORDED", tmp_path / "recorded")
+    monkeypatch.setattr(store, "RECORDED", tmp_path / "recorded")
     for data in ("cifar10", "imagenette"):
         for seed in range(2):
             net(tmp_path / "recorded", "A-S256", 20.0 + 0.1 * seed, seed, data=data)

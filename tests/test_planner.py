@@ -20,7 +20,7 @@ from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
 from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
-from vggrepro.study import programme, results, runner
+from vggrepro.study import programme, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
 from vggrepro.windows import PROTOCOLS
@@ -343,7 +343,7 @@ def write_training(folder, run, data_name, seed=0, slower=1.0, **provenance):
     seconds = slower * planted(workload.training(experiment))
     made = PROVENANCE.model_copy(update={"wall_seconds": seconds, **provenance})
     record = train_record(experiment, seed, provenance=made)
-    results.write(record, results.train_path(folder, experiment, seed))
+    store.write(record, store.train_path(folder, experiment, seed))
 
 
 @pytest.fixture
@@ -394,10 +394,10 @@ def test_a_plan_without_lrn_records_says_so(tmp_path, vggrepro):
 def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
     write_training(machine, "E-S256", "cifar10", slower=9.0, processor="another")
     smoke = at_budget("A-S256", "smoke")
-    results.write(train_record(smoke), results.train_path(machine, smoke, 0))
+    store.write(train_record(smoke), store.train_path(machine, smoke, 0))
     failed = at_budget("E-normal-variance", "reduced", "cifar10")
     record = train_record(failed, status="diverged", reason="the loss was no longer finite")
-    results.write(record, results.train_path(machine, failed, 0))
+    store.write(record, store.train_path(machine, failed, 0))
     found = rates.recorded(machine)
     assert len(found.trainings) == 8 and not found.evaluations
     assert "a processor" in found.machine
@@ -406,7 +406,7 @@ def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
 def test_a_plan_for_this_machine(machine, vggrepro):
     experiment = at_budget("A-S256", "reduced", "cifar10")
     write = eval_record(experiment, provenance=PROVENANCE)
-    results.write(write, results.train_path(machine, experiment, 0).with_name("eval.json"))
+    store.write(write, store.train_path(machine, experiment, 0).with_name("eval.json"))
     options = ("--device", "this-machine", "--results-dir", machine)
     status, out, _ = vggrepro("plan", "--budget", "reduced", *options)
     assert status == 0

@@ -4,13 +4,12 @@ import pytest
 
 from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
-from vggrepro.study import programme, results
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.chapters import CHAPTER_RUNS
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, evaluations_of
-from vggrepro.study.programme import DATA
+from vggrepro.study.programme import CHAPTER_RUNS, DATA
+from vggrepro.study.rules import POOLED
 from vggrepro.study.status import status_lines
 
 
@@ -70,12 +69,12 @@ def test_the_nets_whose_spread_is_pooled_have_seeds_to_show_it(data):
 
 def test_status_says_how_much_of_the_programme_is_complete(tmp_path):
     experiment = at_budget("A-S256", programme.BUDGET, "cifar10")
-    results.write(train_record(experiment), results.train_path(tmp_path, experiment, 0))
+    store.write(train_record(experiment), store.train_path(tmp_path, experiment, 0))
     first, *others = evaluations_of("A-S256")
     tasks = len(programme.tasks("cifar10"))
     for tested, complete in (((first,), 0), (others, 1)):
         for evaluation in tested:
-            path = results.eval_path(tmp_path, experiment, 0, evaluation)
-            results.write(eval_record(experiment), path)
+            path = store.eval_path(tmp_path, experiment, 0, evaluation)
+            store.write(eval_record(experiment), path)
         said = "\n".join(status_lines(tmp_path))
         assert f"{complete} of the study's {tasks} trainings and fusions complete" in said

@@ -4,10 +4,10 @@ import pytest
 
 from tests.records_by_hand import CENTRE_256, train_record, write
 from vggrepro.pages.reading import CONTRADICTED, Findings
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import centre
 from vggrepro.study.decisions import Study
+from vggrepro.study.rules import centre
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_errors_on_training_images_are_those_after_the_last_epoch(found):
         made = train_record(experiment)
         last = made.curve[-1].model_copy(update={"train_error": error})
         made = train_record(experiment, curve=(*made.curve[:-1], last))
-        results.write(made, results.train_path(folder, experiment, 0))
+        store.write(made, store.train_path(folder, experiment, 0))
     assert found.train_error("cifar10", "A-S256") == "12.0¹"
     assert found.fits_better("cifar10", "D-S256", "A-S256") == "11.0¹ % against 12.0¹ %"
     assert CONTRADICTED in found.fits_better("cifar10", "A-S256", "D-S256")

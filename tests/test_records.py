@@ -17,7 +17,7 @@ from tests.records_by_hand import (
     train_record,
     written,
 )
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.records import (
     Array,
     BenchRecord,
@@ -44,9 +44,9 @@ def folder(tmp_path_factory):
 
 def test_what_is_published_is_as_it_was_written():
     """A field more, or another way to hash, would make all of it invalid."""
-    paths = results.record_files(results.RECORDED)
+    paths = store.record_files(store.RECORDED)
     assert len(paths) > 400
-    assert results.verify(paths) == []
+    assert store.verify(paths) == []
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_summarise_counts_as_by_hand(images):
 @pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")  # changed to what is no value
 def test_result_digest_ignores_provenance_and_nothing_else(make, tmp_path):
     def digests(record):
-        sealed = results.write(record, tmp_path / "train.json")
+        sealed = store.write(record, tmp_path / "train.json")
         return sealed.result_digest, sealed.file_digest
 
     result, file = digests(make())
@@ -141,11 +141,11 @@ def test_result_digest_ignores_provenance_and_nothing_else(make, tmp_path):
 
 @KINDS
 def test_a_record_as_written_has_no_problems(make, tmp_path):
-    record = results.write(make(), path_of(make(), tmp_path))
+    record = store.write(make(), path_of(make(), tmp_path))
     path = path_of(record, tmp_path)
-    assert results.read(path) == record
-    assert list(results.problems(path)) == []
-    assert results.verify(results.record_files(tmp_path)) == []
+    assert store.read(path) == record
+    assert list(store.problems(path)) == []
+    assert store.verify(store.record_files(tmp_path)) == []
 
 
 @given(data=st.data(), kind=st.sampled_from([train_record, eval_record]))
@@ -157,7 +157,7 @@ def test_every_edited_digit_is_seen(folder, data, kind):
     i = data.draw(st.sampled_from(places))
     digit = data.draw(st.sampled_from([d for d in "0123456789" if d != text[i]]))
     path.write_text(text[:i] + digit + text[i + 1 :])
-    assert results.verify([path])
+    assert store.verify([path])
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_edits_that_change_no_value_are_seen_too(tmp_path, old, new):
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    (problem,) = results.problems(path)
+    (problem,) = store.problems(path)
     assert "edited after it was written" in problem
 
 
@@ -183,7 +183,7 @@ def test_every_truncated_file_is_seen(folder, data, kind):
     path = written(kind(), folder)
     content = path.read_bytes()
     path.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
-    (problem,) = results.problems(path)
+    (problem,) = store.problems(path)
     assert str(path) in problem
 
 
@@ -192,7 +192,7 @@ def test_errors_are_counted_again(tmp_path, field):
     """A better number with fitting digests is still not that of its images."""
     record = eval_record()
     path = written(record.model_copy(update={field: getattr(record, field) - 0.5}), tmp_path)
-    (problem,) = results.problems(path)
+    (problem,) = store.problems(path)
     assert f"{field} " in problem
     assert "not that of its images" in problem
 
@@ -202,7 +202,7 @@ def test_unreadable_outcomes_are_one_problem(tmp_path, damage):
     record = eval_record()
     broken = record.log_probability.model_copy(update=damage)
     path = written(record.model_copy(update={"log_probability": broken}), tmp_path)
-    (problem,) = results.problems(path)
+    (problem,) = store.problems(path)
     assert "per-image outcomes cannot be read" in problem
 
 
@@ -213,20 +213,20 @@ def test_a_record_in_the_wrong_folder_is_seen(make, place, tmp_path):
     moved = (path.parent.parent / place).resolve() / path.name
     moved.parent.mkdir(parents=True)
     path.rename(moved)
-    (problem,) = results.problems(moved)
+    (problem,) = store.problems(moved)
     assert "smoke/synthetic/A-S256/seed0, not of this folder" in problem
 
 
 def test_a_bench_record_is_verified_like_the_others(tmp_path):
     measured = Measured(name="step", unit="ms", of={"net": "A", "crop": 64}, values=(1.5, 1.25))
     record = BenchRecord(name="lrn", settings={}, measured=(measured,), provenance=PROVENANCE)
-    path = results.bench_path(tmp_path, "lrn")
-    results.write(record, path)
-    assert results.record_files(tmp_path) == [path]
-    assert results.read(path).values("step", crop=64).tolist() == [1.5, 1.25]
-    assert list(results.problems(path)) == []
+    path = store.bench_path(tmp_path, "lrn")
+    store.write(record, path)
+    assert store.record_files(tmp_path) == [path]
+    assert store.read(path).values("step", crop=64).tolist() == [1.5, 1.25]
+    assert list(store.problems(path)) == []
     path.write_text(path.read_text().replace("1.25", "1.15"))
-    assert len(list(results.problems(path))) == 1
+    assert len(list(store.problems(path))) == 1
 
 
 # --- what people are told -------------------------------------------------------------------

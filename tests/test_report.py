@@ -10,7 +10,7 @@ import pytest
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
 from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
-from vggrepro.study import chapters, results
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.study.records import BenchRecord, Measured, summarise
@@ -31,15 +31,15 @@ def column(tmp_path):
                 spread = (2.0, 2.1, 2.5, 4.0, 6.0)
                 curve = [e.model_copy(update={"lrn_denominator": spread}) for e in record.curve]
                 record = record.model_copy(update={"curve": tuple(curve)})
-            results.write(record, results.train_path(tmp_path, experiment, seed))
-            path = results.eval_path(tmp_path, experiment, seed, CENTRE)
-            results.write(eval_record(experiment, seed), path)
+            store.write(record, store.train_path(tmp_path, experiment, seed))
+            path = store.eval_path(tmp_path, experiment, seed, CENTRE)
+            store.write(eval_record(experiment, seed), path)
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 
 def test_options_take_the_budgets_own_values(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", "")
-    assert (chosen.data, chosen.seeds, chosen.results_dir) == ("synthetic", 1, results.RERUN)
+    assert (chosen.data, chosen.seeds, chosen.results_dir) == ("synthetic", 1, store.RERUN)
     assert [c.data for c in chosen.columns()] == ["cifar10", "imagenette"]
     assert len(report.options("smoke", "", 0, False, "", str(tmp_path)).columns()) == 3
 
@@ -72,7 +72,7 @@ def test_a_bad_parameter_names_what_is_allowed(wrong, allowed):
 def test_errors_stand_beside_the_papers(column):
     rows = [("A", "A-S256", CENTRE, 29.6), ("B", "B-S256", CENTRE, None)]
     table = report.error_table(rows, [column])
-    by_hand = [r.top1_error for r in results.evaluations(
+    by_hand = [r.top1_error for r in store.evaluations(
         column.results_dir, column.experiment("A-S256"), CENTRE).values()]  # fmt: skip
     assert table.loc["A", "paper: ILSVRC-2012, full"] == "29.6"
     assert table.loc["A", column.title].startswith(f"{np.mean(by_hand):.1f} ± ")
@@ -84,8 +84,8 @@ def test_errors_stand_beside_the_papers(column):
 def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, monkeypatch):
     monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "recipe", "pilot-9")
     experiment = at_budget("A-S256", "smoke")
-    path = results.eval_path(tmp_path, experiment, 0, CENTRE)
-    results.write(eval_record(experiment, 0), path)
+    path = store.eval_path(tmp_path, experiment, 0, CENTRE)
+    store.write(eval_record(experiment, 0), path)
     assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
 
 
@@ -93,9 +93,9 @@ def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
     experiment = at_budget("A-S256", "quick")
     for seed, error in ((0, 12.0), (1, 90.0), (2, 86.0)):  # on minival; on val all have one
         trained = train_record(experiment, seed, minival_error=error)
-        results.write(trained, results.train_path(tmp_path, experiment, seed))
+        store.write(trained, store.train_path(tmp_path, experiment, seed))
         tested = eval_record(experiment, seed)
-        results.write(tested, results.eval_path(tmp_path, experiment, seed, CENTRE))
+        store.write(tested, store.eval_path(tmp_path, experiment, seed, CENTRE))
     assert report.at_chance(tmp_path, experiment) == (1,)
     one = f"{tested.top1_error:.1f}"
     shown = report.recorded(tmp_path, experiment, CENTRE)
@@ -217,7 +217,7 @@ def test_what_was_not_run_says_so_in_a_figure(tmp_path):
 
 def test_the_scoreboard_lists_every_claim():
     board = verdicts.scoreboard()
-    assert len(board) == len(verdicts.decide_all(results.RECORDED))
+    assert len(board) == len(verdicts.decide_all(store.RECORDED))
     assert board["claim"].str.contains("01_architecture.html").any()
     # What decides, not the growth with depth: Table 2's E beside its exact weights.
     (weights,) = board[board["claim"].str.contains("OverFeat")].itertuples()
@@ -234,12 +234,12 @@ def test_the_index_of_chapters_has_title_and_question():
         "- [Architecture: six nets from one table](01_architecture.html): "
         "Are the paper's tables of nets right, and where do the parameters sit?"
     )
-    assert len(lines) == len(list((results.ROOT / "book").glob("[0-9]*.ipynb")))
+    assert len(lines) == len(list((store.ROOT / "book").glob("[0-9]*.ipynb")))
 
 
 def test_every_run_of_a_chapter_is_declared():
     declared = {*RUNS, *FUSIONS}
-    assert all(run in declared for runs in chapters.CHAPTER_RUNS.values() for run in runs)
+    assert all(run in declared for runs in programme.CHAPTER_RUNS.values() for run in runs)
 
 
 def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_path):
@@ -248,7 +248,7 @@ def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_
         experiment = at_budget(run, "smoke")
         wrong = np.arange(11) < count
         record = eval_record(experiment, 0, **summarise(~wrong, ~wrong, -np.ones(11)))
-        results.write(record, results.eval_path(wide.results_dir, experiment, 0, CENTRE))
+        store.write(record, store.eval_path(wide.results_dir, experiment, 0, CENTRE))
     empty = report.Column("recorded: nothing, reduced", tmp_path / "no", "smoke", "synthetic")
     figure = figures.dots(PAIR, report.centre_crop, [column, wide, empty])
     (low, high), (wide_low, wide_high) = (ax.get_ylim() for ax in figure.axes[:2])

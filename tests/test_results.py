@@ -18,8 +18,8 @@ from tests.records_by_hand import (
     written,
 )
 from vggrepro import UserError, files
-from vggrepro.study import results
-from vggrepro.study.results import NotRecordedError
+from vggrepro.study import store
+from vggrepro.study.store import NotRecordedError
 
 KINDS = pytest.mark.parametrize("make", [train_record, eval_record])
 
@@ -52,21 +52,21 @@ def test_what_is_not_a_record_gets_one_message(tmp_path, text, part):
     path = tmp_path / "train.json"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(UserError) as caught:
-        results.read(path)
+        store.read(path)
     assert str(path) in str(caught.value)
     assert part in str(caught.value)
-    assert list(results.problems(path)) == [str(caught.value)]
+    assert list(store.problems(path)) == [str(caught.value)]
 
 
 def test_a_record_without_a_name_is_a_problem_not_a_crash(tmp_path):
     path = written(train_record().model_copy(update={"experiment": {}}), tmp_path)
-    (problem,) = results.problems(path)
+    (problem,) = store.problems(path)
     assert "not of this folder" in problem
 
 
 def test_no_record_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no record at"):
-        results.read(tmp_path / "train.json")
+        store.read(tmp_path / "train.json")
 
 
 # --- writing --------------------------------------------------------------------------------
@@ -77,10 +77,10 @@ def test_a_record_replaces_another_and_the_umask_says_who_may_read_it(make, tmp_
     path = written(make(), tmp_path)
     before = os.umask(0o077)
     try:
-        results.write(make(precision="bf16"), path)
+        store.write(make(precision="bf16"), path)
     finally:
         os.umask(before)
-    assert results.read(path).precision == "bf16"
+    assert store.read(path).precision == "bf16"
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -94,7 +94,7 @@ def test_a_full_disk_leaves_the_old_record(tmp_path, monkeypatch, fails):
 
     monkeypatch.setattr(*fails, full)
     with pytest.raises(UserError, match=r"train\.json: No space left on device\. What was there"):
-        results.write(train_record(precision="bf16"), path)
+        store.write(train_record(precision="bf16"), path)
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == ["train.json"]
 
@@ -129,16 +129,16 @@ def test_seeds_are_sorted_as_numbers(tmp_path):
     for seed in (10, 0, 2):
         written(train_record(seed=seed), tmp_path)
         written(eval_record(seed=seed), tmp_path)
-    assert list(results.trainings(tmp_path, EXPERIMENT)) == [0, 2, 10]
-    assert list(results.evaluations(tmp_path, EXPERIMENT, CENTRE_CROP)) == [0, 2, 10]
+    assert list(store.trainings(tmp_path, EXPERIMENT)) == [0, 2, 10]
+    assert list(store.evaluations(tmp_path, EXPERIMENT, CENTRE_CROP)) == [0, 2, 10]
 
 
 def test_current_is_the_record_of_the_same_declaration(tmp_path):
     path = path_of(train_record(), tmp_path)
     with pytest.raises(NotRecordedError, match="not run"):
-        results.current(path, EXPERIMENT)
+        store.current(path, EXPERIMENT)
     written(train_record(), tmp_path)
-    assert results.current(path, EXPERIMENT) == results.read(path)
+    assert store.current(path, EXPERIMENT) == store.read(path)
 
 
 @pytest.mark.parametrize(
@@ -148,25 +148,25 @@ def test_a_changed_declaration_makes_a_record_old(tmp_path, change):
     path = written(train_record(), tmp_path)
     now = replace(EXPERIMENT, **change)
     with pytest.raises(NotRecordedError) as caught:
-        results.current(path, now)
+        store.current(path, now)
     assert all(name in str(caught.value) for name in change)
-    assert results.trainings(tmp_path, now) == {}
+    assert store.trainings(tmp_path, now) == {}
 
 
 def test_a_field_declared_later_had_its_default_before(tmp_path):
     record = train_record()
     older = {k: v for k, v in record.experiment.items() if k != "length"}
     path = written(record.model_copy(update={"experiment": older}), tmp_path)
-    assert results.current(path, EXPERIMENT).experiment == older
+    assert store.current(path, EXPERIMENT).experiment == older
     with pytest.raises(NotRecordedError, match=r"\(length changed\)"):
-        results.current(path, replace(EXPERIMENT, length=2.0))
+        store.current(path, replace(EXPERIMENT, length=2.0))
 
 
 def test_a_damaged_record_is_not_passed_over(tmp_path):
     path = written(train_record(), tmp_path)
     path.write_text("{")
     with pytest.raises(UserError, match="not a readable record"):
-        results.trainings(tmp_path, EXPERIMENT)
+        store.trainings(tmp_path, EXPERIMENT)
 
 
 def test_a_provisional_recipe_is_marked():

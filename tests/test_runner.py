@@ -27,11 +27,10 @@ from vggrepro import UserError, checkpoints, data
 from vggrepro.configs import CONFIGS
 from vggrepro.device import choose, describe
 from vggrepro.models import FROM_NET_A, initialise, named_layers
-from vggrepro.study import results, runner, runs
+from vggrepro.study import run, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import evaluations_of
-from vggrepro.study.recording import used
-from vggrepro.study.runs import Run, Where
+from vggrepro.study.run import Run, Where, used
 from vggrepro.trainer import build
 
 # --- what a run leaves ----------------------------------------------------------------------
@@ -50,23 +49,23 @@ def test_a_run_leaves_its_records_and_weights(study, name):
     found = {path.name for path in folder(study, name).iterdir()} - {".lock"}
     expected = {f"eval-{e.name}.json" for e in evaluations_of(name)}
     assert found == {"train.json", "weights.pt", "posteriors"} | expected
-    assert results.verify(results.record_files(study)) == []
-    trained = results.trainings(study, EXPERIMENTS[name])[0]
+    assert store.verify(store.record_files(study)) == []
+    trained = store.trainings(study, EXPERIMENTS[name])[0]
     assert trained.status == "ok"
     assert len(trained.curve) == EXPERIMENTS[name].epochs
     weights = checkpoints.read(folder(study, name) / "weights.pt")
     assert checkpoints.weights_digest(weights) == trained.weights_digest
     assert trained.parameters == sum(w.numel() for w in weights.values())
     for evaluation in evaluations_of(name):
-        tested = results.evaluations(study, EXPERIMENTS[name], evaluation)[0]
+        tested = store.evaluations(study, EXPERIMENTS[name], evaluation)[0]
         assert tested.weights_digest == trained.weights_digest
         assert tested.data.count == EXPERIMENTS[name].counts[1]
         assert tested.test_scales == evaluation.test_scales
 
 
 def test_a_child_starts_from_its_parent(study):
-    parent = results.trainings(study, EXPERIMENTS["A-S256"])[0]
-    child = results.trainings(study, EXPERIMENTS["C-S256"])[0]
+    parent = store.trainings(study, EXPERIMENTS["A-S256"])[0]
+    child = store.trainings(study, EXPERIMENTS["C-S256"])[0]
     assert parent.parent_weights is None
     assert child.parent_weights == parent.weights_digest
 
@@ -86,10 +85,10 @@ def start_of(copied, smoke, monkeypatch):
             begun.append({key: w.clone() for key, w in model.state_dict().items()})
             raise StartedError
 
-        monkeypatch.setattr(runs, "train", train)
+        monkeypatch.setattr(run, "train", train)
         experiment = at_budget(name, "smoke")
         where = replace(smoke, results_dir=copied)
-        path = results.folder_of(copied, experiment, seed)
+        path = store.folder_of(copied, experiment, seed)
         with pytest.raises(StartedError):
             Run(experiment, seed, where, CPU, path).with_weights(None)
         return begun[0]
@@ -139,10 +138,10 @@ def test_records_say_what_a_plain_reading_of_photos_and_weights_gives(study, smo
     options = {"cache_dir": smoke.cache_dir, "counts": experiment.counts}
     every = data.load("synthetic", "train", **options).images
     mean = np.concatenate([image.reshape(-1, 3) for image in every]).mean(0)
-    trained = results.trainings(study, experiment)[0]
+    trained = store.trainings(study, experiment)[0]
     np.testing.assert_allclose(trained.pixel_mean, mean, atol=1e-4)
 
-    tested = results.evaluations(study, experiment, evaluations_of("A-S256")[0])[0]
+    tested = store.evaluations(study, experiment, evaluations_of("A-S256")[0])[0]
     assert (tested.protocol, tested.test_pixels) == ("centre-crop", (37,))
     val = data.load("synthetic", "val", **options)
     weights = checkpoints.read(folder(study, "A-S256") / "weights.pt")
@@ -167,7 +166,7 @@ def test_records_say_what_a_plain_reading_of_photos_and_weights_gives(study, smo
 
 
 def test_no_record_tells_user_or_place(study, smoke):
-    for path in results.record_files(study):
+    for path in store.record_files(study):
         text = path.read_text()
         assert str(smoke.cache_dir) not in text
         assert str(study) not in text
@@ -193,7 +192,7 @@ def test_fresh_replaces_the_run_but_not_its_parent(copied, smoke):
     good = digests(copied, "C-S256")
     parent = snapshot(folder(copied, "A-S256"))
     for path in folder(copied, "C-S256").glob("*.json"):
-        results.write(results.read(path).model_copy(update={"reason": "old"}), path)
+        store.write(store.read(path).model_copy(update={"reason": "old"}), path)
     assert not digests(copied, "C-S256").items() & good.items()
     runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied, fresh=True))
     assert digests(copied, "C-S256") == good
@@ -209,9 +208,9 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     for name, classes in (("mine", ("cat", "dog")), ("others", ("cat", "dog", "owl"))):
         write_set(tmp_path / name, classes)
     where = Where(tmp_path / "results", tmp_path / "mine", cache_dir=tmp_path / "cache")
-    this = Run(experiment, 0, where, CPU, results.folder_of(where.results_dir, experiment, 0))
+    this = Run(experiment, 0, where, CPU, store.folder_of(where.results_dir, experiment, 0))
     record = train_record(experiment, data=(used(this.load("train")),))
-    results.write(record, results.train_path(where.results_dir, experiment, 0))
+    store.write(record, store.train_path(where.results_dir, experiment, 0))
     assert this.trained().data == record.data
     other = replace(this, where=replace(where, data_dir=tmp_path / "others"))
     with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):
@@ -220,7 +219,7 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     evaluation = evaluations_of("A-S256")[0]
     tested = eval_record(experiment, data=used(this.load("val")))
     tested = tested.model_copy(update={"weights_digest": record.weights_digest})
-    results.write(tested, results.eval_path(where.results_dir, experiment, 0, evaluation))
+    store.write(tested, store.eval_path(where.results_dir, experiment, 0, evaluation))
     assert this._evaluated(evaluation, record)
     photo = next((tmp_path / "mine" / "val" / "cat").iterdir())
     Image.new("RGB", (48, 40), (9, 8, 7)).save(photo)
@@ -250,7 +249,7 @@ def test_a_checkpoint_is_of_one_training_alone(monkeypatch, smoke):
     ]
     assert address() == found[0]
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_processes", lambda: ["2 processes"])
+        patch.setattr(run, "_processes", lambda: ["2 processes"])
         found.append(address())
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 99)
@@ -269,7 +268,7 @@ def test_what_is_wrong_with_val_is_said_before_the_training(tmp_path, smoke, mon
             photo.unlink()
     else:
         next((photos / "val" / "cat").iterdir()).write_bytes(b"no image")
-    monkeypatch.setattr(runs, "train", trained)
+    monkeypatch.setattr(run, "train", trained)
     monkeypatch.setitem(BUDGETS["smoke"].data, "folder", BUDGETS["smoke"].data["synthetic"])
     monkeypatch.setitem(BUDGETS["smoke"].epochs, "folder", BUDGETS["smoke"].epochs["synthetic"])
     where = replace(
@@ -316,8 +315,8 @@ def test_weights_that_are_gone_are_trained_again(copied, smoke):
 
 def test_weights_trained_again_must_match_the_record(copied, smoke):
     path = folder(copied, "A-S256") / "train.json"
-    other = results.read(path).model_copy(update={"weights_digest": "0" * 64})
-    results.write(other, path)
+    other = store.read(path).model_copy(update={"weights_digest": "0" * 64})
+    store.write(other, path)
     (path.parent / "weights.pt").unlink()
     record = path.read_bytes()
     with pytest.raises(UserError, match="not the weights of the record"):
@@ -342,12 +341,12 @@ def test_a_retraining_that_is_stopped_says_nothing_against_the_record(copied, sm
 
 def _as_if_elsewhere(path, processor):
     """A's records as another machine's rounding would have left them, without its weights."""
-    here = results.read(path).weights_digest
+    here = store.read(path).weights_digest
     for each in path.parent.glob("*.json"):
-        record = results.read(each)
+        record = store.read(each)
         other = record.provenance.model_copy(update={"processor": processor})
         changed = {"weights_digest": "0" * 64, "provenance": other}
-        results.write(record.model_copy(update=changed), each)
+        store.write(record.model_copy(update=changed), each)
     (path.parent / "weights.pt").unlink()
     return here
 
@@ -356,28 +355,28 @@ def test_a_child_starts_from_a_twin_of_a_parent_made_on_another_machine(copied, 
     """A's record stays, what A ends in here stands beside it, and C says which it started from."""
     path = folder(copied, "A-S256") / "train.json"
     here = _as_if_elsewhere(path, "another processor")
-    twin = results.twin_path(path, here)
+    twin = store.twin_path(path, here)
     recorded = path.read_bytes()
     shutil.rmtree(folder(copied, "C-S256"))
     again = replace(smoke, results_dir=copied)
     runner.run(["C-S256"], "smoke", None, [0], again)
     assert path.read_bytes() == recorded
     child = folder(copied, "C-S256") / "train.json"
-    assert results.read(child).parent_weights == results.read(twin).weights_digest == here
-    assert results.verify([twin, child]) == []
-    assert [t.weights_digest for t in results.twins(copied, at_budget("A-S256", "smoke"))] == [here]
+    assert store.read(child).parent_weights == store.read(twin).weights_digest == here
+    assert store.verify([twin, child]) == []
+    assert [t.weights_digest for t in store.twins(copied, at_budget("A-S256", "smoke"))] == [here]
 
     # Its weights are kept: the next child trains no parent.
     written = snapshot(folder(copied, "A-S256"))
     shutil.rmtree(folder(copied, "C-S256"))
     runner.run(["C-S256"], "smoke", None, [0], again)
     assert snapshot(folder(copied, "A-S256")) == written
-    assert results.read(child).parent_weights == here
+    assert store.read(child).parent_weights == here
 
     # Without the twin's record nobody knows what the child rests on; under another name neither.
     twin.rename(twin.with_name("train-00000000.json"))
-    assert "rests on other weights" in results.verify([child])[0]
-    assert "another name" in results.verify([twin.with_name("train-00000000.json")])[0]
+    assert "rests on other weights" in store.verify([child])[0]
+    assert "another name" in store.verify([twin.with_name("train-00000000.json")])[0]
 
 
 def test_a_twin_is_not_tested_as_the_run_itself(copied, smoke):
@@ -391,7 +390,7 @@ def test_a_twin_is_not_tested_as_the_run_itself(copied, smoke):
 
 def test_a_child_starts_from_no_twin_made_on_the_same_machine(copied, smoke):
     path = folder(copied, "A-S256") / "train.json"
-    _as_if_elsewhere(path, results.read(path).provenance.processor)
+    _as_if_elsewhere(path, store.read(path).provenance.processor)
     shutil.rmtree(folder(copied, "C-S256"))
     with pytest.raises(UserError, match="not the weights of the record"):
         runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
@@ -470,10 +469,10 @@ def test_a_diverged_run_is_recorded_once_and_has_no_children(smoke, tmp_path, mo
     where = replace(smoke, results_dir=tmp_path)
     runner.run(["A-S256"], "smoke", None, [0], where)
     path = folder(tmp_path, "A-S256") / "train.json"
-    record = results.read(path)
+    record = store.read(path)
     assert record.status == "diverged"
     assert "no longer finite" in record.reason
-    assert results.verify([path]) == []
+    assert store.verify([path]) == []
     assert {p.name for p in path.parent.glob("*.*")} <= {"train.json", ".lock"}
     before = path.read_bytes()
     capsys.readouterr()

@@ -13,7 +13,7 @@ from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import figures_scales, report, tables_scales
-from vggrepro.study import chapters, results
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
 from vggrepro.study.records import summarise
@@ -47,8 +47,8 @@ def write(column, run, evaluation, errors, **changes):
             **summarise(correct, correct, np.full(IMAGES, -1.0)), **changes,
         )  # fmt: skip
         assert record.top1_error == pytest.approx(error)
-        path = results.eval_path(column.results_dir, experiment, seed, evaluation)
-        results.write(record, path)
+        path = store.eval_path(column.results_dir, experiment, seed, evaluation)
+        store.write(record, path)
 
 
 def dense(*scales):
@@ -195,7 +195,7 @@ def test_shifts_are_against_one_pass_at_the_same_scale(column):
     assert shifted.points == pytest.approx([2])
 
 
-@pytest.mark.parametrize("run", chapters.CHAPTER_RUNS["07_test_scales"])
+@pytest.mark.parametrize("run", programme.CHAPTER_RUNS["07_test_scales"])
 def test_every_gain_is_of_evaluations_that_are_declared(run):
     needed = {one_scale(run), three_scales(run)}
     assert needed <= set(evaluations_of(run))
@@ -292,6 +292,6 @@ def test_what_was_not_run_says_so(column):
 def test_a_training_that_failed_is_named_in_the_table(column):
     experiment = column.experiment("D-S384")
     record = train_record(experiment, 1, status="diverged", reason="loss is nan")
-    results.write(record, results.train_path(column.results_dir, experiment, 1))
+    store.write(record, store.train_path(column.results_dir, experiment, 1))
     table = tables_scales.training_table(["D-S384"], [column])
     assert list(table.loc["D, S = 384"])[2:] == ["diverged (seed 1)"] * 2

@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
+from vggrepro.study.rules import Interval, welch
 
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.cli import app
 from vggrepro.pages.power import welch_words
-from vggrepro.study import results, second_round
+from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import holding
 from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
 from vggrepro.study.records import DataUsed, EvalRecord, summarise
 from vggrepro.study.second_decisions import decide_all, saturates
 from vggrepro.study.second_round import CLAIMS, PRIMARY, Kind
-from vggrepro.study.statistics import Interval, welch
 
 MADE = PROVENANCE.model_copy(
     update={"versions": PROVENANCE.versions | {"instructions": "AVX2"}, "processor": "p"}
@@ -42,7 +42,7 @@ def record(folder, run, data, seed, error: Callable[..., float], made=MADE, mini
     """All records of one run with one seed."""
     e = at_budget(run, "reduced", data)
     trained = train_record(e, seed, minival_error=minival, provenance=made)
-    results.write(trained, results.train_path(folder, e, seed))
+    store.write(trained, store.train_path(folder, e, seed))
     common = {name: getattr(trained, name) for name in ("experiment", "seed", "precision")}
     for evaluation in evaluations_of(run):
         correct = np.arange(IMAGES) >= round(error(run, seed, evaluation) * IMAGES / 100)
@@ -56,7 +56,7 @@ def record(folder, run, data, seed, error: Callable[..., float], made=MADE, mini
             data=DataUsed(name=data, split="val", count=IMAGES, fingerprint=""),
             **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
         )
-        results.write(tested, results.eval_path(folder, e, seed, evaluation))
+        store.write(tested, store.eval_path(folder, e, seed, evaluation))
 
 
 def unit(folder, data, seed, error=nets, made=MADE, **minival: float) -> None:
@@ -179,14 +179,14 @@ def test_nothing_is_shown_before_the_end(tmp_path, whole):
             unit(tmp_path, data, seed)
     assert not second_round.complete(tmp_path)
     assert {d.word for d in decide_all(tmp_path).values()} == {"not run"}
-    paths = results.record_files(tmp_path)
+    paths = store.record_files(tmp_path)
     assert paths and not list(second_round.shown(tmp_path, paths))
     for command in ("status", "list"):
         found = CliRunner().invoke(app, [command, "--results-dir", str(tmp_path)])
         assert found.exit_code == 0 and "he-50" not in found.output and "he-100" not in found.output
     with pytest.raises(UserError, match="no evaluation"):
         holding(tmp_path)
-    assert len(list(second_round.shown(whole, results.record_files(whole)))) > len(paths)
+    assert len(list(second_round.shown(whole, store.record_files(whole)))) > len(paths)
 
 
 # --- rules --------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_intervals_are_scipys(whole):
     def errors(run):
         folder = whole / "reduced" / "cifar10" / run
         paths = sorted(folder.glob("seed*/eval-centre-crop-256.json"))
-        return [results.read(path).top1_error for path in paths]
+        return [store.read(path).top1_error for path in paths]
 
     test = stats.ttest_ind(errors("A-he-50"), errors("D-he-50"), equal_var=False)
     low, high = test.confidence_interval(0.95)

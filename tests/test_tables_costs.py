@@ -12,7 +12,7 @@ from vggrepro.bench import rates
 from vggrepro.bench.devices import DEVICES
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.pages import figures_costs, report, tables_costs
-from vggrepro.study import paper, results
+from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of
 from vggrepro.study.records import BenchRecord, Measured
@@ -45,11 +45,11 @@ def columns(tmp_path):
     for seed, speed in enumerate((900.0, 1100.0)):
         p = PROVENANCE.model_copy(update={"images_per_second": speed, "wall_seconds": 90.0})
         record = train_record(experiment, seed, provenance=p)
-        results.write(record, results.train_path(tmp_path, experiment, seed))
+        store.write(record, store.train_path(tmp_path, experiment, seed))
     tested, evaluation = at_budget("D-jitter", "smoke"), Evaluation("dense", (384,))
     p = PROVENANCE.model_copy(update={"wall_seconds": 0.022, "images_per_second": 500.0})
     record = eval_record(tested, 0, protocol="dense", test_scales=(384,), provenance=p)
-    results.write(record, results.eval_path(tmp_path, tested, 0, evaluation))
+    store.write(record, store.eval_path(tmp_path, tested, 0, evaluation))
     return [report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")]
 
 
@@ -190,8 +190,8 @@ def test_what_ran_on_a_gpu(columns):
     assert "nothing" in tables_costs.gpu_sentence(columns)
     experiment = at_budget("B-S256", "smoke")
     p = PROVENANCE.model_copy(update={"device": "cuda", "processor": "a card"})
-    path = results.train_path(columns[0].results_dir, experiment, 0)
-    results.write(train_record(experiment, 0, provenance=p), path)
+    path = store.train_path(columns[0].results_dir, experiment, 0)
+    store.write(train_record(experiment, 0, provenance=p), path)
     said = tables_costs.gpu_sentence(columns)
     assert "1 of 4 records" in said and "a card" in said
 
@@ -228,8 +228,8 @@ def test_lines_of_growth_are_those_that_are_known():
 
 def test_a_rerun_shows_its_own_measurements(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    recorded = tables_costs.bench(results.RECORDED)
+    recorded = tables_costs.bench(store.RECORDED)
     assert tables_costs.bench_of(chosen) == recorded
-    own = results.write(bench_record(), results.bench_path(tmp_path, "speed"))
+    own = store.write(bench_record(), store.bench_path(tmp_path, "speed"))
     assert tables_costs.bench_of(chosen) == own
     assert tables_costs.bench_of(replace(chosen, shows_rerun=False)) == recorded

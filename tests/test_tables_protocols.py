@@ -20,7 +20,7 @@ from vggrepro.pages import (
     tables_fusion,
     tables_protocols,
 )
-from vggrepro.study import paper, results
+from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import FUSIONS, RUNS, Evaluation, several_scales
@@ -56,7 +56,7 @@ def record(column, run, evaluation, seed, wrong, parents=None, **changes):
     )
     if parents is not None:
         made = FusionRecord(**json.loads(made.model_dump_json(exclude={"kind"})), parents=parents)
-    results.write(made, results.eval_path(column.results_dir, experiment, seed, evaluation))
+    store.write(made, store.eval_path(column.results_dir, experiment, seed, evaluation))
 
 
 # --- cost ---------------------------------------------------------------------------------

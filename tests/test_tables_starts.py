@@ -15,7 +15,7 @@ from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import figures_starts, report, starts_text, tables_starts
-from vggrepro.study import results, starts
+from vggrepro.study import starts, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
 
@@ -91,7 +91,7 @@ def test_chance_is_the_logarithm_of_the_number_of_classes():
 def written(folder, *records):
     for made in records:
         e = starts.DECLARED[made.run]
-        results.write(made, results.first_steps_path(folder, e, made.seed))
+        store.write(made, store.first_steps_path(folder, e, made.seed))
     return tables_starts.load(folder)
 
 
@@ -213,7 +213,7 @@ def column(tmp_path):
     for run, status in (("D-glorot", "ok"), ("D-normal-variance", "diverged")):
         experiment = at_budget(run, "smoke")
         made = train_record(experiment, status=status, reason="no longer finite in epoch 1")
-        results.write(made, results.train_path(tmp_path, experiment, 0))
+        store.write(made, store.train_path(tmp_path, experiment, 0))
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 

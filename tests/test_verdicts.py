@@ -20,12 +20,11 @@ from tests.records_by_hand import (
 )
 from vggrepro.pages import differences, figures, figures_method, verdicts
 from vggrepro.pages.differences import studies_of
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import TESTS
 from vggrepro.study.decisions import decide_all
-from vggrepro.study.statistics import Word
+from vggrepro.study.rules import TESTS, Word
 
 FAIR = {"A-from-A": 15.0, "D-he-long": 14.0}  # as good as D (16.0) or better
 
@@ -87,8 +86,8 @@ def test_a_net_that_stalled_is_named_with_the_differences_by_seed(study):
     """The mean of -1, -1 and -74 is no size of anything."""
     for seed, error in enumerate((17.0, 17.0, 90.0)):
         experiment = at_budget("D-glorot", "reduced", "cifar10")
-        path = results.train_path(study, experiment, seed)
-        results.write(train_record(experiment, seed, minival_error=error), path)
+        path = store.train_path(study, experiment, seed)
+        store.write(train_record(experiment, seed, minival_error=error), path)
     write(study, "D-glorot", CENTRE_256, {0: 17.0, 1: 17.0, 2: 90.0})
     head, difference, *more = [line for line in lines("glorot") if line]
     assert head.endswith("with D-glorot at chance in seed 2)")
@@ -157,7 +156,7 @@ def test_what_a_control_says_follows_the_rule_of_its_claim(key, difference, as_c
 
 def test_a_mark_has_a_colour_for_every_word():
     """The style sheet's, which are those of the figures."""
-    css = (results.ROOT / "book" / "assets" / "custom.css").read_text()
+    css = (store.ROOT / "book" / "assets" / "custom.css").read_text()
     with figures.plt.rc_context():
         figures.use_style()
         cycle = figures.plt.rcParams["axes.prop_cycle"].by_key()["color"]

@@ -3,22 +3,129 @@
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
 
+import functools
+import inspect
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from vggrepro import UserError, options
+from vggrepro import UserError
 from vggrepro.bench.devices import SHARE
 from vggrepro.files import make_writable
-from vggrepro.study import programme, second_round, starts
-from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study import programme, second_round, starts, workers
+from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS
-from vggrepro.study.results import RECORDED, RERUN
+from vggrepro.study.store import RECORDED, RERUN
 from vggrepro.study.where import Where
+
+# --- the options that several commands share ----------------------------------------------
+
+_BUDGETS = ", ".join(BUDGETS)
+Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
+Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
+DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
+CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are kept.")]
+Results = Annotated[Path, typer.Option(help="Folder of records.")]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Workers = Annotated[
+    int,
+    typer.Option(
+        "--workers",
+        min=0,
+        help=f"Processes that share the runs; 0: one for each core, at most {workers.MOST}, and "
+        "one if there is a GPU.",
+    ),
+]
+MicroBatch = Annotated[
+    int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
+Study = Annotated[
+    bool,
+    typer.Option("--study", help="The recorded study: its runs and seeds on --data."),
+]
+Round = Annotated[
+    int, typer.Option("--round", min=1, max=2, help="With --study: the first round or the second.")
+]
+Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
+AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
+Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
+
+# By the names of `Where`'s fields, which have their defaults.
+_WHERE = {
+    "data_dir": DataDir,
+    "results_dir": Results,
+    "cache_dir": CacheDir,
+    "device": Device,
+    "precision": Precision,
+    "threads": Threads,
+    "download": Download,
+    "fresh": Fresh,
+}
+
+
+def works_somewhere(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command all options of `_WHERE`; it gets them as one argument, `where`."""
+    own = inspect.signature(command).parameters.values()
+
+    @functools.wraps(command)
+    def called(**given: object) -> None:
+        where = Where(**{name: given.pop(name) for name in _WHERE})
+        command(**given, where=where)
+
+    called.__signature__ = inspect.Signature(
+        [parameter for parameter in own if parameter.name != "where"]
+        + [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=RERUN if name == "results_dir" else getattr(Where, name),
+                annotation=kind,
+            )
+            for name, kind in _WHERE.items()
+        ]
+    )
+    return called
+
+
+def not_both(context: typer.Context, first: str, *others: str) -> None:
+    """Raise `UserError` if a parameter was given together with one of the others."""
+    if _given(context, first):
+        for other in others:
+            if _given(context, other):
+                one, two = (_shown(context, name) for name in (first, other))
+                raise UserError(f"{one} and {two} contradict each other: leave one of them out")
+
+
+def does_nothing(context: typer.Context, here: str, *names: str) -> None:
+    """Raise `UserError` if one of these parameters was given, which say nothing `here`."""
+    for name in names:
+        if _given(context, name):
+            raise UserError(f"{_shown(context, name)} does nothing {here}: leave it out")
+
+
+def _given(context: typer.Context, name: str) -> bool:
+    # Of an argument that may be left out, nothing is also from the command line.
+    return bool(
+        context.get_parameter_source(name).name == "COMMANDLINE"
+        and context.params[name] not in (None, (), [])
+    )
+
+
+def _shown(context: typer.Context, name: str) -> str:
+    (parameter,) = [one for one in context.command.params if one.name == name]
+    return parameter.opts[0] if parameter.param_type_name == "option" else f"the names of {name}"
+
+
+# --- the commands -------------------------------------------------------------------------
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,11 +140,11 @@ BENCHMARKS = ("speed", "lrn")
 @app.command("list")
 def list_rows(
     context: typer.Context,
-    budget: options.Budget = "reduced",
-    data: options.Data = None,
-    results_dir: options.Results = RECORDED,
-    missing: options.Missing = False,
-    data_dir: options.DataDir = None,
+    budget: Budget = "reduced",
+    data: Data = None,
+    results_dir: Results = RECORDED,
+    missing: Missing = False,
+    data_dir: DataDir = None,
     seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded.
@@ -51,7 +158,7 @@ def list_rows(
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
-    options.does_nothing(context, "without --missing", "seeds", "data_dir")
+    does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
     from vggrepro.pages import listing
@@ -66,7 +173,7 @@ def _check_records(results_dir: Path) -> None:
 
 
 @app.command()
-@options.works_somewhere
+@works_somewhere
 def run(
     context: typer.Context,
     where: Where,
@@ -78,14 +185,14 @@ def run(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="All runs and fusions.")] = False,
-    recorded_study: options.Study = False,
-    study_round: options.Round = 1,
-    budget: options.Budget = "quick",
-    data: options.Data = None,
+    recorded_study: Study = False,
+    study_round: Round = 1,
+    budget: Budget = "quick",
+    data: Data = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
-    micro_batch: options.MicroBatch = None,
-    compile: options.Compile = False,
+    micro_batch: MicroBatch = None,
+    compile: Compile = False,
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
@@ -95,13 +202,13 @@ def run(
     commands in one folder share the runs; `torchrun --nproc-per-node N -m vggrepro run ...`
     shares each batch among N devices.
     """
-    options.not_both(context, "recorded_study", "runs", "every", "budget", "seeds")
-    options.not_both(context, "every", "runs")
-    options.not_both(context, "seed", "seeds")
+    not_both(context, "recorded_study", "runs", "every", "budget", "seeds")
+    not_both(context, "every", "runs")
+    not_both(context, "seed", "seeds")
     if not recorded_study:
-        options.does_nothing(context, "without --study", "study_round")
+        does_nothing(context, "without --study", "study_round")
     if study_round == 2:
-        options.not_both(context, "study_round", "seed")
+        not_both(context, "study_round", "seed")
     known = [*RUNS, *FUSIONS]
     names = known if every else list(runs or [])
     if recorded_study:
@@ -126,14 +233,14 @@ def run(
 
 
 @app.command()
-@options.works_somewhere
+@works_somewhere
 def rerun(
     where: Where,
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
-    budget: options.Budget = "quick",
-    data: options.Data = None,
+    budget: Budget = "quick",
+    data: Data = None,
     seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
-    processes: options.Workers = 1,
+    processes: Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
     from vggrepro.pages import render, reruns
@@ -145,7 +252,7 @@ def rerun(
 
 @app.command()
 def status(
-    results_dir: options.AnyResults = None,
+    results_dir: AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     from vggrepro.study import status as status_of
@@ -159,16 +266,16 @@ def status(
 
 @app.command()
 def verify(
-    results_dir: options.AnyResults = None,
+    results_dir: AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
-    from vggrepro.study import results
+    from vggrepro.study import store
 
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
-    paths = [path for folder in folders for path in results.record_files(folder)]
+    paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
         raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
-    found = results.verify(paths)
+    found = store.verify(paths)
     for problem in found:
         typer.echo(problem, err=True)
     if found:
@@ -194,8 +301,8 @@ def compare(
 @app.command()
 def plan(
     context: typer.Context,
-    budget: options.Budget = "full",
-    data: options.Data = None,
+    budget: Budget = "full",
+    data: Data = None,
     device: Annotated[
         str | None, typer.Option(help="A card, or this-machine; lists them if not given.")
     ] = None,
@@ -203,8 +310,8 @@ def plan(
     share: Annotated[
         float | None, typer.Option(help=f"Share of its peak that is reached; {SHARE} if not given.")
     ] = None,
-    recorded_study: options.Study = False,
-    results_dir: options.Results = RECORDED,
+    recorded_study: Study = False,
+    results_dir: Results = RECORDED,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's own training time.")] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Recorded trainings against what was expected.")
@@ -212,13 +319,13 @@ def plan(
 ) -> None:
     """Work, memory and hours of a budget on a device, before it is run."""
     of_a_plan = ("recorded_study", "device", "devices", "share", "budget", "data")
-    options.not_both(context, "paper", "check", *of_a_plan, "results_dir")
-    options.not_both(context, "check", *of_a_plan)
-    options.not_both(context, "recorded_study", "budget")
+    not_both(context, "paper", "check", *of_a_plan, "results_dir")
+    not_both(context, "check", *of_a_plan)
+    not_both(context, "recorded_study", "budget")
     if device is None and not (paper or check):
         others = (name for name in of_a_plan if name != "device")
         here = "without --device (`vggrepro plan` alone lists them)"
-        options.does_nothing(context, here, *others, "results_dir")
+        does_nothing(context, here, *others, "results_dir")
     from vggrepro.bench import planner
 
     if paper:
@@ -238,7 +345,7 @@ def plan(
 
 
 @app.command("first-steps")
-@options.works_somewhere
+@works_somewhere
 def first_steps(
     where: Where,
     nets: Annotated[
@@ -283,23 +390,23 @@ def bench(
     data: Annotated[
         str, typer.Option(help="Photos for speed: imagenette, folder or synthetic.")
     ] = "imagenette",
-    data_dir: options.DataDir = None,
-    cache_dir: options.CacheDir = None,
-    results_dir: options.Results = RERUN,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    threads: options.Threads = None,
-    fresh: options.Fresh = False,
+    data_dir: DataDir = None,
+    cache_dir: CacheDir = None,
+    results_dir: Results = RERUN,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    from vggrepro.study import results
+    from vggrepro.study import store
 
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
     if what == "lrn":
         here = "in `bench lrn`, which needs no photos"
-        options.does_nothing(context, here, "data", "data_dir", "cache_dir")
-    path = results.bench_path(results_dir, what)
+        does_nothing(context, here, "data", "data_dir", "cache_dir")
+    path = store.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
     from vggrepro.bench import bench_data
@@ -322,7 +429,7 @@ def bench(
     except KeyboardInterrupt:
         text = "stopped; nothing measured is kept, and the same command begins anew"
         raise KeyboardInterrupt(text) from None
-    record = results.write(record, path)
+    record = store.write(record, path)
     for line in lines(record):
         typer.echo(line)
     typer.echo(f"written to {path}")

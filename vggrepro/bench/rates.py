@@ -12,7 +12,7 @@ import numpy as np
 from vggrepro import UserError
 from vggrepro.bench.devices import DEVICES, SHARE, Device
 from vggrepro.bench.workload import PUBLISHED, Work, net_of, per_image, training, training_step
-from vggrepro.study import paper, results
+from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
@@ -102,8 +102,8 @@ def recorded(results_dir: Path) -> Recorded:
     left.
     """
     by_machine: dict[tuple[str, str], tuple[list[Job], list[Job]]] = {}
-    for path in shown(results_dir, results.record_files(results_dir)):
-        record = results.read(path)
+    for path in shown(results_dir, store.record_files(results_dir)):
+        record = store.read(path)
         if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
             continue
         experiment = _declared(record.experiment)

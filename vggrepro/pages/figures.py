@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vggrepro.pages.report import Column, errors
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.experiments import short_name
 from vggrepro.study.records import BenchRecord, TrainRecord
 
@@ -110,7 +110,7 @@ def _about_logarithmic(ax: Axes) -> None:
 
 
 def _trained(column: Column, run: str) -> list[TrainRecord]:
-    found = results.trainings(column.results_dir, column.experiment(run)).values()
+    found = store.trainings(column.results_dir, column.experiment(run)).values()
     return [record for record in found if record.status == "ok"]
 
 

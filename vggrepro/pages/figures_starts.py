@@ -9,7 +9,7 @@ from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column
 from vggrepro.pages.tables_starts import TRAINED, Records, chance, number, outcome, signal_at
-from vggrepro.study import results, starts
+from vggrepro.study import starts, store
 from vggrepro.study.records import FirstStepsRecord
 from vggrepro.study.starts import DECLARED, NETS, STARTS
 from vggrepro.windows import PAPER_CROP
@@ -131,7 +131,7 @@ def trainings(column: Column) -> Figure:
             if end == "S256" and net == "A":
                 continue
             experiment = column.experiment(f"{net}-{end}")
-            found = results.trainings(column.results_dir, experiment).values()
+            found = store.trainings(column.results_dir, experiment).values()
             good = [record for record in found if record.status == "ok"]
             colour = STYLES["from-A" if end == "S256" else end]["color"]
             lines = (("minival_error", "-", label), ("train_error", "--", None))

@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vggrepro.pages.report import DATA_NAMES
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import Side, centre
 from vggrepro.study.decisions import Study
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.results import RECORDED
+from vggrepro.study.rules import Side, centre
+from vggrepro.study.store import RECORDED
 
 CONTRADICTED = "the records now say otherwise"
 """What a sentence shows in place of an untroubled number; the tests look for it in the book."""
@@ -112,7 +112,7 @@ class Findings:
         return {seed: record.curve[-1].train_error for seed, record in trained.items()}
 
     def _trained(self, data: str, run: str) -> dict[int, TrainRecord]:
-        found = results.trainings(self.study.results_dir, at_budget(run, self.study.budget, data))
+        found = store.trainings(self.study.results_dir, at_budget(run, self.study.budget, data))
         return {
             seed: record
             for seed, record in found.items()

@@ -15,10 +15,9 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.study import paper, results
+from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import AT_CHANCE
 from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
@@ -29,6 +28,7 @@ from vggrepro.study.experiments import (
     evaluation_in,
 )
 from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
+from vggrepro.study.rules import AT_CHANCE
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -61,7 +61,7 @@ class Column:
 def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
     return [
-        Column(f"recorded: {DATA_NAMES[data]}, reduced", results.RECORDED, "reduced", data)
+        Column(f"recorded: {DATA_NAMES[data]}, reduced", store.RECORDED, "reduced", data)
         for data in data_sets
     ]
 
@@ -69,7 +69,7 @@ def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> li
 def larger_crop() -> Column:
     """The second look at Imagenette on crops of 96 px, recorded too."""
     title = f"recorded: {DATA_NAMES['imagenette']}, 96 px"
-    return Column(title, results.RECORDED, "reduced-96", "imagenette")
+    return Column(title, store.RECORDED, "reduced-96", "imagenette")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def options(
         seeds=seeds or budget_named(budget).seeds,
         rerun=rerun,
         data_dir=Path(data_dir) if data_dir else None,
-        results_dir=Path(results_dir) if results_dir else results.RERUN,
+        results_dir=Path(results_dir) if results_dir else store.RERUN,
         shows_rerun=rerun or bool(results_dir),
     )
 
@@ -161,7 +161,7 @@ def paper_error(table: int, run: str) -> float:
 
 def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
     """Top-1 error in percent by seed."""
-    found = results.evaluations(column.results_dir, column.experiment(run), evaluation)
+    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
     return {seed: record.top1_error for seed, record in found.items()}
 
 
@@ -174,7 +174,7 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) -> str:
     """The recorded errors of an evaluation as one cell, or why there are none."""
-    found = results.evaluations(results_dir, experiment, evaluation)
+    found = store.evaluations(results_dir, experiment, evaluation)
     if found:
         notes = ["pilot"] if all(record.pilot for record in found.values()) else []
         idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
@@ -185,7 +185,7 @@ def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) 
         return text + (f" ({'; '.join(notes)})" if notes else "")
     failed = [
         f"{record.status} (seed {seed})"
-        for seed, record in results.trainings(results_dir, experiment).items()
+        for seed, record in store.trainings(results_dir, experiment).items()
         if record.status != "ok"
     ]
     return ", ".join(failed) or "not run"
@@ -201,7 +201,7 @@ def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
     chance = 100 * (1 - 1 / workload.data_size(experiment).classes)
     return tuple(
         seed
-        for seed, record in results.trainings(results_dir, experiment).items()
+        for seed, record in store.trainings(results_dir, experiment).items()
         if record.status == "ok" and record.curve[-1].minival_error > AT_CHANCE * chance
     )
 
@@ -256,7 +256,7 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     rows = []
     for column in columns:
         for run in runs:
-            trained = results.trainings(column.results_dir, column.experiment(run))
+            trained = store.trainings(column.results_dir, column.experiment(run))
             for seed, record in trained.items():
                 p = record.provenance
                 rows.append(

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.records import (
     BenchRecord,
     EvalRecord,
@@ -42,7 +42,7 @@ class Spent:
 
 def recorded(results_dir: Path) -> list[Record]:
     """Every record below `results_dir`, whatever declaration it was made under."""
-    return [results.read(path) for path in shown(results_dir, results.record_files(results_dir))]
+    return [store.read(path) for path in shown(results_dir, store.record_files(results_dir))]
 
 
 def purpose(record: Record) -> str:

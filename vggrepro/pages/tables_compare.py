@@ -12,7 +12,7 @@ import pandas as pd
 from vggrepro import UserError
 from vggrepro.pages.report import DATA_NAMES, Options, mean_and_spread
 from vggrepro.pages.verdicts import shown_interval
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.compare import Change, Comparison, Holding, Key, compare, verdict_changes
 from vggrepro.study.decisions import Decision
@@ -27,7 +27,7 @@ def comparison_of(options: Options) -> Comparison | None:
     if not options.shows_rerun:
         return None
     try:
-        return compare(results.RECORDED, options.results_dir)
+        return compare(store.RECORDED, options.results_dir)
     except UserError:
         # A folder without records is a rerun that has not been made; a damaged record is not.
         if any(options.results_dir.glob("*/*/*/seed*/eval-*.json")):

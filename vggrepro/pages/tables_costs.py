@@ -13,12 +13,12 @@ from vggrepro.bench.devices import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.report import Column
 from vggrepro.pages.tables_protocols import seconds_per_image
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.study.records import BenchRecord
-from vggrepro.study.results import ROOT
 from vggrepro.study.second_round import shown
+from vggrepro.study.store import ROOT
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
 QUARTER = 0.25  # the width of every recorded training
@@ -28,14 +28,14 @@ NOT_MEASURED = "Not measured yet: `vggrepro bench --data imagenette --data-dir D
 
 def bench(results_dir: Path) -> BenchRecord | None:
     """The record of `vggrepro bench speed` in a folder, None if there is none."""
-    path = results.bench_path(results_dir, "speed")
-    return results.read(path) if path.exists() else None
+    path = store.bench_path(results_dir, "speed")
+    return store.read(path) if path.exists() else None
 
 
 def bench_of(options: report.Options) -> BenchRecord | None:
     """What the chapter shows: the rerun's measurements if it has any, else the recorded ones."""
     rerun = bench(options.results_dir) if options.shows_rerun else None
-    return rerun or bench(results.RECORDED)
+    return rerun or bench(store.RECORDED)
 
 
 # --- nets ---------------------------------------------------------------------------------
@@ -87,7 +87,7 @@ def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
 
 
 def _trained(column: Column, run: str) -> str:
-    found = results.trainings(column.results_dir, column.experiment(run)).values()
+    found = store.trainings(column.results_dir, column.experiment(run)).values()
     done = [record.provenance for record in found if record.status == "ok"]
     if not done:
         return "not run"
@@ -185,7 +185,7 @@ def _work(experiment: Experiment, parts: Sequence[tuple[str, int]]) -> float:
 
 
 def _tested(column: Column, evaluation) -> str:
-    found = results.evaluations(column.results_dir, column.experiment(TESTED), evaluation).values()
+    found = store.evaluations(column.results_dir, column.experiment(TESTED), evaluation).values()
     if not found:
         return "not run"
     seconds = np.mean([seconds_per_image(r) for r in found])
@@ -311,7 +311,7 @@ def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
 def gpu_sentence(columns: Sequence[Column]) -> str:
     """What the records say was run on a GPU."""
     folders = dict.fromkeys(column.results_dir for column in columns)
-    records = [results.read(path) for f in folders for path in shown(f, results.record_files(f))]
+    records = [store.read(path) for f in folders for path in shown(f, store.record_files(f))]
     on_gpu = [r for r in records if r.provenance.device.startswith("cuda")]
     if not on_gpu:
         return (

@@ -13,7 +13,7 @@ import pandas as pd
 from vggrepro.pages.report import DATA_NAMES, Column
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
 from vggrepro.study.experiments import RUNS, Experiment
-from vggrepro.study.results import ROOT
+from vggrepro.study.store import ROOT
 
 PACKAGE = Path(__file__).parents[1]
 

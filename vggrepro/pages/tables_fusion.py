@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro.pages.report import Column, recorded
-from vggrepro.study import paper, results
+from vggrepro.study import paper, store
 from vggrepro.study.experiments import FUSIONS, RUNS, Evaluation, evaluation_in
 from vggrepro.study.records import EvalRecord
 
@@ -52,11 +52,11 @@ def _shares(fusion: str, column: Column) -> np.ndarray:
     """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
     declared = FUSIONS[fusion]
     dense = next(e for e in declared.evaluations if e.protocol == "dense")
-    fused = results.evaluations(column.results_dir, column.experiment(fusion), dense)
+    fused = store.evaluations(column.results_dir, column.experiment(fusion), dense)
     found = []
     for seed, together in fused.items():
         nets = [
-            results.evaluations(
+            store.evaluations(
                 column.results_dir, column.experiment(run), evaluation_in(dense, run)
             ).get(own_seed)
             for run, own_seed in declared.members(seed)

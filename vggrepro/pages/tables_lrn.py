@@ -3,14 +3,14 @@
 import numpy as np
 
 from vggrepro.pages.report import Column
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
 
 
 def denominator_sentence(column: Column, run: str) -> str:
     """How much LRN's denominator varied after the last epoch, per column."""
-    trained = results.trainings(column.results_dir, column.experiment(run)).values()
+    trained = store.trainings(column.results_dir, column.experiment(run)).values()
     last = [record.curve[-1].lrn_denominator for record in trained if record.status == "ok"]
     if not last:
         return f"{column.title}: not run."

@@ -8,7 +8,7 @@ import pandas as pd
 from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.pages.report import Column
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.experiments import RUNS, lineage, short_name
 from vggrepro.windows import PAPER_CROP
 
@@ -86,7 +86,7 @@ def settled_sentence(column: Column, runs: Sequence[str]) -> str:
     """By how much the error on minival still moved in the last fifth of the epochs, per run."""
     parts = []
     for run in runs:
-        trained = results.trainings(column.results_dir, column.experiment(run)).values()
+        trained = store.trainings(column.results_dir, column.experiment(run)).values()
         curves = [[e.minival_error for e in r.curve] for r in trained if r.status == "ok"]
         if curves:
             moved = np.mean([curve[-1] - curve[len(curve) * 4 // 5 - 1] for curve in curves])
@@ -108,7 +108,7 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     for run in runs:
         cells = {}
         for column in columns:
-            trained = results.trainings(column.results_dir, column.experiment(run)).values()
+            trained = store.trainings(column.results_dir, column.experiment(run)).values()
             last = [record.curve[-1] for record in trained if record.status == "ok"]
             cells[column.title] = "not run"
             if last:

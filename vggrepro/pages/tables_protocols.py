@@ -14,7 +14,7 @@ import pandas as pd
 from vggrepro import cost
 from vggrepro.bench import workload
 from vggrepro.pages.report import Column, paper_value
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.experiments import ROWS, RUNS, Evaluation, Experiment, evaluations_of
 from vggrepro.study.records import EvalRecord
 from vggrepro.windows import PAPER_CROP, PROTOCOLS, scaled
@@ -117,7 +117,7 @@ def seconds_per_image(record: EvalRecord) -> float:
 
 def times(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
     """Milliseconds per image by seed."""
-    found = results.evaluations(column.results_dir, column.experiment(run), evaluation)
+    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
     return {seed: 1e3 * seconds_per_image(record) for seed, record in found.items()}
 
 
@@ -130,7 +130,7 @@ def time_sentence(column: Column, run: str, first: Evaluation, second: Evaluatio
     experiment = column.experiment(run)
     works = [multiply_adds(experiment, evaluation) for evaluation in (first, second)]
     ratio = np.mean([other[seed] / one[seed] for seed in shared])
-    record = results.evaluations(column.results_dir, experiment, first)[shared[0]]
+    record = store.evaluations(column.results_dir, experiment, first)[shared[0]]
     p = record.provenance
     return (
         f"{column.title}, {run}: {label(second)} took {np.mean([other[s] for s in shared]):.1f} ms "

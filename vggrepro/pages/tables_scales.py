@@ -18,7 +18,7 @@ from vggrepro.pages.report import (
     paper_error,
     recorded,
 )
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.experiments import (
     ROWS,
     RUNS,
@@ -227,7 +227,7 @@ def mean_positions(column: Column, runs: Sequence[str], test_scale: int) -> str:
     """Positions of a val image's score map on average over images, as recorded with that Q."""
     evaluation = Evaluation("dense", (test_scale,))
     for run in runs:  # any of them will do: the maps are those of the images, not of the net
-        found = results.evaluations(column.results_dir, column.experiment(run), evaluation)
+        found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
         for record in found.values():
             sizes = ((map(int, size.split("x")), n) for size, n in record.positions.items())
             return f"{sum(math.prod(size) * n for size, n in sizes) / record.data.count:.1f}"

@@ -10,12 +10,12 @@ import pandas as pd
 from vggrepro import UserError
 from vggrepro.pages import report
 from vggrepro.pages.report import Column, Options
-from vggrepro.study import results, starts
+from vggrepro.study import starts, store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import RANDOM_STARTS, RUNS
 from vggrepro.study.records import FirstStepsRecord, Signal
-from vggrepro.study.results import RECORDED
 from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
+from vggrepro.study.store import RECORDED
 from vggrepro.windows import PAPER_CROP
 
 RECORDED_DATA = "imagenette"
@@ -35,7 +35,7 @@ def load(
     found: Records = {}
     for name in names:
         paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
-        records = sorted((results.read(path) for path in paths), key=lambda r: r.seed)
+        records = sorted((store.read(path) for path in paths), key=lambda r: r.seed)
         if records:
             found[name] = records
     if len({tuple(_sizes(record)) for record in _all(found)}) > 1:
@@ -198,7 +198,7 @@ def _trained_cell(column: Column, net: str, end: str) -> str:
 def trained_sentence(column: Column) -> str:
     """How much of the trained comparison there is, and how the rest would be run."""
     runs = [run for run in trained_runs() if run != "A-S256"]
-    found = [results.trainings(column.results_dir, column.experiment(run)) for run in runs]
+    found = [store.trainings(column.results_dir, column.experiment(run)) for run in runs]
     missing = [run for run, seeds in zip(runs, found, strict=True) if not seeds]
     diverged = [
         f"{run} (seed {seed}, {record.reason})"

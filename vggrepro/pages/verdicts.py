@@ -22,16 +22,14 @@ from vggrepro.pages.differences import (
 from vggrepro.pages.power import DIRECTED
 from vggrepro.pages.report import DATA_NAMES
 from vggrepro.pages.spent import core_hours
-from vggrepro.study import programme, results
-from vggrepro.study.arithmetic import said
+from vggrepro.study import programme, store
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import Claim, Rule, Side, Sides
-from vggrepro.study.decisions import Decision, Study, decide_all, differences_of
+from vggrepro.study.decisions import Decision, Study, decide_all, differences_of, said
 from vggrepro.study.experiments import short_name
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.results import RECORDED, ROOT
+from vggrepro.study.rules import Claim, Rule, Side, Sides, Word
 from vggrepro.study.second_round import shown
-from vggrepro.study.statistics import Word
+from vggrepro.study.store import RECORDED, ROOT
 
 METHOD = "method.html#from-errors-to-an-interval"
 """Where each kind of interval is explained."""
@@ -311,7 +309,7 @@ def linked(claim: Claim) -> str:
 def state_of_the_study() -> str:
     """What has been recorded and decided so far, in one paragraph."""
     words = Counter(decision.word for decision in decide_all(RECORDED).values())
-    records = [results.read(path) for path in shown(RECORDED, results.record_files(RECORDED))]
+    records = [store.read(path) for path in shown(RECORDED, store.record_files(RECORDED))]
     trained = [record for record in records if isinstance(record, TrainRecord)]
     pilots = sum(record.pilot for record in trained)
     hours = sum(map(core_hours, trained))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
 from vggrepro.study.experiments import RUNS, Experiment
 
@@ -47,7 +47,7 @@ def candidates(results_dir: Path, data: str) -> list[Candidate]:
 
     The records of the beginning are pilots, in a folder of their own.
     """
-    begun = _candidate(results_dir / results.PILOTS, BEGINNING, data)
+    begun = _candidate(results_dir / store.PILOTS, BEGINNING, data)
     return [begun, *(_candidate(results_dir, budget, data) for budget in CALIBRATION.values())]
 
 
@@ -64,7 +64,7 @@ def frozen(results_dir: Path, data: str) -> Candidate:
 def _candidate(results_dir: Path, budget: Budget, data: str) -> Candidate:
     minival, train, diverged = {}, {}, []
     for net in NETS:
-        trained = results.trainings(results_dir, at_budget(net, budget, data)).values()
+        trained = store.trainings(results_dir, at_budget(net, budget, data)).values()
         last = [record.curve[-1] for record in trained if record.status == "ok"]
         if last:
             minival[net] = float(np.mean([epoch.minival_error for epoch in last]))

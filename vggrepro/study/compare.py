@@ -12,14 +12,14 @@ from typing import NamedTuple
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, decide_all
 from vggrepro.study.experiments import Evaluation, completed
 from vggrepro.study.records import EvalRecord, TrainRecord, digest
+from vggrepro.study.rules import Interval, Pooled, difference, pooled
 from vggrepro.study.second_round import shown
-from vggrepro.study.statistics import Interval, Pooled, difference, pooled
 
 
 class Key(NamedTuple):
@@ -76,7 +76,7 @@ def holding(results_dir: Path) -> Holding:
     trainings = {}
     # Times in bench/ do not repeat.
     for path in shown(results_dir, sorted(results_dir.glob("*/*/*/seed*/*.json"))):
-        record = results.read(path)
+        record = store.read(path)
         if record.file_digest != digest(record, {"file_digest"}):
             raise UserError(f"{path} was edited after it was written: restore it or take it out")
         e = record.experiment

@@ -22,12 +22,11 @@ from vggrepro.augmentations import normalise
 from vggrepro.device import Machine, choose, describe
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.signal import measure, rms
-from vggrepro.study import results, starts
+from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.recording import common, say, used
 from vggrepro.study.records import FirstStepsRecord, Signal
+from vggrepro.study.run import Run, common, say, used
 from vggrepro.study.runner import check_photos, lock
-from vggrepro.study.runs import Run
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
 from vggrepro.trainer import Sets, build, centre_crops, sgd, steps
@@ -63,14 +62,14 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
         for experiment in todo:
             bar.set_description_str(f"{experiment.name}, seed {seed}")
-            folder = results.folder_of(where.results_dir, experiment, seed)
+            folder = store.folder_of(where.results_dir, experiment, seed)
             this = Run(experiment, seed, where, chosen, folder)
             problem = _run_one(this, known.get(experiment.init_from), count, bar)
             if problem:
                 left_out.append(problem)
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
-    return [results.first_steps_path(where.results_dir, e, seed) for e in experiments]
+    return [store.first_steps_path(where.results_dir, e, seed) for e in experiments]
 
 
 def recorded(
@@ -80,10 +79,10 @@ def recorded(
 
     Raises `UserError` if it was made with other sizes, steps or precision.
     """
-    path = results.first_steps_path(where.results_dir, experiment, seed)
+    path = store.first_steps_path(where.results_dir, experiment, seed)
     try:
-        record = results.current(path, experiment)
-    except results.NotRecordedError as missing:
+        record = store.current(path, experiment)
+    except store.NotRecordedError as missing:
         if path.exists():
             raise UserError(
                 f"{path}: {missing}; --fresh measures again, or choose another --results-dir"
@@ -106,9 +105,9 @@ def _check_other_seeds(
     """
     for e in experiments:
         ours = starts.sizes(asdict(e), count, chosen.precision)
-        folder = results.folder_of(where.results_dir, e, seed).parent
+        folder = store.folder_of(where.results_dir, e, seed).parent
         for path in sorted(folder.glob("seed*/first-steps.json")):
-            record = results.read(path)
+            record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
             differing = [option for option in ours if theirs[option] != ours[option]]
             if differing and record.seed != seed:
@@ -155,8 +154,8 @@ def _run_one(this: Run, parent: Experiment | None, count: int, bar: tqdm) -> str
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             **_common(this, count, seconds, images / seconds),
         )
-        path = results.first_steps_path(this.where.results_dir, experiment, seed)
-        results.write(record, path)
+        path = store.first_steps_path(this.where.results_dir, experiment, seed)
+        store.write(record, path)
         if experiment.name == PARENT and record.status == "ok":
             checkpoints.save_weights(model, folder / "weights.pt")
     bar.update(started + work - bar.n)
@@ -196,7 +195,7 @@ def _weights_of(parent: Experiment, this: Run, count: int) -> tuple[dict[str, to
 
     Trained again if only the record is there: then they have to be those of the record.
     """
-    folder = results.folder_of(this.where.results_dir, parent, this.seed)
+    folder = store.folder_of(this.where.results_dir, parent, this.seed)
     record = recorded(parent, this.seed, count, this.where, this.machine)
     path = folder / "weights.pt"
     if not path.exists():

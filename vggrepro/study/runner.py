@@ -18,13 +18,11 @@ from filelock import FileLock, Timeout
 
 from vggrepro import UserError, data, distributed
 from vggrepro.device import Machine, choose, describe, instructions, processor
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
-from vggrepro.study.fusions import fuse
 from vggrepro.study.progress import Progress, expected
-from vggrepro.study.recording import say
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run, fuse, say
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
@@ -85,7 +83,7 @@ def _check_photos(wanted: list[Task], budget: str, data_name: str | None, where:
     Where all is begun, it may be recorded as well, and then needs no photos; with --fresh it does.
     """
     todo = [(at_budget(name, budget, data_name), seed) for name, seed in tasks(wanted)]
-    begun = (results.folder_of(where.results_dir, e, seed).is_dir() for e, seed in todo)
+    begun = (store.folder_of(where.results_dir, e, seed).is_dir() for e, seed in todo)
     if all(begun) and not where.fresh:
         return
     check_photos(todo[0][0], where)
@@ -182,14 +180,14 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
     Returns why it left no weights to start from, None if it did. Raises `BusyError` if another
     process is at it, `UserError` for a folder that cannot be written.
     """
-    folder = results.folder_of(where.results_dir, experiment, seed)
+    folder = store.folder_of(where.results_dir, experiment, seed)
     with ExitStack() as held:
         if not distributed.first(lambda: lock(folder, held)):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
         this = Run(experiment, seed, where, chosen, folder)
         if experiment.name in FUSIONS:
             return fuse(this)
-        begun = folder / results.BEGUN_ANEW
+        begun = folder / store.BEGUN_ANEW
         if distributed.first(begun.exists):  # killed on its way: go on, whatever was asked now
             this.where = replace(where, fresh=True)
         elif where.fresh:

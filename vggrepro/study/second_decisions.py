@@ -8,13 +8,25 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro.study import results, second_round
+from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import ALPHA, AT_CHANCE, Side, Sides
 from vggrepro.study.decisions import Decision, Study
 from vggrepro.study.records import TrainRecord
+from vggrepro.study.rules import (
+    ALPHA,
+    AT_CHANCE,
+    Interval,
+    Side,
+    Sides,
+    Verdict,
+    Word,
+    holm,
+    p_value,
+    paired,
+    verdict,
+    welch,
+)
 from vggrepro.study.second_round import CLAIMS, SecondClaim
-from vggrepro.study.statistics import Interval, Verdict, Word, holm, p_value, paired, verdict, welch
 
 #: From the strongest to the weakest that two pairs together can earn.
 _STRENGTH: tuple[Word, ...] = ("holds and matters", "holds", "negligible", "inconclusive")
@@ -42,7 +54,7 @@ class SecondRound:
         found = {}
         for run in dict.fromkeys(side.run for side in sides):
             experiment = at_budget(run, second_round.BUDGET, claim.data)
-            trained = results.trainings(self.results_dir, experiment)
+            trained = store.trainings(self.results_dir, experiment)
             if few := [seed for seed in self.seeds[claim.data] if _learnt_nothing(trained[seed])]:
                 found[run] = few
         return found

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from vggrepro import UserError
-from vggrepro.study import results
+from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import (
+from vggrepro.study.experiments import SECOND_ROUND, WIDER_CURVE, Evaluation, evaluations_of
+from vggrepro.study.records import EvalRecord, TrainRecord
+from vggrepro.study.rules import (
     AT_CHANCE,
     JITTER,
     Claim,
@@ -31,8 +33,6 @@ from vggrepro.study.criteria import (
     table_5,
     three_q,
 )
-from vggrepro.study.experiments import SECOND_ROUND, WIDER_CURVE, Evaluation, evaluations_of
-from vggrepro.study.records import EvalRecord, TrainRecord
 
 BUDGET = "reduced"
 #: What each set of photos decides: the nets on CIFAR-10, scale and testing on Imagenette. The
@@ -425,9 +425,9 @@ def units(results_dir: Path, data: str) -> list[Unit]:
     found: dict[int, list[TrainRecord | EvalRecord]] = {seed: [] for seed in SEEDS}
     for run in RUNS[data]:
         e = at_budget(run, BUDGET, data)
-        trained = results.trainings(results_dir, e)
+        trained = store.trainings(results_dir, e)
         tested = [
-            results.evaluations(results_dir, e, evaluation) for evaluation in evaluations_of(run)
+            store.evaluations(results_dir, e, evaluation) for evaluation in evaluations_of(run)
         ]
         for seed in SEEDS:
             records = [by_seed[seed] for by_seed in (trained, *tested) if seed in by_seed]

@@ -3,7 +3,7 @@
 import shlex
 from pathlib import Path
 
-from vggrepro.study import programme, results, second_round
+from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import ALL_BUDGETS, CALIBRATION, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.study.starts import DECLARED, FIRST_STEPS
@@ -34,10 +34,10 @@ def missing_commands(
 
 def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
     if experiment.name not in FUSIONS:
-        folder = results.folder_of(results_dir, experiment, seed)
-        if (folder / results.BEGUN_ANEW).exists():
+        folder = store.folder_of(results_dir, experiment, seed)
+        if (folder / store.BEGUN_ANEW).exists():
             return False
-        trained = results.trainings(results_dir, experiment).get(seed)
+        trained = store.trainings(results_dir, experiment).get(seed)
         if trained is None or trained.status == "interrupted":
             return False
         if trained.status == "diverged":
@@ -45,7 +45,7 @@ def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
     if experiment.budget in CALIBRATION:
         return True
     return all(
-        seed in results.evaluations(results_dir, experiment, evaluation)
+        seed in store.evaluations(results_dir, experiment, evaluation)
         for evaluation in evaluations_of(experiment.name)
     )
 
@@ -104,21 +104,21 @@ def _first_steps_lines(results_dir: Path) -> list[str]:
         lines.append(f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts")
         lines += [
             f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"
-            for record in map(results.read, sorted(paths))
+            for record in map(store.read, sorted(paths))
             if record.status != "ok"
         ]
     return lines
 
 
 def _status_of(results_dir: Path, experiment: Experiment) -> str:
-    trained = results.trainings(results_dir, experiment)
+    trained = store.trainings(results_dir, experiment)
     parts = []
-    for folder in _begun(results.folder_of(results_dir, experiment, 0).parent):
+    for folder in _begun(store.folder_of(results_dir, experiment, 0).parent):
         seed = int(folder.name[4:])
         if experiment.name in FUSIONS:
             done = _complete(results_dir, experiment, seed)
             state = "complete" if done else "evaluations missing"
-        elif (folder / results.BEGUN_ANEW).exists():
+        elif (folder / store.BEGUN_ANEW).exists():
             state = "interrupted"
         elif seed not in trained:
             state = (

@@ -9,7 +9,7 @@ from vggrepro.study import programme
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import FUSIONS, Experiment
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.results import RECORDED, trainings, twins
+from vggrepro.study.store import RECORDED, trainings, twins
 
 
 def twins_sentence(results_dir: Path = RECORDED) -> str:
