@@ -39,13 +39,13 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import chapters, store
+from vggrepro.study import programme, store
 from vggrepro.study.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = chapters.CHAPTER_RUNS["02_lrn"]
+CHAPTER = programme.CHAPTER_RUNS["02_lrn"]
 PAIR = CHAPTER[:2]
 options.ensure(CHAPTER)
 columns = options.columns()

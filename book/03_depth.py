@@ -39,13 +39,13 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import chapters, paper
+from vggrepro.study import paper, programme
 from vggrepro.study.experiments import Evaluation, evaluations_of, short_name
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = chapters.CHAPTER_RUNS["03_depth"]
+CHAPTER = programme.CHAPTER_RUNS["03_depth"]
 NETS = tuple(run for run in CHAPTER if run.endswith("-S256"))
 BY_DEPTH = ("A-S256", "B-S256", "D-S256", "E-S256")
 FAIR = ("A-S256", "A-from-A", "A-he-long", "A-short", "D-S256", "D-he-long", "D-short")

@@ -40,14 +40,14 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import chapters
+from vggrepro.study import programme
 from vggrepro.study.experiments import Evaluation, short_name
 from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = chapters.CHAPTER_RUNS["04_filters_1x1"]
+CHAPTER = programme.CHAPTER_RUNS["04_filters_1x1"]
 PAPER = ("B-S256", "C-S256", "D-S256")  # the others are controls of ours
 NETS = tuple(short_name(run) for run in PAPER)
 CLAIMS = ("c-beats-b", "d-beats-c")

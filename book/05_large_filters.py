@@ -41,13 +41,13 @@ from vggrepro.pages import (
     tables_summary,
     verdicts,
 )
-from vggrepro.study import chapters, paper
+from vggrepro.study import paper, programme
 from vggrepro.study.experiments import RUNS, evaluations_of
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-CHAPTER = chapters.CHAPTER_RUNS["05_large_filters"]
+CHAPTER = programme.CHAPTER_RUNS["05_large_filters"]
 NETS = tuple(RUNS[run].config for run in CHAPTER)
 CLAIMS = ("small-filters", "three-small-filters")
 options.ensure(CHAPTER)

@@ -38,13 +38,13 @@ from vggrepro.pages import (
     tables_scales,
     verdicts,
 )
-from vggrepro.study import chapters
-from vggrepro.study.criteria import three_q
+from vggrepro.study import programme
+from vggrepro.study.rules import three_q
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = chapters.CHAPTER_RUNS["06_scale_jitter"]
+RUNS = programme.CHAPTER_RUNS["06_scale_jitter"]
 NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
 STAGES = ("D-S256", "D-S384", "D-jitter")

@@ -39,15 +39,15 @@ from vggrepro.pages import (
     tables_scales,
     verdicts,
 )
-from vggrepro.study import chapters
-from vggrepro.study.criteria import Side, one_q, three_q
+from vggrepro.study import programme
 from vggrepro.study.experiments import Evaluation
+from vggrepro.study.rules import Side, one_q, three_q
 from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = chapters.CHAPTER_RUNS["07_test_scales"]
+RUNS = programme.CHAPTER_RUNS["07_test_scales"]
 CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 STAGES = ("D-S256", "D-S384", "D-jitter")

@@ -39,15 +39,15 @@ from vggrepro.pages import (
     tables_protocols,
     verdicts,
 )
-from vggrepro.study import chapters
-from vggrepro.study.criteria import three_q
+from vggrepro.study import programme
 from vggrepro.study.experiments import RUNS, Evaluation, several_scales
+from vggrepro.study.rules import three_q
 from vggrepro.windows import PAPER_CROP
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-NETS = chapters.CHAPTER_RUNS["08_multi_crop"]
+NETS = programme.CHAPTER_RUNS["08_multi_crop"]
 CLAIMS = ("multi-crop-beats-dense", "both-beat-dense", "both-beat-multi-crop")
 options.ensure(NETS)
 columns = options.columns(recorded=("imagenette",))

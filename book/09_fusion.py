@@ -39,14 +39,14 @@ from vggrepro.pages import (
     tables_protocols,
     verdicts,
 )
-from vggrepro.study import chapters
-from vggrepro.study.criteria import Side, three_q
+from vggrepro.study import programme
 from vggrepro.study.experiments import FUSIONS, evaluation_in
+from vggrepro.study.rules import Side, three_q
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-FUSED = chapters.CHAPTER_RUNS["09_fusion"]
+FUSED = programme.CHAPTER_RUNS["09_fusion"]
 SUBMISSION, TWO_NETS, CONTROL = "ILSVRC-submission", "D-jitter+E-jitter", "D-jitter+D-jitter"
 STAGES = ("D-S256", "D-S384", "D-jitter")
 options.ensure(FUSED)

@@ -49,12 +49,12 @@ from vggrepro.pages import (
     tables_starts,
     verdicts,
 )
-from vggrepro.study import chapters
+from vggrepro.study import programme
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = chapters.CHAPTER_RUNS["10_initialisation"]
+RUNS = programme.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
 records = tables_starts.shown(options)

@@ -29,12 +29,12 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, figures_costs, report, tables_costs, tables_profile
-from vggrepro.study import chapters, store
+from vggrepro.study import programme, store
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
-RUNS = chapters.CHAPTER_RUNS["11_costs"]
+RUNS = programme.CHAPTER_RUNS["11_costs"]
 options.ensure(RUNS)
 columns = options.columns()
 bench = tables_costs.bench_of(options)

@@ -22,7 +22,7 @@
 from IPython.display import Markdown
 
 from vggrepro.pages import reading, report, verdicts
-from vggrepro.study.criteria import one_q, three_q
+from vggrepro.study.rules import one_q, three_q
 
 Markdown(verdicts.state_of_the_study())
 

@@ -187,7 +187,7 @@ report.show(method.detectable_table(study), "words wrapped leading")
 #
 # ## Where this is written down
 #
-# The claims are in `vggrepro/study/claims.py`, the rules in `vggrepro/study/criteria.py`, the intervals in
-# `vggrepro/study/statistics.py`. The tests simulate studies of known truth and check that intervals cover
+# The claims are in `vggrepro/study/claims.py`, the rules and the intervals in
+# `vggrepro/study/rules.py`. The tests simulate studies of known truth and check that intervals cover
 # it and that wrong words are as rare as stated. `vggrepro compare` shows what another folder of
 # records would decide: see [](comparison.ipynb).

@@ -45,7 +45,7 @@ from vggrepro.pages import (
 )
 from vggrepro.study import decisions, store
 from vggrepro.study.claims import claim_named
-from vggrepro.study.criteria import one_q, three_q
+from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")

@@ -10,7 +10,7 @@ from vggrepro.study import calibration, store
 from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.study.calibration import NETS, best, candidates, is_out
 from vggrepro.study.experiments import RUNS
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run
 from vggrepro.study.where import Where
 
 

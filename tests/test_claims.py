@@ -6,8 +6,8 @@ from vggrepro import UserError
 from vggrepro.study import paper
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS, claim_named
-from vggrepro.study.criteria import FEWEST_SEEDS, POOLED, RULES, TESTS, Side
 from vggrepro.study.experiments import RUNS, single_scale
+from vggrepro.study.rules import FEWEST_SEEDS, POOLED, RULES, TESTS, Side
 
 ALL = list(CLAIMS.values())
 EMPIRICAL = [claim for claim in ALL if claim.sides]

@@ -14,9 +14,9 @@ from vggrepro.pages.compare_text import lines
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import Key, compare, holding, verdict_changes
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.experiments import RUNS, Evaluation, single_scale
 from vggrepro.study.records import DataUsed, summarise
+from vggrepro.study.rules import POOLED
 
 CIFAR = {"name": "cifar10", "split": "val", "count": 1000, "fingerprint": "cd" * 32}
 A_CENTRE = Key("reduced", "cifar10", "A-S256", "centre-crop-256")

@@ -18,10 +18,10 @@ from vggrepro import UserError
 from vggrepro.study import store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.decisions import Study, control_interval, decide, decide_all, interval_of
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
+from vggrepro.study.rules import POOLED
 
 
 def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):

@@ -24,7 +24,7 @@ from vggrepro.evaluators import Inputs, evaluate
 from vggrepro.models import initialise
 from vggrepro.study import runner, store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run
 from vggrepro.trainer import Sets, build, train
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from tests.records_by_hand import eval_record, train_record, written
 from tests.running import digests, folder, snapshot
 from vggrepro import UserError, evaluators
 from vggrepro.pages import report
-from vggrepro.study import posteriors, runner, runs, status, store
+from vggrepro.study import run, runner, status, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study
@@ -389,7 +389,7 @@ def test_a_record_from_kept_posteriors_is_the_same(copied, smoke, monkeypatch):
         raise AssertionError("a protocol was run again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "evaluate", no_pass)
+        patch.setattr(run, "evaluate", no_pass)
         runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
     assert digests(copied, "C-S256") == before
 
@@ -403,11 +403,11 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
     weights = store.trainings(copied, at_budget("C-S256", "smoke"))[0].weights_digest
     images = store.read(folder(copied, "C-S256") / "eval-dense-256.json").data.fingerprint
     key = [weights, images, "float32", 1]
-    assert posteriors.load(path, key) is not None  # the key that the cases below spoil
+    assert run.load_posteriors(path, key) is not None  # the key that the cases below spoil
     if damage == "other weights":
-        posteriors.save(path, ["0" * 64, images, "float32", 1], wrong)
+        run.save_posteriors(path, ["0" * 64, images, "float32", 1], wrong)
     elif damage == "other images":
-        posteriors.save(path, [weights, "0" * 64, "float32", 1], wrong)
+        run.save_posteriors(path, [weights, "0" * 64, "float32", 1], wrong)
     elif damage == "cut off":
         path.write_bytes(path.read_bytes()[:-40])
     elif damage == "gone":
@@ -422,17 +422,17 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
 
 
 def test_posteriors_come_back_bit_by_bit(tmp_path):
-    path = posteriors.path_of(tmp_path, "multi-crop", 384)
+    path = run.posteriors_path(tmp_path, "multi-crop", 384)
     assert path == tmp_path / "posteriors" / "multi-crop-384.npz"
     values = np.random.default_rng(0).random((7, 3), np.float32)
     tested = evaluators.Tested(values, {"1x1": 5, "1x2": 2}, 0.1 + 0.2)
-    assert posteriors.load(path, ["a", 1]) is None
-    posteriors.save(path, ["a", 1], tested)
-    found = posteriors.load(path, ["a", 1])
+    assert run.load_posteriors(path, ["a", 1]) is None
+    run.save_posteriors(path, ["a", 1], tested)
+    found = run.load_posteriors(path, ["a", 1])
     np.testing.assert_array_equal(found.posteriors, values)
     assert found.posteriors.dtype == np.float32
     assert found[1:] == tested[1:]
-    assert posteriors.load(path, ["a", 2]) is None
+    assert run.load_posteriors(path, ["a", 2]) is None
 
 
 def test_fresh_runs_every_protocol_again(copied, smoke):

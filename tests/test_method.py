@@ -15,9 +15,8 @@ from vggrepro.pages import figures, figures_method, method, power, report, table
 from vggrepro.study import programme, store, twins
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED, RULES, TESTS
 from vggrepro.study.decisions import Study
-from vggrepro.study.statistics import Interval, pooled
+from vggrepro.study.rules import POOLED, RULES, TESTS, Interval, pooled
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,7 @@ from vggrepro.pages.differences import Found
 from vggrepro.pages.figures_overview import LIMIT, Line, about_errors, lines, note, overview
 from vggrepro.pages.verdicts import label
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import Said
-from vggrepro.study.statistics import Word, paired
+from vggrepro.study.rules import Said, Word, paired
 
 matplotlib.use("Agg")
 A_TO_D = CLAIMS["depth-a-to-d"]

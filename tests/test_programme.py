@@ -6,11 +6,10 @@ from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.chapters import CHAPTER_RUNS
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import POOLED
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, evaluations_of
-from vggrepro.study.programme import DATA
+from vggrepro.study.programme import CHAPTER_RUNS, DATA
+from vggrepro.study.rules import POOLED
 from vggrepro.study.status import status_lines
 
 

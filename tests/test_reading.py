@@ -6,8 +6,8 @@ from tests.records_by_hand import CENTRE_256, train_record, write
 from vggrepro.pages.reading import CONTRADICTED, Findings
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import centre
 from vggrepro.study.decisions import Study
+from vggrepro.study.rules import centre
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from vggrepro import UserError
 from vggrepro.pages import render, reruns
-from vggrepro.study import chapters
+from vggrepro.study import programme
 
 CHAPTER = """# %% [markdown]
 # # A chapter
@@ -102,7 +102,7 @@ def test_a_folder_that_cannot_be_written_is_known_before_the_trainings(
     from vggrepro.study import runner
 
     monkeypatch.setattr(runner, "run_tasks", lambda *given: pytest.fail("it was trained"))
-    monkeypatch.setattr(chapters, "CHAPTER_RUNS", {chapter.stem: ("A-S256",)})
+    monkeypatch.setattr(programme, "CHAPTER_RUNS", {chapter.stem: ("A-S256",)})
     (tmp_path / "file").touch()
     monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "file" / "rerun")
     status, out, err = vggrepro("rerun", "07", "--results-dir", tmp_path / "records")

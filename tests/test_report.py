@@ -10,7 +10,7 @@ import pytest
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
 from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
-from vggrepro.study import chapters, store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
 from vggrepro.study.records import BenchRecord, Measured, summarise
@@ -239,7 +239,7 @@ def test_the_index_of_chapters_has_title_and_question():
 
 def test_every_run_of_a_chapter_is_declared():
     declared = {*RUNS, *FUSIONS}
-    assert all(run in declared for runs in chapters.CHAPTER_RUNS.values() for run in runs)
+    assert all(run in declared for runs in programme.CHAPTER_RUNS.values() for run in runs)
 
 
 def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_path):

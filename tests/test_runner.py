@@ -27,11 +27,10 @@ from vggrepro import UserError, checkpoints, data
 from vggrepro.configs import CONFIGS
 from vggrepro.device import choose, describe
 from vggrepro.models import FROM_NET_A, initialise, named_layers
-from vggrepro.study import runner, runs, store
+from vggrepro.study import run, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import evaluations_of
-from vggrepro.study.recording import used
-from vggrepro.study.runs import Run, Where
+from vggrepro.study.run import Run, Where, used
 from vggrepro.trainer import build
 
 # --- what a run leaves ----------------------------------------------------------------------
@@ -86,7 +85,7 @@ def start_of(copied, smoke, monkeypatch):
             begun.append({key: w.clone() for key, w in model.state_dict().items()})
             raise StartedError
 
-        monkeypatch.setattr(runs, "train", train)
+        monkeypatch.setattr(run, "train", train)
         experiment = at_budget(name, "smoke")
         where = replace(smoke, results_dir=copied)
         path = store.folder_of(copied, experiment, seed)
@@ -250,7 +249,7 @@ def test_a_checkpoint_is_of_one_training_alone(monkeypatch, smoke):
     ]
     assert address() == found[0]
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_processes", lambda: ["2 processes"])
+        patch.setattr(run, "_processes", lambda: ["2 processes"])
         found.append(address())
     with monkeypatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: 99)
@@ -269,7 +268,7 @@ def test_what_is_wrong_with_val_is_said_before_the_training(tmp_path, smoke, mon
             photo.unlink()
     else:
         next((photos / "val" / "cat").iterdir()).write_bytes(b"no image")
-    monkeypatch.setattr(runs, "train", trained)
+    monkeypatch.setattr(run, "train", trained)
     monkeypatch.setitem(BUDGETS["smoke"].data, "folder", BUDGETS["smoke"].data["synthetic"])
     monkeypatch.setitem(BUDGETS["smoke"].epochs, "folder", BUDGETS["smoke"].epochs["synthetic"])
     where = replace(

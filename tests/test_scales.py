@@ -13,7 +13,7 @@ from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import figures_scales, report, tables_scales
-from vggrepro.study import chapters, store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
 from vggrepro.study.records import summarise
@@ -195,7 +195,7 @@ def test_shifts_are_against_one_pass_at_the_same_scale(column):
     assert shifted.points == pytest.approx([2])
 
 
-@pytest.mark.parametrize("run", chapters.CHAPTER_RUNS["07_test_scales"])
+@pytest.mark.parametrize("run", programme.CHAPTER_RUNS["07_test_scales"])
 def test_every_gain_is_of_evaluations_that_are_declared(run):
     needed = {one_scale(run), three_scales(run)}
     assert needed <= set(evaluations_of(run))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from vggrepro import UserError
-from vggrepro.study.statistics import (
+from vggrepro.study.rules import (
     Interval,
     any_false,
     deciding,

@@ -23,9 +23,8 @@ from vggrepro.pages.differences import studies_of
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import TESTS
 from vggrepro.study.decisions import decide_all
-from vggrepro.study.statistics import Word
+from vggrepro.study.rules import TESTS, Word
 
 FAIR = {"A-from-A": 15.0, "D-he-long": 14.0}  # as good as D (16.0) or better
 

@@ -9,13 +9,11 @@ import pandas as pd
 
 from vggrepro import UserError
 from vggrepro.pages.report import Column, at_chance, recorded_columns
-from vggrepro.study.arithmetic import said
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import claim_named
-from vggrepro.study.criteria import JITTER, Claim, Side, Sides, centre, one_q, table_3
-from vggrepro.study.decisions import Study, control_interval, differences_of, interval_of
+from vggrepro.study.decisions import Study, control_interval, differences_of, interval_of, said
 from vggrepro.study.experiments import short_name
-from vggrepro.study.statistics import Interval
+from vggrepro.study.rules import JITTER, Claim, Interval, Side, Sides, centre, one_q, table_3
 from vggrepro.study.store import RECORDED
 
 

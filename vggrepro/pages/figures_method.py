@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from vggrepro.pages.figures import plt
 from vggrepro.pages.power import words
 from vggrepro.study.compare import Compared, Comparison
-from vggrepro.study.criteria import Rule
-from vggrepro.study.statistics import Interval, Word, deciding, verdict
+from vggrepro.study.rules import Interval, Rule, Word, deciding, verdict
 
 COLOURS: dict[Word, str] = {
     "holds and matters": "C2",

@@ -18,9 +18,8 @@ from vggrepro.pages.method import DECIDING
 from vggrepro.pages.report import DATA_NAMES
 from vggrepro.pages.verdicts import chapter_title, label
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import Claim
 from vggrepro.study.decisions import decide_all
-from vggrepro.study.statistics import Word
+from vggrepro.study.rules import Claim, Word
 
 MARKERS: dict[Word, str] = {
     "holds and matters": "^",

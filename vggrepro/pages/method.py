@@ -17,13 +17,23 @@ from vggrepro.pages.power import (
 from vggrepro.pages.report import DATA_NAMES
 from vggrepro.pages.verdicts import linked
 from vggrepro.study import programme
-from vggrepro.study.arithmetic import said
 from vggrepro.study.budgets import BEGINNING, at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import ALPHA, RULES, TESTS, Claim, Rule, Side
-from vggrepro.study.decisions import Study
+from vggrepro.study.decisions import Study, said
 from vggrepro.study.experiments import FIXED_256, FUSIONS, evaluations_of
-from vggrepro.study.statistics import POWER, Interval, any_false, deciding, smallest_found
+from vggrepro.study.rules import (
+    ALPHA,
+    POWER,
+    RULES,
+    TESTS,
+    Claim,
+    Interval,
+    Rule,
+    Side,
+    any_false,
+    deciding,
+    smallest_found,
+)
 from vggrepro.study.store import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.windows import scaled
 

@@ -1,7 +1,7 @@
 """What the rules can find at the number of seeds fixed beforehand, and how often they are wrong.
 
 The spread over seeds comes from the records that there are, pilots included: planning is what
-pilots are for. Which word a study earns is simulated with the rules of `statistics` themselves.
+pilots are for. Which word a study earns is simulated with `rules` themselves.
 """
 
 from collections import Counter
@@ -12,9 +12,8 @@ from math import sqrt
 import numpy as np
 
 from vggrepro.study import programme
-from vggrepro.study.criteria import ALPHA, POOLED, Claim, Rule
 from vggrepro.study.decisions import Study, interval_of
-from vggrepro.study.statistics import Interval, Word, holm, p_value, verdict
+from vggrepro.study.rules import ALPHA, POOLED, Claim, Interval, Rule, Word, holm, p_value, verdict
 
 #: How many simulated studies a chance of a wrong word is counted in.
 STUDIES = 4000

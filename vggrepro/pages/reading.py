@@ -12,9 +12,9 @@ import numpy as np
 from vggrepro.pages.report import DATA_NAMES
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.criteria import Side, centre
 from vggrepro.study.decisions import Study
 from vggrepro.study.records import TrainRecord
+from vggrepro.study.rules import Side, centre
 from vggrepro.study.store import RECORDED
 
 CONTRADICTED = "the records now say otherwise"

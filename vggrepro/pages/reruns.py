@@ -6,7 +6,7 @@ from pathlib import Path
 
 from vggrepro.files import make_writable
 from vggrepro.pages import render
-from vggrepro.study import chapters, progress, workers
+from vggrepro.study import programme, progress, workers
 from vggrepro.study.progress import Progress
 from vggrepro.study.store import ROOT
 from vggrepro.study.where import Where
@@ -23,7 +23,7 @@ def rerun(
     `render.execute` do.
     """
     make_writable(EXECUTED)  # before the trainings, which the chapters come after
-    names = list(dict.fromkeys(n for s in scripts for n in chapters.CHAPTER_RUNS.get(s.stem, ())))
+    names = list(dict.fromkeys(n for s in scripts for n in programme.CHAPTER_RUNS.get(s.stem, ())))
     parts = progress.chapters(script.stem for script in scripts)
     if names:
         from vggrepro.study import runner  # heavy, and a chapter without runs opens without it

@@ -16,10 +16,9 @@ from vggrepro.pages.spent import Spent, core_hours, spent
 from vggrepro.pages.verdicts import but_not, difference_here, label, linked, paper_there, why
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import Claim
 from vggrepro.study.decisions import Decision, Study
 from vggrepro.study.records import Record
-from vggrepro.study.statistics import Word
+from vggrepro.study.rules import Claim, Word
 from vggrepro.study.store import RECORDED
 
 UNSEEDED: tuple[Word, ...] = ("too few seeds", "not run")

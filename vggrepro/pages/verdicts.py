@@ -23,13 +23,11 @@ from vggrepro.pages.power import DIRECTED
 from vggrepro.pages.report import DATA_NAMES
 from vggrepro.pages.spent import core_hours
 from vggrepro.study import programme, store
-from vggrepro.study.arithmetic import said
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.criteria import Claim, Rule, Side, Sides
-from vggrepro.study.decisions import Decision, Study, decide_all, differences_of
+from vggrepro.study.decisions import Decision, Study, decide_all, differences_of, said
 from vggrepro.study.experiments import short_name
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.statistics import Word
+from vggrepro.study.rules import Claim, Rule, Side, Sides, Word
 from vggrepro.study.store import RECORDED, ROOT
 
 METHOD = "method.html#from-errors-to-an-interval"

@@ -1,13 +1,14 @@
 """The paper's claims as data, written down before the runs that decide them.
 
-What the fields mean, the sign of a difference and the rules are in `criteria`. The paper's own
+What the fields mean, the sign of a difference and the rules are in `rules`. The paper's own
 differences are taken from its tables.
 """
 
 from functools import partial
 
 from vggrepro import UserError
-from vggrepro.study.criteria import (
+from vggrepro.study.experiments import Evaluation
+from vggrepro.study.rules import (
     JITTER,
     Claim,
     Said,
@@ -22,7 +23,6 @@ from vggrepro.study.criteria import (
     table_5,
     three_q,
 )
-from vggrepro.study.experiments import Evaluation
 
 _BOTH = "multi-crop & dense"
 _SMALL = (

@@ -18,7 +18,7 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, decide_all
 from vggrepro.study.experiments import Evaluation, completed
 from vggrepro.study.records import EvalRecord, TrainRecord, digest
-from vggrepro.study.statistics import Interval, Pooled, difference, pooled
+from vggrepro.study.rules import Interval, Pooled, difference, pooled
 
 
 class Key(NamedTuple):

@@ -24,10 +24,9 @@ from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.recording import common, say, used
 from vggrepro.study.records import FirstStepsRecord, Signal
+from vggrepro.study.run import Run, common, say, used
 from vggrepro.study.runner import check_photos, lock
-from vggrepro.study.runs import Run
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
 from vggrepro.trainer import Sets, build, centre_crops, sgd, steps

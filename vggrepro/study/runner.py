@@ -19,10 +19,8 @@ from vggrepro.device import Machine, choose, describe
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, lineage
-from vggrepro.study.fusions import fuse
 from vggrepro.study.progress import Progress, expected
-from vggrepro.study.recording import say
-from vggrepro.study.runs import Run
+from vggrepro.study.run import Run, fuse, say
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others

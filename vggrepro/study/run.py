@@ -1,35 +1,154 @@
 """One run: its training, or its weights again, and its posteriors under every protocol asked for.
 
-What runs before what is in `runner`, what is made of several runs in `fusions`.
+What is made of several runs, a fusion, is here too; what runs before what is in `runner`.
 """
 
 import hashlib
+import io
 import json
+import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from filelock import FileLock
+from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, data, distributed
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine
-from vggrepro.evaluators import Tested, combine, evaluate, windows
+from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
+from vggrepro.files import write_atomically
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
-from vggrepro.study import posteriors, progress, store
-from vggrepro.study.budgets import CALIBRATION, at_budget
-from vggrepro.study.experiments import Evaluation, Experiment, evaluations_of
+from vggrepro.study import progress, store
+from vggrepro.study.budgets import CALIBRATION, at_budget, data_dir_option
+from vggrepro.study.experiments import (
+    FUSIONS,
+    Evaluation,
+    Experiment,
+    evaluation_in,
+    evaluations_of,
+)
 from vggrepro.study.progress import Progress
-from vggrepro.study.provenance import forget_peak
-from vggrepro.study.recording import common, keep, outcome, say, used
-from vggrepro.study.records import Array, DataUsed, EvalRecord, TrainRecord
+from vggrepro.study.provenance import forget_peak, provenance
+from vggrepro.study.records import Array, DataUsed, EvalRecord, FusionRecord, TrainRecord, summarise
 from vggrepro.study.where import Where
 from vggrepro.trainer import Sets, Training, build, train
 from vggrepro.windows import scaled
+
+# --- what a record says -------------------------------------------------------------------
+
+
+def say(experiment: Experiment, seed: int, text: str) -> None:
+    """Tell the user something about a run or a fusion, above the progress bar."""
+    if distributed.rank() > 0:
+        return
+    e = experiment
+    tqdm.write(f"{e.budget}/{e.data}/{e.name} seed {seed}: {text}", file=sys.stderr)
+
+
+def common(
+    experiment: Experiment,
+    seed: int,
+    chosen: Machine,
+    wall_seconds: float,
+    images_per_second: float,
+) -> dict:
+    """The fields that every record has."""
+    world = distributed.world()
+    # The ranks may have been spread over machines; the result is that of as many on one.
+    torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
+    command = (
+        f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
+        f"--data {experiment.data}{data_dir_option(experiment.data)} --seed {seed} "
+        f"{chosen.options()}"
+    )
+    return {
+        "experiment": json.loads(json.dumps(asdict(experiment))),
+        "seed": seed,
+        "precision": chosen.precision,
+        "provenance": provenance(
+            chosen, command, wall_seconds=wall_seconds, images_per_second=images_per_second
+        ),
+    }
+
+
+def outcome(
+    experiment: Experiment,
+    seed: int,
+    chosen: Machine,
+    evaluation: Evaluation,
+    val: ImageSet,
+    together: Tested,
+) -> dict:
+    """The fields of an evaluation's record, but for the weights that it rests on."""
+    seconds = together.seconds
+    return {
+        "protocol": evaluation.protocol,
+        "test_scales": evaluation.test_scales,
+        "test_pixels": tuple(scaled(q, experiment.crop) for q in evaluation.test_scales),
+        "data": used(val),
+        "positions": together.positions,
+        **summarise(*outcomes(together.posteriors, val.targets)),
+        **common(experiment, seed, chosen, seconds, len(val) / seconds if seconds else 0.0),
+    }
+
+
+def keep(
+    record: EvalRecord, evaluation: Evaluation, experiment: Experiment, results_dir: Path
+) -> None:
+    """Write the record of an evaluation and say its error."""
+    path = store.eval_path(results_dir, experiment, record.seed, evaluation)
+    store.write(record, path)
+    say(experiment, record.seed, f"{evaluation.name}: top-1 error {record.top1_error:.2f} %")
+
+
+def used(images: ImageSet) -> DataUsed:
+    """Which images a record is about."""
+    return DataUsed(
+        name=images.name, split=images.split, count=len(images), fingerprint=images.fingerprint
+    )
+
+
+# --- posteriors, kept beside the weights --------------------------------------------------
+
+
+def posteriors_path(folder: Path, protocol: str, test_scale: int) -> Path:
+    """Where a run's posteriors under a protocol at one Q are kept."""
+    return folder / "posteriors" / f"{protocol}-{test_scale}.npz"
+
+
+def save_posteriors(path: Path, key: list[str | int], tested: Tested) -> None:
+    """Write what a protocol gave.
+
+    `key` names all that it depends on: weights, images, machine, processes. Raises
+    `UserError` on a full disk.
+    """
+    buffer = io.BytesIO()
+    about = {"key": key, "positions": tested.positions, "seconds": tested.seconds}
+    np.savez(buffer, posteriors=tested.posteriors, about=np.array(json.dumps(about)))
+    write_atomically(path, buffer.getbuffer())
+
+
+def load_posteriors(path: Path, key: list[str | int]) -> Tested | None:
+    """What a protocol gave, or None if there is nothing that can be read and has that key."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            about = json.loads(str(kept["about"]))
+            if about["key"] != key:
+                return None
+            return Tested(kept["posteriors"], about["positions"], about["seconds"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+# --- a run --------------------------------------------------------------------------------
 
 
 def _processes() -> list[int]:
@@ -331,11 +450,11 @@ class Run:
         val = self.load("val")
         digest = checkpoints.weights_digest(model.state_dict())
         key = [digest, val.fingerprint, *self.machine.key(), *_processes()]
-        paths = {part: posteriors.path_of(self.folder, *part) for part in dict.fromkeys(parts)}
+        paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 
         def look() -> list[tuple[str, int]]:
-            tested.update({part: posteriors.load(path, key) for part, path in paths.items()})
+            tested.update({part: load_posteriors(path, key) for part, path in paths.items()})
             return [part for part, found in tested.items() if found is None]
 
         missing = distributed.first(look)
@@ -347,6 +466,70 @@ class Run:
             count = len(windows(protocol, val, scaled(q, crop), crop))
             with self._part(progress.testing(protocol, q), count, "windows") as update:
                 found = evaluate(model, val, protocol, q, inputs, self.machine, update)
-            distributed.first(partial(posteriors.save, paths[protocol, q], key, found))
+            distributed.first(partial(save_posteriors, paths[protocol, q], key, found))
             tested[protocol, q] = found
         return tested
+
+
+# --- fusions ------------------------------------------------------------------------------
+
+
+def fuse(fusion: Run) -> None:
+    """Make the records of a fusion that are missing, or all of them with `fresh`.
+
+    `fusion` says which, with which seed and where, as for a run; its nets are trained already.
+    """
+    members = FUSIONS[fusion.experiment.name].members(fusion.seed)
+    nets = [(net, net.trained()) for net in (fusion.of(*member) for member in members)]
+    todo = distributed.first(
+        lambda: {
+            evaluation: parents
+            for evaluation in FUSIONS[fusion.experiment.name].evaluations
+            if not _made(fusion, evaluation, parents := _parents(evaluation, nets))
+        }
+    )
+    if not todo:
+        say(fusion.experiment, fusion.seed, "already recorded")
+        return
+    found: dict[Evaluation, list[Tested]] = {evaluation: [] for evaluation in todo}
+    for net, trained in nets:
+        own = {evaluation: evaluation_in(evaluation, net.experiment.name) for evaluation in todo}
+        parts = [part for evaluation in own.values() for part in evaluation.parts]
+        tested = net.tested(net.with_weights(trained), parts)
+        if distributed.rank() == 0:
+            for evaluation, here in own.items():
+                found[evaluation].append(combine([tested[part] for part in here.parts]))
+    val = fusion.load("val")
+    distributed.first(lambda: _write(fusion, val, todo, found))
+
+
+def _write(
+    fusion: Run,
+    val: ImageSet,
+    todo: dict[Evaluation, dict[str, str]],
+    found: dict[Evaluation, list[Tested]],
+) -> None:
+    for evaluation, parents in todo.items():
+        together = combine(found[evaluation])
+        record = FusionRecord(
+            parents=parents,
+            weights_digest=hashlib.sha256(json.dumps(list(parents.values())).encode()).hexdigest(),
+            **outcome(fusion.experiment, fusion.seed, fusion.machine, evaluation, val, together),
+        )
+        keep(record, evaluation, fusion.experiment, fusion.where.results_dir)
+
+
+def _parents(evaluation: Evaluation, nets: list[tuple[Run, TrainRecord]]) -> dict[str, str]:
+    """Digest of every net's weights, by what of it takes part: D-jitter/seed0/dense-384."""
+    parents = {}
+    for net, trained in nets:
+        own = evaluation_in(evaluation, net.experiment.name)
+        parents[f"{net.experiment.name}/seed{net.seed}/{own.name}"] = trained.weights_digest
+    return parents
+
+
+def _made(fusion: Run, evaluation: Evaluation, parents: dict[str, str]) -> bool:
+    path = store.eval_path(fusion.where.results_dir, fusion.experiment, fusion.seed, evaluation)
+    if fusion.where.fresh or not path.exists():
+        return False
+    return store.read(path).parents == parents
