@@ -135,10 +135,10 @@ Markdown(tables_profile.limit_sentence(bench))
 # gradient written over the one it comes from.
 #
 # Their training loop, word for word; the loader and the test protocols stand beside it in
-# `vggrepro/bench/bench_torchvision.py`.
+# `vggrepro/bench/rival.py`.
 
 # %% tags=["remove-input"]
-report.source("bench.bench_torchvision", "Training.train")
+report.source("bench.rival", "Training.train")
 
 # %% [markdown]
 # ## What testing costs

@@ -15,17 +15,10 @@ from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
 from vggrepro import UserError, data, trainer
 from vggrepro.augmentations import normalise
-from vggrepro.bench import (
-    bench_evaluation,
-    bench_lrn,
-    bench_speed,
-    bench_system,
-    bench_torchvision,
-    bench_training,
-    targets,
-)
+from vggrepro.bench import lrn, rival, targets
+from vggrepro.bench import speed as bench_speed
 from vggrepro.bench import turns as bench
-from vggrepro.bench.bench_data import KNOWN, Photos, Plan, check, spread
+from vggrepro.bench.speed import KNOWN, Photos, Plan, check, spread
 from vggrepro.evaluators import Inputs, evaluate
 from vggrepro.models import initialise, to_dense
 from vggrepro.study import store
@@ -45,8 +38,8 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Photos, "experiment", lambda self, run: replace(SMALL, name=run, data=self.name)
     )
-    monkeypatch.setattr(bench_training, "PAPER_WIDTH", {"width": 1.0})
-    monkeypatch.setattr(bench_training, "PEAK_CHANNELS", 8)
+    monkeypatch.setattr(bench_speed, "PAPER_WIDTH", {"width": 1.0})
+    monkeypatch.setattr(bench_speed, "PEAK_CHANNELS", 8)
     return Photos("synthetic", None, tmp_path, counts=(40, 12))
 
 
@@ -127,7 +120,7 @@ def nets():
     """The library's net and torchvision's way of writing it, with the same weights."""
     ours = trainer.build(replace(SMALL, width=1 / 16), 4).eval()
     initialise(ours, "he", seed=3)
-    plain = bench_torchvision.PlainVGG(replace(SMALL, width=1 / 16), 4).eval()
+    plain = rival.PlainVGG(replace(SMALL, width=1 / 16), 4).eval()
     plain.load_state_dict(ours.state_dict())
     return ours, plain
 
@@ -153,19 +146,19 @@ def test_both_sides_test_alike(nets, protocol, size, q):
     images, mean = image_set(1, sizes=(size,)), (120.0, 110.0, 100.0)
     inputs = Inputs(torch.tensor(mean), 60.0)
     expected = evaluate(ours, images, protocol, q, inputs, CPU).posteriors[0]
-    image, to_input = Image.fromarray(images.images[0]), bench_torchvision.normalised(mean, 60.0)
+    image, to_input = Image.fromarray(images.images[0]), rival.normalised(mean, 60.0)
     if protocol == "dense":
         net = plain.fully_convolutional()
-        found = bench_torchvision.dense(net, image, (size[0],), to_input, CPU.device)
+        found = rival.dense(net, image, (size[0],), to_input, CPU.device)
     else:
-        found = bench_torchvision.crops(plain, image, (size[0],), 32, to_input, CPU.device)
+        found = rival.crops(plain, image, (size[0],), 32, to_input, CPU.device)
     np.testing.assert_allclose(found, expected, rtol=1e-3)
     assert np.ptp(expected) > 0.01  # no uniform posterior that anything would equal
 
 
 def test_both_sides_feed_the_same_inputs():
     image, mean = noise(8, 9), (120.0, 110.0, 100.0)
-    found = bench_torchvision.normalised(mean, 60.0)(Image.fromarray(image))
+    found = rival.normalised(mean, 60.0)(Image.fromarray(image))
     batch = torch.from_numpy(image).permute(2, 0, 1)[None]
     expected = normalise(batch, torch.tensor(mean), 60.0)[0]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -174,17 +167,15 @@ def test_both_sides_feed_the_same_inputs():
 def test_torchvisions_training_trains_on_whole_batches_and_ends_its_workers(tmp_path):
     write_set(tmp_path, n=9)
     experiment = replace(SMALL, width=1 / 16, batch_size=4)
-    plain = bench_torchvision.PlainVGG(experiment, 2)
+    plain = rival.PlainVGG(experiment, 2)
     before = [parameter.clone() for parameter in plain.parameters()]
     sizes = []
     plain.register_forward_hook(lambda net, args, logits: sizes.append(tuple(args[0].shape)))
-    side = bench_torchvision.Training(
-        plain, experiment, tmp_path / "train", (120.0,) * 3, CPU.device
-    )
+    side = rival.Training(plain, experiment, tmp_path / "train", (120.0,) * 3, CPU.device)
     side.train(3)
     side.settle()
     workers = side.loader._iterator._workers
-    assert len(workers) == bench_torchvision.WORKERS
+    assert len(workers) == rival.WORKERS
     side.close()
     assert sizes == [(4, 3, 32, 32)] * 4
     assert any((a != b).any() for a, b in zip(before, plain.parameters(), strict=True))
@@ -233,22 +224,22 @@ def test_photos_that_cannot_be(name, message):
 # --- memory ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(bench_system._anonymous(1) is None, reason="no /proc here")
+@pytest.mark.skipif(bench_speed._anonymous(1) is None, reason="no /proc here")
 def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
     photos, plan = Photos("synthetic", None, tmp_path), replace(PLAN, memory_images=0)
-    monkeypatch.setattr(bench_system, "_reduced_run", allocating.allocate)
+    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.allocate)
     peaks = []
     for mib in (1, 101):
-        (found,) = bench_system.memory(photos, CPU, 1, replace(plan, memory_images=mib))
+        (found,) = bench_speed.memory(photos, CPU, 1, replace(plan, memory_images=mib))
         peaks += found.values
     assert peaks[1] - peaks[0] == pytest.approx(100, abs=15)  # not 200: mapped pages do not count
-    monkeypatch.setattr(bench_system, "_reduced_run", allocating.fail)
+    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.fail)
     with pytest.raises(UserError, match="ended with 3"):
-        bench_system.memory(photos, CPU, 1, plan)
+        bench_speed.memory(photos, CPU, 1, plan)
 
 
 def test_the_run_whose_memory_is_measured(photos):
-    bench_system._reduced_run(photos, "cpu", "float32", torch.get_num_threads(), 8)
+    bench_speed._reduced_run(photos, "cpu", "float32", torch.get_num_threads(), 8)
     assert (photos.scratch / "checkpoint.pt").exists()
 
 
@@ -261,10 +252,10 @@ def speed(photos, monkeypatch, tmp_path):
     monkeypatch.setattr(bench_speed, "Photos", lambda *a: Photos(*a, counts=photos.counts))
     monkeypatch.setattr(bench_speed, "memory", lambda *a: [])
     monkeypatch.setattr(bench_speed, "NETS", ("A", "A-LRN"))
-    monkeypatch.setattr(bench_system, "STARTS", dict.fromkeys(bench_system.STARTS, ("-c", "pass")))
-    monkeypatch.setattr(bench_torchvision, "REST_SECONDS", 0)
-    monkeypatch.setattr(bench_evaluation, "FIRST", 1)
-    monkeypatch.setattr(bench_lrn, "TURN_SECONDS", 1e-4)
+    monkeypatch.setattr(bench_speed, "STARTS", dict.fromkeys(bench_speed.STARTS, ("-c", "pass")))
+    monkeypatch.setattr(rival, "REST_SECONDS", 0)
+    monkeypatch.setattr(bench_speed, "FIRST", 1)
+    monkeypatch.setattr(lrn, "TURN_SECONDS", 1e-4)
     return lambda: bench_speed.speed(CPU, "synthetic", None, tmp_path / "here", PLAN)
 
 
@@ -292,8 +283,8 @@ def test_everything_that_has_a_target_is_measured(speed, tmp_path):
 def test_lrn_has_the_fields_of_the_record_that_is_committed():
     geometry = bench.Geometry(crop=32, width=1 / 16, hidden=8, batch=2, classes=3)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(bench_lrn, "TURN_SECONDS", 1e-4)
-        record = bench_lrn.lrn(CPU, rounds=2, geometries=(geometry,))
+        monkeypatch.setattr(lrn, "TURN_SECONDS", 1e-4)
+        record = lrn.lrn(CPU, rounds=2, geometries=(geometry,))
     committed = store.read(store.bench_path(store.RECORDED, "lrn"))
 
     def fields(of_record):
@@ -301,9 +292,9 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
 
     assert fields(record) == fields(committed)
     assert record.settings.keys() == committed.settings.keys()
-    kept = [record.values("kept", net=net)[0] for net in bench_lrn.NETS]
+    kept = [record.values("kept", net=net)[0] for net in lrn.NETS]
     assert kept[0] < kept[1] < kept[2]
-    assert sum("32 px" in line for line in bench_lrn.lines(record)) == 3
+    assert sum("32 px" in line for line in lrn.lines(record)) == 3
 
 
 # --- the command ----------------------------------------------------------------------------
@@ -354,8 +345,8 @@ def unmeasured(monkeypatch):
         begun.append(arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench_lrn, "lrn", stopped)
-    monkeypatch.setattr(bench_system, "elapsed", stopped)
+    monkeypatch.setattr(lrn, "lrn", stopped)
+    monkeypatch.setattr(bench_speed, "elapsed", stopped)
     return begun
 
 

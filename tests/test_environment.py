@@ -114,7 +114,7 @@ sys.meta_path.insert(0, NotThere())
 import vggrepro.pages.starts_text, vggrepro.pages.compare_text
 import vggrepro.pages.listing, vggrepro.study.status
 import vggrepro.study.runner, vggrepro.study.first_steps
-import vggrepro.bench.bench_speed, vggrepro.bench.planner
+import vggrepro.bench.speed, vggrepro.bench.planner
 """
 
 

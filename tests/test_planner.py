@@ -14,8 +14,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, cost, data
-from vggrepro.bench import memory, planner, rates, workload
-from vggrepro.bench.devices import DEVICES
+from vggrepro.bench import planner, workload
+from vggrepro.bench.planner import DEVICES
 from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
 from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
@@ -200,7 +200,7 @@ def test_memory_is_what_a_training_step_keeps(config, precision):
     weights = sum(
         t.nbytes for p in model.parameters() for t in (p, p.grad, *optimizer.state[p].values())
     )
-    expected = memory.memory(cost.layers(config, **size), precision)
+    expected = planner.memory(cost.layers(config, **size), precision)
     if precision == "bf16":  # of the weights' copies autograd keeps all but the biases'
         weights += sum(p.numel() for p in model.parameters()) * 2
         copies = sum(n for is_weight, n in kept.values() if is_weight)
@@ -214,8 +214,8 @@ def test_memory_is_what_a_training_step_keeps(config, precision):
 
 @given(config=configs, size=small, gib=st.floats(0.001, 100), bf16=st.booleans())
 def test_the_largest_batch_just_fits(config, size, gib, bf16):
-    needed = memory.memory(cost.layers(config, **size), "bf16" if bf16 else "float32")
-    batch, room = needed.largest_batch(gib), memory.USABLE * gib * 2**30
+    needed = planner.memory(cost.layers(config, **size), "bf16" if bf16 else "float32")
+    batch, room = needed.largest_batch(gib), planner.USABLE * gib * 2**30
     assert needed.weights + (batch + 1) * needed.peak > room
     assert batch == 0 or needed.weights + batch * needed.peak <= room
 
@@ -233,9 +233,9 @@ def test_more_is_never_less(config, size, wider, larger, epochs):
     nets = [cost.layers(config, **one) for one in (size, more)]
     less, greater = map(workload.training_step, nets)
     assert less.multiply_adds <= greater.multiply_adds and less.values <= greater.values
-    small, large = (memory.memory(net, "float32") for net in nets)
+    small, large = (planner.memory(net, "float32") for net in nets)
     assert small.weights <= large.weights and small.kept <= large.kept and small.peak <= large.peak
-    half = memory.memory(nets[0], "bf16")
+    half = planner.memory(nets[0], "bf16")
     assert half.kept < small.kept and half.largest_batch(8) >= small.largest_batch(8)
     run = at_budget("A-S256", "smoke")
     shorter, longer = (workload.training(replace(run, epochs=n)) for n in (epochs, epochs + 1))
@@ -248,13 +248,13 @@ def test_more_is_never_less(config, size, wider, larger, epochs):
 def test_seconds_on_a_device_are_work_over_peak_or_over_bandwidth():
     h100 = DEVICES["h100"]
     computing, moving = Work(multiply_adds=1e15), Work(values=1e12)
-    assert rates.on_device(h100, share=1.0)(computing) == pytest.approx(2e15 / 989.5e12)
-    assert rates.on_device(h100, share=0.5)(computing) == pytest.approx(4e15 / 989.5e12)
-    assert rates.on_device(h100, share=0.5)(moving) == pytest.approx(2e12 / 3350e9)
-    assert rates.on_device(h100, 8)(moving) * 8 == pytest.approx(rates.on_device(h100)(moving))
+    assert planner.on_device(h100, share=1.0)(computing) == pytest.approx(2e15 / 989.5e12)
+    assert planner.on_device(h100, share=0.5)(computing) == pytest.approx(4e15 / 989.5e12)
+    assert planner.on_device(h100, share=0.5)(moving) == pytest.approx(2e12 / 3350e9)
+    assert planner.on_device(h100, 8)(moving) * 8 == pytest.approx(planner.on_device(h100)(moving))
     for share in (0.0, -0.1, 1.01, float("nan")):
         with pytest.raises(UserError, match="share must be above 0 and at most 1"):
-            rates.on_device(h100, share=share)
+            planner.on_device(h100, share=share)
 
 
 def test_a_card_without_bfloat16_is_planned_in_float32():
@@ -267,20 +267,20 @@ def test_the_paper_s_own_time_comes_out():
     # By hand: 370K iterations of 256 images; a step of D is three times 15.470 GMAC, less conv1_1.
     per_image = 3 * 15.470e9 - 224**2 * 27 * 64
     by_hand = 2 * per_image * 370_000 * 256 / (4 * 5.1e12)
-    shares = rates.paper_shares("D")
-    weeks = rates.paper_weeks()
+    shares = planner.paper_shares("D")
+    weeks = planner.paper_weeks()
     assert weeks == (2, 3)
     assert shares == pytest.approx([by_hand / (w * 604_800) for w in weeks], rel=0.005)
     assert shares == pytest.approx((0.36, 0.24), abs=0.01)
     for config in "ABCDE":
-        assert 0 < rates.paper_shares(config)[1] < rates.paper_shares(config)[0] < 1
+        assert 0 < planner.paper_shares(config)[1] < planner.paper_shares(config)[0] < 1
     text = "\n".join(planner.paper_lines())
     assert text.count("comes out") == 2  # D and E, the nets that the paper is about
 
 
 @pytest.mark.parametrize("budget", ["smoke", "reduced", "gpu", "full"])
 def test_a_plan_has_every_run_and_a_total(vggrepro, budget):
-    seconds = rates.on_device(DEVICES["a100-40"], 2)
+    seconds = planner.on_device(DEVICES["a100-40"], 2)
     name = None if budget != "gpu" else "imagenette"
     plans = planner.plan(budget, name, "bf16", seconds, seconds)
     assert [p.experiment.name for p in plans] == list(RUNS)
@@ -356,7 +356,7 @@ def machine(tmp_path):
 
 
 def test_expected_times_come_from_other_runs_and_are_right(machine):
-    checked = rates.check(rates.recorded(machine).trainings)
+    checked = planner.check(planner.recorded(machine).trainings)
     assert len(checked) == 8
     for job, expected in checked:
         assert expected == pytest.approx(job.seconds, rel=1e-4), job.experiment.name
@@ -366,7 +366,7 @@ def test_expected_times_come_from_other_runs_and_are_right(machine):
 def test_a_run_that_took_longer_is_seen(machine):
     for seed in (0, 1):  # neither seed may tell what to expect of the other
         write_training(machine, "E-S256", "imagenette", seed, slower=2.0)
-    checked = rates.check(rates.recorded(machine).trainings)
+    checked = planner.check(planner.recorded(machine).trainings)
     slow = [c for c in checked if c.job.experiment.name == "E-S256"]
     assert [c.expected / c.job.seconds for c in slow] == pytest.approx([0.5, 0.5], rel=1e-4)
     lines = list(planner.check_lines(machine))
@@ -377,7 +377,9 @@ def test_a_run_that_took_longer_is_seen(machine):
 def test_lrn_cannot_be_expected_from_runs_without_it(tmp_path):
     write_training(tmp_path, "A-S256", "cifar10")
     write_training(tmp_path, "A-LRN-S256", "cifar10")
-    by_name = {c.job.experiment.name: c for c in rates.check(rates.recorded(tmp_path).trainings)}
+    by_name = {
+        c.job.experiment.name: c for c in planner.check(planner.recorded(tmp_path).trainings)
+    }
     assert by_name["A-LRN-S256"].expected is None
     assert by_name["A-S256"].expected is not None
     assert "nothing like it" in "\n".join(planner.check_lines(tmp_path))
@@ -398,7 +400,7 @@ def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
     failed = at_budget("E-normal-variance", "reduced", "cifar10")
     record = train_record(failed, status="diverged", reason="the loss was no longer finite")
     store.write(record, store.train_path(machine, failed, 0))
-    found = rates.recorded(machine)
+    found = planner.recorded(machine)
     assert len(found.trainings) == 8 and not found.evaluations
     assert "a processor" in found.machine
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro.bench import rates
-from vggrepro.bench.devices import DEVICES
+from vggrepro.bench import planner
+from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.pages import figures_costs, report, tables_costs
 from vggrepro.study import paper, store
@@ -130,9 +130,9 @@ def jobs(seconds_of):
     for data in ("cifar10", "imagenette"):
         for run in ("A-S256", "D-S256"):
             experiment = at_budget(run, "reduced", data)
-            work = rates.training(experiment)
-            made.append(rates.Job(experiment, 0, work, seconds_of(work)))
-    return rates.Recorded("a machine", "bf16", tuple(made), ())
+            work = planner.training(experiment)
+            made.append(planner.Job(experiment, 0, work, seconds_of(work)))
+    return planner.Recorded("a machine", "bf16", tuple(made), ())
 
 
 def test_growth_of_a_machine_that_only_computes():
@@ -141,7 +141,7 @@ def test_growth_of_a_machine_that_only_computes():
     assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
     assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
     assert "not measured" in tables_costs.growth_sentence(found, None)
-    seconds = rates.fitted(found.trainings)
+    seconds = planner.fitted(found.trainings)
     base = tables_costs.declared_at(64)
     twice = tables_costs.hours(seconds, base, 2 * 8522) / tables_costs.hours(seconds, base)
     assert twice == pytest.approx(2)

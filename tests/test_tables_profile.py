@@ -4,9 +4,9 @@ import pytest
 
 from tests.image_sets import CPU
 from tests.test_targets import measured, record, training
-from vggrepro.bench import bench_profile
+from vggrepro.bench import speed
 from vggrepro.bench import turns as bench
-from vggrepro.bench.bench_profile import OTHER, kind_of
+from vggrepro.bench.speed import OTHER, kind_of
 from vggrepro.pages import tables_profile
 
 
@@ -30,7 +30,7 @@ def test_kinds_of_operations(operation, kind):
 
 def test_shares_are_of_one_whole():
     geometry = bench.Geometry(crop=32, width=1 / 16, hidden=8, batch=2, classes=3)
-    found = bench_profile.profile((geometry,), CPU)
+    found = speed.profile((geometry,), CPU)
     assert sum(m.values[0] for m in found) == pytest.approx(100, abs=0.01)
     kinds = {m.of["kind"] for m in found}
     assert {"convolution, forward", "convolution, backward", "pooling", "ReLU"} <= kinds

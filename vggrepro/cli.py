@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
-from vggrepro.bench.devices import SHARE
+from vggrepro.bench.planner import SHARE
 from vggrepro.files import make_writable
 from vggrepro.study import programme, second_round, starts, workers
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
@@ -409,20 +409,20 @@ def bench(
     path = store.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro.bench import bench_data
+    from vggrepro.bench import speed
     from vggrepro.device import choose
 
     chosen = choose(device, precision, threads)
     if what == "speed":
-        bench_data.check(data, data_dir)
+        speed.check(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         if what == "lrn":
-            from vggrepro.bench.bench_lrn import lines, lrn
+            from vggrepro.bench.lrn import lines, lrn
 
             record = lrn(chosen)
         else:
-            from vggrepro.bench.bench_speed import speed
+            from vggrepro.bench.speed import speed
             from vggrepro.bench.targets import lines
 
             record = speed(chosen, data, data_dir, cache_dir)

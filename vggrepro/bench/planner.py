@@ -1,32 +1,331 @@
 """What a budget takes before it is run: work, memory and hours for each run.
 
-The arithmetic is in `workload` and `memory`, how fast a device is in `rates`.
+The work is counted in `workload`; here are devices, what a run keeps in their memory, how fast
+they are, and the plans made of these.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.bench import memory, workload
-from vggrepro.bench.devices import DEVICES, SHARE, THIS_MACHINE, Device, device_named
-from vggrepro.bench.memory import Memory
-from vggrepro.bench.rates import (
-    PAPER_DEVICE,
-    PAPER_DEVICES,
-    Seconds,
-    check,
-    fitted,
-    on_device,
-    paper_shares,
-    paper_weeks,
-    paper_work,
-    recorded,
-)
+from vggrepro.bench import workload
+from vggrepro.bench.workload import PUBLISHED, Work, net_of, per_image, training, training_step
+from vggrepro.cost import Layer
+from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Experiment
+from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
+from vggrepro.study.second_round import shown
+
+# --- devices ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Device:
+    """One card. Peaks are dense (no sparsity), with sums in float32, as PyTorch computes them."""
+
+    name: str
+    memory_gib: float
+    """As sold; how much of it is left to a run is in `USABLE`."""
+    float32_tflops: float
+    bf16_tflops: float | None
+    """None where the card has no bfloat16: `vggrepro run` then computes in float32."""
+    bandwidth_gb_s: float
+    source: str
+
+    @property
+    def precision(self) -> str:
+        """What `vggrepro run --precision auto` would choose on it."""
+        return "bf16" if self.bf16_tflops else "float32"
+
+    @property
+    def flops(self) -> float:
+        """Peak operations per second in that precision; a multiply-add is two."""
+        return 1e12 * (self.bf16_tflops or self.float32_tflops)
+
+
+# fmt: off
+DEVICES: dict[str, Device] = {
+    d.name: d
+    for d in (
+        # The paper's (Section 3.3). No tensor cores before the V100.
+        Device("titan-black",  6,  5.1,  None,    336, "specification: 2880 cores at 889 MHz"),
+        Device("gtx-1080-ti", 11, 11.3,  None,    484, "specification: 3584 cores at 1582 MHz"),
+        # Their tensor cores know float16 but not bfloat16.
+        Device("v100",        16, 15.7,  None,    900, "NVIDIA V100 data sheet, SXM2 16 GB"),
+        Device("t4",          16,  8.1,  None,    300, "NVIDIA T4 data sheet"),
+        # GeForce cards halve the rate of tensor cores when sums are in float32.
+        Device("rtx-3090",    24, 35.6,  71.0,    936, "NVIDIA GA102 white paper"),
+        Device("rtx-4090",    24, 82.6, 165.2,   1008, "NVIDIA Ada white paper"),
+        Device("a100-40",     40, 19.5, 312.0,   1555, "NVIDIA A100 data sheet, SXM 40 GB"),
+        Device("a100-80",     80, 19.5, 312.0,   2039, "NVIDIA A100 data sheet, SXM 80 GB"),
+        # The sheet's 1979 is with sparsity.
+        Device("h100",        80, 67.0, 989.5,   3350, "NVIDIA H100 data sheet, SXM"),
+    )
+}
+# fmt: on
+
+SHARE = 0.35
+"""ASSUMPTION: the share of its peak that a device reaches, unless another is given. What the
+paper's own time implies lies on both sides of it, see `planner.paper_shares`."""
+
+THIS_MACHINE = "this-machine"
+"""In place of a device: the machine of the recorded trainings, at their rate."""
+
+
+def device_named(name: str) -> Device:
+    """The device of that name.
+
+    Raises `UserError`, naming the devices there are.
+    """
+    if name not in DEVICES:
+        raise UserError(
+            f"unknown device {name!r}; choose one of: {', '.join([*DEVICES, THIS_MACHINE])}"
+        )
+    return DEVICES[name]
+
+
+# --- memory -------------------------------------------------------------------------------
+
+FLOAT32, INDEX, MASK = 4, 8, 1
+USABLE = 0.9
+"""ASSUMPTION: the share of a card left to tensors; the rest is for the driver and workspaces."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of one training step."""
+
+    weights: int
+    """Weights, their gradients and their momentum in float32; copies in the computing precision."""
+    kept: int
+    """Per image: what the forward pass keeps for the backward pass."""
+    peak: int
+    """Per image: the most there is at one time, gradients included."""
+
+    def largest_batch(self, memory_gib: float) -> int:
+        """Images that fit a card of that memory, 0 if not even the weights do."""
+        free = USABLE * memory_gib * GIB - self.weights
+        return max(0, int(free // self.peak))
+
+
+def memory(net: tuple[Layer, ...], precision: str) -> Memory:
+    """What training `net` takes in "bf16" or "float32"."""
+    size = 2 if precision == "bf16" else FLOAT32
+    weights = 3 * FLOAT32 * sum(layer.parameters for layer in net)
+    if precision == "bf16":
+        weights += size * sum(layer.parameters for layer in net)
+    kept = _image(net, size)
+    peak = 0
+    before = 3 * net[0].output_shape[1] ** 2
+    for layer, own in _kept_by_layer(net, size):
+        kept += own
+        # Going back through a layer there are the gradients of its output and of its input.
+        peak = max(peak, kept + size * (layer.activations + before))
+        before = layer.activations
+    return Memory(weights, kept, peak)
+
+
+def _image(net: tuple[Layer, ...], size: int) -> int:
+    """The input of the first convolution, in the precision in which it computes."""
+    return size * 3 * net[0].output_shape[1] ** 2
+
+
+def _kept_by_layer(net: tuple[Layer, ...], size: int) -> Iterator[tuple[Layer, int]]:
+    """Bytes that each layer adds for one image."""
+    for layer in net:
+        if layer.kind == "conv":
+            # ReLU works in place: its output is the next layer's input.
+            yield layer, size * layer.activations
+        elif layer.kind == "pool":
+            yield layer, (size + INDEX) * layer.activations
+        elif layer.kind == "lrn":
+            # The root of the denominator is kept in float32 beside the output.
+            yield layer, (size + FLOAT32) * layer.activations
+        elif layer.kind != "fc":
+            raise UserError(f"what a layer of kind {layer.kind!r} keeps is not known: add it here")
+        elif layer is not net[-1]:
+            # Before dropout, its mask, and after it.
+            yield layer, (2 * size + MASK) * layer.activations
+        else:
+            # Log-probabilities; soft-max is taken in float32.
+            yield layer, FLOAT32 * layer.activations
+
+
+# --- how fast a device is -----------------------------------------------------------------
+
+Seconds = Callable[[Work], float]
+
+
+def on_device(device: Device, devices: int = 1, share: float = SHARE) -> Seconds:
+    """Seconds that work takes on `devices` of that kind at `share` of their peak.
+
+    The memory sets a limit of its own: a net of few channels moves many values for few
+    multiply-adds. ASSUMPTION: devices wait neither for each other nor for images to be decoded.
+    Raises `UserError` for a share outside (0, 1].
+    """
+    if not 0 < share <= 1:
+        raise UserError(f"share must be above 0 and at most 1, not {share}")
+    size = 2 if device.precision == "bf16" else 4
+
+    def seconds(work: Work) -> float:
+        computing = 2 * work.multiply_adds / (share * device.flops)
+        moving = size * work.values / (1e9 * device.bandwidth_gb_s)
+        return max(computing, moving) / devices
+
+    return seconds
+
+
+# --- the paper's own time -----------------------------------------------------------------
+
+PAPER_DEVICE, PAPER_DEVICES = DEVICES["titan-black"], 4  # Section 3.3
+
+
+def paper_work(config: str) -> Work:
+    """The paper's training of a net: 74 epochs on all of ILSVRC-2012's training images."""
+    declared = at_budget(f"{config}-S256", "full")
+    size = PUBLISHED["imagenet"]
+    images = declared.epochs * (size.train + size.minival)  # the paper held nothing out
+    return training_step(net_of(declared)).times(images)
+
+
+def paper_weeks() -> tuple[int, int]:
+    """The shortest and the longest training of a net that the paper reports (Section 3.3)."""
+    found = re.search(r"(\d+)–(\d+) weeks", paper.quote("training-time").text)
+    return int(found[1]), int(found[2])
+
+
+def paper_shares(config: str) -> tuple[float, float]:
+    """The share of four Titan Blacks' peak if the net took the shortest and the longest time."""
+    at_peak = on_device(PAPER_DEVICE, PAPER_DEVICES, share=1.0)(paper_work(config))
+    return tuple(at_peak / (weeks * 7 * 24 * 3600) for weeks in paper_weeks())
+
+
+# --- this machine -------------------------------------------------------------------------
+
+
+class Job(NamedTuple):
+    """One recorded training or evaluation: what it had to do, and the seconds it took."""
+
+    experiment: Experiment
+    seed: int
+    work: Work
+    seconds: float
+
+
+class Checked(NamedTuple):
+    """A recorded training, and what was expected of it from the records of other runs."""
+
+    job: Job
+    expected: float | None
+    """Seconds; None if the other records cannot tell."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What one machine has recorded: the one with the most trainings in a folder."""
+
+    machine: str
+    precision: str
+    trainings: tuple[Job, ...]
+    evaluations: tuple[Job, ...]
+
+
+def recorded(results_dir: Path) -> Recorded:
+    """The jobs in the records of a folder, of the machine that trained most of them.
+
+    Drawn images are left out: their runs are too short. Raises `UserError` if no training is
+    left.
+    """
+    by_machine: dict[tuple[str, str], tuple[list[Job], list[Job]]] = {}
+    for path in shown(results_dir, store.record_files(results_dir)):
+        record = store.read(path)
+        if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
+            continue
+        experiment = _declared(record.experiment)
+        if experiment is None or record.status != "ok":
+            continue
+        p = record.provenance
+        machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
+        kinds = by_machine.setdefault((machine, record.precision), ([], []))
+        is_training = isinstance(record, TrainRecord)
+        work = training(experiment) if is_training else _tested(experiment, record)
+        job = Job(experiment, record.seed, work, p.wall_seconds)
+        if job.seconds > 0:
+            kinds[0 if is_training else 1].append(job)
+    counts = Counter({key: len(kinds[0]) for key, kinds in by_machine.items()})
+    if not counts or not counts.most_common(1)[0][1]:
+        raise UserError(
+            f"no trainings on photos are recorded in {results_dir}: this machine's rate is not "
+            "known. Run some, or choose another --results-dir or a --device"
+        )
+    (machine, precision), _ = counts.most_common(1)[0]
+    return Recorded(machine, precision, *map(tuple, by_machine[machine, precision]))
+
+
+def _declared(fields: dict) -> Experiment | None:
+    """The declaration in a record, None if its size is unknown or it is of another version."""
+    if fields.get("data") not in PUBLISHED:
+        return None
+    try:
+        return Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    except TypeError:
+        return None
+
+
+def _tested(experiment: Experiment, record: EvalRecord) -> Work:
+    work = Work()
+    for protocol in record.protocol.split(" & "):
+        for test_scale in record.test_scales:
+            work += per_image(experiment, protocol, test_scale)
+    return work.times(record.data.count)
+
+
+def fitted(jobs: tuple[Job, ...]) -> Seconds:
+    """Seconds for work, from jobs: so much for each kind of it, none below zero.
+
+    By least squares over relative errors, so that short jobs count as much as long ones. Raises
+    `UserError` without jobs.
+    """
+    if not jobs:
+        raise UserError("nothing is recorded that a rate could be fitted on")
+    from scipy.optimize import nnls  # heavy, and needed for this machine only
+
+    amounts = np.array([astuple(job.work) for job in jobs])
+    relative = amounts / np.array([[job.seconds] for job in jobs])
+    # Brought to one order of magnitude; a kind of work that no job has costs nothing.
+    unit = np.where(relative.max(0) > 0, relative.max(0), 1)
+    each = nnls(relative / unit, np.ones(len(jobs)))[0] / unit
+    return lambda work: float(each @ astuple(work))
+
+
+def check(jobs: tuple[Job, ...]) -> list[Checked]:
+    """Each training against what is fitted on the trainings of all other runs.
+
+    The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
+    run there is nothing to expect of it.
+    """
+    checked = []
+    for job in jobs:
+        others = tuple(other for other in jobs if _run(other) != _run(job))
+        known = others and (not job.work.lrn_values or any(o.work.lrn_values for o in others))
+        checked.append(Checked(job, fitted(others)(job.work) if known else None))
+    return checked
+
+
+def _run(job: Job) -> tuple[str, str, str]:
+    return job.experiment.budget, job.experiment.data, job.experiment.name
+
+
+# --- plans --------------------------------------------------------------------------------
 
 WITHIN = 0.25
 """How far an expected time may be off and still count as right."""
@@ -82,7 +381,7 @@ def plan(
                 images=size.train * experiment.epochs,
                 step=workload.training_step(net),
                 parameters=sum(layer.parameters for layer in net),
-                memory=memory.memory(net, precision),
+                memory=memory(net, precision),
                 training_hours=training(workload.training(experiment)) / _HOUR,
                 evaluation_hours=evaluation(workload.evaluation(experiment)) / _HOUR,
             )
@@ -130,7 +429,7 @@ def lines(
         f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is less; "
         "devices and decoding keep up"
     )
-    yield f"assumed: {memory.USABLE:.0%} of a device's memory is left to tensors"
+    yield f"assumed: {USABLE:.0%} of a device's memory is left to tensors"
     yield from _table(plans, card, devices)
     if any(p.memory.largest_batch(card.memory_gib) < _per_device(p, devices) for p in plans):
         yield "max batch < what the declared batch needs of each device: it does not fit at once"

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro.bench import rates, targets
+from vggrepro.bench import planner, targets
 from vggrepro.bench.workload import PUBLISHED
 from vggrepro.pages import tables_costs
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
@@ -75,7 +75,7 @@ def _label(target: targets.Target) -> str:
     return f"{what},\nfull width"
 
 
-def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
+def growth(found: planner.Recorded | None, record: BenchRecord | None) -> Figure:
     """Hours of training D on the recorded machine: against the crop, against the images.
 
     The line of the recorded width is fitted on its trainings, dots are those of D. The others
@@ -87,7 +87,7 @@ def growth(found: rates.Recorded | None, record: BenchRecord | None) -> Figure:
         factor = tables_costs.width_factor(record, width)
         if factor is None:
             continue
-        seconds = rates.fitted(found.trainings)
+        seconds = planner.fitted(found.trainings)
         look = {"color": f"C{place}", "label": _share(width)}
         by_crop = [tables_costs.hours(seconds, tables_costs.declared_at(c)) for c in CROPS]
         axes[0].plot(CROPS, factor * np.array(by_crop), **look)
@@ -115,7 +115,7 @@ def _share(width: float) -> str:
     return "full width" if width == 1 else f"{width:g} of the width"
 
 
-def _recorded_dots(axes: Sequence[Axes], found: rates.Recorded) -> None:
+def _recorded_dots(axes: Sequence[Axes], found: planner.Recorded) -> None:
     """Recorded trainings that the lines are about: D, as many epochs, on Imagenette."""
     for job in found.trainings:
         e, line = job.experiment, tables_costs.declared_at(job.experiment.crop)

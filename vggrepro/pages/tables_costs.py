@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.bench import memory, planner, rates, targets, workload
-from vggrepro.bench.devices import DEVICES
+from vggrepro.bench import planner, targets, workload
+from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.report import Column
 from vggrepro.pages.tables_protocols import seconds_per_image
@@ -72,7 +72,7 @@ def nets_table(record: BenchRecord | None) -> pd.DataFrame:
             "step, GMAC (224 px)": f"{workload.training_step(full).multiply_adds / 1e9:.1f}",
             "step, GMAC (64 px)": f"{workload.training_step(ours).multiply_adds / 1e9:.3f}",
             "step, ms (64 px)": "not measured" if found is None else f"{np.median(found[0]):.2f}",
-            "kept, kB, by arithmetic": f"{memory.memory(ours, precision).kept / 1e3:,.0f}",
+            "kept, kB, by arithmetic": f"{planner.memory(ours, precision).kept / 1e3:,.0f}",
             "kept, kB, as autograd counts": "not measured"
             if found is None
             else f"{found[1] / 1e3:,.0f}",
@@ -201,10 +201,10 @@ def chapter_link(stem: str, text: str) -> str:
 # --- growth -------------------------------------------------------------------------------
 
 
-def measured_rates(results_dir: Path) -> rates.Recorded | None:
+def measured_rates(results_dir: Path) -> planner.Recorded | None:
     """The trainings of one machine in a folder; None if there are none on photos."""
     try:
-        return rates.recorded(results_dir)
+        return planner.recorded(results_dir)
     except UserError:
         return None
 
@@ -214,7 +214,7 @@ def declared_at(crop: int) -> Experiment:
     return replace(at_budget("D-S256", "reduced", "imagenette"), crop=crop)
 
 
-def hours(seconds: rates.Seconds, experiment: Experiment, images: int | None = None) -> float:
+def hours(seconds: planner.Seconds, experiment: Experiment, images: int | None = None) -> float:
     """Hours of a training; on so many training images if they are given."""
     share = 1.0 if images is None else images / workload.data_size(experiment).train
     return seconds(workload.training(experiment).times(share)) / 3600
@@ -236,11 +236,11 @@ def width_factor(record: BenchRecord | None, width: float) -> float | None:
     return slower ** (np.log(width / QUARTER) / np.log(1 / QUARTER))
 
 
-def growth_sentence(found: rates.Recorded | None, record: BenchRecord | None) -> str:
+def growth_sentence(found: planner.Recorded | None, record: BenchRecord | None) -> str:
     """What doubling the images, the crop or the width does to the time of a training."""
     if found is None:
         return "No training on photos is recorded: `vggrepro run D-S256 --budget reduced`."
-    seconds, crop = rates.fitted(found.trainings), at_budget("D-S256", "reduced").crop
+    seconds, crop = planner.fitted(found.trainings), at_budget("D-S256", "reduced").crop
     here, twice = declared_at(crop), declared_at(2 * crop)
     of_crop = hours(seconds, twice) / hours(seconds, here)
     of_width = width_factor(record, 2 * QUARTER)
@@ -280,7 +280,7 @@ def devices_table() -> pd.DataFrame:
 
 def _plans(budget: str, device: str, devices: int) -> list[planner.RunPlan]:
     card = DEVICES[device]
-    seconds = rates.on_device(card, devices)
+    seconds = planner.on_device(card, devices)
     return planner.plan(budget, None, card.precision, seconds, seconds)
 
 
