@@ -8,7 +8,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -153,7 +153,7 @@ def test_two_ranks_have_the_curve_of_one(alone_and_together):
     one, ranks = alone_and_together
     assert ranks[0]["curve"] == ranks[1]["curve"]
     for found, wanted in zip(ranks[0]["curve"], one["curve"], strict=True):
-        for key, value in wanted.model_dump().items():
+        for key, value in asdict(wanted).items():
             assert getattr(found, key) == pytest.approx(value, rel=1e-4), key
     assert ranks[0]["told"]["train"] == one["told"]["train"] == 3 * 41
 
