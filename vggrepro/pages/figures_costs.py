@@ -7,9 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.bench import planner, targets
-from vggrepro.bench.workload import PUBLISHED
 from vggrepro.pages import tables_costs
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
+from vggrepro.study.budgets import PUBLISHED
 from vggrepro.study.records import BenchRecord
 
 WIDTHS = (0.25, 0.5, 1.0)
