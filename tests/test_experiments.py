@@ -15,7 +15,6 @@ from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
-    Experiment,
     evaluations_of,
     in_order,
     lineage,

@@ -30,8 +30,7 @@ from vggrepro.models import FROM_NET_A, initialise, named_layers
 from vggrepro.study import run, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import evaluations_of
-from vggrepro.study.run import Run, Where, used
-from vggrepro.trainer import build
+from vggrepro.study.run import Run, Where, build, used
 
 # --- what a run leaves ----------------------------------------------------------------------
 
@@ -81,7 +80,7 @@ def start_of(copied, smoke, monkeypatch):
     def start(name, seed=0):
         begun = []
 
-        def train(model, *_):
+        def train(model, *_, **options):
             begun.append({key: w.clone() for key, w in model.state_dict().items()})
             raise StartedError
 
@@ -136,14 +135,14 @@ def test_records_say_what_a_plain_reading_of_photos_and_weights_gives(study, smo
     """Mean of the training pixels, centre crops, soft-max: by numpy, PIL and plain PyTorch."""
     experiment = EXPERIMENTS["A-S256"]
     options = {"cache_dir": smoke.cache_dir, "counts": experiment.counts}
-    every = data.load("synthetic", "train", **options).images
+    every = data.load("synthetic", **options).train.images
     mean = np.concatenate([image.reshape(-1, 3) for image in every]).mean(0)
     trained = store.trainings(study, experiment)[0]
     np.testing.assert_allclose(trained.pixel_mean, mean, atol=1e-4)
 
     tested = store.evaluations(study, experiment, evaluations_of("A-S256")[0])[0]
     assert (tested.protocol, tested.test_pixels) == ("centre-crop", (37,))
-    val = data.load("synthetic", "val", **options)
+    val = data.load("synthetic", **options).val
     weights = checkpoints.read(folder(study, "A-S256") / "weights.pt")
     model = build(experiment, len(val.classes)).eval()
     model.load_state_dict(weights)

@@ -229,9 +229,7 @@ def measure(
         "train_error": on_train.top1_error,
         "minival_error": on_minival.top1_error,
         "minival_loss": on_minival.log_loss,
-        "lrn_denominator": lrn_denominator(
-            model, model.normalised(device.send(crops)), QUANTILES
-        ),
+        "lrn_denominator": lrn_denominator(model, model.normalised(device.send(crops)), QUANTILES),
     }
 
 

@@ -1,5 +1,6 @@
 """`vggrepro bench speed`: everything in `targets`, measured within five minutes."""
 
+import copy
 import multiprocessing
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from torch import nn
 from torchvision.datasets import ImageFolder
 from tqdm import tqdm
 
-from vggrepro import UserError, cost, data, trainer
+from vggrepro import UserError, cost, data
 from vggrepro.bench import rival
 from vggrepro.bench.lrn import step_costs
 from vggrepro.bench.turns import (
@@ -34,12 +35,13 @@ from vggrepro.data import ImageSet, cache
 from vggrepro.data.sources import IMAGENETTE_FOLDERS
 from vggrepro.device import Machine, choose
 from vggrepro.evaluators import evaluate
-from vggrepro.models import initialise
+from vggrepro.models import VGG, initialise
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Experiment, several_scales
 from vggrepro.study.provenance import provenance
 from vggrepro.study.records import BenchRecord, Measured
-from vggrepro.trainer import Sets, build, train
+from vggrepro.study.run import build
+from vggrepro.trainer import rescaled, sgd, train, train_one_epoch
 from vggrepro.windows import scaled
 
 # --- the photos, and how much is measured -------------------------------------------------
@@ -58,15 +60,11 @@ class Photos:
     counts: tuple[int, int] = (2000, 500)
     """How many images are drawn if the data set is `synthetic`."""
 
-    def load(self, split: str) -> ImageSet:
-        """One split, as the library reads it: decoded once into a cache of its own."""
+    def opened(self) -> data.Photos:
+        """The data set as the library reads it: decoded once into a cache of its own."""
+        cache_dir = self.scratch / "cache"
         return data.load(
-            self.name,
-            split,
-            self.data_dir,
-            cache_dir=self.scratch / "cache",
-            size=SIZE,
-            counts=self.counts,
+            self.name, self.data_dir, cache_dir=cache_dir, size=SIZE, counts=self.counts
         )
 
     def experiment(self, run: str) -> Experiment:
@@ -87,7 +85,7 @@ class Photos:
     def _drawn(self, split: str) -> Path:
         root = self.scratch / "files" / split
         if not root.exists():
-            images = self.load(split)
+            images = getattr(self.opened(), split)
             for i, (image, target) in enumerate(zip(images.images, images.targets, strict=True)):
                 folder = root / images.classes[target].replace(" ", "-")
                 folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +102,7 @@ def check(name: str, data_dir: Path | None) -> None:
             f"bench speed needs photos: name the folder of {name} with --data-dir; or measure on "
             "drawn images with --data synthetic, which decides no target"
         )
-    data.check(name, data_dir, size=SIZE)
+    data.load(name, data_dir, size=SIZE)
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:
@@ -141,7 +139,7 @@ def geometry_of(experiment: Experiment, classes: int) -> Geometry:
 
 
 def training(
-    photos: Photos, sets: trainer.Sets, machine: Machine, plan: Plan, *, full_width: bool
+    photos: Photos, sets: data.Photos, machine: Machine, plan: Plan, *, full_width: bool
 ) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
@@ -153,14 +151,14 @@ def training(
         experiment = replace(experiment, **PAPER_WIDTH)
     classes = len(sets.train.classes)
     seconds = plan.seconds_at_full_width if full_width else plan.seconds
-    ours = trainer.build(experiment, classes)
+    ours = build(experiment, classes)
     initialise(ours, "he", seed=0)
     plain = rival.PlainVGG(experiment, classes)
     plain.load_state_dict(ours.state_dict())
     mean = tuple(float(value) for value in sets.pixels.mean)
     theirs = rival.Training(plain, experiment, photos.folder("train"), mean, machine.device)
     geometry = geometry_of(experiment, classes)
-    alone = resident_step(trainer.build(experiment, classes), geometry, machine)
+    alone = resident_step(build(experiment, classes), geometry, machine)
     size = experiment.batch_size
     makers: dict[str, Callable[[int], Turn]] = {
         "vggrepro": _epochs(ours, experiment, sets, machine),
@@ -185,32 +183,23 @@ def training(
 
 
 def _epochs(
-    model: nn.Module, experiment: Experiment, sets: trainer.Sets, machine: Machine
+    model: VGG, experiment: Experiment, sets: data.Photos, machine: Machine
 ) -> Callable[[int], Turn]:
     """For `fitted`: the trainer's own pass over so many batches of photos, no two alike."""
     model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = trainer.sgd(model, experiment, machine)
+    model.set_pixel_mean(sets.pixels.mean)
+    optimizer = sgd(model, experiment)
     epoch = 0
 
     def make(batches: int) -> Turn:
-        some = spread(sets.train, batches * experiment.batch_size)
-        part = replace(sets, train=some)
-        rescaled = part.rescaled(experiment)
+        part = copy.copy(sets)
+        part.train = spread(sets.train, batches * experiment.batch_size)
+        cut = rescaled(part, experiment, model)
 
         def turn() -> None:
             nonlocal epoch
             epoch += 1
-            trainer.train_one_epoch(
-                model,
-                optimizer,
-                experiment,
-                0,
-                epoch,
-                part,
-                rescaled,
-                machine,
-                lambda stage, images: None,
-            )
+            train_one_epoch(model, optimizer, cut, experiment, 0, epoch, machine)
 
         return turn
 
@@ -218,7 +207,7 @@ def _epochs(
 
 
 def share_of_peak(
-    sets: trainer.Sets, photos: Photos, machine: Machine, plan: Plan
+    sets: data.Photos, photos: Photos, machine: Machine, plan: Plan
 ) -> list[Measured]:
     """TFLOP/s of full-width D's training step beside those of a convolution, by turns.
 
@@ -287,7 +276,7 @@ FIRST = 32  # images of the first trial: fewer would not fill a batch
 
 
 def evaluation(
-    photos: Photos, sets: trainer.Sets, val: ImageSet, machine: Machine, plan: Plan
+    photos: Photos, sets: data.Photos, val: ImageSet, machine: Machine, plan: Plan
 ) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
@@ -295,13 +284,14 @@ def evaluation(
     one photo after the other from its file, as in `rival`.
     """
     experiment = photos.experiment(TESTED)
-    ours = trainer.build(experiment, len(val.classes))
+    ours = build(experiment, len(val.classes))
     initialise(ours, "he", seed=0)
     plain = rival.PlainVGG(experiment, len(val.classes))
     plain.load_state_dict(ours.state_dict())
     plain.to(machine.device).eval()
     ours.to(machine.device)
-    inputs, scales = sets.inputs(experiment, machine), several_scales(experiment)
+    ours.set_pixel_mean(sets.pixels.mean)
+    scales = several_scales(experiment)
     mean = tuple(float(value) for value in sets.pixels.mean)
     to_input = rival.normalised(mean, experiment.input_divisor)
     pixels = tuple(scaled(scale, experiment.crop) for scale in scales)
@@ -319,8 +309,7 @@ def evaluation(
             some = spread(val, count)
 
             def turn() -> None:
-                for scale in scales:
-                    evaluate(ours, some, protocol, scale, inputs, machine)
+                evaluate(ours, some, protocol, scales, device=machine, progress=False)
 
             return turn
 
@@ -423,8 +412,9 @@ def decoding(photos: Photos, plan: Plan) -> list[Measured]:
     """Seconds to decode a data set into an empty cache, and to open it again from there."""
 
     def load() -> None:
+        opened = photos.opened()
         for split in data.SPLITS:
-            photos.load(split)
+            getattr(opened, split)
 
     of = {"data": photos.name}
     once = (round(elapsed(load), 2),)
@@ -491,17 +481,17 @@ def _anonymous(pid: int | None) -> float | None:
 def _reduced_run(photos: Photos, device: str, precision: str, threads: int, images: int) -> None:
     """What a run does, once: runs in the child."""
     chosen = choose(device, precision, threads)
-    trained_on, val = photos.load("train"), photos.load("val")
-    pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-    sets = Sets(spread(trained_on, images), photos.load("minival"), pixels)
+    opened = photos.opened()
+    val, _ = opened.val, opened.pixels
+    opened.train = spread(opened.train, images)
     experiment = replace(photos.experiment("D-S256"), epochs=1)
-    model = build(experiment, len(trained_on.classes))
+    model = build(experiment, len(opened.classes))
     initialise(model, experiment.init, seed=0)
-    train(model, experiment, 0, sets, chosen, photos.scratch / "checkpoint.pt", "bench")
-    inputs = sets.inputs(experiment, chosen)
-    some = spread(val, min(256, images))
+    checkpoint = photos.scratch / "checkpoint.pt"
+    train(model, opened, experiment, device=chosen, checkpoint=checkpoint, progress=False)
+    some, q = spread(val, min(256, images)), several_scales(RUNS["D-jitter"])[-1]
     for protocol in ("dense", "multi-crop"):
-        evaluate(model, some, protocol, several_scales(RUNS["D-jitter"])[-1], inputs, chosen)
+        evaluate(model, some, protocol, q, device=chosen, progress=False)
 
 
 # --- all of it ----------------------------------------------------------------------------
@@ -558,7 +548,8 @@ def _measure(
 
         # First, so that photos that are missing are missed at once.
         part("decoding photos", lambda: decoding(photos, plan))
-        trained_on, val = photos.load("train"), photos.load("val")
+        sets = photos.opened()
+        trained_on, val = sets.train, sets.val
         batch = photos.experiment(RUN).batch_size
         if len(trained_on) < batch:
             raise UserError(
@@ -567,8 +558,6 @@ def _measure(
             )
         part("starting the program", lambda: starting(plan))
         part("memory of a run", lambda: memory(photos, machine, torch.get_num_threads(), plan))
-        pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-        sets = Sets(trained_on, photos.load("minival"), pixels)
         for full, what in ((False, "a quarter of the width"), (True, "full width")):
             part(
                 f"training at {what}",

@@ -261,9 +261,7 @@ def class_folders(name: str, root: Path, part: str) -> Source:
         n_bytes = sum(3 * height * width for height, width in sizes)
         return Reader(len(paths), n_bytes, lambda i: (decode(paths[i]), int(listing.targets[i])))
 
-    return Source(
-        name, part, listing.classes, str(listing.root), listing.version(), open_reader
-    )
+    return Source(name, part, listing.classes, str(listing.root), listing.version(), open_reader)
 
 
 def _with_torchvision(what: str, make: Callable[[], object]):

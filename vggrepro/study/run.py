@@ -472,9 +472,7 @@ class Run:
         for protocol, q in missing:
             count = len(windows(protocol, val, scaled(q, crop), crop))
             with self._part(progress.testing(protocol, q), count, "windows") as update:
-                found = evaluate(
-                    net.model, val, protocol, q, device=self.machine, progress=update
-                )
+                found = evaluate(net.model, val, protocol, q, device=self.machine, progress=update)
             distributed.first(partial(save_posteriors, paths[protocol, q], key, found))
             tested[protocol, q] = found
         return tested
