@@ -224,7 +224,7 @@ def _die_half_way(cache_dir):
             os._exit(9)  # as by kill -9: no handler runs
         return reader.read(i)
 
-    object.__setattr__(source, "open", lambda: cache.Reader(600, reader.n_bytes, read))
+    source = source._replace(open=lambda: cache.Reader(600, reader.n_bytes, read))
     cache.open_or_build(source, cache_dir)
 
 
@@ -270,7 +270,7 @@ def test_a_running_build_is_not_mistaken_for_a_leftover(tmp_path):
             cache.open_or_build(source_of(images, [0] * 3, origin="other"), tmp_path)
         return images[i], 0
 
-    object.__setattr__(slow, "open", lambda: cache.Reader(3, 0, read))
+    slow = slow._replace(open=lambda: cache.Reader(3, 0, read))
     assert len(cache.open_or_build(slow, tmp_path).images) == 3
     assert len(list(tmp_path.glob("set-*"))) == 2
 

@@ -343,7 +343,7 @@ def test_the_weights_of_every_offset_are_the_nets_own():
 @pytest.mark.parametrize("crop", [32, 64])
 @ANY_PROTOCOL
 def test_every_protocol_at_the_scales_of_the_smallest_budgets(protocol, crop):
-    model = VGG("A", 4, width=1 / 16, crop=crop, hidden=8)
+    model = VGG("A", 4, width=1 / 16, crop=crop, hidden=8, pixel_mean=(120, 110, 100))
     images = image_set(3, sizes=((40, 48), (52, 40), (32, 32)))
     for q in (224, 256, 384):
         tested = evaluate(model, images, protocol, q, device=CPU, progress=False)

@@ -378,6 +378,36 @@ def test_a_checkpoint_of_another_training_is_refused(sets, tmp_path):
     run(sets, path, once)
 
 
+def test_whatever_can_change_a_result_is_in_a_checkpoints_address(sets, monkeypatch):
+    def address(model=None, photos=sets, recipe=TINY, seed=0, device=CPU):
+        return trainer.address_of(model or net(), photos, recipe, seed, device)
+
+    other = replace(sets.train, fingerprint="other photos")
+    found = [
+        address(),
+        address(seed=1),
+        address(photos=replace(sets, train=other)),
+        address(photos=replace(sets, minival=other)),
+        address(recipe=replace(TINY, momentum=0.8)),
+        address(device=replace(CPU, precision="bf16")),
+        address(net(seed=1)),  # another start, or a parent's weights
+        address(net(replace(TINY, config="C"))),
+        address(net(replace(TINY, dropout=0.3))),
+        address(net(replace(TINY, input_divisor=30.0))),
+        address(net(replace(TINY, crop=33))),
+    ]
+    assert address() == found[0]
+    for module, name, value in (
+        (trainer.distributed, "world", 2),
+        (torch, "get_num_threads", 99),
+        (trainer, "instructions", "others"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, lambda value=value: value)
+            found.append(address())
+    assert len(set(found)) == 14
+
+
 @pytest.mark.parametrize("batch_size", [16, 40])
 def test_a_diverged_training_says_so(sets, tmp_path, batch_size):
     # With one batch to an epoch the loss is still finite, and only the weights are not.
