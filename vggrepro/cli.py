@@ -333,7 +333,7 @@ def plan(
     elif check:
         lines = planner.check_lines(results_dir)
     elif device is None:
-        lines = [planner.devices_table().to_string()]
+        lines = [planner.devices_table().to_string(na_rep="-")]
     else:
         counts = None
         if recorded_study:
