@@ -24,13 +24,15 @@ SCALED = 60.0
 
 @dataclass(frozen=True)
 class Start:
-    """One way to start a net: the rule for its weights, net A's in place of some, its inputs."""
+    """One way to start nets: the rule for weights, net A's in place of some, inputs, the rate."""
 
     name: str
     label: str
     init: str
     input_divisor: float = 1.0
     from_a: bool = False
+    learning_rate: float = Experiment.learning_rate
+    nets: tuple[str, ...] = ("A", "D", "E")
 
 
 STARTS: dict[str, Start] = {
@@ -45,7 +47,16 @@ STARTS: dict[str, Start] = {
         # What a net written down in PyTorch has if nobody initialises it.
         Start("pytorch", f"PyTorch's own on pixels ÷ {SCALED:.0f}", "pytorch", SCALED),
         # What the paper did; the layers that net A has not are random.
-        Start("from-A", "from net A", "normal-std", from_a=True),
+        Start("from-A", "from net A", "normal-std", from_a=True, nets=("D", "E")),
+        # Of the nets that stay at chance on scaled pixels: is it the start or the rate?
+        Start(
+            "he-scaled-slow",
+            f"He on pixels ÷ {SCALED:.0f}, rate 0.001",
+            "he",
+            SCALED,
+            learning_rate=0.001,
+            nets=("D", "E"),
+        ),
     )
 }
 NETS = ("A", "D", "E")
@@ -69,6 +80,7 @@ def _declare(net: str, start: Start) -> Experiment:
         crop=CROP,
         batch_size=BATCH,
         input_divisor=start.input_divisor,
+        learning_rate=start.learning_rate,
         epochs=0,  # counted in steps
         schedule="steps",
         budget=FIRST_STEPS,
@@ -78,10 +90,7 @@ def _declare(net: str, start: Start) -> Experiment:
 
 
 DECLARED: dict[str, Experiment] = {
-    f"{net}-{start.name}": _declare(net, start)
-    for start in STARTS.values()
-    for net in NETS
-    if not (start.from_a and net == "A")
+    f"{net}-{start.name}": _declare(net, start) for start in STARTS.values() for net in start.nets
 }
 """Every net from every start; a net's parent comes before it."""
 
