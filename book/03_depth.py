@@ -31,7 +31,7 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_nets,
+    nets,
     reading,
     report,
     tables_deviations,
@@ -145,7 +145,7 @@ report.show(report.error_table(rows, columns))
 # images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
-figures_nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
+nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
 figures.plt.show()
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-he-long, A-short, D, D-he-long and D-short, a panel for each data set."}}

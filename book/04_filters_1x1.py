@@ -32,7 +32,7 @@ from vggrepro.configs import CONFIGS
 from vggrepro.pages import (
     differences,
     figures,
-    figures_nets,
+    nets,
     reading,
     report,
     tables_deviations,
@@ -95,14 +95,14 @@ titled = {
     f"{net}\n{', '.join(f'{kernel}×{kernel}' for kernel in kernels)}": kernels
     for net, kernels in stacks.items()
 }
-figures_nets.seen_through(titled)
+nets.seen_through(titled)
 figures.plt.show()
 
 # %% [markdown]
 # Over the whole net these views add up, and every pool doubles what a further layer adds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-field-growth", "caption": "Receptive field of each convolution in pixels of the crop, with the crops that the study uses and the paper's. At C's 1×1 layers, the third of blocks 3 to 5, the line does not rise."}, "image": {"alt": "Lines of the receptive field over the convolutions of B, C and D; C is level with B, D rises above them from block 3 on."}}
-figures_nets.field_growth(NETS, crops)
+nets.field_growth(NETS, crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
@@ -143,7 +143,7 @@ Markdown(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding", "caption": "Share of the taps of D's 3×3 filters that fall on zero padding, in percent, for each convolution and crop. Computed, not measured."}, "image": {"alt": "A heat map with a row for each convolution of D and a column for each crop: the share grows from the first block to the last and is the larger the smaller the crop."}}
-figures_nets.padding("D", crops)
+nets.padding("D", crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]

@@ -31,7 +31,7 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_protocols,
+    protocols,
     reading,
     report,
     tables_deviations,
@@ -134,7 +134,7 @@ entries = [
         for f in (CONTROL, TWO_NETS, SUBMISSION)
     ),
 ]
-figures_protocols.side_by_side(entries, columns)
+protocols.side_by_side(entries, columns)
 figures.plt.show()
 
 # %% [markdown]

@@ -46,7 +46,7 @@ from vggrepro.pages import (
     reading,
     report,
     tables_deviations,
-    tables_starts,
+    starts,
     verdicts,
 )
 from vggrepro.study import programme
@@ -57,7 +57,7 @@ figures.use_style()
 RUNS = programme.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
-records = tables_starts.shown(options)
+records = starts.shown(options)
 
 # %% tags=["remove-input"]
 verdicts.in_short("glorot", "net-a-start")
@@ -112,14 +112,14 @@ report.show(tables_deviations.deviations_table("D-glorot", columns), "words wrap
 report.source("models", "INITIALISATIONS")
 
 # %% tags=["margin", "remove-input"]
-Markdown(tables_starts.torch_default_sentence())
+Markdown(starts.torch_default_sentence())
 
 # %% [markdown]
 # What the formula gives for single layers, by their channels in and out, and for whole nets, from
 # the size of a pixel to that of a logit:
 
 # %% tags=["remove-input"]
-report.show(tables_starts.gains_table())
+report.show(starts.gains_table())
 
 # %% [markdown]
 # Gains by arithmetic, without pooling. They start from pixels between 0 and 255, and a logit should
@@ -128,14 +128,14 @@ report.show(tables_starts.gains_table())
 # ## The signal before the first step
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.how_measured(records))
+Markdown(starts.how_measured(records))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
 figures_starts.signals(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.ratio_sentence(records))
+Markdown(starts.ratio_sentence(records))
 
 # %% [markdown]
 # Three things to know when reading it. Max-pooling picks the larger values, so what is measured
@@ -153,10 +153,10 @@ figures_starts.losses(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(tables_starts.first_steps_table(records))
+report.show(starts.first_steps_table(records))
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.learns_sentence(records))
+Markdown(starts.learns_sentence(records))
 
 # %% [markdown]
 # Above, what the first step moves a weight by, as a share of the weight's size, in the median
@@ -173,10 +173,10 @@ Markdown(tables_starts.learns_sentence(records))
 # have half the gain where $\sigma$ is fixed, and the same by He's or Glorot's rule.
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_starts.trained_sentence(column) for column in columns))
+Markdown("\n\n".join(starts.trained_sentence(column) for column in columns))
 
 # %% tags=["remove-input"]
-report.show(tables_starts.trained_table(columns))
+report.show(starts.trained_table(columns))
 
 # %% [markdown]
 # Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
@@ -267,7 +267,7 @@ the epochs are better spent on the deep net itself.
 
 # %% tags=["remove-input"]
 Markdown(
-    tables_starts.pair_sentence(
+    starts.pair_sentence(
         records, "Net D, pixels as they are", "D-normal-variance", "D-normal-std", "D-glorot"
     )
 )
@@ -280,8 +280,8 @@ Markdown(
 Markdown(
     "\n\n".join(
         (
-            tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
-            tables_starts.scaling_sentence(records),
+            starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
+            starts.scaling_sentence(records),
         )
     )
 )
@@ -291,7 +291,7 @@ Markdown(
 # was not made for ReLU (`torchvision.models` does initialise its VGGs).
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch", "D-he-scaled"))
+Markdown(starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch", "D-he-scaled"))
 
 # %% [markdown]
 # **6. Then the learning rate.** The step is proportional to it, and so is the last column of what
@@ -318,7 +318,7 @@ Markdown(tables_starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every start, a line each", "code_prompt_hide": "Every start, a line each"}
-report.show(tables_starts.provenance_table(records), "words")
+report.show(starts.provenance_table(records), "words")
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, RUNS), "words")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
-from vggrepro.pages import figures_scales, report, tables_scales
+from vggrepro.pages import scales, report, tables_scales
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
@@ -20,7 +20,7 @@ from vggrepro.study.records import summarise
 from vggrepro.windows import cut, dense_window, positions, scaled, score_map
 
 matplotlib.use("Agg")
-PLT = figures_scales.plt
+PLT = scales.plt
 IMAGES = 50  # so that errors are multiples of two points
 
 
@@ -205,7 +205,7 @@ def test_every_gain_is_of_evaluations_that_are_declared(run):
 
 
 def test_crops_shrink_with_their_scale():
-    figure = figures_scales.crops((256, 512), 64, count=2)
+    figure = scales.crops((256, 512), 64, count=2)
     (whole, *crops), (closer, *_) = np.array(figure.axes).reshape(2, 3)
     sides = [[box.get_width() for box in ax.patches] for ax in (whole, closer)]
     height = whole.images[0].get_array().shape[0]
@@ -217,7 +217,7 @@ def test_crops_shrink_with_their_scale():
 
 
 def test_the_chain_is_that_of_the_declarations(column):
-    ax = figures_scales.chain(["D-jitter", "D-S384-longer"], column).axes[0]
+    ax = scales.chain(["D-jitter", "D-S384-longer"], column).axes[0]
     boxes = {t.get_text().split("\n")[0]: t for t in ax.texts if "epochs" in t.get_text()}
     assert list(boxes) == [
         "A, S = 256",
@@ -240,7 +240,7 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
     runs = ["D-S256", "D-S384", "D-S384-longer", "D-jitter"]
     for run, errors in zip(runs, ({0: 30, 1: 34}, {0: 28, 1: 30}, {}, {1: 26}), strict=True):
         write(column, run, report.centre_crop(run), errors)
-    ax = figures_scales.trainings([runs], [column]).axes[0]
+    ax = scales.trainings([runs], [column]).axes[0]
     drawn = {(tuple(line.get_xdata()), tuple(np.round(line.get_ydata(), 6))) for line in ax.lines}
     joined = {pair for pair in drawn if len(set(pair[0])) == 2}
     assert joined == {((0, 1), (30, 28)), ((0, 1), (34, 30)), ((1, 3), (30, 26))}
@@ -250,7 +250,7 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
 def test_the_curve_marks_what_a_net_was_trained_at(column):
     for q in (256, 320, 384, 448, 512):
         write(column, "D-jitter", dense(q), {0: q / 32 * 2, 1: q / 32 * 2 + 4})
-    ax = figures_scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
+    ax = scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
     scales = [256, 320, 384, 448, 512]
     assert drawn[0] == (scales, pytest.approx([q / 32 * 2 + 2 for q in scales]))
@@ -262,7 +262,7 @@ def test_gains_show_every_seed_beside_the_papers(column):
     write(column, "D-jitter", dense(384), {0: 30, 1: 30})
     write(column, "D-jitter", dense(256, 384, 512), {0: 28, 1: 32})
     runs, controls = ["D-S256", "D-jitter"], [("D-jitter", "dense-shifted")]
-    ax = figures_scales.gains(runs, controls, [column]).axes[0]
+    ax = scales.gains(runs, controls, [column]).axes[0]
     paper = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "D"]
     assert paper == [[0.4], [0.8]]
     (seeds,) = [line for line in ax.lines if line.get_marker() == "o"]
@@ -272,7 +272,7 @@ def test_gains_show_every_seed_beside_the_papers(column):
 
 
 def test_score_maps_are_drawn_with_all_positions():
-    figure = figures_scales.looks((256, 512), (224, 64))
+    figure = scales.looks((256, 512), (224, 64))
     for ax in figure.axes:
         rows, columns = map(int, re.search(r"(\d+) × (\d+)", ax.get_title()).groups())
         assert len(ax.lines[0].get_xdata()) == rows * columns
@@ -282,9 +282,9 @@ def test_score_maps_are_drawn_with_all_positions():
 def test_what_was_not_run_says_so(column):
     runs = ["D-S256", "D-jitter"]
     for figure in (
-        figures_scales.trainings([runs], [column]),
-        figures_scales.curve(runs, [column]),
-        figures_scales.gains(runs, [], [column]),
+        scales.trainings([runs], [column]),
+        scales.curve(runs, [column]),
+        scales.gains(runs, [], [column]),
     ):
         assert any("not run" in text.get_text() for text in figure.axes[0].texts)
 

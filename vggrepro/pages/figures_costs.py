@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 
 from vggrepro.bench import planner, targets
 from vggrepro.bench.workload import PUBLISHED
-from vggrepro.pages import tables_costs
+from vggrepro.pages import costs
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
 from vggrepro.study.records import BenchRecord
 
@@ -20,12 +20,12 @@ CROPS = (32, 64, 96, 128, 160, 192, 224)
 def nets(record: BenchRecord | None) -> Figure:
     """Time and kept memory of a training step of one image, each against its multiply-adds."""
     fig, axes = panels(2, 3.2)
-    for net in tables_costs.NETS:
-        found = tables_costs.step_of(record, net)
+    for net in costs.NETS:
+        found = costs.step_of(record, net)
         if found is None:
             continue
         times, kept = found
-        work = tables_costs.multiply_adds(net) / 1e9
+        work = costs.multiply_adds(net) / 1e9
         colour = "C1" if net == "A-LRN" else "C0"
         axes[0].plot([work] * len(times), times, "o", color=colour, alpha=0.6)
         axes[0].annotate(net, (work, times.max()), (0, 6), textcoords="offset points", ha="center")
@@ -84,15 +84,15 @@ def growth(found: planner.Recorded | None, record: BenchRecord | None) -> Figure
     fig, axes = panels(2, 3.6)
     counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
     for place, width in enumerate(WIDTHS if found else ()):
-        factor = tables_costs.width_factor(record, width)
+        factor = costs.width_factor(record, width)
         if factor is None:
             continue
         seconds = planner.fitted(found.trainings)
         look = {"color": f"C{place}", "label": _share(width)}
-        by_crop = [tables_costs.hours(seconds, tables_costs.declared_at(c)) for c in CROPS]
+        by_crop = [costs.hours(seconds, costs.declared_at(c)) for c in CROPS]
         axes[0].plot(CROPS, factor * np.array(by_crop), **look)
-        base = tables_costs.declared_at(64)
-        by_count = [tables_costs.hours(seconds, base, n) for n in counts]
+        base = costs.declared_at(64)
+        by_count = [costs.hours(seconds, base, n) for n in counts]
         axes[1].plot(counts / 1e3, factor * np.array(by_count), **look)
     if found:
         _recorded_dots(axes, found)
@@ -118,7 +118,7 @@ def _share(width: float) -> str:
 def _recorded_dots(axes: Sequence[Axes], found: planner.Recorded) -> None:
     """Recorded trainings that the lines are about: D, as many epochs, on Imagenette."""
     for job in found.trainings:
-        e, line = job.experiment, tables_costs.declared_at(job.experiment.crop)
+        e, line = job.experiment, costs.declared_at(job.experiment.crop)
         if all(getattr(e, name) == getattr(line, name) for name in SAME):
             hours = job.seconds / 3600
             axes[0].plot(e.crop, hours, "o", color="0.2", alpha=0.6, label="recorded")

@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column
-from vggrepro.pages.tables_starts import TRAINED, Records, chance, number, outcome, signal_at
+from vggrepro.pages.starts import TRAINED, Records, chance, number, outcome, signal_at
 from vggrepro.study import starts, store
 from vggrepro.study.records import FirstStepsRecord
 from vggrepro.study.starts import DECLARED, NETS, STARTS

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from vggrepro.pages.tables_starts import first_step, last_loss, load, outcome, signal_at
+from vggrepro.pages.starts import first_step, last_loss, load, outcome, signal_at
 from vggrepro.study.records import FirstStepsRecord
 
 

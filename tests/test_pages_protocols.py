@@ -15,7 +15,7 @@ from vggrepro import configs
 from vggrepro.pages import (
     differences,
     figures,
-    figures_protocols,
+    protocols,
     report,
     tables_fusion,
     tables_protocols,
@@ -167,9 +167,9 @@ def test_a_map_has_a_centre_for_every_position(height, width, q):
     size = (height, width)
     windows = PROTOCOLS["dense"](size, q, 224)
     rows, columns = (side // 32 - 6 for side in (windows[0].height, windows[0].width))
-    found = figures_protocols.centres(size, windows, 224)
+    found = protocols.centres(size, windows, 224)
     assert len(found) == rows * columns
-    finer = figures_protocols.centres(size, windows, 224, finer=True)
+    finer = protocols.centres(size, windows, 224, finer=True)
     assert len(finer) == (2 * rows - 1) * (2 * columns - 1)
     # Trimmed evenly, a map lies about the middle of the image, to the pixel of Q.
     middle = np.mean(found, axis=0)
@@ -178,19 +178,19 @@ def test_a_map_has_a_centre_for_every_position(height, width, q):
 
 def test_a_crop_has_one_centre():
     found = PROTOCOLS["multi-crop"]((256, 256), 256, 224)
-    centres = figures_protocols.centres((256, 256), found, 224)
+    centres = protocols.centres((256, 256), found, 224)
     assert len(centres) == 25
     assert (centres[0], centres[12], centres[24]) == ((112, 112), (128, 128), (144, 144))
 
 
 def test_every_protocol_has_its_panel():
-    drawn = figures_protocols.windows()
+    drawn = protocols.windows()
     titles = [ax.get_title() for ax in drawn.axes if ax.get_title()]
     assert len(titles) == len(PROTOCOLS)
     assert "multi-crop\nQ = 384, windows: 25" in titles
-    padded = figures_protocols.padding("D", (224, 64))
+    padded = protocols.padding("D", (224, 64))
     assert [ax.get_xlabel() for ax in padded.axes[-2:]] == ["0 %", "0 %"]
-    assert len(figures_protocols.grids(64, 256).axes) == 2
+    assert len(protocols.grids(64, 256).axes) == 2
     figures.plt.close("all")
 
 
@@ -202,7 +202,7 @@ def test_every_seed_is_a_dot_against_both_costs(column):
         for evaluation in (DENSE, CROPS):
             record(column, "D-jitter", evaluation, seed, [0])
     record(column, "E-jitter", DENSE, 0, [0, 1])
-    work, time = figures_protocols.cost_and_error(NETS, [column]).axes
+    work, time = protocols.cost_and_error(NETS, [column]).axes
     for ax in (work, time):
         assert sorted(len(line.get_xdata()) for line in ax.lines) == [1, 2, 2]
         assert ax.get_xscale() == "log"
@@ -216,8 +216,8 @@ def test_every_seed_is_a_dot_against_both_costs(column):
 def test_what_was_not_run_says_so(column):
     entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
     drawn = [
-        figures_protocols.cost_and_error(NETS, [column]),
-        figures_protocols.side_by_side(entries, [column]),
+        protocols.cost_and_error(NETS, [column]),
+        protocols.side_by_side(entries, [column]),
     ]
     for figure in drawn:
         assert "not run" in [text.get_text() for text in figure.axes[0].texts]
@@ -229,7 +229,7 @@ def test_nets_and_fusions_stand_side_by_side(column):
         record(column, "D-jitter", DENSE, seed, wrong)
     record(column, TWO_NETS, DENSE, 0, [0], parents={})
     entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
-    ax = figures_protocols.side_by_side(entries, [column]).axes[0]
+    ax = protocols.side_by_side(entries, [column]).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [list(line.get_xdata()) for line in dots] == [[0, 0], [1]]
     joined = [list(line.get_xdata()) for line in ax.lines if line.get_marker() != "o"]

@@ -11,7 +11,7 @@ from scipy.signal import correlate2d
 from tests.records_by_hand import eval_record, train_record
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
-from vggrepro.pages import figures_nets, report, tables_nets
+from vggrepro.pages import nets, report, tables_nets
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
@@ -32,7 +32,7 @@ def column(tmp_path):
             path = store.eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def points(ax, marker="o"):
@@ -42,7 +42,7 @@ def points(ax, marker="o"):
 
 
 def test_error_stands_over_the_number_of_weight_layers(column):
-    paper, ours = figures_nets.against_depth(LINE, ("C-S256",), report.centre_crop, [column]).axes[
+    paper, ours = nets.against_depth(LINE, ("C-S256",), report.centre_crop, [column]).axes[
         :2
     ]
     assert points(paper) == [(11, 29.6), (13, 28.7), (16, 27.0), (19, 27.3)]
@@ -56,11 +56,11 @@ def test_error_stands_over_the_number_of_weight_layers(column):
 
 def test_panels_without_records_say_so(tmp_path):
     empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
-    depth = figures_nets.against_depth(LINE, (), report.centre_crop, [empty]).axes[1]
-    costs = figures_nets.cost_and_error(LINE, report.centre_crop, [empty]).axes
+    depth = nets.against_depth(LINE, (), report.centre_crop, [empty]).axes[1]
+    costs = nets.cost_and_error(LINE, report.centre_crop, [empty]).axes
     for ax in (depth, *costs):
         assert "not run" in [text.get_text() for text in ax.texts]
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 @given(st.lists(st.sampled_from([1, 3, 5, 7]), max_size=4))
@@ -72,22 +72,22 @@ def test_ways_through_a_stack_are_what_torch_finds(kernels):
         ones = torch.ones(1, 1, kernel, kernel, dtype=torch.float64)
         image = torch.nn.functional.conv2d(image, ones)
     (ways,) = torch.autograd.grad(image.sum(), start)
-    np.testing.assert_array_equal(figures_nets.paths(kernels), ways[0, 0].numpy())
+    np.testing.assert_array_equal(nets.paths(kernels), ways[0, 0].numpy())
 
 
 def test_every_place_that_is_seen_is_numbered():
-    figure = figures_nets.seen_through({"two": [3, 3], "one": [5]})
+    figure = nets.seen_through({"two": [3, 3], "one": [5]})
     numbers = [[int(text.get_text()) for text in ax.texts] for ax in figure.axes]
     assert numbers[1] == [1] * 25
     assert (len(numbers[0]), sum(numbers[0]), max(numbers[0])) == (25, 81, 9)
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 @given(st.integers(0, 50))
 def test_two_small_filters_are_a_large_one_until_a_relu_is_between(seed):
     image = np.random.default_rng(seed).uniform(size=(12, 9))
-    single, stack, with_relu = figures_nets.responses(image).values()
-    flipped = correlate2d(image, figures_nets.BOTH[::-1, ::-1], mode="valid")
+    single, stack, with_relu = nets.responses(image).values()
+    flipped = correlate2d(image, nets.BOTH[::-1, ::-1], mode="valid")
     np.testing.assert_allclose(single, flipped, atol=1e-12)
     np.testing.assert_allclose(stack, single, atol=1e-12)
     assert single.shape == (8, 5)
@@ -95,33 +95,33 @@ def test_two_small_filters_are_a_large_one_until_a_relu_is_between(seed):
 
 
 def test_receptive_fields_are_level_at_1x1_layers():
-    (ax,) = figures_nets.field_growth(("B", "C", "D"), (32, 224)).axes
+    (ax,) = nets.field_growth(("B", "C", "D"), (32, 224)).axes
     fields = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert fields["C"][5] == fields["C"][6] == fields["B"][5]
     assert (fields["C"][-1], fields["D"][-1]) == (140, 196)
     assert ax.get_ylabel() == "receptive field, px"
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def test_padding_is_shown_for_every_layer_and_crop():
-    shares = figures_nets.padding_shares("C", (32, 224))
+    shares = nets.padding_shares("C", (32, 224))
     assert len(shares) == 13
     assert shares["conv5_1"][0] == pytest.approx(1 - (2 * 2 / (3 * 2)) ** 2)
     assert shares["conv5_3"] == [0, 0]  # 1x1
-    ax = figures_nets.padding("C", (32, 224)).axes[0]
+    ax = nets.padding("C", (32, 224)).axes[0]
     assert [text.get_text() for text in ax.texts][-4:] == ["56", "9", "0", "0"]
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def test_cost_is_that_of_the_trained_size(column):
     run = "A-S256"
-    weights, multiply_adds = figures_nets.conv_cost(run, column)
+    weights, multiply_adds = nets.conv_cost(run, column)
     declared = column.experiment(run)
     with torch.device("meta"):
         net = VGG("A", 10, width=declared.width, crop=declared.crop, hidden=8)
     convolutions = [m for m in net.features if isinstance(m, torch.nn.Conv2d)]
     assert weights == sum(m.weight.numel() for m in convolutions)
-    left, right = figures_nets.cost_and_error([run], report.centre_crop, [column]).axes[:2]
+    left, right = nets.cost_and_error([run], report.centre_crop, [column]).axes[:2]
     assert points(left) == [(weights / 1e6, pytest.approx(300 / 11))] * 3
     assert points(right) == [(multiply_adds / 1e6, pytest.approx(300 / 11))] * 3
 

@@ -14,7 +14,7 @@ from torchvision.models import vgg11
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
-from vggrepro.pages import figures_starts, report, starts_text, tables_starts
+from vggrepro.pages import figures_starts, report, starts_text, starts
 from vggrepro.study import starts, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
@@ -81,18 +81,18 @@ def dead():
     ],
 )
 def test_what_becomes_of_a_net(made, outcome):
-    assert tables_starts.outcome(made) == outcome
+    assert starts.outcome(made) == outcome
 
 
 def test_chance_is_the_logarithm_of_the_number_of_classes():
-    assert tables_starts.chance(record()) == pytest.approx(math.log(10))
+    assert starts.chance(record()) == pytest.approx(math.log(10))
 
 
 def written(folder, *records):
     for made in records:
         e = starts.DECLARED[made.run]
         store.write(made, store.first_steps_path(folder, e, made.seed))
-    return tables_starts.load(folder)
+    return starts.load(folder)
 
 
 @pytest.fixture
@@ -109,7 +109,7 @@ def found(tmp_path):
 
 
 def test_the_table_has_every_start_and_what_is_not_run(found):
-    table = tables_starts.first_steps_table(found)
+    table = starts.first_steps_table(found)
     assert table.shape == (len(starts.STARTS), len(starts.NETS))
     # the rate times the gradient over the weight: 0.01 * 0.05 / 1
     assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
@@ -120,48 +120,48 @@ def test_the_table_has_every_start_and_what_is_not_run(found):
 
 
 def test_sentences_say_what_is_there(found):
-    measured = tables_starts.how_measured(found)
+    measured = starts.how_measured(found)
     assert "20 steps of 32 crops of 64 px in bf16" in measured
     assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
-    pair = tables_starts.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
+    pair = starts.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
     assert pair == (
         "*Net D:* normal of std 0.01 → at chance (last loss 2.30); "
         "Glorot → learns (last loss 1.50, 1.50)."
     )
-    overflown = tables_starts.pair_sentence(found, "Net D", "D-normal-variance")
+    overflown = starts.pair_sentence(found, "Net D", "D-normal-variance")
     assert overflown == "*Net D:* normal of variance 0.01 → diverged."
     # ln 10, since the records are of ten classes
-    assert tables_starts.learns_sentence(found).endswith(
+    assert starts.learns_sentence(found).endswith(
         "below 95% of chance, the logarithm of the number of classes: 2.30 here."
     )
-    half = tables_starts.pair_sentence(found, "Net E", "E-he")
+    half = starts.pair_sentence(found, "Net E", "E-he")
     assert half == (
         "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --data imagenette "
         "--data-dir DATA --results-dir results`."
     )
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
-    ratios = tables_starts.ratio_sentence(found, "D")
+    ratios = starts.ratio_sentence(found, "D")
     assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
 
 
 @pytest.mark.parametrize(("losses", "said"), [((2.3,) * 20, True), ((1.5,) * 20, False)])
 def test_where_scaling_was_not_enough_the_next_step_is_named(tmp_path, losses, said):
     found = written(tmp_path, record("D-he-scaled", losses))
-    text = tables_starts.scaling_sentence(found)
+    text = starts.scaling_sentence(found)
     assert (text == "Scaling alone was not enough at a rate of 0.01: see step 6.") == said
     assert bool(text) == said
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    none = tables_starts.load(tmp_path)
+    none = starts.load(tmp_path)
     for said in (
-        tables_starts.how_measured(none),
-        tables_starts.ratio_sentence(none),
-        tables_starts.pair_sentence(none, "Net D", "D-he"),
+        starts.how_measured(none),
+        starts.ratio_sentence(none),
+        starts.pair_sentence(none, "Net D", "D-he"),
     ):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
-    assert set(tables_starts.first_steps_table(none)["E"]) == {"not run"}
+    assert set(starts.first_steps_table(none)["E"]) == {"not run"}
     assert starts_text.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
 
 
@@ -187,7 +187,7 @@ def test_columns_of_the_terminal_never_run_together(tmp_path):
 
 
 def test_numbers_as_people_write_them():
-    assert [tables_starts.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
+    assert [starts.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
         "0",
         "0.23",
         "120",
@@ -197,7 +197,7 @@ def test_numbers_as_people_write_them():
 
 
 def test_the_gains_are_those_of_the_fact_that_two_readings_differ_so_much():
-    table = tables_starts.gains_table()
+    table = starts.gains_table()
     assert table.loc["variance 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁵"
     assert table.loc["std 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁻⁶"
     layer = "512 → 512".replace(" ", "\u00a0")
@@ -219,16 +219,16 @@ def column(tmp_path):
 
 def test_trainings_that_diverged_are_shown_as_such(column, tmp_path):
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    table = tables_starts.trained_table([empty, column])
+    table = starts.trained_table([empty, column])
     assert list(table.columns) == ["A", "D", "E"]
     assert len(table) == 5  # a column without records has no rows
     assert table.loc["drawn images, smoke:<br>normal of variance 0.01", "D"] == "diverged (seed 0)"
     assert table.loc["drawn images, smoke:<br>from net A", "A"] == "–"
-    said = tables_starts.trained_sentence(column)
+    said = starts.trained_sentence(column)
     assert "2 of 14 runs are recorded" in said
     assert "diverged: D-normal-variance (seed 0, no longer finite in epoch 1)" in said
     assert "vggrepro run A-normal-variance" in said
-    assert "not run" in tables_starts.trained_sentence(empty)
+    assert "not run" in starts.trained_sentence(empty)
 
 
 # --- figures ----------------------------------------------------------------------------------
