@@ -31,11 +31,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
+    nets,
     reading,
     report,
     tables_deviations,
-    tables_lrn,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -139,7 +138,7 @@ figures.denominators("A-LRN-S256", columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_lrn.denominator_sentence(column, "A-LRN-S256") for column in columns))
+Markdown("\n\n".join(nets.denominator_sentence(column, "A-LRN-S256") for column in columns))
 
 # %% [markdown]
 # ## What it costs
@@ -157,7 +156,7 @@ figures.costs(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_lrn.cost_sentence(bench))
+Markdown(nets.cost_sentence(bench))
 
 # %% [markdown]
 # ## The verdict
@@ -218,7 +217,7 @@ there.
 # it generalises. Error on training images and on as many of minival, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # Width matters too. In a net of a quarter of the width the five channels of LRN's window are a good

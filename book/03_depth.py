@@ -35,7 +35,6 @@ from vggrepro.pages import (
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -97,7 +96,7 @@ report.show(tables_deviations.deviations_table(("D-S256", "D-short"), columns), 
 # is what A gives; the rest is random.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
+report.show(nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
 
 # %% [markdown]
 # ```{margin}
@@ -107,7 +106,7 @@ report.show(tables_nets.inherited_table([short_name(run) for run in BY_DEPTH]), 
 # ```
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.inherited_sentence("D"))
+Markdown(nets.inherited_sentence("D"))
 
 # %% tags=["remove-input"]
 report.source("models", "copy_from_a")
@@ -122,7 +121,7 @@ report.source("models", "copy_from_a")
 # pair at another length of training: a verdict on depth has to keep its sign there.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.starts_table(CHAPTER, columns), "words")
+report.show(nets.starts_table(CHAPTER, columns), "words")
 
 # %% [markdown]
 # ## The errors
@@ -162,7 +161,7 @@ figures.curves(BY_DEPTH, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column in columns))
+Markdown("\n\n".join(nets.settled_sentence(column, BY_DEPTH) for column in columns))
 
 # %% [markdown]
 # If the deeper net also has the higher error on *training* images, it does not overfit: its
@@ -170,7 +169,7 @@ Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column i
 # both in eval mode:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

@@ -36,7 +36,6 @@ from vggrepro.pages import (
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -106,7 +105,7 @@ nets.field_growth(NETS, crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.field_sentence(["C", "D"], crops))
+Markdown(nets.field_sentence(["C", "D"], crops))
 
 # %% [markdown]
 # ### Weights change too
@@ -118,12 +117,12 @@ Markdown(tables_nets.field_sentence(["C", "D"], crops))
 # without D's context. Both start from net A's layers, like the others.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.sizes_table([short_name(run) for run in CHAPTER]))
+report.show(nets.sizes_table([short_name(run) for run in CHAPTER]))
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Counted in convolutions, C has {tables_nets.more_weights('C', 'B'):.0f} % more weights than "
-    f"B, and D {tables_nets.more_weights('D', 'C'):.0f} % more than C."
+    f"Counted in convolutions, C has {nets.more_weights('C', 'B'):.0f} % more weights than "
+    f"B, and D {nets.more_weights('D', 'C'):.0f} % more than C."
 )
 
 # %% [markdown]
@@ -150,7 +149,7 @@ figures.plt.show()
 report.source("cost", "padding_share")
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.padding_sentence("D", crops))
+Markdown(nets.padding_sentence("D", crops))
 
 # %% [markdown]
 # ## The errors
@@ -177,7 +176,7 @@ figures.plt.show()
 # training images and on as many of minival, which is never trained on, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

@@ -37,7 +37,6 @@ from vggrepro.pages import (
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -91,9 +90,7 @@ report.show(tables_deviations.deviations_table("B-he", columns), "words wrapped"
 # seven by seven. What differs is how the places count.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stacks", "caption": "In how many ways a unit is reached from each place it sees. In a stack the middle is reached most often; a large filter has one weight for each place."}, "image": {"alt": "Squares of numbers for two 3×3 layers, one 5×5, three 3×3 and one 7×7; the stacks count the middle most, the single filters every place once."}}
-nets.seen_through(
-    {"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]}
-)
+nets.seen_through({"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]})
 figures.plt.show()
 
 # %% [markdown]
@@ -125,12 +122,12 @@ Markdown(
 # as it gives out, and a large filter pays for those only once.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.sizes_table(NETS))
+report.show(nets.sizes_table(NETS))
 
 # %% tags=["remove-input"]
 Markdown(
     "\n".join(
-        f"- {large} against {small}: {tables_nets.more_weights(large, small):+.0f} % weights in the "
+        f"- {large} against {small}: {nets.more_weights(large, small):+.0f} % weights in the "
         "convolutions of the paper's width."
         for small, large in zip(NETS[::2], NETS[1::2], strict=True)
     )
@@ -164,7 +161,7 @@ figures.plt.show()
 # training images and on as many of minival, which is never trained on, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

@@ -31,11 +31,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    scales,
     reading,
     report,
+    scales,
     tables_deviations,
-    tables_scales,
     verdicts,
 )
 from vggrepro.study import programme
@@ -116,7 +115,7 @@ figures.plt.show()
 # $Q = 0.5\,(S_\min + S_\max)$.
 
 # %% tags=["remove-input"]
-report.show(tables_scales.training_table(RUNS, columns))
+report.show(scales.training_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n
@@ -135,10 +134,10 @@ figures.plt.show()
 # that it is reported on, alike for both.
 
 # %% tags=["remove-input"]
-report.show(tables_scales.by_scale_table(PAIR[::-1], columns))
+report.show(scales.by_scale_table(PAIR[::-1], columns))
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
+Markdown("\n\n".join(scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
 
 # %% [markdown]
 # ## The verdict

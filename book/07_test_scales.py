@@ -32,11 +32,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    scales,
     reading,
     report,
+    scales,
     tables_deviations,
-    tables_scales,
     verdicts,
 )
 from vggrepro.study import programme
@@ -48,7 +47,7 @@ options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
 RUNS = programme.CHAPTER_RUNS["07_test_scales"]
-CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
+CURVES = [run for run in RUNS if len(scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 STAGES = ("D-S256", "D-S384", "D-jitter")
 options.ensure(RUNS)
@@ -120,7 +119,7 @@ figures.plt.show()
 # ```
 
 # %% tags=["remove-input"]
-report.show(tables_scales.score_maps_table(RUNS, columns))
+report.show(scales.score_maps_table(RUNS, columns))
 
 # %% [markdown]
 # Positions on the short side of the score map, with Q in our pixels in brackets; then positions per
@@ -131,7 +130,7 @@ report.show(tables_scales.score_maps_table(RUNS, columns))
 # ## The errors
 
 # %% tags=["remove-input"]
-report.show(tables_scales.gains_table(RUNS, columns))
+report.show(scales.gains_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
@@ -151,7 +150,7 @@ scales.curve(CURVES, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in columns))
+Markdown("\n\n".join(scales.best_scale_sentence(c, CURVES) for c in columns))
 
 # %% [markdown]
 # ## The verdict

@@ -36,7 +36,6 @@ from vggrepro.pages import (
     reading,
     report,
     tables_deviations,
-    tables_protocols,
     verdicts,
 )
 from vggrepro.study import programme
@@ -155,11 +154,7 @@ protocols.padding(RUNS[NETS[0]].config, crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(
-    "\n".join(
-        f"- {tables_protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops
-    )
-)
+Markdown("\n".join(f"- {protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops))
 
 # %% [markdown]
 # So nearly all that the classifier gets may differ between the two, which is the paper's reason to
@@ -168,7 +163,7 @@ Markdown(
 # ## What each costs
 
 # %% tags=["remove-input"]
-report.show(tables_protocols.cost_table(NETS[0], columns))
+report.show(protocols.cost_table(NETS[0], columns))
 
 # %% [markdown]
 # Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored. G are
@@ -181,13 +176,13 @@ report.show(tables_protocols.cost_table(NETS[0], columns))
 # %% tags=["remove-input"]
 rows = [
     (
-        f"{RUNS[net].config}, {tables_protocols.label(evaluation)}",
+        f"{RUNS[net].config}, {protocols.label(evaluation)}",
         net,
         evaluation,
-        tables_protocols.paper_error_of(net, evaluation),
+        protocols.paper_error_of(net, evaluation),
     )
     for net in NETS
-    for evaluation in tables_protocols.compared(net)
+    for evaluation in protocols.compared(net)
 ]
 report.show(report.error_table(rows, columns))
 
@@ -206,9 +201,7 @@ dense, multi_crop = (
 )
 Markdown(
     "\n".join(
-        f"- {tables_protocols.time_sentence(c, net, dense, multi_crop)}"
-        for c in columns
-        for net in NETS
+        f"- {protocols.time_sentence(c, net, dense, multi_crop)}" for c in columns for net in NETS
     )
 )
 

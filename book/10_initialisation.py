@@ -42,11 +42,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_starts,
     reading,
     report,
-    tables_deviations,
     starts,
+    tables_deviations,
     verdicts,
 )
 from vggrepro.study import programme
@@ -131,7 +130,7 @@ report.show(starts.gains_table())
 Markdown(starts.how_measured(records))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
-figures_starts.signals(records)
+starts.signals(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
@@ -149,7 +148,7 @@ Markdown(starts.ratio_sentence(records))
 # The same nets, trained for a moment with the paper's optimizer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps, a mean over the last ten, for every net and start. Grey: chance, the logarithm of the number of classes. Where a net diverged: its first loss, and when it was no longer finite."}, "image": {"alt": "A grid of small panels: the loss by step for nets A, D and E from every start, with the level of chance and the outcome."}}
-figures_starts.losses(records)
+starts.losses(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
@@ -183,7 +182,7 @@ report.show(starts.trained_table(columns))
 # nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in one of its seeds, each seed has its own line. A net at chance can err on every image, as one does in an epoch of E with std 0.01."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start: He's and net A's fall at once, Glorot's later and in one seed of D not at all, std 0.01 stays at chance in D and E."}}
-figures_starts.trainings(columns[-1] if options.shows_rerun else columns[0])
+starts.trainings(columns[-1] if options.shows_rerun else columns[0])
 figures.plt.show()
 
 # %% [markdown]

@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, figures_costs, report, costs, tables_profile
+from vggrepro.pages import costs, figures, report
 from vggrepro.study import programme, store
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -79,7 +79,7 @@ report.source("bench.workload", "training_step")
 report.show(costs.nets_table(bench))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-nets", "caption": "Time of a training step (a dot for each turn) and memory kept for the backward pass, for one image, against its multiply-adds. Measured at 64 px and a quarter of the width, the nets taking turns."}, "image": {"alt": "Two panels: milliseconds and kilobytes for one image against multiply-adds, a point for each of the nets A, A-LRN, B, C, D and E."}}
-figures_costs.nets(bench)
+costs.nets(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
@@ -111,7 +111,7 @@ report.show(costs.speed_table(bench), "words wrapped")
 Markdown(costs.speed_sentence(bench))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-speed", "caption": "What was measured against its goals. Above: how many times as fast as torchvision's way (training) and as one image at a time (testing). Below: training against the step alone, and the model against the fastest convolution."}, "image": {"alt": "Two panels of dots, one for each turn, with ticks at the goals: ratios to the usual way, and percentages of what the machine can do."}}
-figures_costs.speeds(bench)
+costs.speeds(bench)
 figures.plt.show()
 
 # %% [markdown]
@@ -124,10 +124,10 @@ figures.plt.show()
 # of D:
 
 # %% tags=["remove-input"]
-report.show(tables_profile.profile_table(bench))
+report.show(costs.profile_table(bench))
 
 # %% tags=["remove-input"]
-Markdown(tables_profile.limit_sentence(bench))
+Markdown(costs.limit_sentence(bench))
 
 # %% [markdown]
 # Tried on such a machine and left out, since nothing was gained: allocator settings (no trimming, a
@@ -164,7 +164,7 @@ Markdown(
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D. Lines of greater width are the narrow one times the ratio of rates that vggrepro bench measured at 64 px."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
 recorded = costs.measured_rates(store.RECORDED)
-figures_costs.growth(recorded, bench)
+costs.growth(recorded, bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]

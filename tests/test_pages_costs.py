@@ -11,7 +11,7 @@ from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
-from vggrepro.pages import figures_costs, report, costs
+from vggrepro.pages import costs, report
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of
@@ -200,14 +200,14 @@ def test_what_ran_on_a_gpu(columns):
 
 
 def test_figures_without_a_record_say_so():
-    for fig in (figures_costs.nets(None), figures_costs.growth(None, None)):
+    for fig in (costs.nets(None), costs.growth(None, None)):
         assert [ax.texts[0].get_text() for ax in fig.axes] == ["not run", "not run"]
-    labels = [ax.get_xlabel() for ax in figures_costs.speeds(None).axes]
+    labels = [ax.get_xlabel() for ax in costs.speeds(None).axes]
     assert all("not measured yet" in label for label in labels)
 
 
 def test_every_round_is_a_dot():
-    time, kept = figures_costs.nets(bench_record()).axes
+    time, kept = costs.nets(bench_record()).axes
     assert [line.get_ydata()[0] for line in time.lines] == [1, 2, 3, 4, 5, 6]
     assert all(len(line.get_ydata()) == 3 for line in time.lines)
     assert [text.get_text() for text in kept.texts] == list(NETS)
@@ -215,13 +215,13 @@ def test_every_round_is_a_dot():
 
 def test_lines_of_growth_are_those_that_are_known():
     found = jobs(lambda work: work.multiply_adds / 1e11)
-    alone = figures_costs.growth(found, None)
+    alone = costs.growth(found, None)
     labels = [line.get_label() for line in alone.axes[0].lines]
     assert labels == ["0.25 of the width", "recorded"]
     dot = alone.axes[0].lines[-1]
     (job,) = [job for job in found.trainings if job.experiment.config == "D"][-1:]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (64, job.seconds / 3600)
-    checked = figures_costs.growth(found, bench_record())
+    checked = costs.growth(found, bench_record())
     lines = {line.get_label(): line.get_ydata() for line in checked.axes[1].lines}
     np.testing.assert_allclose(lines["full width"], 16 * lines["0.25 of the width"])
 

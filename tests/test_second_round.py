@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
-from vggrepro.study.rules import Interval, welch
 
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
@@ -17,6 +16,7 @@ from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import holding
 from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
 from vggrepro.study.records import DataUsed, EvalRecord, summarise
+from vggrepro.study.rules import Interval, welch
 from vggrepro.study.second_decisions import decide_all, saturates
 from vggrepro.study.second_round import CLAIMS, PRIMARY, Kind
 
