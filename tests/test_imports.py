@@ -23,7 +23,6 @@ ABOVE_ALL = ("vggrepro", "vggrepro.__main__", "vggrepro.cli", "vggrepro.cli")
 #: What still imports upwards, to be emptied.
 UPWARDS = {
     ("vggrepro.trainer", "study"),  # the declaration of a run and the record of an epoch
-    ("vggrepro.study.progress", "bench"),  # how long a run takes
 }
 
 #: Modules of the study that train or test, and so bring torch.

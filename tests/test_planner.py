@@ -20,7 +20,7 @@ from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
 from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
-from vggrepro.study import programme, runner, store
+from vggrepro.study import budgets, programme, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
 from vggrepro.windows import PROTOCOLS
@@ -121,7 +121,7 @@ def test_the_typical_photo_stands_for_photos_of_its_shape():
 
 def test_a_training_is_its_epochs_with_the_evaluation_after_each():
     smoke = at_budget("A-S256", "smoke")
-    size, net = workload.data_size(smoke), workload.net_of(smoke)
+    size, net = budgets.data_size(smoke), workload.net_of(smoke)
     step, forward = (
         workload.training_step(net).multiply_adds,
         cost.multiply_adds("A", width=1 / 16, crop=32, hidden=32, num_classes=10),
@@ -134,7 +134,7 @@ def test_a_training_is_its_epochs_with_the_evaluation_after_each():
 
 def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
-    size = workload.data_size(smoke)
+    size = budgets.data_size(smoke)
     for split in data.SPLITS:
         images = data.load("synthetic", split, cache_dir=tmp_path, counts=smoke.counts)
         assert getattr(size, split) == len(images)
@@ -149,9 +149,9 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
         targets = np.repeat(np.arange(10), counts)
         digests = np.random.default_rng(0).integers(0, 256, (len(targets), 32), dtype=np.uint8)
         held_out = data.hold_out(targets, digests, range(10)).sum()
-        size = workload.PUBLISHED[name]
+        size = budgets.PUBLISHED[name]
         assert (size.train, size.minival) == (len(targets) - held_out, held_out)
-    imagenet = workload.PUBLISHED["imagenet"]
+    imagenet = budgets.PUBLISHED["imagenet"]
     assert imagenet.minival == imagenet.classes * data.IMAGENET_MINIVAL_PER_CLASS
 
 
@@ -286,7 +286,7 @@ def test_a_plan_has_every_run_and_a_total(vggrepro, budget):
     assert [p.experiment.name for p in plans] == list(RUNS)
     for p in plans:
         assert p.trainings >= BUDGETS[budget].seeds
-        assert p.images == workload.data_size(p.experiment).train * p.experiment.epochs
+        assert p.images == budgets.data_size(p.experiment).train * p.experiment.epochs
         assert p.training_hours > 0 and p.evaluation_hours > 0
     options = ("--budget", budget, "--device", "a100-40", "--devices", "2")
     status, out, _ = vggrepro("plan", *options)

@@ -16,10 +16,10 @@ import pandas as pd
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.bench.workload import PUBLISHED, Work, net_of, per_image, training, training_step
+from vggrepro.bench.workload import Work, net_of, per_image, training, training_step
 from vggrepro.cost import Layer
 from vggrepro.study import paper, store
-from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Experiment
 from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
 from vggrepro.study.second_round import shown
@@ -373,7 +373,7 @@ def plan(
         if name in FUSIONS:
             continue
         experiment = at_budget(name, budget, data)
-        size, net = workload.data_size(experiment), workload.net_of(experiment)
+        size, net = data_size(experiment), workload.net_of(experiment)
         plans.append(
             RunPlan(
                 experiment=experiment,
@@ -461,7 +461,7 @@ def _on_this_machine(
 
 
 def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
-    size = workload.data_size(plans[0].experiment)
+    size = data_size(plans[0].experiment)
     height, width = size.typical
     yield (
         f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "

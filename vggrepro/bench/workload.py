@@ -6,8 +6,9 @@ The counts of images are those of the published data sets; nothing is read from 
 from dataclasses import astuple, dataclass
 from operator import add
 
-from vggrepro import UserError, cost
+from vggrepro import cost
 from vggrepro.cost import Layer
+from vggrepro.study.budgets import data_size
 from vggrepro.study.experiments import (
     FUSIONS,
     RUNS,
@@ -21,43 +22,6 @@ from vggrepro.windows import PROTOCOLS, scaled
 # Each value of a layer's output is written and read again in the forward pass. In the backward
 # pass it is read once more, and its gradient written and read.
 FORWARD_MOVES, TRAINING_MOVES = 2, 5
-
-
-@dataclass(frozen=True)
-class DataSize:
-    """How many images a data set has, and the (height, width) that stands for all of them."""
-
-    train: int
-    minival: int
-    val: int
-    classes: int
-    typical: tuple[int, int]
-
-
-# ASSUMPTION: photos are taken as 4:3, the commonest shape, and a portrait costs what the same
-# landscape costs. Only the shape matters: images are rescaled to Q.
-PUBLISHED = {
-    "imagenet": DataSize(1_281_167 - 10_000, 10_000, 50_000, 1000, (375, 500)),
-    "imagenette": DataSize(9469 - 947, 947, 3925, 10, (375, 500)),
-    "cifar10": DataSize(45_000, 5000, 10_000, 10, (32, 32)),
-}
-
-
-def data_size(experiment: Experiment) -> DataSize:
-    """The size of the experiment's data set; minival is held out of the training images.
-
-    Raises `UserError` for a folder, whose photos only its owner can count.
-    """
-    if experiment.data == "synthetic":
-        drawn, val = experiment.counts
-        held_out = 10 * max(1, (drawn // 10 + 5) // 10)  # per class, as `data.hold_out`
-        return DataSize(drawn - held_out, held_out, val, 10, (160, 208))
-    if experiment.data not in PUBLISHED:
-        raise UserError(
-            f"nothing is known about the size of {experiment.data!r}; "
-            f"plan for one of: {', '.join(PUBLISHED)}, synthetic"
-        )
-    return PUBLISHED[experiment.data]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,12 @@ from matplotlib.figure import Figure
 from vggrepro import UserError
 from vggrepro.bench import planner, targets, workload
 from vggrepro.bench.planner import DEVICES
-from vggrepro.bench.workload import PUBLISHED
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
 from vggrepro.pages.protocols import seconds_per_image
 from vggrepro.pages.report import Column
 from vggrepro.study import store
-from vggrepro.study.budgets import at_budget
+from vggrepro.study.budgets import PUBLISHED, at_budget
 from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.study.records import BenchRecord
 from vggrepro.study.second_round import shown

@@ -1,7 +1,7 @@
 """One bar over all that a command does, with the time that is left.
 
-Every part of the work counts by what it is expected to take, and the bar measures how fast this
-machine gets through it. What is found done already moves the bar without counting as speed.
+Every part of the work counts by its multiply-adds, and the bar measures how fast this machine
+gets through them. What is found done already moves the bar without counting as speed.
 """
 
 import sys
@@ -14,20 +14,17 @@ from typing import Self
 
 from tqdm import tqdm
 
-from vggrepro.bench import workload
-from vggrepro.bench.workload import Work
-from vggrepro.study.budgets import at_budget
+from vggrepro import cost
+from vggrepro.study.budgets import PUBLISHED, at_budget, data_size
 from vggrepro.study.experiments import FUSIONS, Experiment, evaluations_of
+from vggrepro.windows import PROTOCOLS, scaled
 
 #: A run or a fusion with its seed, or a chapter with None.
 Task = tuple[str, int | None]
 TRAINING = "training"
 CHAPTER = "executing the chapter"
 
-# Seconds for a unit of each kind of work, roughly those of one processor core in `results/`.
-# ASSUMPTION: on other machines the proportions are alike; how fast they are is measured.
-_SECONDS = Work(multiply_adds=7e-12, values=4e-10, lrn_values=2.5e-9, crops=7e-5)
-_CHAPTER_SECONDS = 5.0
+_CHAPTER = 5e11  # multiply-adds that take about as long as executing a chapter
 
 
 def testing(protocol: str, test_scale: int) -> str:
@@ -36,37 +33,32 @@ def testing(protocol: str, test_scale: int) -> str:
 
 
 @cache
-def seconds_of(experiment: Experiment, part: str) -> float:
-    """Expected seconds of a part of a run on a core like those of the recorded study.
+def multiply_adds(experiment: Experiment, part: str) -> float:
+    """Of a part of a run, about: by the images that it sees and the sizes at which it sees them.
 
-    A folder of photos is taken to be as large as Imagenette. Raises `KeyError` for a part that is
-    neither `TRAINING` nor from `testing`.
+    A step is three times a forward pass. A folder of photos is taken to be as large as Imagenette.
+    Raises `ValueError` for a part that is neither `TRAINING` nor from `testing`.
     """
-    if experiment.data not in (*workload.PUBLISHED, "synthetic"):
+    if experiment.data not in (*PUBLISHED, "synthetic"):
         experiment = replace(experiment, data="imagenette")
+    e, size = experiment, data_size(experiment)
+    net = {"num_classes": size.classes, "width": e.width, "crop": e.crop, "hidden": e.hidden}
+    once = float(cost.multiply_adds(e.config, **net))
     if part == TRAINING:
-        return _seconds(workload.training(experiment))
+        return 3 * once * e.epochs * size.train
     protocol, test_scale = part.split(" Q=")
-    image = workload.per_image(experiment, protocol, int(test_scale))
-    return _seconds(image.times(workload.data_size(experiment).val))
-
-
-def _seconds(work: Work) -> float:
-    return (
-        _SECONDS.multiply_adds * work.multiply_adds
-        + _SECONDS.values * work.values
-        + _SECONDS.lrn_values * work.lrn_values
-        + _SECONDS.crops * work.crops
-    )
+    windows = PROTOCOLS[protocol](size.typical, scaled(int(test_scale), e.crop), e.crop)
+    crops = sum(window.height * window.width for window in windows) / e.crop**2
+    return 2 * once * crops * size.val  # each window is seen mirrored, too
 
 
 def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, dict[str, float]]:
-    """The parts of every run and fusion, with their seconds. A fusion only averages."""
+    """The parts of every run and fusion, with their multiply-adds. A fusion only averages."""
     found: dict[Task, dict[str, float]] = {}
     for name, seed in tasks:
         parts = [] if name in FUSIONS else [TRAINING, *_tests_of(name)]
         experiment = at_budget(name, budget, data)
-        found[name, seed] = {part: seconds_of(experiment, part) for part in parts}
+        found[name, seed] = {part: multiply_adds(experiment, part) for part in parts}
     return found
 
 
@@ -77,11 +69,11 @@ def _tests_of(run: str) -> Iterator[str]:
 
 def chapters(stems: Iterable[str]) -> dict[Task, dict[str, float]]:
     """Executing each of the chapters."""
-    return {(stem, None): {CHAPTER: _CHAPTER_SECONDS} for stem in stems}
+    return {(stem, None): {CHAPTER: _CHAPTER} for stem in stems}
 
 
 class Progress:
-    """A bar over tasks, each with parts and their expected seconds: a context manager.
+    """A bar over tasks, each with parts and their multiply-adds: a context manager.
 
     It appears with the first part that is really worked on. A part that was not expected, such as
     a net that is trained again because its weights are gone, makes the whole longer.
@@ -98,7 +90,7 @@ class Progress:
         self._left = {task: dict(parts) for task, parts in (tasks or {}).items()}
         self._shown = shown
         self._tasks, self._finished = len(self._left), 0
-        self._total = sum(seconds for parts in self._left.values() for seconds in parts.values())
+        self._total = sum(work for parts in self._left.values() for work in parts.values())
         self._done = self._found = 0.0  # all that is done; what of it was not done by us
         self._bar: tqdm | None = None
 
@@ -115,15 +107,15 @@ class Progress:
 
     @contextmanager
     def part(
-        self, task: Task, part: str, seconds: float, count: int, unit: str = ""
+        self, task: Task, part: str, work: float, count: int, unit: str = ""
     ) -> Iterator[Callable[..., None]]:
-        """Work on a part that has `count` units; `seconds` is how long it should take.
+        """Work on a part that has `count` units; `work` is its multiply-adds.
 
         Gives `update(done, found=False)`, to be called with how many more units are done; `found`
         says that they had been done before, as the epochs in a checkpoint.
         """
         expected_share = self._left.get(task, {}).pop(part, None)
-        share = seconds if expected_share is None else expected_share
+        share = work if expected_share is None else expected_share
         if expected_share is None:
             self._total += share
         before, seen, counted = self._done, 0, 0
@@ -148,7 +140,7 @@ class Progress:
     @contextmanager
     def chapter(self, stem: str) -> Iterator[None]:
         """Execute a chapter."""
-        with self.part((stem, None), CHAPTER, _CHAPTER_SECONDS, 1):
+        with self.part((stem, None), CHAPTER, _CHAPTER, 1):
             yield
         self.finish((stem, None))
 
@@ -162,7 +154,7 @@ class Progress:
 
     @property
     def remaining(self) -> float:
-        """Expected seconds, on a core like those of the recorded study, of what is to be done."""
+        """Multiply-adds of what is to be done."""
         return self._total - self._done
 
     def _label(self, task: Task, part: str) -> None:

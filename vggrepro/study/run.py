@@ -407,9 +407,9 @@ class Run:
     def _part(
         self, part: str, count: int, unit: str
     ) -> AbstractContextManager[Callable[..., None]]:
-        seconds = progress.seconds_of(self.experiment, part)
+        work = progress.multiply_adds(self.experiment, part)
         bar = self.where.progress or Progress(shown=distributed.rank() == 0)
-        return bar.part((self.experiment.name, self.seed), part, seconds, count, unit)
+        return bar.part((self.experiment.name, self.seed), part, work, count, unit)
 
     def _train_record(
         self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
