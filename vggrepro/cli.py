@@ -393,9 +393,7 @@ def first_steps(
     from vggrepro.study import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro.pages import starts_text
-
-    for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
+    for line in starts.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 
