@@ -17,7 +17,7 @@
 # once, in the shallowest of its nets, finds nothing and leaves it out of all the others. This
 # chapter trains net A with and without it, on two sets of photos, and measures what it costs.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,39 +25,23 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    reading,
-    report,
-    tables_deviations,
-    tables_lrn,
-    tables_nets,
-    tables_summary,
-    verdicts,
-)
-from vggrepro.study import programme, store
-from vggrepro.study.experiments import RUNS, evaluations_of
+from vggrepro.pages import figures, nets
+from vggrepro.pages.page import Chapter
+from vggrepro.study import store
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-CHAPTER = programme.CHAPTER_RUNS["02_lrn"]
-PAIR = CHAPTER[:2]
-options.ensure(CHAPTER)
-columns = options.columns()
+chapter = Chapter("02", budget, data, seeds, rerun, data_dir, results_dir)
 
 # %% tags=["remove-input"]
-verdicts.in_short("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
+chapter.in_short()
 
 # %% [markdown]
 # ## The claim
 
 # %% tags=["remove-input"]
-report.claim_box("lrn", "lrn-costs")
+chapter.quotes("lrn", "lrn-costs")
 
 # %% [markdown]
 # ## What the paper did, and what we changed
@@ -69,7 +53,7 @@ report.claim_box("lrn", "lrn-costs")
 # crop and its flip decide; dense evaluation stands beside it.
 
 # %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table("A-S256", columns), "words wrapped")
+chapter.deviations("A-S256")
 
 # %% [markdown]
 # ## The idea
@@ -97,22 +81,17 @@ report.show(tables_deviations.deviations_table("A-S256", columns), "words wrappe
 # $k^\beta$ to within a hair, a constant. So α is multiplied by $s^2$.
 
 # %% tags=["remove-input"]
-report.source("models", "LRN.denominator")
+chapter.source("models", "LRN.denominator")
 
 # %% tags=["remove-input"]
-report.source("models", "LRN._band")
+chapter.source("models", "LRN._band")
 
 # %% [markdown]
 # ## The errors
 
 # %% tags=["remove-input"]
-rows = []
-for run in PAIR:
-    for evaluation in evaluations_of(run):
-        paper = report.paper_error(3, run) if evaluation.protocol == "dense" else None
-        label = f"{RUNS[run].config}, {evaluation.protocol}"
-        rows.append((label, run, evaluation, paper))
-report.show(report.error_table(rows, columns))
+PAIR = ("A-S256", "A-LRN-S256")
+chapter.errors({"centre-crop": PAIR, "dense": PAIR})
 
 # %% [markdown]
 # Top-1 error in percent at Q = 256: the paper's on its validation images, ours on the `val` images
@@ -120,12 +99,10 @@ report.show(report.error_table(rows, columns))
 # columns cannot, since they differ in images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-dots", "caption": "Top-1 error of net A with and without LRN by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of A and A-LRN, a panel for each data set, a dot for each seed and a line at the mean."}}
-figures.dots(PAIR, report.centre_crop, columns)
-figures.plt.show()
+chapter.dots(*PAIR)
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A and A-LRN on minival and on training images, a panel for each data set."}}
-figures.curves(PAIR, columns)
-figures.plt.show()
+chapter.curves(*PAIR)
 
 # %% [markdown]
 # ## Was LRN alive?
@@ -135,11 +112,12 @@ figures.plt.show()
 # Minival is in the order of its classes, so these 64 are all of one class.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-lrn-denominator", "caption": "LRN's denominator before the power β, after each epoch: median, and the range of most values. With k = 2, a value of 2 means that LRN only scales."}, "image": {"alt": "Quantiles of LRN's denominator over epochs, a panel for each data set."}}
-figures.denominators("A-LRN-S256", columns)
+figures.denominators("A-LRN-S256", chapter.columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_lrn.denominator_sentence(column, "A-LRN-S256") for column in columns))
+
+Markdown("\n\n".join(nets.denominator_sentence(one, "A-LRN-S256") for one in chapter.columns))
 
 # %% [markdown]
 # ## What it costs
@@ -157,29 +135,29 @@ figures.costs(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_lrn.cost_sentence(bench))
+Markdown(nets.cost_sentence(bench))
 
 # %% [markdown]
 # ## The verdict
 
 # %% tags=["remove-input"]
-verdicts.verdict_box("lrn-does-not-help", "lrn-costs-time", "lrn-costs-memory")
+chapter.verdicts()
 
 # %% [markdown]
 # Second minus first, in points of top-1 error by centre crop and flip: a positive number is as the
 # paper says. Brackets are 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-report.show(differences.differences_table("lrn-does-not-help", columns=columns), "words wrapped")
+chapter.differences()
 
 # %% tags=["remove-input"]
-tables_summary.agreement("02_lrn")
+chapter.agreement()
 
 # %% [markdown]
 # ### In plain words
 
 # %% tags=["remove-input"]
-found = reading.Findings()
+found = chapter.found
 Markdown(
     f"""
 {found.basis(cifar10="A-LRN-S256", imagenette="A-LRN-S256")}
@@ -218,7 +196,7 @@ there.
 # it generalises. Error on training images and on as many of minival, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+chapter.fit()
 
 # %% [markdown]
 # Width matters too. In a net of a quarter of the width the five channels of LRN's window are a good
@@ -227,7 +205,7 @@ report.show(tables_nets.fit_table(CHAPTER, columns))
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, CHAPTER), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("02_lrn", CHAPTER)
+chapter.rerun()

@@ -1,15 +1,17 @@
 """The command line: what it says, where it says it, and its exit status."""
 
+import io
 import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 
-from tests.records_by_hand import eval_record
+from tests.records_by_hand import eval_record, written
 from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
@@ -46,8 +48,20 @@ def test_nothing_heavy_is_imported_for_help_or_a_bad_name():
 def test_help_names_the_commands(vggrepro):
     status, out, err = vggrepro("--help")
     assert (status, err) == (0, "")
-    for command in ("list", "run", "rerun", "status", "verify", "compare", "plan"):
+    for command in ("list", "results", "run", "rerun", "status", "verify", "compare", "plan"):
         assert f" {command} " in out
+
+
+def test_results_are_printed_or_written_as_csv(vggrepro, tmp_path):
+    written(eval_record(), tmp_path / "made")
+    options = ["--results-dir", str(tmp_path / "made")]
+    assert "27.27" in vggrepro("results", *options)[1]
+    printed = vggrepro("results", *options, "--csv", "-")[1]
+    assert pd.read_csv(io.StringIO(printed)).top1_error.round(2).tolist() == [27.27]
+    assert vggrepro("results", *options, "--csv", str(tmp_path / "all.csv")) == (0, "", "")
+    assert (tmp_path / "all.csv").read_text() == printed
+    status, _, err = vggrepro("results", "--results-dir", str(tmp_path / "none"))
+    assert (status, err.startswith("vggrepro: no folder")) == (1, True)
 
 
 @pytest.mark.parametrize(

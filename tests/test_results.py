@@ -7,8 +7,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import vggrepro
 from tests.records_by_hand import (
     CENTRE_CROP,
     EXPERIMENT,
@@ -173,3 +175,72 @@ def test_a_provisional_recipe_is_marked():
     pilot = train_record(replace(EXPERIMENT, recipe="pilot-1"))
     assert (pilot.run, pilot.pilot) == ("A-S256", True)
     assert not train_record(replace(EXPERIMENT, recipe="frozen-1")).pilot
+
+
+# --- all in one table -----------------------------------------------------------------------
+
+
+def test_the_table_has_a_row_for_every_record_with_the_numbers_that_it_holds():
+    table = vggrepro.results()
+    assert list(table) == list(store._COLUMNS)
+    paths = [p for p in store.record_files(store.RECORDED) if p.parts[-2] != "bench"]
+    assert [store.RECORDED / path for path in table.path] == paths
+    for path, error, minival in zip(paths, table.top1_error, table.minival_error, strict=True):
+        record = store.read(path)
+        assert record.kind in ("eval", "fusion") or np.isnan(error)
+        assert error == getattr(record, "top1_error", error) or np.isnan(error)
+        if record.kind == "train" and record.curve:
+            assert minival == record.curve[-1].minival_error
+    of_some = ["protocol", "test_scales", "train_error", "minival_error"]
+    of_some += ["top1_error", "top5_error", "log_loss"]
+    assert not table.drop(columns=of_some).isna().any(axis=None)
+
+
+def test_a_row_is_the_record_that_it_is_of(tmp_path):
+    written(train_record(), tmp_path)
+    written(eval_record(), tmp_path)
+    tested, trained = (row for _, row in store.frame(tmp_path).iterrows())
+    assert (trained.kind, trained["round"], trained.run, trained.config) == (
+        "train",
+        "first",
+        "A-S256",
+        "A",
+    )
+    assert (trained.budget, trained.data, trained.seed, trained.train_scale) == (
+        "smoke",
+        "synthetic",
+        0,
+        "256",
+    )
+    assert (trained.minival_error, trained.seconds, trained.as_declared) == (60.5, 12.5, True)
+    assert (tested.protocol, tested.test_scales, tested.images) == ("centre-crop", "256", 11)
+    assert tested.top1_error == pytest.approx(100 * 3 / 11)
+    assert tested.path == "smoke/synthetic/A-S256/seed0/eval-centre-crop-256.json"
+    assert tested.weights_digest == trained.weights_digest
+
+
+@pytest.mark.parametrize(
+    ("change", "round_"), [({"epochs": 3}, "first"), ({"recipe": "pilot-1"}, "pilot")]
+)
+def test_the_table_says_what_was_declared_otherwise(tmp_path, change, round_):
+    written(train_record(replace(EXPERIMENT, **change)), tmp_path)
+    table = store.frame(tmp_path)
+    assert (list(table["round"]), list(table.as_declared)) == ([round_], [False])
+
+
+def test_the_beginning_is_declared_as_it_was_then():
+    table = store.frame(store.RECORDED)
+    begun = table[table.path.str.startswith("pilots/")]
+    assert set(begun["round"]) == {"pilot"}
+    assert begun.as_declared.any()
+
+
+def test_an_empty_folder_gives_an_empty_table(tmp_path):
+    assert store.frame(tmp_path).empty
+
+
+def test_errors_by_run(tmp_path):
+    for seed in range(2):
+        written(eval_record(seed=seed), tmp_path)
+    (line,) = store.by_run(store.frame(tmp_path)).reset_index().to_dict("records")
+    assert (line["run"], line["mean"], line["std"], line["count"]) == ("A-S256", 27.27, 0.0, 2)

@@ -181,7 +181,8 @@ def test_nothing_is_shown_before_the_end(tmp_path, whole):
     assert {d.word for d in decide_all(tmp_path).values()} == {"not run"}
     paths = store.record_files(tmp_path)
     assert paths and not list(second_round.shown(tmp_path, paths))
-    for command in ("status", "list"):
+    assert store.frame(tmp_path).empty and len(store.frame(whole)) > len(paths)
+    for command in ("status", "list", "results"):
         found = CliRunner().invoke(app, [command, "--results-dir", str(tmp_path)])
         assert found.exit_code == 0 and "he-50" not in found.output and "he-100" not in found.output
     with pytest.raises(UserError, match="no evaluation"):

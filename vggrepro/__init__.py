@@ -1,6 +1,18 @@
 """vggrepro: the VGG paper (Simonyan & Zisserman, 2014), rerun and decided claim by claim."""
 
+import importlib
+
 __version__ = "0.1.0"
+
+#: Public names and where they live; imported when first used, so that `import vggrepro` is quick.
+_LAZY = {"results": ("vggrepro.study.store", "frame")}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    return getattr(importlib.import_module(module), attribute)
 
 
 class UserError(Exception):

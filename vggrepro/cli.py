@@ -1,4 +1,4 @@
-"""The command line: `vggrepro list, run, rerun, status, verify, compare, plan, bench, first-steps`.
+"""The command line: `vggrepro list, results, run, rerun, status, verify, compare, plan, ...`.
 
 Nothing heavy is imported before a command needs it, so `--help` answers at once.
 """
@@ -15,8 +15,7 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
-from vggrepro.bench.planner import SHARE
-from vggrepro.files import make_writable
+from vggrepro.files import make_writable, write_atomically
 from vggrepro.study import programme, second_round, starts, workers
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS
@@ -167,6 +166,29 @@ def list_rows(
         typer.echo(line)
 
 
+@app.command()
+def results(
+    results_dir: Results = RECORDED,
+    csv: Annotated[
+        str | None, typer.Option(help="Write every record's row there instead; - prints it.")
+    ] = None,
+) -> None:
+    """All recorded errors: mean, spread and number of seeds of each run under each protocol.
+
+    With --csv the table that `vggrepro.results()` gives: a row for every record.
+    """
+    from vggrepro.study import store
+
+    _check_records(results_dir)
+    table = store.frame(results_dir)
+    if csv is None:
+        typer.echo(store.by_run(table).to_string())
+    elif csv == "-":
+        typer.echo(table.to_csv(index=False), nl=False)
+    else:
+        write_atomically(Path(csv), table.to_csv(index=False).encode())
+
+
 def _check_records(results_dir: Path) -> None:
     if not results_dir.is_dir():
         raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
@@ -308,7 +330,7 @@ def plan(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
     share: Annotated[
-        float | None, typer.Option(help=f"Share of its peak that is reached; {SHARE} if not given.")
+        float | None, typer.Option(help="Share of its peak that is reached; the usual if not given.")
     ] = None,
     recorded_study: Study = False,
     results_dir: Results = RECORDED,
@@ -371,9 +393,7 @@ def first_steps(
     from vggrepro.study import first_steps as measuring
 
     measuring.run(experiments, seed, steps, where)
-    from vggrepro.pages import starts_text
-
-    for line in starts_text.lines(where.results_dir, data, [e.name for e in experiments]):
+    for line in starts.lines(where.results_dir, data, [e.name for e in experiments]):
         typer.echo(line)
 
 

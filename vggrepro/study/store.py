@@ -8,12 +8,15 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from vggrepro import UserError
 from vggrepro.files import write_atomically
-from vggrepro.study.experiments import Evaluation, Experiment, completed
+from vggrepro.study import starts
+from vggrepro.study.budgets import BEGINNING, at_budget
+from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment, completed
 from vggrepro.study.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
@@ -28,6 +31,9 @@ from vggrepro.study.records import (
     sealed,
     summarise,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
@@ -221,9 +227,7 @@ def current(path: Path, experiment: Experiment) -> Record:
     if not path.exists():
         raise NotRecordedError("not run")
     record = read(path)
-    declared = json.loads(json.dumps(asdict(experiment)))
-    then = completed(record.experiment)
-    changed = [name for name in declared if then.get(name) != declared[name]]
+    changed = _changed(record, experiment)
     if changed:
         raise NotRecordedError(f"recorded under another declaration ({', '.join(changed)} changed)")
     if path.parent.name != f"seed{record.seed}":
@@ -231,6 +235,13 @@ def current(path: Path, experiment: Experiment) -> Record:
     if isinstance(record, FusionRecord) and any(_other_parents(path, record)):
         raise NotRecordedError("fused from other weights than are recorded now")
     return record
+
+
+def _changed(record: Record, experiment: Experiment) -> list[str]:
+    """The fields of a declaration that are not as a record has them."""
+    declared = json.loads(json.dumps(asdict(experiment)))
+    then = completed(record.experiment)
+    return [name for name in declared if then.get(name) != declared[name]]
 
 
 def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
@@ -270,3 +281,91 @@ def evaluations(
 def verify(paths: Iterable[Path]) -> list[str]:
     """All problems of all records, in order."""
     return [problem for path in paths for problem in problems(path)]
+
+
+# --- all in one table ---------------------------------------------------------------------
+
+
+def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
+    """All records below `results_dir` as one table: a row for each, in the order of their paths.
+
+    `kind` is `train`, `eval`, `fusion` or `first-steps`; measurements in `bench/` are left out,
+    and of the second round all is before it is complete. What a row does not have is missing.
+
+    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
+    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`
+    - `train_scale`: the paper's S as text, "256" or "256-512"
+    - `protocol`, `test_scales`: the paper's Q as text, "384" or "256+384+512", "own" for each net's
+      own in a fusion; of evaluations and fusions only
+    - `top1_error`, `top5_error` in percent, `log_loss` in nats, of evaluations and fusions only
+    - `images`: how many were tested, or trained on
+    - `train_error`, `minival_error`: percent after the last epoch, of trainings only
+    - `status`: `ok`, `diverged` or `interrupted`
+    - `as_declared`: whether the declaration is today's; others count as not run
+    - `seconds`: how long it took, the training or the test; `images_per_second`, `peak_memory_mib`
+    - `processor`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
+    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it
+    - `result_digest`, and `path` from `results_dir`, for `read`
+
+    Raises `UserError` for a record that cannot be read.
+    """
+    import pandas as pd  # here, so that `vggrepro --help` answers at once
+
+    from vggrepro.study.second_round import shown
+
+    rows = [
+        _row(record, path.relative_to(results_dir))
+        for path in shown(results_dir, record_files(results_dir))
+        if not isinstance(record := read(path), BenchRecord)
+    ]
+    return pd.DataFrame(rows, columns=_COLUMNS)
+
+
+def by_run(table: "pd.DataFrame") -> "pd.DataFrame":
+    """Top-1 errors of a `frame` in percent: mean, sample standard deviation and n over seeds."""
+    where = ["round", "budget", "data", "run", "protocol", "test_scales"]
+    errors = table[table.top1_error.notna()].groupby(where, sort=False).top1_error
+    return errors.agg(["mean", "std", "count"]).round(2)
+
+
+_COLUMNS = (
+    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs"),
+    *("train_scale", "protocol", "test_scales", "top1_error", "top5_error", "log_loss", "images"),
+    *("train_error", "minival_error", "status", "as_declared"),
+    *("seconds", "images_per_second", "peak_memory_mib", "processor", "threads", "precision"),
+    *("torch", "commit", "dirty", "finished", "weights_digest", "result_digest", "path"),
+)
+
+
+def _row(record: Record, path: Path) -> dict[str, Any]:
+    e, p = record.experiment, record.provenance
+    last = record.curve[-1] if isinstance(record, TrainRecord) and record.curve else None
+    row = {
+        name: getattr(part, name)
+        for part in (p, last, record)
+        for name in _COLUMNS
+        if hasattr(part, name)
+    }
+    row |= {name: e[name] for name in ("budget", "data", "config", "recipe", "epochs")}
+    low, high = e["train_scale"]
+    tested = isinstance(record, EvalRecord)
+    return row | {
+        "round": "pilot" if record.pilot else "second" if record.run in SECOND_ROUND else "first",
+        "train_scale": str(low) if low == high else f"{low}-{high}",
+        "test_scales": ("+".join(map(str, record.test_scales)) or "own") if tested else None,
+        "images": record.data.count if tested else record.data[0].count,
+        "as_declared": _as_declared(record, path),
+        "seconds": p.wall_seconds,
+        "torch": p.versions["torch"],
+        "path": path.as_posix(),
+    }
+
+
+def _as_declared(record: Record, path: Path) -> bool:
+    if isinstance(record, FirstStepsRecord):
+        return record.run in starts.DECLARED  # in sizes of the reader's own
+    budget = BEGINNING if path.parts[0] == PILOTS else record.experiment["budget"]
+    try:
+        return not _changed(record, at_budget(record.run, budget, record.experiment["data"]))
+    except UserError:
+        return False  # a run or a budget of another version

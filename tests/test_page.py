@@ -1,0 +1,44 @@
+"""A chapter's furniture: what it knows of itself, and the commands that make it again."""
+
+import pytest
+
+from vggrepro import UserError
+from vggrepro.pages.page import Chapter
+from vggrepro.study import programme, store
+from vggrepro.study.claims import CLAIMS
+
+DEFAULTS = ("reduced", "", 0, False, "", "")
+
+
+@pytest.mark.parametrize("name", programme.CHAPTER_RUNS)
+def test_a_chapter_knows_its_runs_and_claims(name):
+    chapter = Chapter(name[:2], *DEFAULTS)
+    assert (chapter.name, chapter.runs) == (name, programme.CHAPTER_RUNS[name])
+    assert {CLAIMS[key].chapter for key in chapter.claims} <= {name}
+    kinds = [CLAIMS[key].primary for key in chapter.claims]
+    assert kinds == sorted(kinds, reverse=True), "primary claims come first"
+
+
+def test_chapters_on_scale_show_imagenette_alone():
+    titles = [[c.data for c in Chapter(name, *DEFAULTS).columns] for name in ("03", "06")]
+    assert titles == [["cifar10", "imagenette"], ["imagenette"]]
+
+
+def test_the_commands_of_a_chapter_name_all_its_recorded_runs_and_seeds():
+    chapter = Chapter("03", *DEFAULTS)
+    text = chapter.rerun().data
+    for column in chapter.columns:
+        for run in chapter.runs:
+            trained = store.trainings(column.results_dir, column.experiment(run))
+            named = [
+                line
+                for line in text.splitlines()
+                if f" {run} " in line and f"--data {column.data} " in line
+            ]
+            seeds = [int(line.rsplit(" ", 1)[1]) for line in named]
+            assert seeds == ([1 + max(trained)] if trained else [])
+
+
+def test_wrong_parameters_are_refused():
+    with pytest.raises(UserError, match="smoke, quick, reduced, gpu, full"):
+        Chapter("03", "quik", *DEFAULTS[1:])

@@ -1,0 +1,178 @@
+"""A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
+
+from collections.abc import Mapping, Sequence
+
+from IPython.display import HTML, Markdown
+
+from vggrepro.pages import (
+    differences,
+    figures,
+    nets,
+    report,
+    tables_deviations,
+    tables_summary,
+    verdicts,
+)
+from vggrepro.pages.reading import Findings
+from vggrepro.pages.spent import core_hours
+from vggrepro.study import programme, store
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.experiments import (
+    FUSIONS,
+    ROWS,
+    Evaluation,
+    centre_crop,
+    evaluations_of,
+    one_scale,
+    short_name,
+)
+from vggrepro.study.records import EvalRecord, TrainRecord
+
+Row = tuple[str, str, Evaluation]
+"""What a line of a table of errors shows: its label, a run or fusion, and how that is tested."""
+
+
+class Chapter:
+    """The parameters, runs, claims and columns of one chapter, and what it says of them.
+
+    `name` is that of its script, or its number: `03_depth` or `03`. The parameters are those of its
+    first cell; with `rerun`, what is missing is trained first. `photos` are the recorded sets that
+    it shows: else both, or Imagenette alone where that decides all its claims. Raises `UserError`
+    for parameters that do not fit, `StopIteration` for a page that runs nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        budget: str,
+        data: str,
+        seeds: int,
+        rerun: bool,
+        data_dir: str,
+        results_dir: str,
+        photos: Sequence[str] | None = None,
+    ) -> None:
+        self.name = next(known for known in programme.CHAPTER_RUNS if name in (known, known[:2]))
+        self.options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
+        self.runs = programme.CHAPTER_RUNS.get(self.name, ())
+        claims = [claim for claim in CLAIMS.values() if claim.chapter == self.name]
+        claims.sort(key=lambda claim: (not claim.primary, claim.sides is None))
+        self.claims = tuple(claim.key for claim in claims)
+        self.about_errors = tuple(claim.key for claim in claims if claim.about_errors)
+        decided_on = {claim.data for claim in claims if claim.about_errors}
+        only = {"imagenette"} == decided_on
+        self.photos = tuple(photos or (("imagenette",) if only else programme.DATA))
+        self.columns = self.options.columns(self.photos)
+        self.found = Findings()
+        figures.use_style()
+        self.options.ensure(self.runs)
+
+    # --- what it answers ----------------------------------------------------------------------
+
+    def in_short(self) -> Markdown:
+        """Each claim with its word and its difference."""
+        return verdicts.in_short(*self.claims)
+
+    def quotes(self, *keys: str) -> Markdown:
+        """The paper's sentences, by their keys in `paper.QUOTES`."""
+        return report.claim_box(*keys)
+
+    def verdicts(self) -> Markdown:
+        """The verdicts of all its claims, with what decided each."""
+        return verdicts.verdict_box(*self.claims)
+
+    def differences(self) -> HTML:
+        """Claim and control by column: difference in top-1 error, 95 % interval and n."""
+        table = differences.differences_table(*self.about_errors, columns=self.columns)
+        return report.show(table, "words wrapped")
+
+    def beside(self) -> Markdown:
+        """Differences that the paper names and no claim is about."""
+        return Markdown(differences.beside_sentence(*self.about_errors))
+
+    def agreement(self) -> Markdown:
+        """Whether the two sets of photos agree."""
+        return tables_summary.agreement(self.name)
+
+    # --- what it shows ------------------------------------------------------------------------
+
+    def deviations(self, *runs: str) -> HTML:
+        """What these runs change against the paper; of several stages the values in order."""
+        table = tables_deviations.deviations_table(runs, self.columns)
+        return report.show(table, "words wrapped")
+
+    def source(self, module: str, name: str) -> Markdown:
+        """The library's own code of a function, class or constant."""
+        return report.source(module, name)
+
+    def errors(self, rows: Mapping[str, Sequence[str]] | Sequence[Row]) -> HTML:
+        """Top-1 errors by column, %, beside the paper's.
+
+        `rows` are runs by protocol, each at its one Q, or lines of a label, run and evaluation.
+        """
+        if isinstance(rows, Mapping):
+            rows = [
+                (f"{short_name(run)}, {protocol}", run, one_scale(run, protocol))
+                for protocol, runs in rows.items()
+                for run in runs
+            ]
+        papers = {(row.run, row.evaluation): report.paper_value(row) for row in ROWS}
+        lines = [(*row, papers.get(row[1:])) for row in rows]
+        return report.show(report.error_table(lines, self.columns))
+
+    def dots(self, *runs: str) -> None:
+        """Top-1 error by centre crop and flip: a dot for each seed, a panel for each column."""
+        figures.dots(runs, centre_crop, self.columns)
+        figures.plt.show()
+
+    def curves(self, *runs: str) -> None:
+        """Error by epoch on minival and on training images, a panel for each column."""
+        figures.curves(runs, self.columns)
+        figures.plt.show()
+
+    def fit(self, *runs: str) -> HTML:
+        """Errors on training images and on minival after the last epoch; of all runs if none."""
+        return report.show(nets.fit_table(runs or self.runs, self.columns))
+
+    # --- where it is from, and how to make it again -------------------------------------------
+
+    def trainings(self, *runs: str) -> HTML:
+        """Every training that it shows, a line each; of these runs instead of all if given."""
+        return report.show(report.provenance_table(self.columns, runs or self.runs), "words")
+
+    def rerun(self) -> Markdown:
+        """What the recorded runs took, and the commands that make exactly them again."""
+        hours, count, commands = 0.0, 0, []
+        for column in self.options.columns(self.photos)[: len(self.photos)]:
+            by_seeds: dict[int, list[str]] = {}
+            for run in self.runs:
+                records = _recorded(column, run)
+                if records:
+                    by_seeds.setdefault(1 + max(r.seed for r in records), []).append(run)
+                trained = [r for r in records if isinstance(r, TrainRecord)]
+                count += len(trained)
+                hours += sum(map(core_hours, trained))
+            commands += [
+                f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
+                f"--data-dir DATA --seeds {seeds}"
+                for seeds, runs in by_seeds.items()
+            ]
+        papermill = f"papermill book/{self.name}.ipynb out.ipynb"
+        return Markdown(
+            f"**{count} trainings, {hours:.1f} core-hours.**\n\n```bash\n"
+            f"# on a laptop, on drawn images\n{papermill} -p budget quick -p rerun True\n\n"
+            f"# on a GPU, at the paper's width and crop\n{papermill} -p budget gpu -p rerun True "
+            "-p data imagenette -p data_dir DATA\n\n"
+            "# exactly the runs and seeds of this page; --download fetches the photos into DATA\n"
+            + "\n".join(commands)
+            + "\n```"
+        )
+
+
+def _recorded(column: report.Column, run: str) -> list[TrainRecord | EvalRecord]:
+    """The trainings of a run by seed; of a fusion, which trains nothing, its first evaluation."""
+    experiment = column.experiment(run)
+    if run in FUSIONS:
+        first = evaluations_of(run)[0]
+        return list(store.evaluations(column.results_dir, experiment, first).values())
+    return list(store.trainings(column.results_dir, experiment).values())
