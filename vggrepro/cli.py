@@ -330,7 +330,8 @@ def plan(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
     share: Annotated[
-        float | None, typer.Option(help="Share of its peak that is reached; the usual if not given.")
+        float | None,
+        typer.Option(help="Share of its peak that is reached, if not the usual."),
     ] = None,
     recorded_study: Study = False,
     results_dir: Results = RECORDED,
