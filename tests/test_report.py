@@ -9,7 +9,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, report, tables_deviations, tables_lrn, verdicts
+from vggrepro.pages import figures, nets, report, tables_deviations, verdicts
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -158,9 +158,9 @@ def test_provenance_names_commit_and_digest(column):
 
 
 def test_a_denominator_that_varies_is_called_alive(column):
-    said = tables_lrn.denominator_sentence(column, "A-LRN-S256")
+    said = nets.denominator_sentence(column, "A-LRN-S256")
     assert "from 2.00 (1 %) to 6.00 (99 %), a ratio of 3.0: LRN was alive." in said
-    assert tables_lrn.denominator_sentence(column, "B-S256").endswith("not run.")
+    assert nets.denominator_sentence(column, "B-S256").endswith("not run.")
 
 
 def _bench():
@@ -182,10 +182,10 @@ def _bench():
 
 
 def test_cost_is_a_ratio_within_turns():
-    said = tables_lrn.cost_sentence(_bench())
+    said = nets.cost_sentence(_bench())
     assert "A-LRN: +50 % time, +50 % kept" in said
     assert "A-LRN (torch): +100 % time, +60 % kept" in said
-    assert "vggrepro bench lrn" in tables_lrn.cost_sentence(None)
+    assert "vggrepro bench lrn" in nets.cost_sentence(None)
 
 
 def test_figures_show_every_seed_and_name_their_axes(column):

@@ -7,9 +7,9 @@ from IPython.display import HTML, Markdown
 from vggrepro.pages import (
     differences,
     figures,
+    nets,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -132,7 +132,7 @@ class Chapter:
 
     def fit(self, *runs: str) -> HTML:
         """Errors on training images and on minival after the last epoch; of all runs if none."""
-        return report.show(tables_nets.fit_table(runs or self.runs, self.columns))
+        return report.show(nets.fit_table(runs or self.runs, self.columns))
 
     # --- where it is from, and how to make it again -------------------------------------------
 
