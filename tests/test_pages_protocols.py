@@ -257,17 +257,10 @@ def test_images_that_both_nets_get_wrong(column):
     record(column, "D-jitter", DENSE, 0, [0, 1, 2])
     record(column, "D-jitter", DENSE, 1, [2, 3])
     record(column, "E-jitter", DENSE, 0, [1, 2])
-<<<<<<< HEAD:tests/test_tables_protocols.py
     record(column, TWO_NETS, DENSE, 0, [2], parents=PARENTS)
     record(column, TWO_SEEDS, DENSE, 0, [2, 3], parents=PARENTS)
     record(column, TWO_SEEDS, DENSE, 1, [], parents=PARENTS)  # its second net, seed 2, is not there
-    table = tables_fusion.overlap_table((TWO_SEEDS, TWO_NETS), [column])
-=======
-    record(column, TWO_NETS, DENSE, 0, [2], parents={})
-    record(column, TWO_SEEDS, DENSE, 0, [2, 3], parents={})
-    record(column, TWO_SEEDS, DENSE, 1, [], parents={})  # its second net, seed 2, is not there
     table = protocols.overlap_table((TWO_SEEDS, TWO_NETS), [column])
->>>>>>> main:tests/test_pages_protocols.py
     shares = [f"{100 * n / 11:.1f}" for n in range(4)]
     one, two, three = shares[1:]
     assert list(table.loc["D + D"])[1:] == [three, two, one, two, "1"]
@@ -278,13 +271,8 @@ def test_nets_tested_on_other_images_do_not_overlap(column):
     record(column, "D-jitter", DENSE, 0, [0])
     other = eval_record().data.model_copy(update={"fingerprint": "00" * 32})
     record(column, "E-jitter", DENSE, 0, [0], data=other)
-<<<<<<< HEAD:tests/test_tables_protocols.py
     record(column, TWO_NETS, DENSE, 0, [0], parents=PARENTS)
-    table = tables_fusion.overlap_table((TWO_NETS,), [column])
-=======
-    record(column, TWO_NETS, DENSE, 0, [0], parents={})
     table = protocols.overlap_table((TWO_NETS,), [column])
->>>>>>> main:tests/test_pages_protocols.py
     assert list(table.loc["D + E"])[1:] == ["not run"] * 4 + ["0"]
 
 
