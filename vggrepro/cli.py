@@ -19,7 +19,7 @@ from vggrepro.files import make_writable, write_atomically
 from vggrepro.study import programme, second_round, starts, workers
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS
-from vggrepro.study.store import RECORDED, RERUN
+from vggrepro.study.store import OWN, RECORDED, RERUN
 from vggrepro.study.where import Where
 
 # --- the options that several commands share ----------------------------------------------
@@ -293,7 +293,7 @@ def verify(
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
     from vggrepro.study import store
 
-    folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
+    folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN, OWN) if f.is_dir()]
     paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
         raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
@@ -394,6 +394,83 @@ def first_steps(
 
     measuring.run(experiments, seed, steps, where)
     for line in starts.lines(where.results_dir, data, [e.name for e in experiments]):
+        typer.echo(line)
+
+
+@app.command()
+def evaluate(
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A net of Table 1, if the file does not say.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A file, or torchvision:VGG16_Weights.IMAGENET1K_V1 and its like."),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="paper, caffe, torchvision, or mean/deviation as R,G,B/R,G,B."),
+    ] = None,
+    resize: Annotated[str, typer.Option(help="isotropic or torchvision.")] = "isotropic",
+    data: Annotated[str, typer.Option(help="imagenet, folder, cifar10 …")] = "folder",
+    data_dir: DataDir = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Labels of ILSVRC's photos, if they lie in one folder.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="dense, multi-crop, single-crop …; dense if none.")
+    ] = None,
+    scales: Annotated[
+        list[int] | None, typer.Option(help="Q, one or more: --scales 256 384 512.")
+    ] = None,
+    fuse: Annotated[
+        list[str] | None, typer.Option(help="Records of other nets, to average with: --fuse A B.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch published weights.")] = False,
+    results_dir: Annotated[Path, typer.Option(help="Folder of records.")] = OWN,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
+) -> None:
+    """Test any weights of a net of Table 1 on any photos, under any protocol.
+
+    Published weights, those of `vggrepro train`, those of a run. Errors are printed beside the
+    paper's where it has them and recorded; what is recorded is not done again, and what was
+    stopped goes on.
+    """
+    # An option takes one value; what follows it belongs to it all the same.
+    numbers = [int(text) for text in more or [] if text.isdecimal()]
+    others = [text for text in more or [] if not text.isdecimal()]
+    if (numbers and not scales) or (others and not fuse):
+        raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
+    if not (weights or fuse):
+        raise UserError("name the weights to test with --weights, or records to average: --fuse")
+    from vggrepro.device import choose
+    from vggrepro.study import own
+
+    asked = None
+    if weights:
+        asked = own.Asked(
+            weights=weights,
+            config=config,
+            inputs=inputs,
+            data=data,
+            data_dir=data_dir,
+            ground_truth=ground_truth,
+            cache_dir=cache_dir,
+            download=download,
+        )
+    way = own.Way(
+        own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
+        own.known_resize(resize),
+        choose(device, precision, threads),
+        results_dir,
+        fresh,
+    )
+    averaged = [Path(path).expanduser() for path in [*(fuse or []), *others]]
+    for line in own.evaluate_lines(asked, way, averaged):
         typer.echo(line)
 
 

@@ -5,6 +5,7 @@ without opening an image. A class's index is the position of its name among the 
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,6 +91,25 @@ def list_images(root: Path) -> Listing:
     return Listing(root, classes, names, np.array(targets, np.int64), sizes, times)
 
 
+def passed_over(root: Path) -> dict[str, int]:
+    """How many files below a folder are not taken for photos, by suffix; hidden ones are not told.
+
+    >>> passed_over(Path("photos"))  # doctest: +SKIP
+    {'.gif': 2, '.txt': 1}
+    """
+    found = Counter(
+        path.suffix.lower() or path.name
+        for path in root.rglob("*")
+        if path.is_file() and path.name[0] != "." and not is_image(path.name)
+    )
+    return dict(sorted(found.items()))
+
+
+def is_image(name: str) -> bool:
+    """Whether a file is taken for a photo, by its name alone."""
+    return name[0] != "." and name.lower().endswith(SUFFIXES)
+
+
 def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -98,7 +118,7 @@ def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
             name = f"{prefix}/{entry.name}"
             if entry.is_dir():
                 yield from _image_files(entry.path, name)
-            elif entry.name.lower().endswith(SUFFIXES):
+            elif is_image(entry.name):
                 stat = entry.stat()
                 yield name, stat.st_size, stat.st_mtime_ns
 
@@ -209,6 +229,18 @@ def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
     return data_dir / part
 
 
+def is_split(root: Path) -> bool:
+    """Whether a folder has `train`, `val` or `test`: else its folders are taken for classes."""
+    return any((root / part).is_dir() for part in ("train", "val", "test"))
+
+
+def any_folder(root: Path, part: str) -> Source:
+    """The photos of `class_folders`, or without a split all that there are, as the part `all`."""
+    if is_split(root):
+        return class_folders("folder", root, part)
+    return _decoded("folder", "all", list_images(root))
+
+
 def class_folders(name: str, root: Path, part: str) -> Source:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
     train = root / "train"
@@ -222,8 +254,12 @@ def class_folders(name: str, root: Path, part: str) -> Source:
         raise UserError(
             f"{train} and {val} must have the same class folders; only one has {differing}."
         )
+    return _decoded(name, part, listing)
+
+
+def _decoded(name: str, part: str, listing: Listing) -> Source:
     if len(listing.classes) < 2:
-        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
+        raise UserError(f"{listing.root} has one class only: there is nothing to tell apart.")
     paths = [os.fspath(listing.root / name) for name in listing.names]
 
     def open_reader() -> Reader:

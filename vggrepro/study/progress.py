@@ -131,7 +131,8 @@ class Progress:
                 counted += done
                 rate = counted / max(time.perf_counter() - started, 1e-9)
                 if unit:
-                    self._bar.set_postfix_str(f"{rate:,.0f} {unit}/s", refresh=False)
+                    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+                    self._bar.set_postfix_str(f"{shown} {unit}/s", refresh=False)
             self._move(before + share * min(1.0, seen / max(count, 1)))
 
         yield update
