@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
 
 SCHEMA_VERSION = 1
@@ -66,19 +67,6 @@ class DataUsed(_Strict):
     split: str
     count: Count
     fingerprint: str
-
-
-class Epoch(_Strict):
-    """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
-
-    epoch: Annotated[int, Field(ge=0)]
-    learning_rate: NotNegative
-    running_loss: float
-    running_error: Percent
-    train_error: Percent
-    minival_error: Percent
-    minival_loss: float
-    lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
 
 
 class Provenance(_Strict):
@@ -150,6 +138,10 @@ class TrainRecord(_Record):
     def _has_a_curve(self) -> Self:
         if self.status == "ok" and not self.curve:
             raise ValueError("a training that came to its end has a curve")
+        for epoch in self.curve:
+            errors = (epoch.running_error, epoch.train_error, epoch.minival_error)
+            if not all(0 <= error <= 100 for error in errors):
+                raise ValueError(f"curve: an error of epoch {epoch.epoch} is not from 0 to 100 %")
         return self
 
 
