@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -178,7 +177,9 @@ class FirstSteps(Run):
         model = started(e.crop)
         losses, reason = take_steps(model, e, self.seed, photos, machine, self.count, step)
         after = None if reason else signal_of(model, e, photos, machine)
-        if after and not np.isfinite((*after.activation, *after.gradient, *after.weight)).all():
+        if after and not all(
+            map(math.isfinite, (*after.activation, *after.gradient, *after.weight))
+        ):
             reason = f"the net's signal was no longer finite after step {self.count}"
             after = None
         return model, {
