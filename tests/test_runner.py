@@ -24,11 +24,12 @@ from tests.running import (
 )
 from vggrepro import UserError, checkpoints, data
 from vggrepro.configs import CONFIGS
-from vggrepro.device import choose, describe
+from vggrepro.device import choose
 from vggrepro.models import FROM_NET_A, initialise, named_layers
 from vggrepro.study import run, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import evaluations_of
+from vggrepro.study.provenance import describe
 from vggrepro.study.records import summarise
 from vggrepro.study.run import Run, Where, build, used
 

@@ -20,12 +20,13 @@ from tqdm import tqdm
 from vggrepro import UserError, checkpoints
 from vggrepro.augmentations import centre_crops
 from vggrepro.data import Photos
-from vggrepro.device import Machine, choose, describe
+from vggrepro.device import Machine, choose
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recipe import single_scale
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
+from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
 from vggrepro.study.run import Run, build, used
 from vggrepro.study.runner import lock

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from vggrepro import UserError
 from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
 
@@ -30,8 +31,19 @@ _DECLARATION = TypeAdapter(Experiment)
 
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     """As it is in the file, if it can be read as a declaration."""
-    _DECLARATION.validate_python(experiment)
+    try:
+        _DECLARATION.validate_python(experiment)
+    except UserError as error:
+        raise ValueError(str(error)) from error
     return experiment
+
+
+def _possible(epoch: Epoch) -> Epoch:
+    """An entry of a curve, unless it states shares beyond 100 % or a negative rate."""
+    shares = (epoch.running_error, epoch.train_error, epoch.minival_error)
+    if min(epoch.epoch, epoch.learning_rate) < 0 or not all(0 <= s <= 100 for s in shares):
+        raise ValueError("errors are from 0 to 100 %, a rate is not negative")
+    return epoch
 
 
 class _Strict(BaseModel):
@@ -126,7 +138,7 @@ class TrainRecord(_Record):
     parent_weights: str | None = None
     parameters: Count
     pixel_mean: tuple[float, ...]
-    curve: tuple[Epoch, ...]
+    curve: tuple[Annotated[Epoch, AfterValidator(_possible)], ...]
     arrays: dict[str, Array] = {}
 
     @property

@@ -37,7 +37,7 @@ from vggrepro.study.experiments import (
     evaluations_of,
 )
 from vggrepro.study.progress import Progress
-from vggrepro.study.provenance import forget_peak, provenance
+from vggrepro.study.provenance import forget_peak, options, provenance
 from vggrepro.study.records import Array, DataUsed, EvalRecord, FusionRecord, TrainRecord, summarise
 from vggrepro.study.where import Where
 from vggrepro.trainer import Training, images_per_epoch, train
@@ -113,6 +113,17 @@ def photos_of(experiment: Experiment, where: Where) -> Photos:
     if experiment.data == "synthetic":
         options["counts"] = experiment.counts
     return Photos(experiment.data, where.data_dir, where.cache_dir, where.download, **options)
+
+
+def _fill(model: VGG, state: dict[str, torch.Tensor], where: str) -> None:
+    """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # a message of many lines, a key on each
+        raise UserError(
+            f"{where} holds the weights of a net with other layers: the row of {model.config} in "
+            "CONFIGS has changed since. --fresh runs it again, --results-dir keeps both"
+        ) from error
 
 
 class Net(NamedTuple):
@@ -265,7 +276,7 @@ class Run:
         if kept is not None:
             state = distributed.first_then_others(lambda: _weights(*kept))
             model = build(self.experiment, len(self.load("train").classes))
-            checkpoints.fill(model, state, str(kept[0]))
+            _fill(model, state, str(kept[0]))
             return Net(model, kept[1])
         model, record = self._train()
         distributed.first(lambda: self._keep(model, record, done, twin))
@@ -323,7 +334,7 @@ class Run:
         model = build(e, len(self.photos.classes))
         weights, parent_digest = parent or (None, None)
         if e.inherit == "all":
-            checkpoints.fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
+            _fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
         else:
             initialise(model, e.init, seed=self.seed, parent=weights)
         count = e.epochs * images_per_epoch(self.photos)
@@ -374,7 +385,7 @@ class Run:
         torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
         return (
             f"{torchrun}vggrepro run {e.name} --budget {e.budget} --data {e.data}"
-            f"{data_dir_option(e.data)} --seed {self.seed} {self.machine.options()}"
+            f"{data_dir_option(e.data)} --seed {self.seed} {options(self.machine)}"
         )
 
     def made(self, seconds: float, images_per_second: float) -> dict[str, Any]:

@@ -17,11 +17,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from vggrepro import UserError, distributed
-from vggrepro.device import Machine, choose, describe, instructions, processor
+from vggrepro.device import Machine, choose, instructions, processor
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.study.progress import Progress, expected
+from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse, photos_of
 from vggrepro.study.where import Where
 
