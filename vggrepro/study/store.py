@@ -311,7 +311,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     and of the second round all is before it is complete. What a row does not have is missing.
 
     - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
-    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`
+    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`,
+      `init_from` (the run that it starts from)
     - `train_scale`: the paper's S as text, "256" or "256-512"
     - `protocol`, `test_scales`: the paper's Q as text, "384" or "256+384+512", "own" for each net's
       own in a fusion; of evaluations and fusions only
@@ -322,7 +323,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     - `as_declared`: whether the declaration is today's; others count as not run
     - `seconds`: how long it took, the training or the test; `images_per_second`, `peak_memory_mib`
     - `processor`, `instructions`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
-    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it
+    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it;
+      `parent_weights`: that of the training that it starts from
     - `result_digest`, and `path` from `results_dir`, for `read`
 
     Raises `UserError` for a record that cannot be read.
@@ -346,13 +348,14 @@ def by_run(table: "pd.DataFrame") -> "pd.DataFrame":
     return errors.agg(["mean", "std", "count"]).round(2)
 
 
+_DECLARED = ("budget", "data", "config", "recipe", "epochs", "init_from")
 _COLUMNS = (
-    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs"),
+    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs", "init_from"),
     *("train_scale", "protocol", "test_scales", "top1_error", "top5_error", "log_loss", "images"),
     *("train_error", "minival_error", "status", "as_declared"),
     *("seconds", "images_per_second", "peak_memory_mib", "processor", "instructions", "threads"),
     *("precision", "torch", "commit", "dirty", "finished"),
-    *("weights_digest", "result_digest", "path"),
+    *("weights_digest", "parent_weights", "result_digest", "path"),
 )
 
 
@@ -365,7 +368,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         for name in _COLUMNS
         if hasattr(part, name)
     }
-    row |= {name: e[name] for name in ("budget", "data", "config", "recipe", "epochs")}
+    row |= {name: e[name] for name in _DECLARED}
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {
