@@ -314,5 +314,5 @@ def test_what_would_be_found_is_found_four_times_in_five(rule, matters, found):
 def test_not_worse_says_at_which_gain_or_loss_it_is_found():
     wide, narrow = Interval(-0.3, 0.4, 13, 3), Interval(-0.35, 0.23, 13, 3)
     reason = verdict(wide, "not worse", 0.5).reason
-    assert "“not worse” is found where the first side is better by 0.5" in reason
+    assert "in 80 % of studies only if the first side is better by 0.5" in reason
     assert "first side is worse by no more than" in verdict(narrow, "not worse", 0.7).reason

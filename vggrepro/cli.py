@@ -314,9 +314,9 @@ def compare(
     ] = False,
 ) -> None:
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
-    from vggrepro.pages import compare_text
+    from vggrepro.pages import comparison
 
-    for line in compare_text.lines(first, second, everything):
+    for line in comparison.lines(first, second, everything):
         typer.echo(line)
 
 
@@ -330,7 +330,8 @@ def plan(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
     share: Annotated[
-        float | None, typer.Option(help="Share of its peak that is reached; the usual if not given.")
+        float | None,
+        typer.Option(help="Share of its peak that is reached; the usual if not given."),
     ] = None,
     recorded_study: Study = False,
     results_dir: Results = RECORDED,
