@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, tables_lrn
+from vggrepro.pages import figures, nets
 from vggrepro.pages.page import Chapter
 from vggrepro.study import store
 
@@ -117,7 +117,7 @@ figures.plt.show()
 
 # %% tags=["remove-input"]
 
-Markdown("\n\n".join(tables_lrn.denominator_sentence(one, "A-LRN-S256") for one in chapter.columns))
+Markdown("\n\n".join(nets.denominator_sentence(one, "A-LRN-S256") for one in chapter.columns))
 
 # %% [markdown]
 # ## What it costs
@@ -135,7 +135,7 @@ figures.costs(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_lrn.cost_sentence(bench))
+Markdown(nets.cost_sentence(bench))
 
 # %% [markdown]
 # ## The verdict

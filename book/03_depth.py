@@ -31,11 +31,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_nets,
+    nets,
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -97,7 +96,7 @@ report.show(tables_deviations.deviations_table(("D-S256", "D-short"), columns), 
 # is what A gives; the rest is random.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
+report.show(nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
 
 # %% [markdown]
 # ```{margin}
@@ -107,7 +106,7 @@ report.show(tables_nets.inherited_table([short_name(run) for run in BY_DEPTH]), 
 # ```
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.inherited_sentence("D"))
+Markdown(nets.inherited_sentence("D"))
 
 # %% tags=["remove-input"]
 report.source("models", "copy_from_a")
@@ -122,7 +121,7 @@ report.source("models", "copy_from_a")
 # pair at another length of training: a verdict on depth has to keep its sign there.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.starts_table(CHAPTER, columns), "words")
+report.show(nets.starts_table(CHAPTER, columns), "words")
 
 # %% [markdown]
 # ## The errors
@@ -145,7 +144,7 @@ report.show(report.error_table(rows, columns))
 # images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
-figures_nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
+nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
 figures.plt.show()
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-he-long, A-short, D, D-he-long and D-short, a panel for each data set."}}
@@ -162,7 +161,7 @@ figures.curves(BY_DEPTH, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column in columns))
+Markdown("\n\n".join(nets.settled_sentence(column, BY_DEPTH) for column in columns))
 
 # %% [markdown]
 # If the deeper net also has the higher error on *training* images, it does not overfit: its
@@ -170,7 +169,7 @@ Markdown("\n\n".join(tables_nets.settled_sentence(column, BY_DEPTH) for column i
 # both in eval mode:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

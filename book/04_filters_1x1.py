@@ -32,11 +32,10 @@ from vggrepro.configs import CONFIGS
 from vggrepro.pages import (
     differences,
     figures,
-    figures_nets,
+    nets,
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -95,18 +94,18 @@ titled = {
     f"{net}\n{', '.join(f'{kernel}×{kernel}' for kernel in kernels)}": kernels
     for net, kernels in stacks.items()
 }
-figures_nets.seen_through(titled)
+nets.seen_through(titled)
 figures.plt.show()
 
 # %% [markdown]
 # Over the whole net these views add up, and every pool doubles what a further layer adds.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-field-growth", "caption": "Receptive field of each convolution in pixels of the crop, with the crops that the study uses and the paper's. At C's 1×1 layers, the third of blocks 3 to 5, the line does not rise."}, "image": {"alt": "Lines of the receptive field over the convolutions of B, C and D; C is level with B, D rises above them from block 3 on."}}
-figures_nets.field_growth(NETS, crops)
+nets.field_growth(NETS, crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.field_sentence(["C", "D"], crops))
+Markdown(nets.field_sentence(["C", "D"], crops))
 
 # %% [markdown]
 # ### Weights change too
@@ -118,12 +117,12 @@ Markdown(tables_nets.field_sentence(["C", "D"], crops))
 # without D's context. Both start from net A's layers, like the others.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.sizes_table([short_name(run) for run in CHAPTER]))
+report.show(nets.sizes_table([short_name(run) for run in CHAPTER]))
 
 # %% tags=["remove-input"]
 Markdown(
-    f"Counted in convolutions, C has {tables_nets.more_weights('C', 'B'):.0f} % more weights than "
-    f"B, and D {tables_nets.more_weights('D', 'C'):.0f} % more than C."
+    f"Counted in convolutions, C has {nets.more_weights('C', 'B'):.0f} % more weights than "
+    f"B, and D {nets.more_weights('D', 'C'):.0f} % more than C."
 )
 
 # %% [markdown]
@@ -143,14 +142,14 @@ Markdown(
 )
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding", "caption": "Share of the taps of D's 3×3 filters that fall on zero padding, in percent, for each convolution and crop. Computed, not measured."}, "image": {"alt": "A heat map with a row for each convolution of D and a column for each crop: the share grows from the first block to the last and is the larger the smaller the crop."}}
-figures_nets.padding("D", crops)
+nets.padding("D", crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
 report.source("cost", "padding_share")
 
 # %% tags=["remove-input"]
-Markdown(tables_nets.padding_sentence("D", crops))
+Markdown(nets.padding_sentence("D", crops))
 
 # %% [markdown]
 # ## The errors
@@ -177,7 +176,7 @@ figures.plt.show()
 # training images and on as many of minival, which is never trained on, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

@@ -33,11 +33,10 @@ from vggrepro.configs import layer_names
 from vggrepro.pages import (
     differences,
     figures,
-    figures_nets,
+    nets,
     reading,
     report,
     tables_deviations,
-    tables_nets,
     tables_summary,
     verdicts,
 )
@@ -91,9 +90,7 @@ report.show(tables_deviations.deviations_table("B-he", columns), "words wrapped"
 # seven by seven. What differs is how the places count.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stacks", "caption": "In how many ways a unit is reached from each place it sees. In a stack the middle is reached most often; a large filter has one weight for each place."}, "image": {"alt": "Squares of numbers for two 3×3 layers, one 5×5, three 3×3 and one 7×7; the stacks count the middle most, the single filters every place once."}}
-figures_nets.seen_through(
-    {"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]}
-)
+nets.seen_through({"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]})
 figures.plt.show()
 
 # %% [markdown]
@@ -102,15 +99,15 @@ figures.plt.show()
 # are not. Here a horizontal difference is followed by a smoothing, on a drawn image:
 
 # %% tags=["remove-input"]
-report.source("pages.figures_nets", "responses")
+report.source("pages.nets", "responses")
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: a drawn image and what they make of it; red is positive, blue negative. With a ReLU between the two only edges of one direction are left."}, "image": {"alt": "Three filters as coloured squares, a drawn image and two filtered ones; in the last of them one sign is missing."}}
-image = figures_nets.grey_drawing()
-figures_nets.stack_and_filter(image)
+image = nets.grey_drawing()
+nets.stack_and_filter(image)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-single, stack, with_relu = figures_nets.responses(image).values()
+single, stack, with_relu = nets.responses(image).values()
 Markdown(
     f"The 5×5 filter and the stack {'agree' if np.allclose(single, stack) else 'do not agree'} "
     "to rounding. With the ReLU the stack differs from both by up to "
@@ -125,12 +122,12 @@ Markdown(
 # as it gives out, and a large filter pays for those only once.
 
 # %% tags=["remove-input"]
-report.show(tables_nets.sizes_table(NETS))
+report.show(nets.sizes_table(NETS))
 
 # %% tags=["remove-input"]
 Markdown(
     "\n".join(
-        f"- {large} against {small}: {tables_nets.more_weights(large, small):+.0f} % weights in the "
+        f"- {large} against {small}: {nets.more_weights(large, small):+.0f} % weights in the "
         "convolutions of the paper's width."
         for small, large in zip(NETS[::2], NETS[1::2], strict=True)
     )
@@ -152,7 +149,7 @@ report.show(report.error_table(rows, columns))
 # compared; columns cannot, since they differ in images, classes and size of the nets.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error by centre crop and flip against what the convolutions hold (left) and what they do for one image (right), at the size that was trained. A dot is a seed, a bar the mean."}, "image": {"alt": "Error against weights and against multiply-adds for B, its 5×5 twin, D and its 7×7 twin, two panels for each data set."}}
-figures_nets.cost_and_error(CHAPTER, report.centre_crop, columns)
+nets.cost_and_error(CHAPTER, report.centre_crop, columns)
 figures.plt.show()
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-large-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of B, its 5×5 twin, D and its 7×7 twin, a panel for each data set."}}
@@ -164,7 +161,7 @@ figures.plt.show()
 # training images and on as many of minival, which is never trained on, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(tables_nets.fit_table(CHAPTER, columns))
+report.show(nets.fit_table(CHAPTER, columns))
 
 # %% [markdown]
 # ## The differences

@@ -31,11 +31,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_scales,
     reading,
     report,
+    scales,
     tables_deviations,
-    tables_scales,
     verdicts,
 )
 from vggrepro.study import programme
@@ -80,7 +79,7 @@ report.claim_box("jitter-training")
 # ```
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-chain", "caption": "The trainings of net D, generated from their declarations: who starts from whom, S in pixels, epochs and the first learning rate. The last two differ in S alone. C and E go the same way."}, "image": {"alt": "A diagram: net A at S = 256 gives layers to net D at S = 256, whose weights go to S = 384, and from there to both the jittered net and the control that stays at S = 384."}}
-figures_scales.chain(PAIR[::-1], columns[-1])
+scales.chain(PAIR[::-1], columns[-1])
 figures.plt.show()
 
 # %% [markdown]
@@ -106,7 +105,7 @@ report.source("windows", "random_window")
 # ```
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-crops", "caption": "What a net sees of one drawn image at three S: where four random crops lie, then their pixels. A net at a fixed S knows one of the rows, a jittered net all of them and what is between."}, "image": {"alt": "Three rows for S = 256, 384 and 512. On the left a drawn image with four outlined squares, smaller at larger S; on the right the four crops, in which the figure is larger and less complete at larger S."}}
-figures_scales.crops((256, 384, 512), crop)
+scales.crops((256, 384, 512), crop)
 figures.plt.show()
 
 # %% [markdown]
@@ -116,7 +115,7 @@ figures.plt.show()
 # $Q = 0.5\,(S_\min + S_\max)$.
 
 # %% tags=["remove-input"]
-report.show(tables_scales.training_table(RUNS, columns))
+report.show(scales.training_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n
@@ -124,7 +123,7 @@ report.show(tables_scales.training_table(RUNS, columns))
 # small image has only a few positions for dense evaluation to average over.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-dots", "caption": "Top-1 error of each training by centre crop and flip, at Q = S, or 384 for a range. A dot is a seed, a bar the mean. Grey lines join a seed's net with those that went on from its weights."}, "image": {"alt": "Three panels for nets C, D and E with the top-1 error of the four trainings, S = 256, S = 384, S = 384 for longer, and S from 256 to 512; a dot for each seed."}}
-figures_scales.trainings(NETS, columns)
+scales.trainings(NETS, columns)
 figures.plt.show()
 
 # %% [markdown]
@@ -135,10 +134,10 @@ figures.plt.show()
 # that it is reported on, alike for both.
 
 # %% tags=["remove-input"]
-report.show(tables_scales.by_scale_table(PAIR[::-1], columns))
+report.show(scales.by_scale_table(PAIR[::-1], columns))
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
+Markdown("\n\n".join(scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
 
 # %% [markdown]
 # ## The verdict

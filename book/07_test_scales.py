@@ -32,11 +32,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_scales,
     reading,
     report,
+    scales,
     tables_deviations,
-    tables_scales,
     verdicts,
 )
 from vggrepro.study import programme
@@ -48,7 +47,7 @@ options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
 figures.use_style()
 
 RUNS = programme.CHAPTER_RUNS["07_test_scales"]
-CURVES = [run for run in RUNS if len(tables_scales.single_test_scales(run)) > 1]
+CURVES = [run for run in RUNS if len(scales.single_test_scales(run)) > 1]
 CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
 STAGES = ("D-S256", "D-S384", "D-jitter")
 options.ensure(RUNS)
@@ -109,7 +108,7 @@ report.source("evaluators", "combine")
 # of 32 px. A larger Q has more such places, and each of them sees a smaller part of the image.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-score-maps", "caption": "The places that a score map looks at, on a drawn image at three Q: in the paper's geometry, and in ours. Dots are the centres of the positions, boxes what the first and the last of them stand for. What is pale is trimmed, so that the grid is centred."}, "image": {"alt": "A drawn image six times, for three test scales in two geometries, with a grid of dots and two outlined squares: few dots and large squares at Q = 256, many dots and small squares at Q = 512, fewer dots in the small geometry."}}
-figures_scales.looks((256, 384, 512), (PAPER_CROP, crop))
+scales.looks((256, 384, 512), (PAPER_CROP, crop))
 figures.plt.show()
 
 # %% [markdown]
@@ -120,7 +119,7 @@ figures.plt.show()
 # ```
 
 # %% tags=["remove-input"]
-report.show(tables_scales.score_maps_table(RUNS, columns))
+report.show(scales.score_maps_table(RUNS, columns))
 
 # %% [markdown]
 # Positions on the short side of the score map, with Q in our pixels in brackets; then positions per
@@ -131,14 +130,14 @@ report.show(tables_scales.score_maps_table(RUNS, columns))
 # ## The errors
 
 # %% tags=["remove-input"]
-report.show(tables_scales.gains_table(RUNS, columns))
+report.show(scales.gains_table(RUNS, columns))
 
 # %% [markdown]
 # Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
 # Tables 3 and 4, ours as means over seeds. A gain is taken seed by seed and has its standard deviation.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-gains", "caption": "How much lower the top-1 error is at three Q than at one. A dot is a seed, a bar the mean; open diamonds are the paper's, on other images and classes. The last row is the control: several passes at one Q, shifted, against one pass."}, "image": {"alt": "Gain in points of top-1 error from three test scales for each net and training scale, a dot for each seed, the paper's gain as an open diamond."}}
-figures_scales.gains(RUNS, [("D-jitter", "dense-shifted")], columns)
+scales.gains(RUNS, [("D-jitter", "dense-shifted")], columns)
 figures.plt.show()
 
 # %% [markdown]
@@ -147,11 +146,11 @@ figures.plt.show()
 # The same weights at one Q after the other. At the bottom stands what each net was trained at.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Diamonds mark a fixed S, the bar the range of S of the jittered net."}, "image": {"alt": "Curves of top-1 error against the test scale for net D trained at S = 256, at S = 384 for longer, and with S from 256 to 512; marks at the bottom show the training scales."}}
-figures_scales.curve(CURVES, columns)
+scales.curve(CURVES, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_scales.best_scale_sentence(c, CURVES) for c in columns))
+Markdown("\n\n".join(scales.best_scale_sentence(c, CURVES) for c in columns))
 
 # %% [markdown]
 # ## The verdict

@@ -32,11 +32,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_protocols,
+    protocols,
     reading,
     report,
     tables_deviations,
-    tables_protocols,
     verdicts,
 )
 from vggrepro.study import programme
@@ -84,7 +83,7 @@ report.show(tables_deviations.deviations_table(NETS[0], columns), "words wrapped
 # ```
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-windows", "caption": "What each protocol looks at, at one of its Q and for the paper's crop, on a drawn image. The other Q are alike, and every window is also seen mirrored."}, "image": {"alt": "Seven copies of one drawn image. The centre crop sees a square in the middle, AlexNet's crops the central square, GoogLeNet's three squares, VGG's grid and dense evaluation all or nearly all of the image; OverFeat's map of scores is twice as fine as the dense one."}}
-figures_protocols.windows()
+protocols.windows()
 figures.plt.show()
 
 # %% [markdown]
@@ -140,7 +139,7 @@ report.source("evaluators", "evaluate")
 # with crops. Here dense evaluation is trimmed on both sides alike, in every chapter.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Dense evaluation for a crop of 64 px at Q = 256. Left: what pooling keeps when it rounds down. Right: the same size, centred."}, "image": {"alt": "Two copies of a drawn image; left the window misses the right and the bottom, right it misses a little on all sides."}}
-figures_protocols.grids(crop=64, test_scale=256)
+protocols.grids(crop=64, test_scale=256)
 figures.plt.show()
 
 # %% [markdown]
@@ -151,15 +150,11 @@ figures.plt.show()
 # every map in between. In dense evaluation there is the rest of the image.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding-reach", "caption": "The maps of a crop after each pool of net D. Blue units see pixels of the crop alone, orange ones may also see padding, in dense evaluation the neighbouring image. Below: the share of blue ones."}, "image": {"alt": "Five maps for each size of crop. The share of units that padding cannot reach shrinks from nearly all after the first pool to one unit or none after the last."}}
-figures_protocols.padding(RUNS[NETS[0]].config, crops)
+protocols.padding(RUNS[NETS[0]].config, crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(
-    "\n".join(
-        f"- {tables_protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops
-    )
-)
+Markdown("\n".join(f"- {protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops))
 
 # %% [markdown]
 # So nearly all that the classifier gets may differ between the two, which is the paper's reason to
@@ -168,7 +163,7 @@ Markdown(
 # ## What each costs
 
 # %% tags=["remove-input"]
-report.show(tables_protocols.cost_table(NETS[0], columns))
+report.show(protocols.cost_table(NETS[0], columns))
 
 # %% [markdown]
 # Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored. G are
@@ -181,13 +176,13 @@ report.show(tables_protocols.cost_table(NETS[0], columns))
 # %% tags=["remove-input"]
 rows = [
     (
-        f"{RUNS[net].config}, {tables_protocols.label(evaluation)}",
+        f"{RUNS[net].config}, {protocols.label(evaluation)}",
         net,
         evaluation,
-        tables_protocols.paper_error_of(net, evaluation),
+        protocols.paper_error_of(net, evaluation),
     )
     for net in NETS
-    for evaluation in tables_protocols.compared(net)
+    for evaluation in protocols.compared(net)
 ]
 report.show(report.error_table(rows, columns))
 
@@ -197,7 +192,7 @@ report.show(report.error_table(rows, columns))
 # centre crop is at a disadvantage: of an image rescaled to Q = 384 it sees the middle only.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-protocol-costs", "caption": "Top-1 error against what it costs, by arithmetic and as it was timed. Filled: net D, hollow: net E; a dot is a seed. Colours are protocols; the shape says which Q: a triangle 256, a circle 384, a square several."}, "image": {"alt": "Scatter plots of top-1 error against multiply-adds per image and against milliseconds per image, both on a logarithmic axis, a colour for each protocol."}}
-figures_protocols.cost_and_error(NETS, columns)
+protocols.cost_and_error(NETS, columns)
 figures.plt.show()
 
 # %% tags=["remove-input"]
@@ -206,9 +201,7 @@ dense, multi_crop = (
 )
 Markdown(
     "\n".join(
-        f"- {tables_protocols.time_sentence(c, net, dense, multi_crop)}"
-        for c in columns
-        for net in NETS
+        f"- {protocols.time_sentence(c, net, dense, multi_crop)}" for c in columns for net in NETS
     )
 )
 

@@ -31,12 +31,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_protocols,
+    protocols,
     reading,
     report,
     tables_deviations,
-    tables_fusion,
-    tables_protocols,
     verdicts,
 )
 from vggrepro.study import programme
@@ -109,14 +107,14 @@ report.source("study.experiments", "Fusion")
 
 # %% tags=["remove-input"]
 rows = []
-for run, evaluation in tables_fusion.members(SUBMISSION) + tables_fusion.members(TWO_NETS)[1:]:
-    value = tables_protocols.paper_error_of(run, evaluation)
+for run, evaluation in protocols.members(SUBMISSION) + protocols.members(TWO_NETS)[1:]:
+    value = protocols.paper_error_of(run, evaluation)
     rows.append((f"{run} alone", run, evaluation, value))
 for fusion, declared in FUSIONS.items():
     for evaluation in declared.evaluations:
-        value = tables_protocols.paper_error_of(fusion, evaluation)
+        value = protocols.paper_error_of(fusion, evaluation)
         rows.append(
-            (f"{tables_fusion.short(fusion)}, {evaluation.protocol}", fusion, evaluation, value)
+            (f"{protocols.short(fusion)}, {evaluation.protocol}", fusion, evaluation, value)
         )
 report.show(report.error_table(rows, columns))
 
@@ -129,12 +127,9 @@ report.show(report.error_table(rows, columns))
 entries = [
     ("D", "D-jitter", evaluation_in(dense, "D-jitter")),
     ("E", "E-jitter", evaluation_in(dense, "E-jitter")),
-    *(
-        (tables_fusion.short(f), f, FUSIONS[f].evaluations[0])
-        for f in (CONTROL, TWO_NETS, SUBMISSION)
-    ),
+    *((protocols.short(f), f, FUSIONS[f].evaluations[0]) for f in (CONTROL, TWO_NETS, SUBMISSION)),
 ]
-figures_protocols.side_by_side(entries, columns)
+protocols.side_by_side(entries, columns)
 figures.plt.show()
 
 # %% [markdown]
@@ -145,7 +140,7 @@ figures.plt.show()
 # of those than two of one kind.
 
 # %% tags=["remove-input"]
-report.show(tables_fusion.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
+report.show(protocols.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
 
 # %% [markdown]
 # Percent of the images of `val`, by dense evaluation at three Q, means over n seeds. “Both wrong”
@@ -167,7 +162,7 @@ ours = [
     ("1 net (E), multi-crop & dense", "E-jitter", evaluation_in(both, "E-jitter")),
     ("7 nets, dense", SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
 ]
-report.show(tables_fusion.field_table(ours, columns), "words wrapped")
+report.show(protocols.field_table(ours, columns), "words wrapped")
 
 # %% [markdown]
 # Errors in percent. Ours have no top-5 error, here or elsewhere in this book: of ten classes five

@@ -42,11 +42,10 @@ from IPython.display import Markdown
 from vggrepro.pages import (
     differences,
     figures,
-    figures_starts,
     reading,
     report,
+    starts,
     tables_deviations,
-    tables_starts,
     verdicts,
 )
 from vggrepro.study import programme
@@ -57,7 +56,7 @@ figures.use_style()
 RUNS = programme.CHAPTER_RUNS["10_initialisation"]
 options.ensure(RUNS)
 columns = options.columns()
-records = tables_starts.shown(options)
+records = starts.shown(options)
 
 # %% tags=["remove-input"]
 verdicts.in_short("glorot", "net-a-start")
@@ -112,14 +111,14 @@ report.show(tables_deviations.deviations_table("D-glorot", columns), "words wrap
 report.source("models", "INITIALISATIONS")
 
 # %% tags=["margin", "remove-input"]
-Markdown(tables_starts.torch_default_sentence())
+Markdown(starts.torch_default_sentence())
 
 # %% [markdown]
 # What the formula gives for single layers, by their channels in and out, and for whole nets, from
 # the size of a pixel to that of a logit:
 
 # %% tags=["remove-input"]
-report.show(tables_starts.gains_table())
+report.show(starts.gains_table())
 
 # %% [markdown]
 # Gains by arithmetic, without pooling. They start from pixels between 0 and 255, and a logit should
@@ -128,14 +127,14 @@ report.show(tables_starts.gains_table())
 # ## The signal before the first step
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.how_measured(records))
+Markdown(starts.how_measured(records))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
-figures_starts.signals(records)
+starts.signals(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.ratio_sentence(records))
+Markdown(starts.ratio_sentence(records))
 
 # %% [markdown]
 # Three things to know when reading it. Max-pooling picks the larger values, so what is measured
@@ -149,14 +148,14 @@ Markdown(tables_starts.ratio_sentence(records))
 # The same nets, trained for a moment with the paper's optimizer.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-losses", "caption": "Loss of the first steps, a mean over the last ten, for every net and start. Grey: chance, the logarithm of the number of classes. Where a net diverged: its first loss, and when it was no longer finite."}, "image": {"alt": "A grid of small panels: the loss by step for nets A, D and E from every start, with the level of chance and the outcome."}}
-figures_starts.losses(records)
+starts.losses(records)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(tables_starts.first_steps_table(records))
+report.show(starts.first_steps_table(records))
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.learns_sentence(records))
+Markdown(starts.learns_sentence(records))
 
 # %% [markdown]
 # Above, what the first step moves a weight by, as a share of the weight's size, in the median
@@ -173,17 +172,17 @@ Markdown(tables_starts.learns_sentence(records))
 # have half the gain where $\sigma$ is fixed, and the same by He's or Glorot's rule.
 
 # %% tags=["remove-input"]
-Markdown("\n\n".join(tables_starts.trained_sentence(column) for column in columns))
+Markdown("\n\n".join(starts.trained_sentence(column) for column in columns))
 
 # %% tags=["remove-input"]
-report.show(tables_starts.trained_table(columns))
+report.show(starts.trained_table(columns))
 
 # %% [markdown]
 # Top-1 error in percent by centre crop and flip, mean ± standard deviation over n seeds. Chance is
 # nine of ten wrong. *From net A* is extra training as well, and there the random layers are He's.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-init-curves", "caption": "Error while training, measured in eval mode: full lines on minival, dashed lines on training images. Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in one of its seeds, each seed has its own line. A net at chance can err on every image, as one does in an epoch of E with std 0.01."}, "image": {"alt": "Learning curves of nets A, D and E, a panel each and a line for each start: He's and net A's fall at once, Glorot's later and in one seed of D not at all, std 0.01 stays at chance in D and E."}}
-figures_starts.trainings(columns[-1] if options.shows_rerun else columns[0])
+starts.trainings(columns[-1] if options.shows_rerun else columns[0])
 figures.plt.show()
 
 # %% [markdown]
@@ -267,7 +266,7 @@ the epochs are better spent on the deep net itself.
 
 # %% tags=["remove-input"]
 Markdown(
-    tables_starts.pair_sentence(
+    starts.pair_sentence(
         records, "Net D, pixels as they are", "D-normal-variance", "D-normal-std", "D-glorot"
     )
 )
@@ -280,8 +279,8 @@ Markdown(
 Markdown(
     "\n\n".join(
         (
-            tables_starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
-            tables_starts.scaling_sentence(records),
+            starts.pair_sentence(records, "Net D", "D-he", "D-he-scaled"),
+            starts.scaling_sentence(records),
         )
     )
 )
@@ -291,7 +290,7 @@ Markdown(
 # was not made for ReLU (`torchvision.models` does initialise its VGGs).
 
 # %% tags=["remove-input"]
-Markdown(tables_starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch", "D-he-scaled"))
+Markdown(starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch", "D-he-scaled"))
 
 # %% [markdown]
 # **6. Then the learning rate.** The step is proportional to it, and so is the last column of what
@@ -318,7 +317,7 @@ Markdown(tables_starts.pair_sentence(records, "Net D, scaled pixels", "D-pytorch
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every start, a line each", "code_prompt_hide": "Every start, a line each"}
-report.show(tables_starts.provenance_table(records), "words")
+report.show(starts.provenance_table(records), "words")
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
 report.show(report.provenance_table(columns, RUNS), "words")

@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["hide-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, figures_costs, report, tables_costs, tables_profile
+from vggrepro.pages import costs, figures, report
 from vggrepro.study import programme, store
 
 options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
@@ -37,7 +37,7 @@ figures.use_style()
 RUNS = programme.CHAPTER_RUNS["11_costs"]
 options.ensure(RUNS)
 columns = options.columns()
-bench = tables_costs.bench_of(options)
+bench = costs.bench_of(options)
 
 # %% [markdown]
 # ## What the paper says
@@ -76,14 +76,14 @@ report.source("bench.workload", "training_step")
 # at full width, ours is the `reduced` budget on Imagenette.
 
 # %% tags=["remove-input"]
-report.show(tables_costs.nets_table(bench))
+report.show(costs.nets_table(bench))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-nets", "caption": "Time of a training step (a dot for each turn) and memory kept for the backward pass, for one image, against its multiply-adds. Measured at 64 px and a quarter of the width, the nets taking turns."}, "image": {"alt": "Two panels: milliseconds and kilobytes for one image against multiply-adds, a point for each of the nets A, A-LRN, B, C, D and E."}}
-figures_costs.nets(bench)
+costs.nets(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_costs.lrn_sentence(bench))
+Markdown(costs.lrn_sentence(bench))
 
 # %% [markdown]
 # Nets with more multiply-adds need not be slower in proportion. Early layers have few channels and
@@ -93,7 +93,7 @@ Markdown(tables_costs.lrn_sentence(bench))
 # of processor, with other work beside them: the turns above compare nets, not these rows.
 
 # %% tags=["remove-input"]
-report.show(tables_costs.trainings_table(columns))
+report.show(costs.trainings_table(columns))
 
 # %% [markdown]
 # ## How fast it is, against what
@@ -105,13 +105,13 @@ report.show(tables_costs.trainings_table(columns))
 # both sides. Decoding has a row of its own.
 
 # %% tags=["remove-input"]
-report.show(tables_costs.speed_table(bench), "words wrapped")
+report.show(costs.speed_table(bench), "words wrapped")
 
 # %% tags=["remove-input"]
-Markdown(tables_costs.speed_sentence(bench))
+Markdown(costs.speed_sentence(bench))
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-speed", "caption": "What was measured against its goals. Above: how many times as fast as torchvision's way (training) and as one image at a time (testing). Below: training against the step alone, and the model against the fastest convolution."}, "image": {"alt": "Two panels of dots, one for each turn, with ticks at the goals: ratios to the usual way, and percentages of what the machine can do."}}
-figures_costs.speeds(bench)
+costs.speeds(bench)
 figures.plt.show()
 
 # %% [markdown]
@@ -124,10 +124,10 @@ figures.plt.show()
 # of D:
 
 # %% tags=["remove-input"]
-report.show(tables_profile.profile_table(bench))
+report.show(costs.profile_table(bench))
 
 # %% tags=["remove-input"]
-Markdown(tables_profile.limit_sentence(bench))
+Markdown(costs.limit_sentence(bench))
 
 # %% [markdown]
 # Tried on such a machine and left out, since nothing was gained: allocator settings (no trimming, a
@@ -138,7 +138,7 @@ Markdown(tables_profile.limit_sentence(bench))
 # `vggrepro/bench/rival.py`.
 
 # %% tags=["remove-input"]
-report.source("bench.rival", "Training.train")
+report.source("bench.rival", "Training.run")
 
 # %% [markdown]
 # ## What testing costs
@@ -148,12 +148,12 @@ report.source("bench.rival", "Training.train")
 
 # %% tags=["remove-input"]
 # The jittered nets are trained on Imagenette only: 32 px leave no room for several Q.
-report.show(tables_costs.protocols_table([c for c in columns if c.data != "cifar10"]))
+report.show(costs.protocols_table([c for c in columns if c.data != "cifar10"]))
 
 # %% tags=["remove-input"]
 Markdown(
     "Top-1 error of D-jitter on `val`, in percent; what each protocol buys is the subject of "
-    f"{tables_costs.chapter_link('08_multi_crop', 'the chapter on crops')}."
+    f"{costs.chapter_link('08_multi_crop', 'the chapter on crops')}."
 )
 
 # %% [markdown]
@@ -163,12 +163,12 @@ Markdown(
 # square of the width. Time follows only as far as arithmetic is what the machine waits for.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D. Lines of greater width are the narrow one times the ratio of rates that vggrepro bench measured at 64 px."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
-recorded = tables_costs.measured_rates(store.RECORDED)
-figures_costs.growth(recorded, bench)
+recorded = costs.measured_rates(store.RECORDED)
+costs.growth(recorded, bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(tables_costs.growth_sentence(recorded, bench))
+Markdown(costs.growth_sentence(recorded, bench))
 
 # %% [markdown]
 # ## The paper's weeks
@@ -176,7 +176,7 @@ Markdown(tables_costs.growth_sentence(recorded, bench))
 # Four Titan Black and two to three weeks a net. What share of the cards' peak does that imply?
 
 # %% tags=["remove-input"]
-report.show(tables_costs.paper_table())
+report.show(costs.paper_table())
 
 # %% [markdown]
 # ```{margin}
@@ -194,20 +194,20 @@ report.show(tables_costs.paper_table())
 # assumes that decoding keeps up.
 
 # %% tags=["remove-input"]
-report.show(tables_costs.devices_table())
+report.show(costs.devices_table())
 
 # %% [markdown]
 # The whole study with its controls, each training counted once. Run by run, for one A100 at `gpu`
 # and eight H100 at `full`:
 
 # %% tags=["hide-output", "remove-input"]
-report.show(tables_costs.plan_table("gpu", "a100-40", 1))
+report.show(costs.plan_table("gpu", "a100-40", 1))
 
 # %% tags=["hide-output", "remove-input"]
-report.show(tables_costs.plan_table("full", "h100", 8))
+report.show(costs.plan_table("full", "h100", 8))
 
 # %% tags=["remove-input"]
-Markdown(tables_costs.gpu_sentence(columns))
+Markdown(costs.gpu_sentence(columns))
 
 # %% [markdown]
 # ## The verdict

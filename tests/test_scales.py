@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.records_by_hand import eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
-from vggrepro.pages import figures_scales, report, tables_scales
+from vggrepro.pages import report, scales
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
@@ -20,7 +20,7 @@ from vggrepro.study.records import summarise
 from vggrepro.windows import cut, dense_window, positions, scaled, score_map
 
 matplotlib.use("Agg")
-PLT = figures_scales.plt
+PLT = scales.plt
 IMAGES = 50  # so that errors are multiples of two points
 
 
@@ -118,7 +118,7 @@ def test_an_image_without_room_for_a_crop_has_no_score_map():
 def test_positions_per_image_are_counted_from_records(column):
     maps = {"1x2": 30, "2x2": 20}
     write(column, "D-S256", dense(256), {0: 20}, positions=maps)
-    table = tables_scales.score_maps_table(["D-S256"], [column])
+    table = scales.score_maps_table(["D-S256"], [column])
     assert list(table["paper, 224 px crops"])[:3] == ["1", "2", "3"]
     per_image = table[f"{column.title}, per image"]
     assert per_image["Q = 256"] == "2.8"  # (30 * 2 + 20 * 4) / 50
@@ -137,9 +137,9 @@ def test_cifar_is_left_out_of_the_recorded_columns_only(tmp_path):
 
 
 def test_runs_are_named_by_their_scales():
-    names = [tables_scales.name_of(run) for run in ("D-S256", "D-S384-longer", "C-jitter")]
+    names = [scales.name_of(run) for run in ("D-S256", "D-S384-longer", "C-jitter")]
     assert names == ["D, S = 256", "D, S = 384, longer", "C, S ∈ [256; 512]"]
-    assert [run for run in RUNS if tables_scales.is_control(run)] == [
+    assert [run for run in RUNS if scales.is_control(run)] == [
         "C-S384-longer",
         "D-S384-longer",
         "E-S384-longer",
@@ -149,7 +149,7 @@ def test_runs_are_named_by_their_scales():
 def test_training_table_has_both_protocols_and_the_papers_error(column):
     write(column, "D-jitter", dense(384), {0: 20, 1: 24})
     write(column, "D-jitter", Evaluation("centre-crop", (384,)), {0: 26})
-    table = tables_scales.training_table(["D-jitter", "E-S384-longer"], [column])
+    table = scales.training_table(["D-jitter", "E-S384-longer"], [column])
     ours = table.loc["D, S ∈ [256; 512]"]
     assert list(ours) == ["384", "25.6", "22.0 ± 2.8<br>n = 2", "26.0<br>n = 1"]
     # Dense evaluation of E's control is not declared: it is not missing.
@@ -157,20 +157,20 @@ def test_training_table_has_both_protocols_and_the_papers_error(column):
 
 
 def test_the_curve_has_every_single_scale_that_is_declared():
-    assert tables_scales.single_test_scales("D-jitter") == (256, 320, 384, 448, 512)
-    assert tables_scales.single_test_scales("C-S256") == (256,)
+    assert scales.single_test_scales("D-jitter") == (256, 320, 384, 448, 512)
+    assert scales.single_test_scales("C-S256") == (256,)
 
 
 def test_the_best_scale_is_chosen_on_the_seeds_that_have_all(column):
     for q, error in ((256, 30), (320, 28), (384, 26), (448, 22), (512, 24)):
         write(column, "D-jitter", dense(q), {0: error, 2: error + 4})
     write(column, "D-jitter", dense(256), {1: 2})  # alone at 256: no step in the curve
-    means = tables_scales.mean_by_scale(column, "D-jitter")
+    means = scales.mean_by_scale(column, "D-jitter")
     assert means == pytest.approx({256: 32, 320: 30, 384: 28, 448: 24, 512: 26})
-    table = tables_scales.by_scale_table(["D-jitter", "D-S384-longer"], [column])
+    table = scales.by_scale_table(["D-jitter", "D-S384-longer"], [column])
     bold = [q for q in table.index if "<b>" in "".join(table.loc[q])]
     assert bold == ["Q = 448"]
-    said = tables_scales.best_scale_sentence(column, ["D-jitter", "D-S384-longer"])
+    said = scales.best_scale_sentence(column, ["D-jitter", "D-S384-longer"])
     assert "errs least at Q = 448, 4.0 points less than at Q = 384 (n = 2)" in said
     assert said.endswith("D, S = 384, longer is not run.")
 
@@ -178,8 +178,8 @@ def test_the_best_scale_is_chosen_on_the_seeds_that_have_all(column):
 def test_a_gain_is_over_the_seeds_that_have_both(column):
     write(column, "D-S256", dense(256), {0: 30, 1: 20, 2: 90})
     write(column, "D-S256", dense(224, 256, 288), {0: 26, 1: 22})
-    assert tables_scales.gain(column, "D-S256").points == pytest.approx([4, -2])
-    table = tables_scales.gains_table(["D-S256", "D-S384-longer"], [column])
+    assert scales.gain(column, "D-S256").points == pytest.approx([4, -2])
+    table = scales.gains_table(["D-S256", "D-S384-longer"], [column])
     assert table.loc["D, S = 256", "paper"] == "27.0 → 26.6<br>+0.4"
     ours = table.loc["D, S = 256", column.title]
     assert ours == "25.0 → 24.0<br>+1.0 ± 4.2, n = 2"
@@ -190,8 +190,8 @@ def test_shifts_are_against_one_pass_at_the_same_scale(column):
     write(column, "D-jitter", dense(384), {0: 30})
     write(column, "D-jitter", dense(256, 384, 512), {0: 20})
     write(column, "D-jitter", Evaluation("dense-shifted", (384,)), {0: 28})
-    assert tables_scales.gain(column, "D-jitter").points == pytest.approx([10])
-    shifted = tables_scales.gain(column, "D-jitter", "dense-shifted")
+    assert scales.gain(column, "D-jitter").points == pytest.approx([10])
+    shifted = scales.gain(column, "D-jitter", "dense-shifted")
     assert shifted.points == pytest.approx([2])
 
 
@@ -205,7 +205,7 @@ def test_every_gain_is_of_evaluations_that_are_declared(run):
 
 
 def test_crops_shrink_with_their_scale():
-    figure = figures_scales.crops((256, 512), 64, count=2)
+    figure = scales.crops((256, 512), 64, count=2)
     (whole, *crops), (closer, *_) = np.array(figure.axes).reshape(2, 3)
     sides = [[box.get_width() for box in ax.patches] for ax in (whole, closer)]
     height = whole.images[0].get_array().shape[0]
@@ -217,7 +217,7 @@ def test_crops_shrink_with_their_scale():
 
 
 def test_the_chain_is_that_of_the_declarations(column):
-    ax = figures_scales.chain(["D-jitter", "D-S384-longer"], column).axes[0]
+    ax = scales.chain(["D-jitter", "D-S384-longer"], column).axes[0]
     boxes = {t.get_text().split("\n")[0]: t for t in ax.texts if "epochs" in t.get_text()}
     assert list(boxes) == [
         "A, S = 256",
@@ -240,7 +240,7 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
     runs = ["D-S256", "D-S384", "D-S384-longer", "D-jitter"]
     for run, errors in zip(runs, ({0: 30, 1: 34}, {0: 28, 1: 30}, {}, {1: 26}), strict=True):
         write(column, run, report.centre_crop(run), errors)
-    ax = figures_scales.trainings([runs], [column]).axes[0]
+    ax = scales.trainings([runs], [column]).axes[0]
     drawn = {(tuple(line.get_xdata()), tuple(np.round(line.get_ydata(), 6))) for line in ax.lines}
     joined = {pair for pair in drawn if len(set(pair[0])) == 2}
     assert joined == {((0, 1), (30, 28)), ((0, 1), (34, 30)), ((1, 3), (30, 26))}
@@ -250,19 +250,19 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
 def test_the_curve_marks_what_a_net_was_trained_at(column):
     for q in (256, 320, 384, 448, 512):
         write(column, "D-jitter", dense(q), {0: q / 32 * 2, 1: q / 32 * 2 + 4})
-    ax = figures_scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
+    ax = scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
-    scales = [256, 320, 384, 448, 512]
-    assert drawn[0] == (scales, pytest.approx([q / 32 * 2 + 2 for q in scales]))
+    at = [256, 320, 384, 448, 512]
+    assert drawn[0] == (at, pytest.approx([q / 32 * 2 + 2 for q in at]))
     assert [x for x, _ in drawn[1:]] == [[256], [256, 512]]
-    assert list(ax.get_xticks()) == scales
+    assert list(ax.get_xticks()) == at
 
 
 def test_gains_show_every_seed_beside_the_papers(column):
     write(column, "D-jitter", dense(384), {0: 30, 1: 30})
     write(column, "D-jitter", dense(256, 384, 512), {0: 28, 1: 32})
     runs, controls = ["D-S256", "D-jitter"], [("D-jitter", "dense-shifted")]
-    ax = figures_scales.gains(runs, controls, [column]).axes[0]
+    ax = scales.gains(runs, controls, [column]).axes[0]
     paper = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "D"]
     assert paper == [[0.4], [0.8]]
     (seeds,) = [line for line in ax.lines if line.get_marker() == "o"]
@@ -272,7 +272,7 @@ def test_gains_show_every_seed_beside_the_papers(column):
 
 
 def test_score_maps_are_drawn_with_all_positions():
-    figure = figures_scales.looks((256, 512), (224, 64))
+    figure = scales.looks((256, 512), (224, 64))
     for ax in figure.axes:
         rows, columns = map(int, re.search(r"(\d+) × (\d+)", ax.get_title()).groups())
         assert len(ax.lines[0].get_xdata()) == rows * columns
@@ -282,9 +282,9 @@ def test_score_maps_are_drawn_with_all_positions():
 def test_what_was_not_run_says_so(column):
     runs = ["D-S256", "D-jitter"]
     for figure in (
-        figures_scales.trainings([runs], [column]),
-        figures_scales.curve(runs, [column]),
-        figures_scales.gains(runs, [], [column]),
+        scales.trainings([runs], [column]),
+        scales.curve(runs, [column]),
+        scales.gains(runs, [], [column]),
     ):
         assert any("not run" in text.get_text() for text in figure.axes[0].texts)
 
@@ -293,5 +293,5 @@ def test_a_training_that_failed_is_named_in_the_table(column):
     experiment = column.experiment("D-S384")
     record = train_record(experiment, 1, status="diverged", reason="loss is nan")
     store.write(record, store.train_path(column.results_dir, experiment, 1))
-    table = tables_scales.training_table(["D-S384"], [column])
+    table = scales.training_table(["D-S384"], [column])
     assert list(table.loc["D, S = 384"])[2:] == ["diverged (seed 1)"] * 2

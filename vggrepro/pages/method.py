@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -197,13 +197,13 @@ def wrong_table(known: tuple[Interval, float]) -> pd.DataFrame:
     """Simulated chances of a wrong word, at the edge where it is likeliest."""
     rows = [
         {
-            "rule": case.rule,
-            "true difference": f"{case.true:+g}" if case.true else "0",
-            "wrong words": ", ".join(case.wrong),
-            "simulated": f"{100 * case.share:.1f} %",
+            "rule": rule,
+            "true difference": f"{true:+g}" if true else "0",
+            "wrong words": ", ".join(wrong),
+            "simulated": f"{100 * share:.1f} %",
             "allowed": f"{100 * ALPHA:g} %",
         }
-        for case in wrong_words(*known)
+        for rule, true, wrong, share in wrong_words(*known)
     ]
     return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
 
@@ -253,14 +253,8 @@ def words(
     )
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """A truth at which some words of a rule are wrong, and how often they are earned there."""
-
-    rule: Rule
-    true: float
-    wrong: tuple[Word, ...]
-    share: float
+Wrong = tuple[Rule, float, tuple[Word, ...], float]
+"""A rule, a true difference at which some words are wrong, those words, their simulated share."""
 
 
 def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> Sequence[Wrong]:
@@ -274,11 +268,11 @@ def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> S
         ("same", matters, ("holds",)),
         ("same", matters, ("contradicted",)),
     )
-    found = []
-    for rule, true, wrong in cases:
-        counted = words(true, expected, rule, matters, studies)
-        found.append(Wrong(rule, true, wrong, sum(counted[w] for w in wrong) / studies))
-    return found
+    return [
+        (rule, true, wrong, sum(counted[w] for w in wrong) / studies)
+        for rule, true, wrong in cases
+        for counted in [words(true, expected, rule, matters, studies)]
+    ]
 
 
 def wrong_among(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from IPython.display import HTML, Markdown
 
-from vggrepro.pages import figures, report, summary, tables_nets
+from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.reading import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
 from vggrepro.study import programme, store
@@ -122,7 +122,7 @@ class Chapter:
 
     def fit(self, *runs: str) -> HTML:
         """Errors on training images and on minival after the last epoch; of all runs if none."""
-        return report.show(tables_nets.fit_table(runs or self.runs, self.columns))
+        return report.show(nets.fit_table(runs or self.runs, self.columns))
 
     # --- where it is from, and how to make it again -------------------------------------------
 

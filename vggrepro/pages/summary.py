@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -237,7 +238,7 @@ REMARKS = {
 # --- cost -----------------------------------------------------------------------------------
 
 
-def cost(table: pd.DataFrame) -> pd.DataFrame:
+def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFrame:
     """Core-hours by purpose and photos, of a `store.frame` and the measurements beside it.
 
     A pass over the images that several evaluations share counts once, and a fusion takes none: it
@@ -272,7 +273,7 @@ def cost(table: pd.DataFrame) -> pd.DataFrame:
     for name, kinds in (("trainings", ["train"]), ("evaluations", ["eval", "fusion"])):
         counted = table[table.kind.isin(kinds)].groupby(["purpose", "photos"]).size()
         found[name] = counted.reindex(found.index).fillna(0).astype(int)
-    bench = [store.read(path) for path in sorted((store.RECORDED / "bench").glob("*.json"))]
+    bench = [store.read(path) for path in sorted((results_dir / "bench").glob("*.json"))]
     hours = sum(
         r.provenance.wall_seconds * r.provenance.threads / 3600
         for r in bench

@@ -247,6 +247,12 @@ class Verdicts:
                 found.append(f"{run} at chance in seed {', '.join(few)}")
         return "; ".join(found)
 
+    def idle(self, claim: Claim) -> str:
+        """`stalled` of the claim's own sides."""
+        if not claim.about_errors:
+            return ""
+        return self.stalled(claim.data, claim.sides, claim.seeds)
+
     # --- one verdict --------------------------------------------------------------------------
 
     def word(self, decision: Decision) -> str:
@@ -293,20 +299,16 @@ class Verdicts:
         unit = "" if claim.about_errors else " %"
         if decision.here or decision.exact is not None:
             return decision.here or f"{decision.exact:+.1f} %"
-        if claim.about_errors and self.stalled(claim.data, claim.sides, claim.seeds):
+        if self.idle(claim):
             return str(self.found(claim))
-        if decision.interval:
-            return shown_interval(decision.interval, unit)
-        if decision.difference is not None:
+        if decision.word == "too few seeds" and decision.difference is not None:
             return f"{decision.difference:+.1f}{unit}, {decision.n} of {claim.seeds} seeds"
-        return "–"
+        return shown_interval(decision.interval, unit) if decision.interval else "–"
 
     def but(self, decision: Decision) -> str:
         """`but not so in its control: NAME (…)`, what else speaks against the word, or nothing."""
         claim = decision.claim
-        parts = []
-        if claim.about_errors and (idle := self.stalled(claim.data, claim.sides, claim.seeds)):
-            parts.append(f"with {idle}")
+        parts = [f"with {idle}"] if (idle := self.idle(claim)) else []
         parts += [
             f"but not so in its control: {name} ({one})"
             for name, one in self.controls_against(decision)
@@ -323,7 +325,7 @@ class Verdicts:
         if decision.p is None or decided is None or decided == decision.interval:
             return reason
         level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
-        if level == "95" or (claim.about_errors and self.found(claim).stalled):
+        if level == "95" or self.idle(claim):
             return reason
         ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
         return f"by the {level} % interval [{ends}]: {reason}"
@@ -382,7 +384,7 @@ class Verdicts:
         lines.append(f"- *decided by:* {self._decided_by(decision)}")
         if photos := self.errors_of(claim):
             lines.append(f"- *{photos}*")
-        if (loss := decision.log_loss) and not claim.sides[0].or_else and "with " not in parts[1]:
+        if (loss := decision.log_loss) and not self.idle(claim):
             lines.append(
                 f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
                 f"{loss.high:+.3f}] nats"

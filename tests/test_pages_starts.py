@@ -14,10 +14,12 @@ from torchvision.models import vgg11
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
-from vggrepro.pages import figures_starts, report, starts_text, tables_starts
+from vggrepro.pages import report
+from vggrepro.pages import starts as page
 from vggrepro.study import starts, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
+from vggrepro.study.starts import DECLARED, NETS, STARTS
 
 matplotlib.use("Agg")
 CHAPTER = Path(__file__).parents[1] / "book" / "10_initialisation.py"
@@ -39,7 +41,7 @@ def signal(net, crop, activation=2.0, weight_gradient=0.05):
 
 
 def record(name="D-glorot", losses=(2.5,) * 10 + (1.5,) * 10, steps=20, seed=0, **changes):
-    experiment = changes.pop("experiment", starts.DECLARED[name])
+    experiment = changes.pop("experiment", DECLARED[name])
     net = experiment.config
     fields = {
         "experiment": json.loads(json.dumps(asdict(experiment))),
@@ -81,18 +83,18 @@ def dead():
     ],
 )
 def test_what_becomes_of_a_net(made, outcome):
-    assert tables_starts.outcome(made) == outcome
+    assert starts.outcome(made) == outcome
 
 
 def test_chance_is_the_logarithm_of_the_number_of_classes():
-    assert tables_starts.chance(record()) == pytest.approx(math.log(10))
+    assert starts.chance(record()) == pytest.approx(math.log(10))
 
 
 def written(folder, *records):
     for made in records:
-        e = starts.DECLARED[made.run]
+        e = DECLARED[made.run]
         store.write(made, store.first_steps_path(folder, e, made.seed))
-    return tables_starts.load(folder)
+    return starts.load(folder)
 
 
 @pytest.fixture
@@ -109,8 +111,8 @@ def found(tmp_path):
 
 
 def test_the_table_has_every_start_and_what_is_not_run(found):
-    table = tables_starts.first_steps_table(found)
-    assert table.shape == (len(starts.STARTS), len(starts.NETS))
+    table = page.first_steps_table(found)
+    assert table.shape == (len(STARTS), len(NETS))
     # the rate times the gradient over the weight: 0.01 * 0.05 / 1
     assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
     assert table.loc["variance 0.01", "D"] == "5.0 × 10⁻⁴<br>diverged"
@@ -120,64 +122,64 @@ def test_the_table_has_every_start_and_what_is_not_run(found):
 
 
 def test_sentences_say_what_is_there(found):
-    measured = tables_starts.how_measured(found)
+    measured = page.how_measured(found)
     assert "20 steps of 32 crops of 64 px in bf16" in measured
-    assert f"5 of {len(starts.DECLARED)} starts, seeds 0, 1" in measured
-    pair = tables_starts.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
+    assert f"5 of {len(DECLARED)} starts, seeds 0, 1" in measured
+    pair = page.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
     assert pair == (
         "*Net D:* normal of std 0.01 → at chance (last loss 2.30); "
         "Glorot → learns (last loss 1.50, 1.50)."
     )
-    overflown = tables_starts.pair_sentence(found, "Net D", "D-normal-variance")
+    overflown = page.pair_sentence(found, "Net D", "D-normal-variance")
     assert overflown == "*Net D:* normal of variance 0.01 → diverged."
     # ln 10, since the records are of ten classes
-    assert tables_starts.learns_sentence(found).endswith(
+    assert page.learns_sentence(found).endswith(
         "below 95% of chance, the logarithm of the number of classes: 2.30 here."
     )
-    half = tables_starts.pair_sentence(found, "Net E", "E-he")
+    half = page.pair_sentence(found, "Net E", "E-he")
     assert half == (
         "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --data imagenette "
         "--data-dir DATA --results-dir results`."
     )
     # 3 / 50 forwards, 1e-3 / 0.5 backwards
-    ratios = tables_starts.ratio_sentence(found, "D")
+    ratios = page.ratio_sentence(found, "D")
     assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
 
 
 @pytest.mark.parametrize(("losses", "said"), [((2.3,) * 20, True), ((1.5,) * 20, False)])
 def test_where_scaling_was_not_enough_the_next_step_is_named(tmp_path, losses, said):
     found = written(tmp_path, record("D-he-scaled", losses))
-    text = tables_starts.scaling_sentence(found)
+    text = page.scaling_sentence(found)
     assert (text == "Scaling alone was not enough at a rate of 0.01: see step 6.") == said
     assert bool(text) == said
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    none = tables_starts.load(tmp_path)
+    none = starts.load(tmp_path)
     for said in (
-        tables_starts.how_measured(none),
-        tables_starts.ratio_sentence(none),
-        tables_starts.pair_sentence(none, "Net D", "D-he"),
+        page.how_measured(none),
+        page.ratio_sentence(none),
+        page.pair_sentence(none, "Net D", "D-he"),
     ):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
-    assert set(tables_starts.first_steps_table(none)["E"]) == {"not run"}
-    assert starts_text.lines(tmp_path, "synthetic", starts.DECLARED)[1:] == []
+    assert set(page.first_steps_table(none)["E"]) == {"not run"}
+    assert starts.lines(tmp_path, "synthetic", DECLARED)[1:] == []
 
 
 def test_records_of_different_sizes_are_not_shown_together(tmp_path):
-    other = replace(starts.DECLARED["A-he"], crop=96)
+    other = replace(DECLARED["A-he"], crop=96)
     with pytest.raises(UserError, match="different sizes"):
         written(tmp_path, record("D-he"), record("A-he", experiment=other))
     for name in ("D-he", "A-he"):  # each by itself can be
-        assert len(starts_text.lines(tmp_path, "synthetic", [name])) == 2
+        assert len(starts.lines(tmp_path, "synthetic", [name])) == 2
 
 
 def test_columns_of_the_terminal_never_run_together(tmp_path):
     losses = (3.5e27,) * 10 + (470158246.0,) * 10
     long = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
     written(tmp_path, long, record("D-normal-std", seed=1234567))
-    head, *rows = starts_text.lines(tmp_path, "synthetic", ["D-normal-std"])
+    head, *rows = starts.lines(tmp_path, "synthetic", ["D-normal-std"])
     assert head.split() == ["seed", "logits", "step/weight", "first", "last", "outcome"]
     assert rows[0].split() == [
         *("D-normal-std", "0", "1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at", "chance"),
@@ -187,7 +189,7 @@ def test_columns_of_the_terminal_never_run_together(tmp_path):
 
 
 def test_numbers_as_people_write_them():
-    assert [tables_starts.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
+    assert [page.number(v) for v in (0.0, 0.2345, 123.4, 3.04e-9, 12345678.0)] == [
         "0",
         "0.23",
         "120",
@@ -197,7 +199,7 @@ def test_numbers_as_people_write_them():
 
 
 def test_the_gains_are_those_of_the_fact_that_two_readings_differ_so_much():
-    table = tables_starts.gains_table()
+    table = page.gains_table()
     assert table.loc["variance 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁵"
     assert table.loc["std 0.01", "all\u00a0of\u00a0A"] == "6.2 × 10⁻⁶"
     layer = "512 → 512".replace(" ", "\u00a0")
@@ -219,16 +221,16 @@ def column(tmp_path):
 
 def test_trainings_that_diverged_are_shown_as_such(column, tmp_path):
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    table = tables_starts.trained_table([empty, column])
+    table = page.trained_table([empty, column])
     assert list(table.columns) == ["A", "D", "E"]
     assert len(table) == 5  # a column without records has no rows
     assert table.loc["drawn images, smoke:<br>normal of variance 0.01", "D"] == "diverged (seed 0)"
     assert table.loc["drawn images, smoke:<br>from net A", "A"] == "–"
-    said = tables_starts.trained_sentence(column)
+    said = page.trained_sentence(column)
     assert "2 of 14 runs are recorded" in said
     assert "diverged: D-normal-variance (seed 0, no longer finite in epoch 1)" in said
     assert "vggrepro run A-normal-variance" in said
-    assert "not run" in tables_starts.trained_sentence(empty)
+    assert "not run" in page.trained_sentence(empty)
 
 
 # --- figures ----------------------------------------------------------------------------------
@@ -239,9 +241,9 @@ def texts(ax):
 
 
 def test_figures_have_a_panel_per_net_and_every_seed(found):
-    grid = figures_starts.losses(found).axes
-    at = {(start, net): grid[3 * i + j] for i, start in enumerate(starts.STARTS)
-          for j, net in enumerate(starts.NETS)}  # fmt: skip
+    grid = page.losses(found).axes
+    at = {(start, net): grid[3 * i + j] for i, start in enumerate(STARTS)
+          for j, net in enumerate(NETS)}  # fmt: skip
     curves = [line for line in at["glorot", "D"].lines if len(line.get_xdata()) == 20]
     assert len(curves) == 2  # two seeds
     assert curves[0].get_ydata()[-1] == pytest.approx(1.5)
@@ -249,22 +251,22 @@ def test_figures_have_a_panel_per_net_and_every_seed(found):
     assert texts(at["normal-variance", "D"]) == ["diverged at step 3\nfrom 5.0 × 10⁷"]
     assert texts(at["glorot", "E"]) == ["not run"]
     assert texts(at["from-A", "A"]) == ["–"]
-    axes = figures_starts.signals(found).axes
+    axes = page.signals(found).axes
     assert [ax.get_title() for ax in axes[:2]] == ["A: activations", "A: gradients"]
     assert texts(axes[0]) == texts(axes[5]) == ["not run"]
     assert {ax.get_yscale() for ax in axes} == {"log"}
     assert {len(line.get_xdata()) for line in axes[2].lines} == {16}  # the layers of D
-    figures_starts.plt.close("all")
+    page.plt.close("all")
 
 
 def test_figures_of_nothing_say_so(tmp_path, column):
-    for figure in (figures_starts.losses({}), figures_starts.signals({})):
+    for figure in (page.losses({}), page.signals({})):
         assert "not run" in texts(figure.axes[0])
-    drawn = figures_starts.trainings(column).axes
+    drawn = page.trainings(column).axes
     assert texts(drawn[0]) == ["not run"]
     labels = drawn[1].get_legend_handles_labels()[1]
     assert labels == ["normal of variance 0.01: diverged", "Glorot"]
-    figures_starts.plt.close("all")
+    page.plt.close("all")
 
 
 # --- the chapter ------------------------------------------------------------------------------
@@ -288,6 +290,6 @@ def test_the_code_that_readers_copy_measures_a_net_of_torchvision(capsys):
 
 def test_the_chapter_names_starts_that_there_are():
     named = re.findall(r'"([ADE]-[\w-]+)"', CHAPTER.read_text(encoding="utf-8"))
-    known = {*starts.DECLARED, *report.RUNS}
+    known = {*DECLARED, *report.RUNS}
     assert named
     assert set(named) <= known

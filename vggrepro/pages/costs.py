@@ -1,4 +1,4 @@
-"""What the chapter on costs shows: tables and sentences from records, counts and the planner."""
+"""Chapter 11, on costs: nets, speeds against targets, testing, growth, and what was not run."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from vggrepro import UserError
 from vggrepro.bench import planner, targets, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
+from vggrepro.pages.figures import legend, panels, plt, say_not_run
+from vggrepro.pages.protocols import seconds_per_image
 from vggrepro.pages.report import Column
-from vggrepro.pages.tables_protocols import seconds_per_image
 from vggrepro.study import store
-from vggrepro.study.budgets import at_budget
+from vggrepro.study.budgets import PUBLISHED, at_budget
 from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
 from vggrepro.study.records import BenchRecord
 from vggrepro.study.second_round import shown
@@ -322,3 +325,178 @@ def gpu_sentence(columns: Sequence[Column]) -> str:
     return (
         f"**Run on a GPU so far:** {len(on_gpu)} of {len(records)} records, on {', '.join(cards)}."
     )
+
+
+# --- where the time goes ---------------------------------------------------------------------
+
+CONVOLUTIONS = ("convolution, forward", "convolution, backward")
+PROFILED = {"a quarter of the width": 0.25, "full width": 1.0}
+
+
+def shares(record: BenchRecord, width: float) -> dict[str, float]:
+    """Percent of a training step of D by kind of operation, the largest first."""
+    found = [m for m in record.measured if m.name == "profile" and m.of["width"] == width]
+    ordered = sorted(found, key=lambda m: -m.values[0])
+    return {str(m.of["kind"]): m.values[0] for m in ordered}
+
+
+def profile_table(record: BenchRecord | None) -> pd.DataFrame:
+    """Shares of a training step, a column for each width, in percent."""
+    if record is None or not shares(record, QUARTER):
+        return pd.DataFrame({"not measured": []})
+    columns = {title: shares(record, width) for title, width in PROFILED.items()}
+    order = list(columns[next(iter(PROFILED))])
+    frame = pd.DataFrame(columns).reindex(order)
+    return frame.map(lambda share: "–" if pd.isna(share) else f"{share:.1f} %")
+
+
+def limit_sentence(record: BenchRecord | None) -> str:
+    """What this machine leaves to be gained over torchvision's way, in training and in testing."""
+    if record is None or not shares(record, QUARTER):
+        return "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
+    gain = _ratio(record, "arithmetic", "convolution", "float32 convolution")
+    parts = [
+        f"A convolution of this machine is {gain:.1f} times as fast in "
+        f"{record.settings['precision']} and channels-last as in float32 and the default layout."
+    ]
+    for title, width in PROFILED.items():
+        ratio = _ratio(record, "training", "vggrepro", "torchvision", width=width)
+        share = sum(shares(record, width)[kind] for kind in CONVOLUTIONS)
+        parts.append(
+            f"At {title} convolutions take {share:.0f} % of a step: if everything else, photos "
+            f"included, took no time at all, training would be {100 * ratio / share:.1f} times as "
+            f"fast as torchvision's way instead of {ratio:.1f} times."
+        )
+    crops, dense = (
+        _ratio(record, "testing", "vggrepro", "one at a time", protocol=protocol)
+        for protocol in ("multi-crop", "dense")
+    )
+    parts.append(
+        "Testing is convolutions on both sides. One photo's crops are a batch there too, so about "
+        f"the gain of {record.settings['precision']} is all there is: {crops:.1f} times, where a "
+        f"convolution gains {gain:.1f}. Dense evaluation also gains from testing photos of one "
+        f"shape together: {dense:.1f} times."
+    )
+    return " ".join(parts)
+
+
+def _ratio(record: BenchRecord, name: str, side: str, other: str, **of: float) -> float:
+    """One side's rate over the other's: the median over turns."""
+    rates = (record.values(name, side=s, **of) for s in (side, other))
+    return float(np.median(np.divide(*rates)))
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+WIDTHS = (0.25, 0.5, 1.0)
+SAME = ("config", "data", "epochs", "width", "train_scale")
+CROPS = (32, 64, 96, 128, 160, 192, 224)
+
+
+def nets(record: BenchRecord | None) -> Figure:
+    """Time and kept memory of a training step of one image, each against its multiply-adds."""
+    fig, axes = panels(2, 3.2)
+    for net in NETS:
+        found = step_of(record, net)
+        if found is None:
+            continue
+        times, kept = found
+        work = multiply_adds(net) / 1e9
+        colour = "C1" if net == "A-LRN" else "C0"
+        axes[0].plot([work] * len(times), times, "o", color=colour, alpha=0.6)
+        axes[0].annotate(net, (work, times.max()), (0, 6), textcoords="offset points", ha="center")
+        axes[1].plot(work, kept / 1e3, "o", color=colour)
+        axes[1].annotate(net, (work, kept / 1e3), (0, 6), textcoords="offset points", ha="center")
+    for ax, label in zip(axes, ("time, ms an image", "kept, kB an image"), strict=True):
+        say_not_run(ax)
+        if ax.lines:
+            ax.margins(x=0.15)
+            ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
+        ax.set_ylabel(label)
+        ax.set_xlabel("GMAC of a step, an image")
+    return fig
+
+
+def speeds(record: BenchRecord | None) -> Figure:
+    """Every ratio with a goal, a dot for each round and a tick at each goal; a panel per unit."""
+    fig, axes = plt.subplots(2, 1, figsize=(5.8, 4.6))
+    titles = {"×": "times as fast as the usual way", "%": "percent of what the machine can do"}
+    for ax, (unit, title) in zip(axes, titles.items(), strict=True):
+        chosen = [t for t in targets.TARGETS if t.unit == unit and t.goals][::-1]
+        for place, target in enumerate(chosen):
+            values = None if record is None else target.values(record)
+            if values is not None:
+                ax.plot(values, [place] * len(values), "o", color="C0", alpha=0.7, label="a round")
+            ax.plot(target.goals, [place] * len(target.goals), "|", color="C3", ms=18, label="goal")
+        ax.set_yticks(range(len(chosen)), [_label(target) for target in chosen])
+        ax.set_ylim(-0.6, len(chosen) - 0.4)
+        ax.set_xlim(left=0)
+        ax.set_xlabel(title if record else f"{title} (not measured yet)")
+    legend(fig, axes)
+    return fig
+
+
+LABELS = {"training": "training", "testing": "testing", "arithmetic": "forward, backward"}
+
+
+def _label(target: targets.Target) -> str:
+    of = target.side.of
+    what = LABELS[target.side.name]
+    if "protocol" in of:
+        return f"{what},\n{of['protocol']}"
+    if of.get("width"):
+        return f"{what},\n" + (
+            "full width" if of["width"] == 1 else f"{of['width']:g} of the width"
+        )
+    return f"{what},\nfull width"
+
+
+def growth(found: planner.Recorded | None, record: BenchRecord | None) -> Figure:
+    """Hours of training D on the recorded machine: against the crop, against the images.
+
+    The line of the recorded width is fitted on its trainings, dots are those of D. The others
+    are that line times what `bench` measured of the width; without it they are not drawn.
+    """
+    fig, axes = panels(2, 3.6)
+    counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
+    for place, width in enumerate(WIDTHS if found else ()):
+        factor = width_factor(record, width)
+        if factor is None:
+            continue
+        seconds = planner.fitted(found.trainings)
+        look = {"color": f"C{place}", "label": _share(width)}
+        by_crop = [hours(seconds, declared_at(c)) for c in CROPS]
+        axes[0].plot(CROPS, factor * np.array(by_crop), **look)
+        base = declared_at(64)
+        by_count = [hours(seconds, base, n) for n in counts]
+        axes[1].plot(counts / 1e3, factor * np.array(by_count), **look)
+    if found:
+        _recorded_dots(axes, found)
+    ticks = ([32, 64, 128, 224], [10, 100, 1000])
+    for ax, places in zip(axes, ticks, strict=True):
+        say_not_run(ax)
+        if ax.lines:
+            ax.set(xscale="log", yscale="log")
+            ax.set_xticks(places, [f"{place:,}" for place in places])
+            ax.set_xticks([], minor=True)
+            ax.yaxis.set_major_formatter("{x:g}")
+    axes[0].set_xlabel("crop, px")
+    axes[1].set_xlabel("training images, thousands")
+    axes[0].set_ylabel("hours for one training of D")
+    legend(fig, axes)
+    return fig
+
+
+def _share(width: float) -> str:
+    return "full width" if width == 1 else f"{width:g} of the width"
+
+
+def _recorded_dots(axes: Sequence[Axes], found: planner.Recorded) -> None:
+    """Recorded trainings that the lines are about: D, as many epochs, on Imagenette."""
+    for job in found.trainings:
+        e, line = job.experiment, declared_at(job.experiment.crop)
+        if all(getattr(e, name) == getattr(line, name) for name in SAME):
+            hours = job.seconds / 3600
+            axes[0].plot(e.crop, hours, "o", color="0.2", alpha=0.6, label="recorded")
+            images = PUBLISHED[e.data].train / 1e3
+            axes[1].plot(images, hours, "o", color="0.2", alpha=0.6, label="recorded")

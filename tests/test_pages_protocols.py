@@ -15,10 +15,8 @@ from vggrepro import configs
 from vggrepro.pages import (
     differences,
     figures,
-    figures_protocols,
+    protocols,
     report,
-    tables_fusion,
-    tables_protocols,
 )
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
@@ -63,7 +61,7 @@ def record(column, run, evaluation, seed, wrong, parents=None, **changes):
 
 
 def test_the_papers_numbers_of_passes():
-    table = tables_protocols.cost_table("D-jitter", [])
+    table = protocols.cost_table("D-jitter", [])
     assert table.loc["multi-crop, 3 Q", "passes"] == "150"
     assert table.loc["AlexNet's 10, Q = 256", "passes"] == "10"
     assert table.loc["GoogLeNet's 144, 4 Q", "passes"] == "144"
@@ -73,17 +71,16 @@ def test_the_papers_numbers_of_passes():
 
 def test_the_work_of_crops_is_that_of_as_many_centre_crops():
     experiment = at_budget("D-jitter", "reduced", "imagenette")
-    once = tables_protocols.multiply_adds(experiment, Evaluation("centre-crop", (384,)))
+    once = protocols.multiply_adds(experiment, Evaluation("centre-crop", (384,)))
     crops, dense, both = (
-        tables_protocols.multiply_adds(experiment, evaluation)
-        for evaluation in (CROPS, DENSE, BOTH)
+        protocols.multiply_adds(experiment, evaluation) for evaluation in (CROPS, DENSE, BOTH)
     )
     assert crops == 75 * once
     assert both == crops + dense
 
 
 def test_columns_of_one_crop_are_counted_once(column):
-    table = tables_protocols.cost_table("D-jitter", [column, column])
+    table = protocols.cost_table("D-jitter", [column, column])
     assert [title for title in table if "×" in title] == ["× at 224 px", "× at 32 px"]
     assert table.loc["multi-crop, 3 Q", "× at 32 px"] == "75.0"
 
@@ -91,26 +88,24 @@ def test_columns_of_one_crop_are_counted_once(column):
 def test_a_readers_own_photos_have_a_cost():
     own = at_budget("D-jitter", "reduced", "folder")
     photos = at_budget("D-jitter", "reduced", "imagenette")
-    assert tables_protocols.multiply_adds(own, DENSE) == tables_protocols.multiply_adds(
-        photos, DENSE
-    )
+    assert protocols.multiply_adds(own, DENSE) == protocols.multiply_adds(photos, DENSE)
 
 
 def test_only_dense_evaluations_without_a_partner_are_left_out():
     for run, single in (("D-jitter", {256, 384}), ("E-jitter", {384})):
-        found = tables_protocols.compared(run)
+        found = protocols.compared(run)
         dense = {e.test_scales[0] for e in found if e.protocol == "dense" and e != DENSE}
         assert dense == single
         assert {DENSE, CROPS, BOTH} <= set(found)
-        work = [tables_protocols.multiply_adds(RUNS[run], e) for e in found]
+        work = [protocols.multiply_adds(RUNS[run], e) for e in found]
         assert work == sorted(work)
 
 
 def test_the_papers_errors_come_from_its_tables():
-    assert tables_protocols.paper_error_of("D-jitter", BOTH) == 24.4
-    assert tables_protocols.paper_error_of("E-jitter", Evaluation("dense", (384,))) == 25.5
-    assert tables_protocols.paper_error_of(TWO_NETS, BOTH) == 23.7
-    assert tables_protocols.paper_error_of("D-jitter", Evaluation("alexnet-10", (256,))) is None
+    assert protocols.paper_error_of("D-jitter", BOTH) == 24.4
+    assert protocols.paper_error_of("E-jitter", Evaluation("dense", (384,))) == 25.5
+    assert protocols.paper_error_of(TWO_NETS, BOTH) == 23.7
+    assert protocols.paper_error_of("D-jitter", Evaluation("alexnet-10", (256,))) is None
 
 
 @pytest.mark.parametrize(
@@ -119,7 +114,7 @@ def test_the_papers_errors_come_from_its_tables():
 )
 def test_time_per_image_is_from_the_more_exact_number(rate, wall, expected):
     provenance = PROVENANCE.model_copy(update={"images_per_second": rate, "wall_seconds": wall})
-    found = tables_protocols.seconds_per_image(eval_record(provenance=provenance))
+    found = protocols.seconds_per_image(eval_record(provenance=provenance))
     assert found == pytest.approx(expected, nan_ok=True)
 
 
@@ -127,10 +122,10 @@ def test_times_are_compared_on_the_seeds_that_have_both(column):
     for seed, evaluation, rate in ((0, DENSE, 100.0), (0, CROPS, 20.0), (1, DENSE, 1.0)):
         provenance = PROVENANCE.model_copy(update={"images_per_second": rate, "wall_seconds": 0.1})
         record(column, "D-jitter", evaluation, seed, [], provenance=provenance)
-    said = tables_protocols.time_sentence(column, "D-jitter", DENSE, CROPS)
+    said = protocols.time_sentence(column, "D-jitter", DENSE, CROPS)
     assert "multi-crop, 3 Q took 50.0 ms an image and dense, 3 Q 10.0 ms, 5.0 times" in said
     assert said.endswith("n = 1).")
-    assert tables_protocols.time_sentence(column, "E-jitter", DENSE, CROPS).endswith("not run.")
+    assert protocols.time_sentence(column, "E-jitter", DENSE, CROPS).endswith("not run.")
 
 
 # --- padding ------------------------------------------------------------------------------
@@ -141,7 +136,7 @@ def test_units_free_of_padding_are_those_that_keep_a_constant(config, crop):
     # Means of ones are one, unless a zero of the padding is among them.
     x = torch.ones(1, 1, crop, crop, dtype=torch.float64)
     for block, free in zip(
-        configs.blocks(config), tables_protocols.free_of_padding(config, crop), strict=True
+        configs.blocks(config), protocols.free_of_padding(config, crop), strict=True
     ):
         for conv in block:
             k = conv.kernel
@@ -153,10 +148,10 @@ def test_units_free_of_padding_are_those_that_keep_a_constant(config, crop):
 
 
 def test_padding_in_words():
-    said = tables_protocols.padding_sentence("D", 224)
+    said = protocols.padding_sentence("D", 224)
     assert "field of 404 px" in said
     assert "all but 1 of the 7×7 units" in said
-    assert "can reach all of the 2×2 units" in tables_protocols.padding_sentence("D", 64)
+    assert "can reach all of the 2×2 units" in protocols.padding_sentence("D", 64)
 
 
 # --- where a protocol looks ---------------------------------------------------------------
@@ -167,9 +162,9 @@ def test_a_map_has_a_centre_for_every_position(height, width, q):
     size = (height, width)
     windows = PROTOCOLS["dense"](size, q, 224)
     rows, columns = (side // 32 - 6 for side in (windows[0].height, windows[0].width))
-    found = figures_protocols.centres(size, windows, 224)
+    found = protocols.centres(size, windows, 224)
     assert len(found) == rows * columns
-    finer = figures_protocols.centres(size, windows, 224, finer=True)
+    finer = protocols.centres(size, windows, 224, finer=True)
     assert len(finer) == (2 * rows - 1) * (2 * columns - 1)
     # Trimmed evenly, a map lies about the middle of the image, to the pixel of Q.
     middle = np.mean(found, axis=0)
@@ -178,19 +173,19 @@ def test_a_map_has_a_centre_for_every_position(height, width, q):
 
 def test_a_crop_has_one_centre():
     found = PROTOCOLS["multi-crop"]((256, 256), 256, 224)
-    centres = figures_protocols.centres((256, 256), found, 224)
+    centres = protocols.centres((256, 256), found, 224)
     assert len(centres) == 25
     assert (centres[0], centres[12], centres[24]) == ((112, 112), (128, 128), (144, 144))
 
 
 def test_every_protocol_has_its_panel():
-    drawn = figures_protocols.windows()
+    drawn = protocols.windows()
     titles = [ax.get_title() for ax in drawn.axes if ax.get_title()]
     assert len(titles) == len(PROTOCOLS)
     assert "multi-crop\nQ = 384, windows: 25" in titles
-    padded = figures_protocols.padding("D", (224, 64))
+    padded = protocols.padding("D", (224, 64))
     assert [ax.get_xlabel() for ax in padded.axes[-2:]] == ["0 %", "0 %"]
-    assert len(figures_protocols.grids(64, 256).axes) == 2
+    assert len(protocols.grids(64, 256).axes) == 2
     figures.plt.close("all")
 
 
@@ -202,7 +197,7 @@ def test_every_seed_is_a_dot_against_both_costs(column):
         for evaluation in (DENSE, CROPS):
             record(column, "D-jitter", evaluation, seed, [0])
     record(column, "E-jitter", DENSE, 0, [0, 1])
-    work, time = figures_protocols.cost_and_error(NETS, [column]).axes
+    work, time = protocols.cost_and_error(NETS, [column]).axes
     for ax in (work, time):
         assert sorted(len(line.get_xdata()) for line in ax.lines) == [1, 2, 2]
         assert ax.get_xscale() == "log"
@@ -216,8 +211,8 @@ def test_every_seed_is_a_dot_against_both_costs(column):
 def test_what_was_not_run_says_so(column):
     entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
     drawn = [
-        figures_protocols.cost_and_error(NETS, [column]),
-        figures_protocols.side_by_side(entries, [column]),
+        protocols.cost_and_error(NETS, [column]),
+        protocols.side_by_side(entries, [column]),
     ]
     for figure in drawn:
         assert "not run" in [text.get_text() for text in figure.axes[0].texts]
@@ -229,7 +224,7 @@ def test_nets_and_fusions_stand_side_by_side(column):
         record(column, "D-jitter", DENSE, seed, wrong)
     record(column, TWO_NETS, DENSE, 0, [0], parents={})
     entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
-    ax = figures_protocols.side_by_side(entries, [column]).axes[0]
+    ax = protocols.side_by_side(entries, [column]).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [list(line.get_xdata()) for line in dots] == [[0, 0], [1]]
     joined = [list(line.get_xdata()) for line in ax.lines if line.get_marker() != "o"]
@@ -250,11 +245,11 @@ def test_a_difference_of_differences_is_shown(column):
 
 
 def test_who_takes_part_and_at_which_q():
-    found = dict(tables_fusion.members("ILSVRC-submission"))
+    found = dict(protocols.members("ILSVRC-submission"))
     assert len(found) == 7
     assert found["D-S384"] == Evaluation("dense", (352, 384, 416))
-    assert dict(tables_fusion.members(TWO_SEEDS)) == {"D-jitter": DENSE}
-    assert [tables_fusion.short(f) for f in FUSIONS] == ["7 nets", "D + E", "D + D"]
+    assert dict(protocols.members(TWO_SEEDS)) == {"D-jitter": DENSE}
+    assert [protocols.short(f) for f in FUSIONS] == ["7 nets", "D + E", "D + D"]
 
 
 def test_images_that_both_nets_get_wrong(column):
@@ -264,7 +259,7 @@ def test_images_that_both_nets_get_wrong(column):
     record(column, TWO_NETS, DENSE, 0, [2], parents={})
     record(column, TWO_SEEDS, DENSE, 0, [2, 3], parents={})
     record(column, TWO_SEEDS, DENSE, 1, [], parents={})  # its second net, seed 2, is not there
-    table = tables_fusion.overlap_table((TWO_SEEDS, TWO_NETS), [column])
+    table = protocols.overlap_table((TWO_SEEDS, TWO_NETS), [column])
     shares = [f"{100 * n / 11:.1f}" for n in range(4)]
     one, two, three = shares[1:]
     assert list(table.loc["D + D"])[1:] == [three, two, one, two, "1"]
@@ -276,17 +271,17 @@ def test_nets_tested_on_other_images_do_not_overlap(column):
     other = eval_record().data.model_copy(update={"fingerprint": "00" * 32})
     record(column, "E-jitter", DENSE, 0, [0], data=other)
     record(column, TWO_NETS, DENSE, 0, [0], parents={})
-    table = tables_fusion.overlap_table((TWO_NETS,), [column])
+    table = protocols.overlap_table((TWO_NETS,), [column])
     assert list(table.loc["D + E"])[1:] == ["not run"] * 4 + ["0"]
 
 
 def test_table_7_is_whole_and_ours_are_marked(column):
     record(column, TWO_NETS, BOTH, 0, [0], parents={})
     ours = [("2 nets", TWO_NETS, BOTH), ("1 net", "E-jitter", BOTH)]
-    table = tables_fusion.field_table(ours, [column])
+    table = protocols.field_table(ours, [column])
     printed = table.loc["paper"]
     assert len(printed) == max(row.row for row in paper.table(7))
-    cells = printed[list(tables_fusion.TABLE_7)].to_numpy().ravel()
+    cells = printed[list(protocols.TABLE_7)].to_numpy().ravel()
     numbers = [cell for cell in cells if cell != "–"]
     merged = sum("merged" in row.split for row in paper.table(7))
     assert len(numbers) == len(paper.table(7)) + merged  # one cell over two columns

@@ -7,7 +7,7 @@ from tests.test_targets import measured, record, training
 from vggrepro.bench import speed
 from vggrepro.bench import turns as bench
 from vggrepro.bench.speed import OTHER, kind_of
-from vggrepro.pages import tables_profile
+from vggrepro.pages import costs
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def made():
 
 
 def test_the_limit_is_the_ratio_over_the_share_of_convolutions(made):
-    text = tables_profile.limit_sentence(made)
+    text = costs.limit_sentence(made)
     assert "2.0 times as fast in bf16" in text
     assert "convolutions take 50 % of a step" in text
     assert "training would be 6.0 times as fast as torchvision's way instead of 3.0" in text
@@ -71,12 +71,12 @@ def test_the_limit_is_the_ratio_over_the_share_of_convolutions(made):
 
 
 def test_the_table_is_ordered_by_the_narrow_net(made):
-    table = tables_profile.profile_table(made)
+    table = costs.profile_table(made)
     assert list(table.index) == ["ReLU", "convolution, backward", "convolution, forward"]
     assert list(table.loc["ReLU"]) == ["50.0 %", "–"]
 
 
 def test_without_a_record_or_a_profile_nothing_is_said():
     for nothing in (None, record()):
-        assert "Not measured" in tables_profile.limit_sentence(nothing)
-        assert list(tables_profile.profile_table(nothing)) == ["not measured"]
+        assert "Not measured" in costs.limit_sentence(nothing)
+        assert list(costs.profile_table(nothing)) == ["not measured"]

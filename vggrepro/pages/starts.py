@@ -1,100 +1,49 @@
-"""What the records say about starts: outcomes, tables, sentences. The figures: figures_starts."""
+"""Chapter 10, on starts: outcomes of first steps, whole trainings, and what follows from them."""
 
-import math
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from vggrepro import UserError
-from vggrepro.pages import report
+from vggrepro.pages import figures, report
+from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import RANDOM_STARTS, RUNS
-from vggrepro.study.records import FirstStepsRecord, Signal
-from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
+from vggrepro.study.records import FirstStepsRecord
+from vggrepro.study.starts import (
+    DECLARED,
+    LEARNS,
+    NETS,
+    STARTS,
+    Records,
+    chance,
+    first_step,
+    last_loss,
+    load,
+    outcome,
+    signal_at,
+)
 from vggrepro.study.store import RECORDED
 from vggrepro.windows import PAPER_CROP
 
 RECORDED_DATA = "imagenette"
 COMMAND = "vggrepro first-steps --data imagenette --data-dir DATA --results-dir results"
-LEARNS = 0.95  # a loss below this share of chance is not at chance any more
-
-Records = dict[str, list[FirstStepsRecord]]
 
 
-def load(
-    results_dir: Path, data: str = "synthetic", names: Iterable[str] = tuple(DECLARED)
-) -> Records:
-    """The records of each net and start, such as "D-he", by seed; nothing for what is not run.
-
-    Raises `UserError` if they were not all made with the same sizes: no figure could hold them.
-    """
-    found: Records = {}
-    for name in names:
-        paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
-        records = sorted((store.read(path) for path in paths), key=lambda r: r.seed)
-        if records:
-            found[name] = records
-    if len({tuple(_sizes(record)) for record in _all(found)}) > 1:
-        raise UserError(
-            f"{results_dir / FIRST_STEPS / data}: the first steps there were made with different "
-            "sizes; give each its own --results-dir, or make them again with --fresh"
-        )
-    return found
+def every(records: Records) -> list[FirstStepsRecord]:
+    """All records, of every net and start."""
+    return [record for of_name in records.values() for record in of_name]
 
 
 def shown(options: Options) -> Records:
     """The records of a rerun if it has any, else those of the recorded study."""
     rerun = options.shows_rerun and load(options.results_dir, options.data)
     return rerun or load(RECORDED, RECORDED_DATA)
-
-
-def _all(records: Records) -> list[FirstStepsRecord]:
-    return [record for of_name in records.values() for record in of_name]
-
-
-def _sizes(record: FirstStepsRecord) -> Iterable:
-    return starts.sizes(record.experiment, record.steps, record.precision).values()
-
-
-def signal_at(record: FirstStepsRecord, crop: int) -> Signal:
-    """The signal before the first step at that crop, or at the nearest there is."""
-    return min(record.before, key=lambda signal: abs(signal.crop - crop))
-
-
-# --- outcomes -------------------------------------------------------------------------------
-
-
-def chance(record: FirstStepsRecord) -> float:
-    """The loss of a net that finds every class as likely: the logarithm of their number, nats."""
-    return math.log(record.classes)
-
-
-def last_loss(record: FirstStepsRecord) -> float:
-    """Mean loss over the last tenth of the steps, nats."""
-    return float(np.mean(record.losses[-max(1, record.steps // 10) :]))
-
-
-def outcome(record: FirstStepsRecord) -> str:
-    """`learns`, `at chance`, `dead` or `diverged`: what became of a net in its first steps.
-
-    Dead is a net in which no unit of fc7 lets anything through any more: it has no gradient.
-    """
-    if record.status != "ok":
-        return "diverged"
-    if record.after is not None and record.after.activation[-2] == 0:
-        return "dead"
-    return "learns" if last_loss(record) < LEARNS * chance(record) else "at chance"
-
-
-def first_step(record: FirstStepsRecord) -> float:
-    """By what share of its size the first step moves a weight, in the median layer."""
-    signal = signal_at(record, record.experiment["crop"])
-    rate = record.experiment["learning_rate"]
-    return float(np.median(rate * np.array(signal.weight_gradient) / np.array(signal.weight)))
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -182,7 +131,7 @@ def trained_table(columns: Sequence[Column]) -> pd.DataFrame:
             label: {net: _trained_cell(column, net, end) for net in NETS} for label, end in TRAINED
         }
         if {cell for cells in rows.values() for cell in cells.values()} - {"not run", "–"}:
-            name = column.title.split(": ", 1)[1]
+            name = column.title.split(": ")[-1]
             table |= {f"{name}:<br>{label}": cells for label, cells in rows.items()}
     return pd.DataFrame.from_dict(table, orient="index", columns=NETS)
 
@@ -230,7 +179,7 @@ def provenance_table(records: Records) -> pd.DataFrame:
             "minutes": f"{r.provenance.wall_seconds / 60:.1f}",
             "result digest": r.result_digest[:12],
         }
-        for r in _all(records)
+        for r in every(records)
     ]
     if not rows:
         return pd.DataFrame({"first steps: not run": []})
@@ -244,16 +193,18 @@ def how_measured(records: Records) -> str:
     """Sizes, images, precision and machine of the records, in words."""
     if not records:
         return f"Not run yet: `{COMMAND}`."
-    found = _all(records)
+    found = every(records)
     first, seeds = found[0], sorted({record.seed for record in found})
-    crop, batch, width, count, precision = _sizes(first)
+    e = first.experiment
+    width = e["width"]
     minutes = sum(record.provenance.wall_seconds for record in found) / 60
     data = report.DATA_NAMES[first.experiment["data"]]
     share = "at full width" if width == 1 else f"at {width:g} of the width"
     return (
         f"Measured {share} on {data}: the signal on {first.before[0].images} of them, in float32; "
-        f"then {count} steps of {batch} crops of {crop} px in {precision}, with the paper's rate, "
-        f"momentum, weight decay and dropout. {len(records)} of {len(DECLARED)} starts, "
+        f"then {first.steps} steps of {e['batch_size']} crops of {e['crop']} px in "
+        f"{first.precision}, with the paper's rate, momentum, weight decay and dropout. "
+        f"{len(records)} of {len(DECLARED)} starts, "
         f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}, {minutes:.0f} minutes on "
         f"{first.provenance.processor}, {first.provenance.threads} "
         f"thread{'s' * (first.provenance.threads > 1)}."
@@ -314,7 +265,7 @@ def learns_sentence(records: Records) -> str:
         "A net *learns* if its loss, a mean over the last tenth of the steps, is below "
         f"{LEARNS:.0%} of chance, the logarithm of the number of classes"
     )
-    levels = sorted({f"{chance(record):.2f}" for record in _all(records)})
+    levels = sorted({f"{chance(record):.2f}" for record in every(records)})
     return text + (f": {', '.join(levels)} here." if levels else ".")
 
 
@@ -335,3 +286,146 @@ def _became(record: FirstStepsRecord) -> str:
     if word not in ("at chance", "dead") or peak < 2 * chance(record):
         return word
     return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+# Dash-dotted: pixels of unit scale.
+STYLES: dict[str, dict] = {
+    "normal-variance": {"color": "C3"},
+    "normal-std": {"color": "C0"},
+    "glorot": {"color": "C2"},
+    "he": {"color": "C1"},
+    "he-scaled": {"color": "C1", "linestyle": "-."},
+    "pytorch": {"color": "0.5", "linestyle": "-."},
+    "from-A": {"color": "C4"},
+}
+
+
+def signals(records: Records) -> Figure:
+    """Activations and gradients before the first step at every layer, a row of panels per net.
+
+    At the paper's crop; a start from net A at the crop that this net A has. Dashed lines are what
+    `starts.expected_activations` expects.
+    """
+    fig, grid = plt.subplots(len(NETS), 2, figsize=(5.8, 8.2), sharey="col", squeeze=False)
+    for (left, right), net in zip(grid, NETS, strict=True):
+        for name in STARTS:
+            for record in records.get(f"{net}-{name}", []):
+                signal = signal_at(record, PAPER_CROP)
+                places = np.arange(len(signal.layers))
+                label = STARTS[name].label
+                left.plot(places, signal.activation, **STYLES[name], linewidth=1.6, label=label)
+                right.plot(places, signal.gradient, **STYLES[name], linewidth=1.6, label=label)
+                _expected(left, record, signal.input)
+        for ax, what in ((left, "activations"), (right, "gradients")):
+            figures.say_not_run(ax)
+            ax.set_title(f"{net}: {what}")
+            ax.set_yscale("log")
+            if not records:
+                ax.tick_params(which="both", left=False, labelleft=False)
+            _layer_ticks(ax, net)
+        left.set_ylabel("root mean square")
+    grid[-1][0].set_xlabel("layers by block")
+    grid[-1][1].set_xlabel("layers by block")
+    figures.legend(fig, list(grid.flat))
+    return fig
+
+
+def _expected(ax: Axes, record: FirstStepsRecord, input_rms: float) -> None:
+    e = record.experiment
+    if e["init_from"]:
+        return
+    sizes = {"width": e["width"], "hidden": e["hidden"], "num_classes": record.classes}
+    crop = signal_at(record, PAPER_CROP).crop
+    expected = starts.expected_activations(e["config"], e["init"], input_rms, crop=crop, **sizes)
+    colour = STYLES[record.run.split("-", 1)[1]]["color"]
+    ax.plot(expected, "--", color=colour, linewidth=0.8, alpha=0.8)
+
+
+def _layer_ticks(ax: Axes, net: str) -> None:
+    names = list(starts.fans(net))
+    first = [i for i, name in enumerate(names) if name.endswith("_1") or name == "fc6"]
+    ax.set_xticks(first, [names[i].removeprefix("conv").removesuffix("_1") for i in first])
+    ax.set_xlim(-0.5, len(names) - 0.5)
+
+
+def losses(records: Records) -> Figure:
+    """The loss of each step and what became of it, a panel per start and net.
+
+    A moving mean over ten steps; the grey line is chance. What is far above it is off the panel,
+    so where a training diverged the panel says from which loss and when.
+    """
+    size = {"figsize": (5.8, 1 + 0.9 * len(STARTS)), "sharex": True, "sharey": True}
+    fig, grid = plt.subplots(len(STARTS), len(NETS), **size)
+    for row, name in zip(grid, STARTS, strict=True):
+        for ax, net in zip(row, NETS, strict=True):
+            found = records.get(f"{net}-{name}", [])
+            for record in found:
+                _loss(ax, record, STYLES[name]["color"])
+            known = f"{net}-{name}" in DECLARED
+            said = "\n".join(dict.fromkeys(map(_said, found))) or ("not run" if known else "–")
+            ax.text(0.97, 0.94, said, transform=ax.transAxes, ha="right", va="top", size=8)
+        label = STARTS[name].label.replace(" of ", "\nof ").replace(" on ", "\non ")
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center")
+    for ax, net in zip(grid[0], NETS, strict=True):
+        ax.set_title(f"net {net}")
+    for ax in grid[-1]:
+        ax.set_xlabel("step")
+        ax.xaxis.set_major_locator(MaxNLocator(3, integer=True, prune="upper"))
+    if not records:
+        grid[0][0].set_yticks([])
+    fig.supylabel("loss, nats", size=10)
+    return fig
+
+
+def _loss(ax: Axes, record: FirstStepsRecord, colour: str) -> None:
+    found, level = np.array(record.losses), chance(record)
+    smooth = np.array([found[max(0, i - 9) : i + 1].mean() for i in range(len(found))])
+    ax.axhline(level, color="0.6", linewidth=1, zorder=1)
+    ax.plot(1 + np.arange(len(found)), np.minimum(smooth, 10 * level), linewidth=1.6, color=colour)
+    ax.set_ylim(0, 2 * level)
+    ax.set_xlim(0, record.steps)
+
+
+def _said(record: FirstStepsRecord) -> str:
+    """The outcome in a panel's few words."""
+    if record.status == "ok" or not record.losses:
+        return outcome(record)
+    return f"diverged at step {len(record.losses) + 1}\nfrom {number(record.losses[0])}"
+
+
+def trainings(column: Column) -> Figure:
+    """Error by epoch of whole trainings, a panel per net: minival full, training images dashed.
+
+    Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in
+    one of its seeds, each has its own line. What diverged is named in the panel.
+    """
+    fig, axes = plt.subplots(1, len(NETS), figsize=(5.8, 3.8), sharey=True)
+    for ax, net in zip(axes, NETS, strict=True):
+        for label, end in TRAINED:
+            if end == "S256" and net == "A":
+                continue
+            experiment = column.experiment(f"{net}-{end}")
+            found = store.trainings(column.results_dir, experiment).values()
+            good = [record for record in found if record.status == "ok"]
+            colour = STYLES["from-A" if end == "S256" else end]["color"]
+            lines = (("minival_error", "-", label), ("train_error", "--", None))
+            for field, line, named in lines if good else ():
+                values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
+                epochs = 1 + np.arange(values.shape[1])
+                singly = report.at_chance(column.results_dir, experiment)
+                for some in np.split(values, len(values)) if singly else [values]:
+                    figures.band(ax, epochs, some, line, colour, named)
+                    named = None
+            if len(good) < len(found):
+                ax.plot([], [], "x", color=colour, label=f"{label}: diverged")
+        figures.say_not_run(ax)
+        ax.set_title(net)
+        ax.set_xlabel("epoch")
+        if ax.has_data():
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[0].set_ylabel("top-1 error, %")
+    fig.suptitle(column.title, size=10, x=0.01, ha="left")
+    figures.legend(fig, list(axes))
+    return fig

@@ -11,14 +11,14 @@ from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
-from vggrepro.pages import figures_costs, report, tables_costs
+from vggrepro.pages import costs, report
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of
 from vggrepro.study.records import BenchRecord, Measured
 
 matplotlib.use("Agg")
-NETS = tables_costs.NETS
+NETS = costs.NETS
 
 
 def bench_record():
@@ -61,7 +61,7 @@ def numbers(frame, column):
 
 
 def test_nets_beside_table_2_and_the_measurements():
-    frame = tables_costs.nets_table(bench_record())
+    frame = costs.nets_table(bench_record())
     assert list(frame.index) == ["A", "A-LRN", "B", "C", "D", "E"]
     weights = numbers(frame, "weights, million (224 px)")
     assert weights == [round(parameters(net) / 1e6, 1) for net in NETS]
@@ -76,22 +76,22 @@ def test_nets_beside_table_2_and_the_measurements():
 
 
 def test_nothing_measured_says_so():
-    frame = tables_costs.nets_table(None)
+    frame = costs.nets_table(None)
     assert set(frame["step, ms (64 px)"]) == {"not measured"}
-    for sentence in (tables_costs.lrn_sentence(None), tables_costs.speed_sentence(None)):
+    for sentence in (costs.lrn_sentence(None), costs.speed_sentence(None)):
         assert "vggrepro bench" in sentence
-    assert set(tables_costs.speed_table(None).index) == {"not measured"}
-    assert "vggrepro run" in tables_costs.growth_sentence(None, None)
+    assert set(costs.speed_table(None).index) == {"not measured"}
+    assert "vggrepro run" in costs.growth_sentence(None, None)
 
 
 def test_lrn_beside_a():
-    said = tables_costs.lrn_sentence(bench_record())
+    said = costs.lrn_sentence(bench_record())
     # (2, 2.2, 1.9) over (1, 1.2, 0.9): 2, 1.83, 2.11; kept 2000 over 1000.
     assert "+100 % time" in said and "+100 % bytes" in said
 
 
 def test_trainings_as_recorded(columns):
-    frame = tables_costs.trainings_table(columns)
+    frame = costs.trainings_table(columns)
     cell = frame.loc["A", columns[0].title]
     assert cell == "1,000 images/s<br>1.5 min, 321 MiB<br>n = 2"
     assert frame.loc["E", columns[0].title] == "not run"
@@ -101,7 +101,7 @@ def test_trainings_as_recorded(columns):
 
 
 def test_crops_cost_what_their_number_says(columns):
-    frame = tables_costs.protocols_table(columns)
+    frame = costs.protocols_table(columns)
     assert len(frame) == len(evaluations_of("D-jitter"))
     work = dict(zip(frame.index, numbers(frame, "work, centre crop = 1"), strict=True))
     assert work["centre-crop<br>Q = 384"] == 1
@@ -117,8 +117,8 @@ def test_crops_cost_what_their_number_says(columns):
 
 
 def test_a_link_leads_to_a_chapter_that_is_there():
-    assert tables_costs.chapter_link("02_lrn", "LRN") == "[LRN](02_lrn.html)"
-    assert tables_costs.chapter_link("99_none", "crops") == "crops"
+    assert costs.chapter_link("02_lrn", "LRN") == "[LRN](02_lrn.html)"
+    assert costs.chapter_link("99_none", "crops") == "crops"
 
 
 # --- growth ---------------------------------------------------------------------------------
@@ -137,30 +137,30 @@ def jobs(seconds_of):
 
 def test_growth_of_a_machine_that_only_computes():
     found = jobs(lambda work: work.multiply_adds / 1e11)
-    said = tables_costs.growth_sentence(found, bench_record())
+    said = costs.growth_sentence(found, bench_record())
     assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
     assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
-    assert "not measured" in tables_costs.growth_sentence(found, None)
+    assert "not measured" in costs.growth_sentence(found, None)
     seconds = planner.fitted(found.trainings)
-    base = tables_costs.declared_at(64)
-    twice = tables_costs.hours(seconds, base, 2 * 8522) / tables_costs.hours(seconds, base)
+    base = costs.declared_at(64)
+    twice = costs.hours(seconds, base, 2 * 8522) / costs.hours(seconds, base)
     assert twice == pytest.approx(2)
 
 
 def test_width_is_what_bench_measured():
     record = bench_record()
-    assert tables_costs.width_factor(record, 0.25) == 1
-    assert tables_costs.width_factor(record, 0.5) == pytest.approx(4)
-    assert tables_costs.width_factor(record, 1.0) == pytest.approx(16)
-    assert tables_costs.width_factor(None, 0.25) == 1
-    assert tables_costs.width_factor(None, 1.0) is None
+    assert costs.width_factor(record, 0.25) == 1
+    assert costs.width_factor(record, 0.5) == pytest.approx(4)
+    assert costs.width_factor(record, 1.0) == pytest.approx(16)
+    assert costs.width_factor(None, 0.25) == 1
+    assert costs.width_factor(None, 1.0) is None
 
 
 # --- what was not run -----------------------------------------------------------------------
 
 
 def test_the_papers_weeks():
-    frame = tables_costs.paper_table()
+    frame = costs.paper_table()
     assert list(frame.index) == list(NETS)
     # By hand: 370K steps of 256 images, three passes of 15.47 GMAC, four cards of 5.1 TFLOP/s.
     d = dict(zip(("exa", "two", "three", "days"), numbers(frame.T, "D"), strict=True))
@@ -171,7 +171,7 @@ def test_the_papers_weeks():
 
 
 def test_a_plan_adds_up():
-    frame = tables_costs.plan_table("full", "h100", 8)
+    frame = costs.plan_table("full", "h100", 8)
     assert list(frame.index) == [*RUNS, "total"]
     training, testing = (np.array(numbers(frame[:-1], f"{x}, h")) for x in ("training", "testing"))
     counts = numbers(frame, "trainings")
@@ -180,19 +180,19 @@ def test_a_plan_adds_up():
     assert hours == pytest.approx(counts[:-1] * (training + testing), abs=0.1)
     assert total == pytest.approx(sum(hours), abs=0.05 * len(hours))
     assert set(frame.loc["total"][:4]) == {""}
-    devices = tables_costs.devices_table()
+    devices = costs.devices_table()
     assert set(devices.index) == set(DEVICES)
     days = devices.loc["h100", "full: all runs on 8 cards, days"]
     assert float(days) == pytest.approx(total / 24, abs=0.06)
 
 
 def test_what_ran_on_a_gpu(columns):
-    assert "nothing" in tables_costs.gpu_sentence(columns)
+    assert "nothing" in costs.gpu_sentence(columns)
     experiment = at_budget("B-S256", "smoke")
     p = PROVENANCE.model_copy(update={"device": "cuda", "processor": "a card"})
     path = store.train_path(columns[0].results_dir, experiment, 0)
     store.write(train_record(experiment, 0, provenance=p), path)
-    said = tables_costs.gpu_sentence(columns)
+    said = costs.gpu_sentence(columns)
     assert "1 of 4 records" in said and "a card" in said
 
 
@@ -200,14 +200,14 @@ def test_what_ran_on_a_gpu(columns):
 
 
 def test_figures_without_a_record_say_so():
-    for fig in (figures_costs.nets(None), figures_costs.growth(None, None)):
+    for fig in (costs.nets(None), costs.growth(None, None)):
         assert [ax.texts[0].get_text() for ax in fig.axes] == ["not run", "not run"]
-    labels = [ax.get_xlabel() for ax in figures_costs.speeds(None).axes]
+    labels = [ax.get_xlabel() for ax in costs.speeds(None).axes]
     assert all("not measured yet" in label for label in labels)
 
 
 def test_every_round_is_a_dot():
-    time, kept = figures_costs.nets(bench_record()).axes
+    time, kept = costs.nets(bench_record()).axes
     assert [line.get_ydata()[0] for line in time.lines] == [1, 2, 3, 4, 5, 6]
     assert all(len(line.get_ydata()) == 3 for line in time.lines)
     assert [text.get_text() for text in kept.texts] == list(NETS)
@@ -215,21 +215,21 @@ def test_every_round_is_a_dot():
 
 def test_lines_of_growth_are_those_that_are_known():
     found = jobs(lambda work: work.multiply_adds / 1e11)
-    alone = figures_costs.growth(found, None)
+    alone = costs.growth(found, None)
     labels = [line.get_label() for line in alone.axes[0].lines]
     assert labels == ["0.25 of the width", "recorded"]
     dot = alone.axes[0].lines[-1]
     (job,) = [job for job in found.trainings if job.experiment.config == "D"][-1:]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (64, job.seconds / 3600)
-    checked = figures_costs.growth(found, bench_record())
+    checked = costs.growth(found, bench_record())
     lines = {line.get_label(): line.get_ydata() for line in checked.axes[1].lines}
     np.testing.assert_allclose(lines["full width"], 16 * lines["0.25 of the width"])
 
 
 def test_a_rerun_shows_its_own_measurements(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    recorded = tables_costs.bench(store.RECORDED)
-    assert tables_costs.bench_of(chosen) == recorded
+    recorded = costs.bench(store.RECORDED)
+    assert costs.bench_of(chosen) == recorded
     own = store.write(bench_record(), store.bench_path(tmp_path, "speed"))
-    assert tables_costs.bench_of(chosen) == own
-    assert tables_costs.bench_of(replace(chosen, shows_rerun=False)) == recorded
+    assert costs.bench_of(chosen) == own
+    assert costs.bench_of(replace(chosen, shows_rerun=False)) == recorded

@@ -11,7 +11,7 @@ from scipy.signal import correlate2d
 from tests.records_by_hand import eval_record, train_record
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
-from vggrepro.pages import figures_nets, report, tables_nets
+from vggrepro.pages import nets, report
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
@@ -32,7 +32,7 @@ def column(tmp_path):
             path = store.eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def points(ax, marker="o"):
@@ -42,9 +42,7 @@ def points(ax, marker="o"):
 
 
 def test_error_stands_over_the_number_of_weight_layers(column):
-    paper, ours = figures_nets.against_depth(LINE, ("C-S256",), report.centre_crop, [column]).axes[
-        :2
-    ]
+    paper, ours = nets.against_depth(LINE, ("C-S256",), report.centre_crop, [column]).axes[:2]
     assert points(paper) == [(11, 29.6), (13, 28.7), (16, 27.0), (19, 27.3)]
     assert points(paper, "s") == [(16, 28.1)]
     assert points(ours) == [(depth, pytest.approx(300 / 11)) for depth in (11, 11, 11, 19)]
@@ -56,11 +54,11 @@ def test_error_stands_over_the_number_of_weight_layers(column):
 
 def test_panels_without_records_say_so(tmp_path):
     empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
-    depth = figures_nets.against_depth(LINE, (), report.centre_crop, [empty]).axes[1]
-    costs = figures_nets.cost_and_error(LINE, report.centre_crop, [empty]).axes
+    depth = nets.against_depth(LINE, (), report.centre_crop, [empty]).axes[1]
+    costs = nets.cost_and_error(LINE, report.centre_crop, [empty]).axes
     for ax in (depth, *costs):
         assert "not run" in [text.get_text() for text in ax.texts]
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 @given(st.lists(st.sampled_from([1, 3, 5, 7]), max_size=4))
@@ -72,22 +70,22 @@ def test_ways_through_a_stack_are_what_torch_finds(kernels):
         ones = torch.ones(1, 1, kernel, kernel, dtype=torch.float64)
         image = torch.nn.functional.conv2d(image, ones)
     (ways,) = torch.autograd.grad(image.sum(), start)
-    np.testing.assert_array_equal(figures_nets.paths(kernels), ways[0, 0].numpy())
+    np.testing.assert_array_equal(nets.paths(kernels), ways[0, 0].numpy())
 
 
 def test_every_place_that_is_seen_is_numbered():
-    figure = figures_nets.seen_through({"two": [3, 3], "one": [5]})
+    figure = nets.seen_through({"two": [3, 3], "one": [5]})
     numbers = [[int(text.get_text()) for text in ax.texts] for ax in figure.axes]
     assert numbers[1] == [1] * 25
     assert (len(numbers[0]), sum(numbers[0]), max(numbers[0])) == (25, 81, 9)
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 @given(st.integers(0, 50))
 def test_two_small_filters_are_a_large_one_until_a_relu_is_between(seed):
     image = np.random.default_rng(seed).uniform(size=(12, 9))
-    single, stack, with_relu = figures_nets.responses(image).values()
-    flipped = correlate2d(image, figures_nets.BOTH[::-1, ::-1], mode="valid")
+    single, stack, with_relu = nets.responses(image).values()
+    flipped = correlate2d(image, nets.BOTH[::-1, ::-1], mode="valid")
     np.testing.assert_allclose(single, flipped, atol=1e-12)
     np.testing.assert_allclose(stack, single, atol=1e-12)
     assert single.shape == (8, 5)
@@ -95,33 +93,33 @@ def test_two_small_filters_are_a_large_one_until_a_relu_is_between(seed):
 
 
 def test_receptive_fields_are_level_at_1x1_layers():
-    (ax,) = figures_nets.field_growth(("B", "C", "D"), (32, 224)).axes
+    (ax,) = nets.field_growth(("B", "C", "D"), (32, 224)).axes
     fields = {line.get_label(): list(line.get_ydata()) for line in ax.lines}
     assert fields["C"][5] == fields["C"][6] == fields["B"][5]
     assert (fields["C"][-1], fields["D"][-1]) == (140, 196)
     assert ax.get_ylabel() == "receptive field, px"
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def test_padding_is_shown_for_every_layer_and_crop():
-    shares = figures_nets.padding_shares("C", (32, 224))
+    shares = nets.padding_shares("C", (32, 224))
     assert len(shares) == 13
     assert shares["conv5_1"][0] == pytest.approx(1 - (2 * 2 / (3 * 2)) ** 2)
     assert shares["conv5_3"] == [0, 0]  # 1x1
-    ax = figures_nets.padding("C", (32, 224)).axes[0]
+    ax = nets.padding("C", (32, 224)).axes[0]
     assert [text.get_text() for text in ax.texts][-4:] == ["56", "9", "0", "0"]
-    figures_nets.plt.close("all")
+    nets.plt.close("all")
 
 
 def test_cost_is_that_of_the_trained_size(column):
     run = "A-S256"
-    weights, multiply_adds = figures_nets.conv_cost(run, column)
+    weights, multiply_adds = nets.conv_cost(run, column)
     declared = column.experiment(run)
     with torch.device("meta"):
         net = VGG("A", 10, width=declared.width, crop=declared.crop, hidden=8)
     convolutions = [m for m in net.features if isinstance(m, torch.nn.Conv2d)]
     assert weights == sum(m.weight.numel() for m in convolutions)
-    left, right = figures_nets.cost_and_error([run], report.centre_crop, [column]).axes[:2]
+    left, right = nets.cost_and_error([run], report.centre_crop, [column]).axes[:2]
     assert points(left) == [(weights / 1e6, pytest.approx(300 / 11))] * 3
     assert points(right) == [(multiply_adds / 1e6, pytest.approx(300 / 11))] * 3
 
@@ -130,17 +128,17 @@ def test_cost_is_that_of_the_trained_size(column):
 
 
 def test_epochs_count_those_of_the_parents(column):
-    table = tables_nets.starts_table(("A-S256", "D-S256", "D-he-long"), [column])
+    table = nets.starts_table(("A-S256", "D-S256", "D-he-long"), [column])
     epochs = table[f"epochs, {column.title}"]
     assert list(epochs) == ["2", "2, 4 in all", "4"]
     assert list(table["starts from"]) == ["random weights", "A-S256", "random weights"]
 
 
 def test_sizes_are_those_of_the_fact_sheet():
-    table = tables_nets.sizes_table(("B", "C", "D"))
+    table = nets.sizes_table(("B", "C", "D"))
     assert list(table["weight layers"]) == [13, 16, 16]
     assert list(table["multiply-adds, billions"]) == ["11.31", "11.77", "15.47"]
-    assert tables_nets.more_weights("D", "C") == pytest.approx(47.2, abs=0.05)
+    assert nets.more_weights("D", "C") == pytest.approx(47.2, abs=0.05)
 
 
 @pytest.mark.parametrize("config", ["A", "B", "D", "E"])
@@ -153,7 +151,7 @@ def test_bold_is_what_is_copied(config):
     copy_from_a(child, parent.state_dict())
     copied = {name for name, layer in named_layers(child).items() if (layer.weight == 7).all()}
     assert copied == set(FROM_NET_A)
-    cells = tables_nets.inherited_table([config])[config]
+    cells = nets.inherited_table([config])[config]
     for i, block in enumerate(CONFIGS[config], start=1):
         lines = cells[f"block {i}"].split("<br>")
         bold = {f"conv{i}_{j}" for j, line in enumerate(lines, start=1) if "<b>" in line}
@@ -162,7 +160,7 @@ def test_bold_is_what_is_copied(config):
 
 
 def test_what_net_a_gives_is_counted():
-    said = tables_nets.inherited_sentence("D")
+    said = nets.inherited_sentence("D")
     # 27·64 + 9·64·128 + 9·128·256 + 9·256·256 of 14,710,464 weights
     given = 27 * 64 + 9 * (64 * 128 + 128 * 256 + 256 * 256)
     assert said.startswith("D takes 4 of its 13 convolutions from A.")
@@ -175,13 +173,13 @@ def test_how_far_the_curve_still_moved(tmp_path, column):
     falling = [first.model_copy(update={"minival_error": 50.0 - epoch}) for epoch in range(10)]
     record = train_record(experiment, curve=tuple(falling))
     store.write(record, store.train_path(tmp_path, experiment, 0))
-    said = tables_nets.settled_sentence(column, ["A-S256", "B-S256", "D-S256"])
+    said = nets.settled_sentence(column, ["A-S256", "B-S256", "D-S256"])
     assert said.endswith("moved by A +0.0, D -2.0 points.")
-    assert tables_nets.settled_sentence(column, ["B-S256"]).endswith("not run.")
+    assert nets.settled_sentence(column, ["B-S256"]).endswith("not run.")
 
 
 def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
-    table = tables_nets.fit_table(["A-S256", "B-S256"], [column])
+    table = nets.fit_table(["A-S256", "B-S256"], [column])
     trained = store.trainings(column.results_dir, column.experiment("A-S256")).values()
     last = [record.curve[-1] for record in trained]
     train = sum(epoch.train_error for epoch in last) / len(last)
@@ -191,9 +189,9 @@ def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
 
 
 def test_sentences_about_fields_and_padding():
-    fields = tables_nets.field_sentence(["C", "D"], (64, 224))
+    fields = nets.field_sentence(["C", "D"], (64, 224))
     assert "140 px in C (2.2, 0.6 crop widths)" in fields
     assert "196 px in D (3.1, 0.9 crop widths)" in fields
-    padding = tables_nets.padding_sentence("D", (32, 224))
+    padding = nets.padding_sentence("D", (32, 224))
     assert "56% of the taps at 32 px (a map of 2×2)" in padding
     assert "9% of the taps at 224 px (a map of 14×14)" in padding

@@ -1,0 +1,506 @@
+"""Chapters 8 and 9, on test protocols and fusion: windows, work, time, padding, shared errors."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from vggrepro import cost
+from vggrepro.bench import workload
+from vggrepro.configs import DOWNSAMPLING
+from vggrepro.data import synthetic
+from vggrepro.pages.figures import legend, outline, panels, say_not_run, seed_dots, short_title
+from vggrepro.pages.report import Column, errors, paper_value, recorded
+from vggrepro.study import paper, store
+from vggrepro.study.experiments import (
+    FUSIONS,
+    ROWS,
+    RUNS,
+    Evaluation,
+    Experiment,
+    evaluation_in,
+    evaluations_of,
+)
+from vggrepro.study.records import EvalRecord
+from vggrepro.windows import PAPER_CROP, PROTOCOLS, Window, box, dense_window, scaled
+
+NAMES = {
+    "centre-crop": "centre crop",
+    "dense-shifted": "shifted dense",
+    "alexnet-10": "AlexNet's 10",
+    "googlenet-144": "GoogLeNet's 144",
+    "overfeat": "OverFeat's",
+}
+
+
+def label(evaluation: Evaluation) -> str:
+    """A protocol and its Q as a reader says it: `dense, Q = 384`, `multi-crop, 3 Q`."""
+    first, *others = evaluation.test_scales or (0,)
+    name = NAMES.get(evaluation.protocol, evaluation.protocol)
+    return f"{name}, {1 + len(others)} Q" if others else f"{name}, Q = {first}"
+
+
+def compared(run: str) -> list[Evaluation]:
+    """The run's evaluations that compare protocols, the cheapest first.
+
+    Dense evaluation at a Q that no other protocol has is left to the chapter about Q.
+    """
+    found = evaluations_of(run)
+    shared = {e.test_scales for e in found if e.protocol != "dense"}
+    chosen = [e for e in found if e.test_scales in shared]
+    return sorted(chosen, key=lambda e: multiply_adds(RUNS[run], e))
+
+
+def paper_error_of(run: str, evaluation: Evaluation) -> float | None:
+    """The paper's top-1 error of a run under an evaluation, from whichever table has it."""
+    row = next((row for row in ROWS if (row.run, row.evaluation) == (run, evaluation)), None)
+    return None if row is None else paper_value(row)
+
+
+# --- cost ---------------------------------------------------------------------------------
+
+
+def windows_of(experiment: Experiment, evaluation: Evaluation) -> int:
+    """How many windows of an image the net runs over; each is seen as it is and mirrored."""
+    size = workload.data_size(_sized(experiment)).typical
+    return sum(
+        len(PROTOCOLS[protocol](size, scaled(q, experiment.crop), experiment.crop))
+        for protocol, q in evaluation.parts
+    )
+
+
+@cache
+def multiply_adds(experiment: Experiment, evaluation: Evaluation) -> float:
+    """Multiply-adds for one image of the data set's typical shape, mirror images included."""
+    sized = _sized(experiment)
+    return sum(workload.per_image(sized, p, q).multiply_adds for p, q in evaluation.parts)
+
+
+def _sized(experiment: Experiment) -> Experiment:
+    # ASSUMPTION: a reader's own photos have the usual shape, 4:3, and ten classes; the classes
+    # matter only in the last layer.
+    return replace(experiment, data="imagenette") if experiment.data == "folder" else experiment
+
+
+def cost_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
+    """Windows, passes and multiply-adds of one image under every protocol compared.
+
+    Multiply-adds at the paper's geometry in G, and relative to the centre crop there and at the
+    crops of `columns`.
+    """
+    paper = RUNS[run]
+    once = Evaluation("centre-crop", (PAPER_CROP,))
+    rows = {}
+    for evaluation in compared(run):
+        windows, work = windows_of(paper, evaluation), multiply_adds(paper, evaluation)
+        cells = {
+            "windows": str(windows),
+            "passes": str(2 * windows),
+            f"G at {PAPER_CROP} px": f"{work / 1e9:,.0f}",
+            f"× at {PAPER_CROP} px": f"{work / multiply_adds(paper, once):.1f}",
+        }
+        for crop, experiment in _by_crop(run, columns).items():
+            here = multiply_adds(experiment, evaluation) / multiply_adds(experiment, once)
+            cells[f"× at {crop} px"] = f"{here:.1f}"
+        rows[label(evaluation)] = cells
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _by_crop(run: str, columns: Sequence[Column]) -> dict[int, Experiment]:
+    found = [column.experiment(run) for column in columns]
+    return {experiment.crop: experiment for experiment in found if experiment.crop != PAPER_CROP}
+
+
+def seconds_per_image(record: EvalRecord) -> float:
+    """How long the recorded evaluation took for an image, in seconds; nan if that is not known."""
+    rate, wall = record.provenance.images_per_second, record.provenance.wall_seconds
+    if not (rate or wall):
+        return float("nan")
+    # Both are kept to a tenth, so the larger number is the more exact one.
+    return 1 / rate if rate > wall else wall / record.data.count
+
+
+def times(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
+    """Milliseconds per image by seed."""
+    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
+    return {seed: 1e3 * seconds_per_image(record) for seed, record in found.items()}
+
+
+def time_sentence(column: Column, run: str, first: Evaluation, second: Evaluation) -> str:
+    """How long two protocols took on the seeds that have both, and by arithmetic."""
+    one, other = times(column, run, first), times(column, run, second)
+    shared = sorted(one.keys() & other.keys())
+    if not shared:
+        return f"{column.title}, {run}: not run."
+    experiment = column.experiment(run)
+    works = [multiply_adds(experiment, evaluation) for evaluation in (first, second)]
+    ratio = np.mean([other[seed] / one[seed] for seed in shared])
+    record = store.evaluations(column.results_dir, experiment, first)[shared[0]]
+    p = record.provenance
+    return (
+        f"{column.title}, {run}: {label(second)} took {np.mean([other[s] for s in shared]):.1f} ms "
+        f"an image and {label(first)} {np.mean([one[s] for s in shared]):.1f} ms, "
+        f"{ratio:.1f} times as long for {works[1] / works[0]:.1f} times the multiply-adds "
+        f"({p.processor}, {p.threads} thread{'s' * (p.threads > 1)}, n = {len(shared)})."
+    )
+
+
+# --- padding ------------------------------------------------------------------------------
+
+
+class Free(NamedTuple):
+    """A map of a crop: `side` x `side` units, of which the central `free` x `free` see no padding.
+
+    The first of them is number `first` in either direction.
+    """
+
+    layer: str
+    side: int
+    free: int
+    first: int
+
+    @property
+    def share(self) -> float:
+        """Share of units that padding cannot reach."""
+        return (self.free / self.side) ** 2
+
+
+def free_of_padding(config: str, crop: int) -> tuple[Free, ...]:
+    """For the map after each pool, which units of a crop see pixels of the crop alone.
+
+    All others also see the zeros around the crop, or around the map of a layer in between. In
+    dense evaluation the image goes on there.
+    """
+    found = []
+    for layer in cost.layers(config, crop=crop):
+        if layer.kind != "pool":
+            continue
+        # What convolutions reach beyond the window that the pools cover, on either side.
+        reach = (layer.receptive_field - layer.jump) // 2
+        side = layer.output_shape[-1]
+        inside = [
+            unit
+            for unit in range(side)
+            if unit * layer.jump >= reach and (unit + 1) * layer.jump + reach <= crop
+        ]
+        found.append(Free(layer.name, side, len(inside), inside[0] if inside else side // 2))
+    return tuple(found)
+
+
+def padding_sentence(config: str, crop: int) -> str:
+    """How far fc6 sees beyond a crop, and how much of its input padding can reach."""
+    field = next(x for x in cost.layers(config, crop=crop) if x.name == "fc6").receptive_field
+    last = free_of_padding(config, crop)[-1]
+    free = last.free**2
+    outside = 100 * (1 - min(1.0, crop / field) ** 2)
+    return (
+        f"{config} at {crop} px: fc6 has a receptive field of {field} px, and {outside:.0f} % of "
+        f"its area lie outside the crop. Padding can reach {f'all but {free}' if free else 'all'} "
+        f"of the {last.side}×{last.side} units that fc6 takes in."
+    )
+
+
+# --- fusion ----------------------------------------------------------------------------------
+
+TABLE_7 = {
+    "top-1, val": ("top1_error", "val"),
+    "top-5, val": ("top5_error", "val"),
+    "top-5, test": ("top5_error", "test"),
+}
+_MERGED = "val&test (one merged cell)"
+
+
+def members(fusion: str) -> list[tuple[str, Evaluation]]:
+    """Every run of a fusion once, with the dense evaluation under which it takes part."""
+    found = FUSIONS[fusion]
+    dense = next(e for e in found.evaluations if e.protocol == "dense")
+    return [(run, evaluation_in(dense, run)) for run in dict.fromkeys(found.runs)]
+
+
+def short(fusion: str) -> str:
+    """How a fusion is called where there is little room: `D + E`, `7 nets`."""
+    runs = FUSIONS[fusion].runs
+    return " + ".join(RUNS[run].config for run in runs) if len(runs) < 3 else f"{len(runs)} nets"
+
+
+def overlap_table(fusions: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """Of two fused nets: their errors, the images that both get wrong, the error of the fusion.
+
+    In percent of the images, by dense evaluation, means over the seeds that have all three.
+    """
+    rows = []
+    for column in columns:
+        for fusion in fusions:
+            shares = _shares(fusion, column)
+            cells = dict.fromkeys(("first net", "second net", "both wrong", "fused"), "not run")
+            if len(shares):
+                cells = dict(zip(cells, (f"{share:.1f}" for share in shares.mean(0)), strict=True))
+            nets = {"nets": short(fusion), "column": column.title}
+            rows.append(nets | cells | {"n": str(len(shares))})
+    return pd.DataFrame(rows).set_index("nets").rename_axis(index=None, columns="nets")
+
+
+def _shares(fusion: str, column: Column) -> np.ndarray:
+    """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
+    declared = FUSIONS[fusion]
+    dense = next(e for e in declared.evaluations if e.protocol == "dense")
+    fused = store.evaluations(column.results_dir, column.experiment(fusion), dense)
+    found = []
+    for seed, together in fused.items():
+        nets = [
+            store.evaluations(
+                column.results_dir, column.experiment(run), evaluation_in(dense, run)
+            ).get(own_seed)
+            for run, own_seed in declared.members(seed)
+        ]
+        if len(nets) == 2 and all(net and net.data == together.data for net in nets):
+            first, second = (_wrong(net) for net in nets)
+            wrong = (first, second, first & second, _wrong(together))
+            found.append([100 * float(np.mean(images)) for images in wrong])
+    return np.array(found).reshape(-1, 4)
+
+
+def _wrong(record: EvalRecord) -> np.ndarray:
+    """Which images are not right in top-1, (N,) bool."""
+    return ~record.outcomes()[0]
+
+
+def field_table(
+    ours: Sequence[tuple[str, str, Evaluation]], columns: Sequence[Column]
+) -> pd.DataFrame:
+    """Table 7 as the paper prints it, then (label, run, evaluation) of ours, marked as another."""
+    printed: dict[int, dict[str, str]] = {}
+    for number in paper.table(7):
+        row = printed.setdefault(number.row, {"": "paper", "method": number.net})
+        for title, (metric, split) in TABLE_7.items():
+            if (number.metric, number.split) == (metric, split):
+                row[title] = f"{number.value:.1f}"
+            elif number.split == _MERGED and number.metric == metric:
+                row[title] = f"{number.value:.1f}*"
+    rows = list(printed.values())
+    for column in columns:
+        for name, run, evaluation in ours:
+            error = recorded(column.results_dir, column.experiment(run), evaluation)
+            method = f"<em>not comparable:</em> {name}, {column.title}"
+            rows.append({"": "ours", "method": method, "top-1, val": error})
+    frame = pd.DataFrame(rows, columns=["", "method", *TABLE_7]).fillna("–")
+    return frame.set_index("").rename_axis(index=None, columns="")
+
+
+# --- figures ---------------------------------------------------------------------------------
+
+#: A drawn image that is far from square, so that what a protocol leaves out can be seen.
+DRAWN = (0, "val", 6)
+# Which Q is drawn of each protocol: the one that it shares with the most others, or its own.
+_DRAWN_Q = {"alexnet-10": 256, "googlenet-144": 352}
+_COLOURS = dict(zip(PROTOCOLS, ("0.4", "C0", "C5", "C1", "C2", "C4", "C6"), strict=True))
+
+
+# --- where a protocol looks ---------------------------------------------------------------
+
+
+def windows(crop: int = PAPER_CROP) -> Figure:
+    """Every protocol's windows on one drawn image, the paper's Q; pale is what none of them sees.
+
+    A thin line is the edge of a window and a dot the centre of what makes one vector of class
+    scores: a crop, or a position of a score map. One of them has its crop drawn in full.
+    """
+    fig, axes = plt.subplots(4, 2, figsize=(5.8, 8.4))
+    for ax, protocol in zip(axes.flat, PROTOCOLS, strict=False):
+        q = _DRAWN_Q.get(protocol, 384)
+        size = _picture(ax)
+        found = PROTOCOLS[protocol](size, scaled(q, crop), crop)
+        finer = protocol == "overfeat"
+        _draw(ax, size, found, crop, finer)
+        ax.set_title(f"{NAMES.get(protocol, protocol)}\nQ = {q}, windows: {len(found)}")
+    axes.flat[-1].axis("off")
+    axes.flat[-1].legend(handles=_key(), loc="center left")
+    return fig
+
+
+def _key() -> list[Artist]:
+    return [
+        Line2D([], [], color="C5", lw=1, label="edge of a window"),
+        Line2D([], [], color="C1", marker="o", lw=0, label="centre of a crop,\nor of a position"),
+        Line2D([], [], color="C1", lw=2, label="one crop, or position"),
+        Rectangle((0, 0), 1, 1, facecolor="0.9", edgecolor="0.3", label="not seen"),
+    ]
+
+
+def grids(crop: int, test_scale: int) -> Figure:
+    """Dense evaluation at one Q (the paper's number): floor pooling's grid and the centred one."""
+    fig, axes = panels(2, 2.0)
+    scale = scaled(test_scale, crop)
+    for ax, name in zip(axes, ("floor pooling", "trimmed evenly"), strict=True):
+        size = _picture(ax)
+        window = dense_window(size, scale)
+        if name == "floor pooling":
+            window = window._replace(left=0, top=0)
+        _draw(ax, size, [window], crop, finer=False)
+        ax.set_title(name)
+    return fig
+
+
+def _picture(ax: Axes) -> tuple[int, int]:
+    """Draw the image in grey, so that lines stand out; returns its (height, width)."""
+    image = synthetic.draw(*DRAWN).image
+    ax.imshow(image.mean(-1), cmap="gray", vmin=-60, vmax=255)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(True)
+    return image.shape[:2]
+
+
+def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, finer: bool) -> None:
+    height, width = size
+    seen = np.zeros(size, bool)
+    for window in found:
+        left, top, right, bottom = box(size, window)
+        seen[round(top) : round(bottom), round(left) : round(right)] = True
+        ax.add_patch(outline((left, top, right, bottom), "C5", 0.7))
+    veil = np.where(seen, 0.0, 0.75)
+    ax.imshow(np.dstack([np.ones((*size, 3)), veil]))
+    first, *others = places = centres(size, found, crop, finer)
+    side = crop * min(size) / found[0].scale
+    edges = (first[0] - side / 2, first[1] - side / 2, first[0] + side / 2, first[1] + side / 2)
+    ax.add_patch(outline(edges, "C1", 2))
+    dot = 2 if len(others) > 50 else 3.5
+    ax.plot(*zip(*places, strict=True), "o", color="C1", markersize=dot, markeredgewidth=0)
+    ax.set_xlim(-0.5, width - 0.5)
+    ax.set_ylim(height - 0.5, -0.5)
+
+
+def centres(
+    size: tuple[int, int], found: Sequence[Window], crop: int, finer: bool = False
+) -> list[tuple[float, float]]:
+    """The centre (x, y) of every vector of scores, in pixels of the image before rescaling.
+
+    A window of the crop's size gives one, a larger one a map of them, 32 px apart; with `finer`,
+    OverFeat's, half of that.
+    """
+    places = []
+    for window in found:
+        ratio = min(size) / window.scale
+        step = DOWNSAMPLING // 2 if finer else DOWNSAMPLING
+        # Five poolings floor the crop, too: one position is that many whole strides wide.
+        field = crop // DOWNSAMPLING * DOWNSAMPLING
+        for y in range(0, window.height - field + 1, step):
+            for x in range(0, window.width - field + 1, step):
+                centre = (window.left + x + field / 2, window.top + y + field / 2)
+                places.append((centre[0] * ratio, centre[1] * ratio))
+    return places
+
+
+def padding(config: str, crops: Sequence[int]) -> Figure:
+    """The maps of a crop after each pool: units that see the crop alone, and all the others."""
+    fig, axes = plt.subplots(len(crops), 5, figsize=(5.8, 1.55 * len(crops) + 0.2), squeeze=False)
+    for row, crop in zip(axes, crops, strict=True):
+        for ax, free in zip(row, free_of_padding(config, crop), strict=True):
+            edge, inner = free.side, free.free
+            ax.add_patch(Rectangle((0, 0), edge, edge, color="C1", alpha=0.6, lw=0))
+            ax.add_patch(Rectangle((free.first, free.first), inner, inner, color="C0", lw=0))
+            for line in range(edge + 1) if edge <= 16 else ():
+                ax.plot([0, edge], [line, line], color="white", lw=0.5)
+                ax.plot([line, line], [0, edge], color="white", lw=0.5)
+            ax.set_xlim(0, edge)
+            ax.set_ylim(edge, 0)
+            ax.set_aspect("equal")
+            ax.set_xticks([])
+            ax.set_yticks([])
+            ax.set_title(f"{free.layer}\n{edge}×{edge}", fontsize=9, fontweight="normal")
+            ax.set_xlabel(f"{100 * free.share:.0f} %")
+        row[0].set_ylabel(f"{crop} px crop")
+    return fig
+
+
+# --- error --------------------------------------------------------------------------------
+
+
+def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
+    """Top-1 error against multiply-adds and against measured time, a row of panels per column.
+
+    A dot is a seed; the first run is filled, the second hollow. A protocol has its colour, a set
+    of Q its shape.
+    """
+    fig, axes = plt.subplots(
+        len(columns), 2, figsize=(5.8, 3.0 * len(columns) + 1.6), squeeze=False, sharey="row"
+    )
+    for pair, column in zip(axes, columns, strict=True):
+        for run in runs:
+            for evaluation in compared(run):
+                _point(pair, column, run, evaluation, hollow=run != runs[0])
+        for ax, name in zip(
+            pair, ("multiply-adds per image, G", "time per image, ms"), strict=True
+        ):
+            if ax.has_data():
+                ax.set_xscale("log")
+            else:
+                ax.set_xticks([])
+            say_not_run(ax)
+            ax.set_xlabel(name)
+        pair[0].set_title(short_title(column))
+        pair[0].set_ylabel("top-1 error, %")
+    legend(fig, list(axes.flat))
+    return fig
+
+
+def _point(
+    pair: Sequence[Axes],
+    column: Column,
+    run: str,
+    evaluation: Evaluation,
+    hollow: bool,
+) -> None:
+    found = errors(column, run, evaluation)
+    if not found:
+        return
+    work = multiply_adds(column.experiment(run), evaluation) / 1e9
+    took = times(column, run, evaluation)
+    colour = _COLOURS.get(evaluation.protocol, "C3")
+    shapes = {(256,): "v", (384,): "o"}
+    style = {
+        "marker": shapes.get(evaluation.test_scales, "s"),
+        "color": colour,
+        "linestyle": "none",
+        "markerfacecolor": "none" if hollow else colour,
+        "label": None if hollow else label(evaluation),
+    }
+    pair[0].plot([work] * len(found), list(found.values()), **style)
+    pair[1].plot([took[seed] for seed in found], list(found.values()), **style)
+
+
+def side_by_side(
+    entries: Sequence[tuple[str, str, Evaluation]],
+    columns: Sequence[Column],
+) -> Figure:
+    """Top-1 error of (name, run or fusion, evaluation), a dot per seed and a bar at the mean.
+
+    Grey lines join what has the same first seed. A panel per column, one below the other.
+    """
+    fig, axes = plt.subplots(
+        len(columns), 1, figsize=(5.8, 2.7 * len(columns) + 0.4), squeeze=False
+    )
+    for ax, column in zip(axes[:, 0], columns, strict=True):
+        found = [errors(column, run, evaluation) for _, run, evaluation in entries]
+        for seed in sorted(set().union(*found)):
+            joined = [(place, e[seed]) for place, e in enumerate(found) if seed in e]
+            ax.plot(*zip(*joined, strict=True), color="0.8", lw=1, zorder=1)
+        for place, by_seed in enumerate(found):
+            seed_dots(ax, place, list(by_seed.values()), f"C{place % 7}", alpha=0.8)
+        say_not_run(ax)
+        ax.set_xticks(range(len(entries)), [name for name, _, _ in entries])
+        ax.set_xlim(-0.6, len(entries) - 0.4)
+        ax.margins(y=0.2)
+        ax.set_title(short_title(column).replace("\n", " "))
+        ax.set_ylabel("top-1 error, %")
+    return fig
