@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from scipy import stats
 from typer.testing import CliRunner
-from vggrepro.pages.power import welch_words
 
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.cli import app
+from vggrepro.pages.method import welch_words
 from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import holding
