@@ -203,11 +203,11 @@ figures.plt.show()
 
 # %% tags=["remove-input"]
 dirty = table[table.dirty & (table.kind == "train")]
+named = [f"{one.run} seed {one.seed} ({one.budget}, {one.data})" for one in dirty.itertuples()]
 Markdown(
     f"Every record names its commit. {len(dirty)} trainings were made by code with changes that were "
-    f"not committed yet: {', '.join(f'`{path}`' for path in dirty.path.str.removesuffix('/train.json'))}. "
-    "The training A-S256 on CIFAR-10 with seed 0 is also A-he's, made twice with one result; it is "
-    "counted once."
+    f"not committed yet: {'; '.join(named)}. The training A-S256 on CIFAR-10 with seed 0 is also "
+    "A-he's, made twice with one result; it is counted once."
 )
 
 # %% [markdown]
