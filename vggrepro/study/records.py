@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from vggrepro import UserError
+from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
 
 SCHEMA_VERSION = 1
@@ -29,8 +31,19 @@ _DECLARATION = TypeAdapter(Experiment)
 
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     """As it is in the file, if it can be read as a declaration."""
-    _DECLARATION.validate_python(experiment)
+    try:
+        _DECLARATION.validate_python(experiment)
+    except UserError as error:
+        raise ValueError(str(error)) from error
     return experiment
+
+
+def _possible(epoch: Epoch) -> Epoch:
+    """An entry of a curve, unless it states shares beyond 100 % or a negative rate."""
+    shares = (epoch.running_error, epoch.train_error, epoch.minival_error)
+    if min(epoch.epoch, epoch.learning_rate) < 0 or not all(0 <= s <= 100 for s in shares):
+        raise ValueError("errors are from 0 to 100 %, a rate is not negative")
+    return epoch
 
 
 class _Strict(BaseModel):
@@ -66,19 +79,6 @@ class DataUsed(_Strict):
     split: str
     count: Count
     fingerprint: str
-
-
-class Epoch(_Strict):
-    """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
-
-    epoch: Annotated[int, Field(ge=0)]
-    learning_rate: NotNegative
-    running_loss: float
-    running_error: Percent
-    train_error: Percent
-    minival_error: Percent
-    minival_loss: float
-    lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
 
 
 class Provenance(_Strict):
@@ -138,7 +138,7 @@ class TrainRecord(_Record):
     parent_weights: str | None = None
     parameters: Count
     pixel_mean: tuple[float, ...]
-    curve: tuple[Epoch, ...]
+    curve: tuple[Annotated[Epoch, AfterValidator(_possible)], ...]
     arrays: dict[str, Array] = {}
 
     @property
@@ -150,6 +150,10 @@ class TrainRecord(_Record):
     def _has_a_curve(self) -> Self:
         if self.status == "ok" and not self.curve:
             raise ValueError("a training that came to its end has a curve")
+        for epoch in self.curve:
+            errors = (epoch.running_error, epoch.train_error, epoch.minival_error)
+            if not all(0 <= error <= 100 for error in errors):
+                raise ValueError(f"curve: an error of epoch {epoch.epoch} is not from 0 to 100 %")
         return self
 
 
@@ -304,14 +308,17 @@ def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np
 # --- digests ------------------------------------------------------------------------------
 
 
-def digest(record: Record, without: set[str]) -> str:
-    """SHA-256 over the record's fields but `without`."""
-    content = record.model_dump(mode="json", exclude=without)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def digest(content: dict[str, Any], without: set[str]) -> str:
+    """SHA-256 over a record's fields as JSON has them, but `without`."""
+    kept = {name: value for name, value in content.items() if name not in without}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(record: R) -> R:
     """The record with its digests filled in."""
-    if not isinstance(record, BenchRecord):
-        record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
-    return record.model_copy(update={"file_digest": digest(record, {"file_digest"})})
+    content = record.model_dump(mode="json")
+    digests = {}
+    if "result_digest" in content:
+        digests["result_digest"] = digest(content, NOT_REPEATABLE)
+    digests["file_digest"] = digest(content | digests, {"file_digest"})
+    return record.model_copy(update=digests)
