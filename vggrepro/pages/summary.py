@@ -222,7 +222,7 @@ REMARKS = {
     "the images that it also reports on (Sections 3.1 and 4).",
     "models.VGG": "LRN's α is multiplied by s² where inputs are divided by s: the paper's are 0 to "
     "255, and LRN would else do next to nothing.",
-    "study.experiments.learning_rate_at": "A fixed schedule costs the same for every net; Section "
+    "recipe.learning_rate_at": "A fixed schedule costs the same for every net; Section "
     "3.1 watches validation accuracy.",
     "study.experiments.FUSIONS": "The jittered D of the submission is jittered as a whole; in the "
     "paper in its FC layers only (Section 4.4).",
