@@ -17,7 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 from vggrepro import UserError
 from vggrepro.inputs import Inputs
 from vggrepro.recipe import Epoch, Recipe
-from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
+from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment, completed
 
 SCHEMA_VERSION = 1
 # Outside `result_digest`: what may differ between two runs that have the same result.
@@ -33,9 +33,11 @@ _DECLARATION, _RECIPE = TypeAdapter(Experiment), TypeAdapter(Recipe)
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     """As it is in the file, if it can be read as a declaration."""
     try:
-        _DECLARATION.validate_python(experiment)
+        declared = _DECLARATION.validate_python(experiment)
     except UserError as error:
         raise ValueError(str(error)) from error
+    if "/" in (declared.init_from or ""):
+        raise ValueError("init_from is no name of a run")
     return experiment
 
 
@@ -54,6 +56,12 @@ def _possible(epoch: Epoch) -> Epoch:
     if min(epoch.epoch, epoch.learning_rate) < 0 or not all(0 <= s <= 100 for s in shares):
         raise ValueError("errors are from 0 to 100 %, a rate is not negative")
     return epoch
+
+
+def _with_torch(versions: dict[str, str]) -> dict[str, str]:
+    if "torch" not in versions:
+        raise ValueError("no version of torch")
+    return versions
 
 
 class _Strict(BaseModel):
@@ -97,7 +105,7 @@ class Provenance(_Strict):
     command: str
     commit: str
     dirty: bool
-    versions: dict[str, str]
+    versions: Annotated[dict[str, str], AfterValidator(_with_torch)]
     device: str
     processor: str
     threads: Count
@@ -125,6 +133,11 @@ class _Record(_Strict):
     file_digest: str = ""
 
     @property
+    def declared(self) -> dict[str, Any]:
+        """The whole declaration: a field that was added later had its default before."""
+        return completed(self.experiment)
+
+    @property
     def run(self) -> str:
         """The run's name, `D-S256`."""
         return self.experiment["name"]
@@ -137,7 +150,7 @@ class _Record(_Strict):
     @property
     def pilot(self) -> bool:
         """Made before the recipe was frozen: shown, but decides nothing."""
-        return str(self.experiment["recipe"]).startswith(NOT_FROZEN)
+        return self.declared["recipe"].startswith(NOT_FROZEN)
 
 
 class TrainRecord(_Record):
@@ -393,14 +406,17 @@ def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np
 # --- digests ------------------------------------------------------------------------------
 
 
-def digest(record: Record, without: set[str]) -> str:
-    """SHA-256 over the record's fields but `without`."""
-    content = record.model_dump(mode="json", exclude=without)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def digest(content: dict[str, Any], without: set[str]) -> str:
+    """SHA-256 over a record's fields as JSON has them, but `without`."""
+    kept = {name: value for name, value in content.items() if name not in without}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(record: R) -> R:
     """The record with its digests filled in."""
-    if not isinstance(record, BenchRecord):
-        record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
-    return record.model_copy(update={"file_digest": digest(record, {"file_digest"})})
+    content = record.model_dump(mode="json")
+    digests = {}
+    if "result_digest" in content:
+        digests["result_digest"] = digest(content, NOT_REPEATABLE)
+    digests["file_digest"] = digest(content | digests, {"file_digest"})
+    return record.model_copy(update=digests)

@@ -4,8 +4,10 @@ One JSON file each, written atomically and never replaced unless asked. `verify`
 digests and counts the errors again from the outcome of every image.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
@@ -15,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.files import read_regular, write_atomically
+from vggrepro.files import write_atomically
 from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
-from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment, completed
+from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
 from vggrepro.study.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
@@ -124,17 +126,29 @@ def read(path: Path) -> Record:
     its digests fit, and its errors are those of its images. Raises `UserError` if not.
     """
     try:
-        record = _believed(read_regular(path, MOST_BYTES))
+        record = _believed(_read_regular(path, MOST_BYTES))
         _check_place(path, record)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(
-            f"{path} is not a record to be believed: {reason}. Restore it, or delete it and run "
-            "it again"
-        ) from error
+        raise UserError(f"{path}: {reason}. Restore it, or delete it and run it again") from error
     return record
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    """All bytes of a regular file of at most `most` bytes.
+
+    Raises `OSError` for anything else: a link may lead anywhere, and a pipe never end.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"longer than {most / 2**20:.0f} MiB")
+    return content
 
 
 @cache
@@ -150,18 +164,23 @@ def _believed(text: bytes) -> Record:
         raise ValueError(f"schema version {version}; this vggrepro reads {SCHEMA_VERSION}")
     if not plain:
         raise ValueError("it has characters that cannot be printed")
+    edited = [
+        name
+        for name, without in (("result_digest", NOT_REPEATABLE), ("file_digest", {"file_digest"}))
+        if content.get(name, "") != (digest(content, without) if name in content else "")
+    ]
+    said = "edited after it was written: " if edited else ""
     try:
         record = model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
-    for name, without in (("result_digest", NOT_REPEATABLE), ("file_digest", {"file_digest"})):
-        if getattr(record, name, None) not in (None, digest(record, without)):
-            raise ValueError(f"edited after it was written ({name} does not fit the content)")
+        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        raise ValueError(said + ": ".join(filter(None, (where, first["msg"])))) from error
+    if edited:
+        raise ValueError(f"{said}{edited[0]} does not fit the content")
     # A digest is over values: two texts can be the same number, or one key can stand twice.
     if text != _text(record).encode():
-        raise ValueError("edited after it was written (the text is not as it was written)")
+        raise ValueError("edited after it was written: the text is not as it was written")
     return record
 
 
@@ -186,7 +205,7 @@ def _check_place(path: Path, record: Record) -> None:
         *folder, file = record.place
         files = (file,)
     else:
-        e, files = record.experiment, record.files
+        e, files = record.declared, record.files
         folder = [e["budget"], e["data"], e["name"], f"seed{record.seed}"]
     here = path.absolute().parts[-len(folder) - 1 :]
     if here not in {(*folder, file) for file in files}:
@@ -208,7 +227,7 @@ def problems(path: Path) -> Iterator[str]:
         return
     for trained, weights in _rests_on(path, record):
         if not os.path.lexists(trained):
-            yield f"{path} rests on {trained}, which is gone: restore it, or run both again"
+            yield f"{path}: rests on {trained}, which is gone: restore it, or run both again"
         elif _ends_in(trained) not in (None, weights):
             yield f"{path}: rests on other weights than {trained} ends in; run it again"
 
@@ -224,7 +243,7 @@ def _rests_on(path: Path, record: Record) -> list[tuple[Path, str]]:
     if isinstance(record, BenchRecord | OwnRecord) or not record.parent_weights:
         return []
     file = "train.json" if isinstance(record, TrainRecord) else path.name
-    parent = path.parents[2] / record.experiment["init_from"] / path.parent.name / file
+    parent = path.parents[2] / str(record.declared["init_from"]) / path.parent.name / file
     twin = twin_path(parent, record.parent_weights)
     return [(twin if twin.exists() else parent, record.parent_weights)]
 
@@ -265,8 +284,7 @@ def current(path: Path, experiment: Experiment) -> Record:
 def _changed(record: Record, experiment: Experiment) -> list[str]:
     """The fields of a declaration that are not as a record has them."""
     declared = json.loads(json.dumps(asdict(experiment)))
-    then = completed(record.experiment)
-    return [name for name in declared if then.get(name) != declared[name]]
+    return [name for name in declared if record.declared.get(name) != declared[name]]
 
 
 def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
@@ -318,7 +336,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     and of the second round all is before it is complete. What a row does not have is missing.
 
     - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
-    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`
+    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`,
+      `init_from` (the run that it starts from)
     - `train_scale`: the paper's S as text, "256" or "256-512"
     - `protocol`, `test_scales`: the paper's Q as text, "384" or "256+384+512", "own" for each net's
       own in a fusion; of evaluations and fusions only
@@ -328,8 +347,9 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     - `status`: `ok`, `diverged` or `interrupted`
     - `as_declared`: whether the declaration is today's; others count as not run
     - `seconds`: how long it took, the training or the test; `images_per_second`, `peak_memory_mib`
-    - `processor`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
-    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it
+    - `processor`, `instructions`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
+    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it;
+      `parent_weights`: that of the training that it starts from
     - `result_digest`, and `path` from `results_dir`, for `read`
 
     Raises `UserError` for a record that cannot be read.
@@ -353,17 +373,19 @@ def by_run(table: "pd.DataFrame") -> "pd.DataFrame":
     return errors.agg(["mean", "std", "count"]).round(2)
 
 
+_DECLARED = ("budget", "data", "config", "recipe", "epochs", "init_from")
 _COLUMNS = (
-    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs"),
+    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs", "init_from"),
     *("train_scale", "protocol", "test_scales", "top1_error", "top5_error", "log_loss", "images"),
     *("train_error", "minival_error", "status", "as_declared"),
-    *("seconds", "images_per_second", "peak_memory_mib", "processor", "threads", "precision"),
-    *("torch", "commit", "dirty", "finished", "weights_digest", "result_digest", "path"),
+    *("seconds", "images_per_second", "peak_memory_mib", "processor", "instructions", "threads"),
+    *("precision", "torch", "commit", "dirty", "finished"),
+    *("weights_digest", "parent_weights", "result_digest", "path"),
 )
 
 
 def _row(record: Record, path: Path) -> dict[str, Any]:
-    e, p = record.experiment, record.provenance
+    e, p = record.declared, record.provenance
     last = record.curve[-1] if isinstance(record, TrainRecord) and record.curve else None
     row = {
         name: getattr(part, name)
@@ -371,7 +393,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         for name in _COLUMNS
         if hasattr(part, name)
     }
-    row |= {name: e[name] for name in ("budget", "data", "config", "recipe", "epochs")}
+    row |= {name: e[name] for name in _DECLARED}
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {
@@ -382,6 +404,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "as_declared": _as_declared(record, path),
         "seconds": p.wall_seconds,
         "torch": p.versions["torch"],
+        "instructions": p.versions.get("instructions", ""),
         "path": path.as_posix(),
     }
 
@@ -389,8 +412,9 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
 def _as_declared(record: Record, path: Path) -> bool:
     if isinstance(record, FirstStepsRecord):
         return record.run in starts.DECLARED  # in sizes of the reader's own
-    budget = BEGINNING if path.parts[0] == PILOTS else record.experiment["budget"]
+    e = record.declared
+    budget = BEGINNING if path.parts[0] == PILOTS else e["budget"]
     try:
-        return not _changed(record, at_budget(record.run, budget, record.experiment["data"]))
+        return not _changed(record, at_budget(record.run, budget, e["data"]))
     except UserError:
         return False  # a run or a budget of another version
