@@ -334,3 +334,142 @@ def test_memory_holds_one_chunk_of_photos(weights, root, tmp_path, monkeypatch):
     _, (found,) = posteriors_of("A", weights, root, tmp_path, ["dense"])
     assert seen == [4, 2] and found.shape == (6, 1000)
     assert F.mse_loss(found.sum(1), torch.ones(6)) < 1e-9
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+def draw(folder, part, count):
+    """Drawn photos of four classes."""
+    for i in range(count):
+        image, target, _ = synthetic.draw(0, part, i)
+        if target < 4:
+            path = folder / synthetic.CLASSES[target] / f"{part}{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(path)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Forty photos of four classes, without a split, and files that are no photos."""
+    folder = tmp_path_factory.mktemp("drawn")
+    draw(folder, "train", 100)
+    (folder / synthetic.CLASSES[0] / "notes.txt").touch()
+    (folder / synthetic.CLASSES[1] / "moving.gif").touch()
+    return folder
+
+
+TINY = ("--width", "0.0625", "--crop", "32", "--hidden", "16", "--batch-size", "8")
+PLAIN = ("--precision", "float32", "--threads", "1", "--device", "cpu")
+
+
+def to_train(folder, out, *more):
+    return ["train", "D", folder, "--out", out, "--epochs", "2", *TINY, *PLAIN, *more]
+
+
+def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
+    out = tmp_path / "made" / "d.safetensors"
+    status, said, _ = vggrepro(*to_train(drawn, out))
+    assert status == 0
+    assert "40 photos of 4 classes (" in said and "passed over, no photos by their names: " in said
+    assert "1 .gif, 1 .txt" in said and "val is a fifth of every class" in said
+    assert "28 to train on, 4 to lower the learning rate by (minival), 8 to test on" in said
+    assert "epochs 2, batch size 8, learning rate 0.01" in said and "start he, seed 0" in said
+    assert sorted(path.name for path in out.parent.iterdir()) == [
+        "d.json",
+        "d.png",
+        "d.safetensors",
+    ]
+    assert Image.open(out.with_suffix(".png")).size[0] > 500
+    record = store.read(out.with_suffix(".json"))
+    assert (record.recipe["epochs"], len(record.curve), record.start) == (2, 2, "he")
+    assert store.verify([out.with_suffix(".json")]) == []
+
+    # The command that it names tests what was set aside, and nothing that it was trained on.
+    words = said.strip().splitlines()[-1].split("vggrepro ")[1].split()
+    status, said, _ = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
+    assert status == 0 and "8 photos of 4 classes" in said
+    (path, *_) = store.record_files(tmp_path / "own")
+    tested = store.read(path)
+    assert tested.data == record.data[2]
+    assert tested.weights_digest == record.weights_digest
+    vggrepro("verify", "--results-dir", tmp_path)
+
+    status, _, err = vggrepro(*to_train(drawn, out))
+    assert status == 1 and "is there already: --fresh" in err
+    before = out.read_bytes()
+    assert vggrepro(*to_train(drawn, out, "--fresh"))[0] == 0
+    assert out.read_bytes() == before
+    shutil.copytree(drawn, tmp_path / "less", ignore=shutil.ignore_patterns(synthetic.CLASSES[0]))
+    words[-1] = str(tmp_path / "less")
+    status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
+    assert status == 1 and "4 outputs" in err
+
+
+def test_a_split_of_ones_own_is_kept(vggrepro, tmp_path):
+    draw(tmp_path / "photos" / "train", "train", 60)
+    draw(tmp_path / "photos" / "val", "val", 20)
+    out = tmp_path / "d.safetensors"
+    status, said, _ = vggrepro(*to_train(tmp_path / "photos", out, "--epochs", "1"))
+    assert status == 0 and "8 to test on (val)" in said and "a fifth" not in said
+
+
+def test_a_stopped_training_goes_on(vggrepro, drawn, tmp_path, monkeypatch):
+    from vggrepro import trainer
+
+    assert vggrepro(*to_train(drawn, tmp_path / "whole" / "d.safetensors"))[0] == 0
+    plain = trainer.train_one_epoch
+
+    def stopped(*arguments):
+        if arguments[5] == 1:  # the epoch
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    out = tmp_path / "parts" / "d.safetensors"
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "train_one_epoch", stopped)
+        status, _, err = vggrepro(*to_train(drawn, out))
+    assert status == 130 and "goes on" in err and not out.exists()
+    monkeypatch.setattr(trainer, "train_one_epoch", lambda *a: [plain(*a), a[5] == 1 or 1 / 0][0])
+    assert vggrepro(*to_train(drawn, out))[0] == 0
+    records = [store.read(tmp_path / name / "d.json") for name in ("whole", "parts")]
+    assert records[0].result_digest == records[1].result_digest
+    assert not (tmp_path / "parts" / "d.training").exists()
+
+
+def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
+    out = tmp_path / "d.safetensors"
+    status, _, err = vggrepro(*to_train(drawn, out, "--learning-rate", "1e6"))
+    assert status == 1 and "a smaller --learning-rate" in err and not out.exists()
+    assert store.read(tmp_path / "d.json").status == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--start", "xavier"], "unknown --start 'xavier'"),
+        (["--epochs", "0"], "epochs must be"),
+        (["--train-scale", "big"], "train_scale must be"),
+        (["--train-scale", "512-256"], "train_scale must be"),
+        (["--width", "0"], "width must be"),
+        (["--crop", "16"], "crop must be"),
+        (["--dropout", "1"], "dropout must be"),
+        (["--out", "d.pth"], "name a file such as d.safetensors"),
+    ],
+)
+def test_wrong_options_of_train_get_one_line(vggrepro, drawn, tmp_path, more, message):
+    status, _, err = vggrepro(*to_train(drawn, tmp_path / "d.safetensors", *more))
+    assert status == 1 and len(err.strip().splitlines()) == 1
+    assert err.startswith("vggrepro: ") and message in err
+
+
+def test_photos_that_cannot_be_trained_on(vggrepro, drawn, tmp_path):
+    out = tmp_path / "d.safetensors"
+    assert "unknown config 'vgg16'" in vggrepro("train", "vgg16", drawn, "--out", out)[2]
+    assert "does not exist" in vggrepro(*to_train(tmp_path / "none", out))[2]
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    assert "holds no images" in vggrepro(*to_train(tmp_path / "one", out))[2]
+    shutil.copytree(drawn / synthetic.CLASSES[0], tmp_path / "one" / "cat", dirs_exist_ok=True)
+    assert "one class only" in vggrepro(*to_train(tmp_path / "one", out))[2]
+    assert "has no class folders" in vggrepro(*to_train(drawn / synthetic.CLASSES[0], out))[2]
+    assert list(tmp_path.glob("d.*")) == []

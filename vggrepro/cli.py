@@ -401,6 +401,80 @@ def first_steps(
 
 
 @app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A net of Table 1: A, A-LRN, B, C, D, E.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS", help="A folder for each class, or those in train and val."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Weights, with the record and the curves beside.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = 30,
+    start: Annotated[
+        str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")
+    ] = "he",
+    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
+    schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
+    train_scale: Annotated[str, typer.Option(help="S, 256 or for jitter 256-512.")] = "256",
+    weight_decay: Annotated[float, typer.Option(help="On all weights.")] = 5e-4,
+    dropout: Annotated[float, typer.Option(help="After fc6 and fc7.")] = 0.5,
+    width: Annotated[float, typer.Option(help="Channels, as a share of the paper's.")] = 1.0,
+    crop: Annotated[int, typer.Option(help="Side of the crops, px, from 32.")] = 224,
+    hidden: Annotated[int, typer.Option(help="Units in fc6 and fc7.")] = 4096,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    micro_batch: MicroBatch = None,
+    fresh: Fresh = False,
+) -> None:
+    """Train a net of Table 1 on your own photos.
+
+    Writes weights that torchvision can load if they have its size, the record of the training and
+    its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
+    `--width 0.25 --crop 64 --hidden 256`.
+    """
+    from vggrepro.recipe import Recipe
+
+    try:
+        low, *high = map(int, train_scale.split("-"))
+        scale = (low, *high) if high else (low, low)
+    except ValueError:
+        scale = (0, 0)  # which is refused below
+    recipe = Recipe(
+        train_scale=scale if len(scale) == 2 else (0, 0),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        weight_decay=weight_decay,
+    )
+    from vggrepro.device import choose
+    from vggrepro.study import own
+
+    asked = own.ToTrain(
+        config=config,
+        folder=folder,
+        out=out,
+        recipe=recipe,
+        start=start,
+        seed=seed,
+        width=width,
+        crop=crop,
+        hidden=hidden,
+        dropout=dropout,
+        machine=choose(device, precision, threads, micro_batch),
+        cache_dir=cache_dir,
+        fresh=fresh,
+    )
+    for line in own.train_lines(asked):
+        typer.echo(line)
+
+
+@app.command()
 def evaluate(
     more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
     config: Annotated[

@@ -8,9 +8,11 @@ import hashlib
 import io
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,22 +28,32 @@ from vggrepro.data import ImageSet, Photos, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import check_classes, evaluate, outcomes
-from vggrepro.files import write_atomically
+from vggrepro.files import make_writable, write_atomically
 from vggrepro.inputs import Inputs, inputs_named
-from vggrepro.models import VGG
+from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
+from vggrepro.recipe import Recipe
 from vggrepro.study import paper, progress, store
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
-from vggrepro.study.records import DataUsed, OwnEvalRecord, Provenance, own_folder, summarise
+from vggrepro.study.records import (
+    DataUsed,
+    OwnEvalRecord,
+    OwnTrainRecord,
+    Provenance,
+    own_folder,
+    summarise,
+)
 from vggrepro.study.run import used
 from vggrepro.study.runner import BusyError, lock
-from vggrepro.weights import net_of, read
+from vggrepro.trainer import Training, train
+from vggrepro.weights import net_of, read, save_weights
 from vggrepro.windows import OF_TORCHVISION, PAPER_CROP, PROTOCOLS, RESIZES, scaled
 
 if TYPE_CHECKING:
     import pandas as pd
 
+INPUT_DIVISOR = 60.0  # about the deviation of photos' pixels
 SCALES = (256, 384, 512)  # the paper's Q for a net of jittered S
 CHUNK = 256  # photos at once, so that memory does not grow with their number
 _PUBLISHED = {"A": "VGG11", "B": "VGG13", "D": "VGG16", "E": "VGG19"}
@@ -588,3 +600,183 @@ def _of_the_paper(record: OwnEvalRecord) -> str:
         for s, errors in found.items()
     )
     return ", ".join(texts) or "-"
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToTrain:
+    """A net to be trained on a folder of photos: the options of `vggrepro train`."""
+
+    config: str
+    folder: Path
+    out: Path
+    recipe: Recipe
+    start: str
+    seed: int
+    width: float
+    crop: int
+    hidden: int
+    dropout: float
+    machine: Machine
+    cache_dir: Path | None = None
+    fresh: bool = False
+
+    def beside(self, ending: str) -> Path:
+        """The file of that ending beside the weights: `.json`, `.png`."""
+        return self.out.with_suffix(ending)
+
+    def check(self) -> None:
+        """Raise `UserError` for an unknown start, or an `out` that cannot or should not be written.
+
+        The photos come later: they may take longer.
+        """
+        if self.start not in INITIALISATIONS:
+            known = ", ".join(INITIALISATIONS)
+            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
+            raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
+        there = [path for path in (self.out, self.beside(".json")) if path.exists()]
+        if there and not self.fresh:
+            raise UserError(f"{there[0]} is there already: --fresh replaces it, or another --out")
+        make_writable(self.out.absolute().parent)
+
+
+def train_lines(asked: ToTrain) -> Iterator[str]:
+    """Train a net, write weights, record and curves, and tell of it.
+
+    What was stopped goes on. Raises `UserError` for bad input or a training that diverges,
+    `KeyboardInterrupt` when it is stopped.
+    """
+    asked.check()
+    photos = Photos("folder", asked.folder, asked.cache_dir)
+    photos.check()
+    yield from _said_of(photos, asked)
+    model = _new_net(asked, len(photos.classes))
+    initialise(model, asked.start, seed=asked.seed)
+    yield _said_of_recipe(asked, model)
+    with ExitStack() as held:
+        begun = asked.beside(".training")
+        if not lock(begun, held):
+            raise BusyError(f"another process is training {asked.out}; wait for it to end")
+        checkpoint = begun / "checkpoint.pt"
+        if asked.fresh:
+            checkpoint.unlink(missing_ok=True)
+        training = train(
+            model, photos, asked.recipe, asked.seed, device=asked.machine, checkpoint=checkpoint
+        )
+        if training.status == "interrupted":
+            raise KeyboardInterrupt(f"{training.reason}; the same command goes on from there")
+        if training.status == "ok":
+            save_weights(
+                model,
+                asked.out,
+                classes=list(photos.classes),
+                photos=photos.val.fingerprint,
+            )
+        record = _train_record(asked, model, photos, training)
+        store.write(record, asked.beside(".json"))
+        write_atomically(asked.beside(".png"), _curves(record))
+    shutil.rmtree(begun, ignore_errors=True)
+    if training.status == "diverged":
+        raise UserError(f"{training.reason}: try --start he, or a smaller --learning-rate")
+    yield f"minival error after the last epoch: {record.curve[-1].minival_error:.2f} %"
+    yield f"written: {asked.out}, {asked.beside('.json').name}, {asked.beside('.png').name}"
+    yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {asked.folder}"
+
+
+def _new_net(asked: ToTrain, classes: int) -> VGG:
+    return VGG(
+        asked.config,
+        classes,
+        width=asked.width,
+        crop=asked.crop,
+        hidden=asked.hidden,
+        dropout=asked.dropout,
+        input_divisor=INPUT_DIVISOR,
+    )
+
+
+def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
+    """What was found: photos, classes, files that are passed over, and what becomes of them."""
+    counts = {part: len(getattr(photos, part)) for part in ("train", "minival", "val")}
+    classes = photos.classes
+    names = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+    yield (
+        f"{asked.folder}: {sum(counts.values())} photos of {len(classes)} classes ({names}): "
+        f"{counts['train']} to train on, {counts['minival']} to lower the learning rate by "
+        f"(minival), {counts['val']} to test on (val)"
+    )
+    if over := sources.passed_over(asked.folder.expanduser()):
+        told = ", ".join(f"{count} {suffix}" for suffix, count in over.items())
+        yield f"passed over, no photos by their names: {told}"
+    if not sources.is_split(asked.folder.expanduser()):
+        yield "there is no train/ and val/: val is a fifth of every class, chosen by the pixels"
+
+
+def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
+    recipe = ", ".join(
+        f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if name == 'train_scale' else value}"
+        for name, value in asdict(asked.recipe).items()
+    )
+    return (
+        f"net {asked.config}, width {asked.width:g}, crop {asked.crop} px, {asked.hidden} hidden "
+        f"units, dropout {asked.dropout:g}: {count_parameters(model):,} weights; start "
+        f"{asked.start}, seed {asked.seed}; {recipe}; {describe(asked.machine)}"
+    )
+
+
+def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
+    command = (
+        f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {options(asked.machine)}"
+    )
+    return OwnTrainRecord(
+        name=asked.out.stem,
+        config=asked.config,
+        crop=asked.crop,
+        width=asked.width,
+        hidden=asked.hidden,
+        dropout=asked.dropout,
+        inputs=model.inputs,
+        start=asked.start,
+        seed=asked.seed,
+        recipe=json.loads(json.dumps(asdict(asked.recipe))),
+        classes=photos.classes,
+        data=(used(photos.train), used(photos.minival), used(photos.val)),
+        parameters=count_parameters(model),
+        status=training.status,
+        reason=training.reason,
+        curve=tuple(training.curve),
+        precision=asked.machine.precision,
+        weights_digest=weights_digest(model.state_dict()),
+        provenance=provenance(
+            asked.machine,
+            command,
+            wall_seconds=training.seconds,
+            images_per_second=training.images_per_second,
+        ),
+    )
+
+
+def _curves(record: OwnTrainRecord) -> bytes:
+    """Errors and losses over the epochs, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    errors, losses = figure.subplots(1, 2)
+    epochs = range(1, len(record.curve) + 1)
+    for axes, names in (
+        (errors, {"train_error": "train", "minival_error": "minival"}),
+        (losses, {"running_loss": "train, with dropout", "minival_loss": "minival"}),
+    ):
+        for name, label in names.items():
+            axes.plot(epochs, [getattr(epoch, name) for epoch in record.curve], label=label)
+        axes.set_xlabel("epoch")
+        axes.legend()
+    errors.set_ylabel("top-1 error, %")
+    losses.set_ylabel("loss, nats")
+    figure.suptitle(f"{record.config}, start {record.start}, seed {record.seed}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
