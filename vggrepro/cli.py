@@ -18,8 +18,8 @@ from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS
-from vggrepro.study.store import OWN, RECORDED, RERUN
+from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
+from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
 # --- the options that several commands share ----------------------------------------------
@@ -134,6 +134,7 @@ app = typer.Typer(
 )
 
 BENCHMARKS = ("speed", "lrn")
+OF_TRAIN = ("--epochs", "--batch-size", "--learning-rate", "--lr", "--width", "--crop", "--start")
 
 
 @app.command("list")
@@ -164,6 +165,9 @@ def list_rows(
 
     for line in listing.lines(results_dir, budget, data):
         typer.echo(line)
+    if results_dir == RECORDED:
+        for line in status_of.elsewhere(RECORDED, RERUN):
+            typer.echo(line)
 
 
 @app.command()
@@ -193,6 +197,8 @@ def results(
 
 
 def _check_records(results_dir: Path) -> None:
+    if results_dir == RECORDED and not results_dir.is_dir():
+        raise UserError(f"no folder {results_dir}: {NO_CLONE}")
     if not results_dir.is_dir():
         raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
 
@@ -243,6 +249,8 @@ def run(
         raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
+        if told := comes_first(name, names):
+            typer.echo(told, err=True)
     from vggrepro.study import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
@@ -299,7 +307,9 @@ def verify(
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN, OWN) if f.is_dir()]
     paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
-        raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
+        why = "" if results_dir or RECORDED.is_dir() else f": {NO_CLONE}"
+        where = ", ".join(map(str, folders)) or "results or rerun"
+        raise UserError(f"no records in {where}{why}")
     found = store.verify(paths)
     for problem in found:
         typer.echo(problem, err=True)
@@ -621,6 +631,13 @@ def main() -> None:
         sys.exit(1)
     except UsageError as error:
         error.show()
+        option = getattr(error, "option_name", None)
+        if option in OF_TRAIN and error.ctx.command.name in ("run", "rerun"):
+            print(
+                f"A run's recipe is declared, and its budget shortens it; {option} is an option of "
+                "`vggrepro train`, which trains a net on photos of your own.",
+                file=sys.stderr,
+            )
         sys.exit(error.exit_code)
     except KeyboardInterrupt as stop:
         print(f"vggrepro: {str(stop) or 'stopped; the same command goes on'}", file=sys.stderr)

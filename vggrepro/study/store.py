@@ -49,6 +49,7 @@ Installed without one, the folder that a command is run in, so that no record en
 installed packages.
 """
 RECORDED, RERUN, OWN = ROOT / "results", ROOT / "rerun", ROOT / "own"
+NO_CLONE = "the recorded study comes with a clone of the repository, not with the package"
 BEGUN_ANEW = (
     ".fresh"  # in a run's folder while `--fresh` is at it: its records are not the last word
 )
