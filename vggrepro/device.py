@@ -76,7 +76,7 @@ class Machine:
 
 
 def choose(
-    device: str = "auto",
+    device: "Machine | str" = "auto",
     precision: str = "auto",
     threads: int | None = None,
     micro_batch: int | None = None,
@@ -86,8 +86,11 @@ def choose(
 
     "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. The
     number of threads decides in which order sums are rounded, so the same record needs the same
-    number. Raises `UserError` for a device or a precision that is not there.
+    number. A machine is taken as it is. Raises `UserError` for a device or a precision that is not
+    there.
     """
+    if isinstance(device, Machine):
+        return device
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":

@@ -69,6 +69,12 @@ def parallel(model: nn.Module) -> nn.Module:
     return DistributedDataParallel(model) if world() > 1 else model
 
 
+def bare(model: nn.Module) -> nn.Module:
+    """The net within what `parallel` and `torch.compile` put around it."""
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
 def alone(model: nn.Module) -> AbstractContextManager:
     """Within it, gradients are summed up on each rank; the backward pass after it averages them."""
     return model.no_sync() if world() > 1 else nullcontext()

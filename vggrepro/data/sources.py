@@ -130,7 +130,7 @@ def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield name, stat.st_size, stat.st_mtime_ns
 
 
-def synthetic_images(part: str, counts: tuple[int, int]) -> tuple[Source, tuple[str, ...]]:
+def synthetic_images(part: str, counts: tuple[int, int]) -> Source:
     """The embedded data set: `counts` drawings for train and val, always of the same seed."""
     if len(counts) != 2 or min(counts) < 1:
         raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
@@ -147,19 +147,21 @@ def synthetic_images(part: str, counts: tuple[int, int]) -> tuple[Source, tuple[
 
     origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} images"
     version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
-    return Source("synthetic", part, origin, version, open_reader), synthetic.CLASSES
+    return Source("synthetic", part, synthetic.CLASSES, origin, version, open_reader)
 
 
-def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[str, ...]]:
+def cifar10(data_dir: Path, part: str, download: bool) -> Source:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
     roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
     batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
     folders = [root for root in roots if (root / "train" / CIFAR10_CLASSES[0]).is_dir()]
     if not batches and folders:
-        source, classes = class_folders("cifar10", folders[0], part)
-        if classes != CIFAR10_CLASSES:
-            raise UserError(f"{source.origin} should hold CIFAR-10's classes; it has {classes}.")
-        return source, classes
+        source = class_folders("cifar10", folders[0], part)
+        if source.classes != CIFAR10_CLASSES:
+            raise UserError(
+                f"{source.origin} should hold CIFAR-10's classes; it has {source.classes}."
+            )
+        return source
     if not batches and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
@@ -190,12 +192,10 @@ def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[st
     stats = [(path.name, path.stat()) for path in files]
     parts = [part, *(f"{name}/{stat.st_size}/{stat.st_mtime_ns}" for name, stat in stats)]
     version = version_of(str(origin), parts)
-    return Source("cifar10", part, str(origin), version, open_reader), CIFAR10_CLASSES
+    return Source("cifar10", part, CIFAR10_CLASSES, str(origin), version, open_reader)
 
 
-def imagenette(
-    data_dir: Path, part: str, size: str, download: bool
-) -> tuple[Source, tuple[str, ...]]:
+def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
     """Imagenette in torchvision's layout; classes are ordered by WordNet id, named in English."""
     if size not in IMAGENETTE_FOLDERS:
         raise UserError(f"Unknown Imagenette size {size!r}; it is one of {[*IMAGENETTE_FOLDERS]}.")
@@ -211,30 +211,26 @@ def imagenette(
         _with_torchvision(
             f"Imagenette ({root})", lambda: Imagenette(str(data_dir), size=size, download=True)
         )
-    source, wnids = class_folders(f"imagenette-{size}", root, part)
-    if wnids != tuple(IMAGENETTE_CLASSES):
+    source = class_folders(f"imagenette-{size}", root, part)
+    if source.classes != tuple(IMAGENETTE_CLASSES):
         raise UserError(
-            f"{source.origin} should hold Imagenette's ten class folders; it has {wnids}. "
-            "Remove it and unpack it again."
+            f"{source.origin} should hold Imagenette's ten class folders; it has "
+            f"{source.classes}. Remove it and unpack it again."
         )
-    return source, tuple(IMAGENETTE_CLASSES.values())
+    return source._replace(classes=tuple(IMAGENETTE_CLASSES.values()))
 
 
-def imagenet(data_dir: Path, part: str, download: bool) -> Listing:
-    """ImageNet's files in torchvision's layout: `train/<wnid>/` and `val/<wnid>/`.
+def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
+    """The folder of a part of ImageNet in torchvision's layout: `train/<wnid>/`, `val/<wnid>/`.
 
     `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
     `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
+    Raises UserError, which says how, if there is neither.
     """
     if download and not (data_dir / part).is_dir():
         from torchvision.datasets import ImageNet
 
         _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
-    return list_images(imagenet_folder(data_dir, part))
-
-
-def imagenet_folder(data_dir: Path, part: str) -> Path:
-    """The folder of a part of ImageNet. Raises UserError, which says how to get it."""
     if not (data_dir / part).is_dir():
         raise UserError(
             f"ImageNet is not in {data_dir}: expected {part}/<WordNet id>/ there. Get the archives "
@@ -243,7 +239,7 @@ def imagenet_folder(data_dir: Path, part: str) -> Path:
     return data_dir / part
 
 
-def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, ...]]:
+def class_folders(name: str, root: Path, part: str) -> Source:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
     train = root / "train"
     test = root / "test"
@@ -265,8 +261,7 @@ def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, 
         n_bytes = sum(3 * height * width for height, width in sizes)
         return Reader(len(paths), n_bytes, lambda i: (decode(paths[i]), int(listing.targets[i])))
 
-    source = Source(name, part, str(listing.root), listing.version(), open_reader)
-    return source, listing.classes
+    return Source(name, part, listing.classes, str(listing.root), listing.version(), open_reader)
 
 
 def _with_torchvision(what: str, make: Callable[[], object]):

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN
 
 SCHEMA_VERSION = 1
@@ -53,19 +54,6 @@ class DataUsed(_Strict):
     split: str
     count: int
     fingerprint: str
-
-
-class Epoch(_Strict):
-    """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
-
-    epoch: int
-    learning_rate: float
-    running_loss: float
-    running_error: float
-    train_error: float
-    minival_error: float
-    minival_loss: float
-    lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
 
 
 class Provenance(_Strict):
