@@ -93,6 +93,7 @@ def train(
         save = partial(_save, checkpoint, address, parts)
     net = device.compiled(distributed.parallel(model))
     cut = rescaled(photos, recipe, model)
+    cut = cut.on(device.device) if device.device.type == "cuda" else cut
     with counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told:
         if training.curve:
             told("resumed", len(training.curve) * images_per_epoch(photos))
