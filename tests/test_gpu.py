@@ -80,7 +80,7 @@ def test_one_training_step_is_that_of_the_processor(gpu, sets):
         for dropout in (m for m in net.modules() if isinstance(m, torch.nn.Dropout)):
             dropout.p = 0.0  # its masks come from generators of their own
         net.to(device.device, memory_format=torch.channels_last)
-        cut = rescaled(sets, RECIPE, net).on(device.device)
+        cut = rescaled(sets, RECIPE, net)
         first = next(batches(cut, RECIPE, 0, 0))
         done = step(net, sgd(net, RECIPE), first, device).cpu()
         trained.append((done, {name: p.detach().cpu() for name, p in net.named_parameters()}))
