@@ -24,7 +24,7 @@ from vggrepro.evaluators import evaluate
 from vggrepro.models import initialise, to_dense
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.records import BenchRecord
+from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.study.run import build
 
 SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
@@ -354,7 +354,13 @@ def test_bad_input_is_one_line(vggrepro, tmp_path, arguments, message):
 
 def test_a_record_is_kept_unless_asked(vggrepro, tmp_path, monkeypatch):
     settings = {"data": "synthetic", "train_images": 30, "threads": 1, "precision": "bf16"}
-    made = BenchRecord(name="speed", settings=settings, measured=(), provenance=PROVENANCE)
+    measured = Measured(name="step", unit="ms", of={}, values=(1.5,))
+    made = BenchRecord(
+        name="speed",
+        settings=settings,
+        measured=(measured,),
+        provenance=PROVENANCE,
+    )
     monkeypatch.setattr(bench_speed, "speed", lambda *arguments: made)
     where = ("bench", "--data", "synthetic", "--results-dir", tmp_path, "--device", "cpu")
     status, out, _ = vggrepro(*where)

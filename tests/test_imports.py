@@ -94,8 +94,13 @@ def test_a_part_says_what_lives_there_and_what_it_may_import(part):
 def test_the_reading_list_of_the_library_names_what_is_there():
     guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     section = guide.split("## The library in an hour")[1].split("\n## ")[0]
-    for name in re.findall(r"`([\w/]+\*?(?:\.py)?)`", section):
-        assert list(PACKAGE.glob(name if name.endswith((".py", "/")) else f"{name}.py"))
+    named = re.findall(r"`([\w/]+\.py)`", section)
+    assert all((PACKAGE / name).is_file() for name in named)
+    library = {
+        path.relative_to(PACKAGE) for path in (*PACKAGE.glob("*.py"), *PACKAGE.glob("data/*"))
+    }
+    expected = {path.as_posix() for path in library if path.suffix == ".py"}
+    assert expected - set(named) == {"__init__.py", "__main__.py", "cli.py", "data/__init__.py"}
 
 
 def test_installed_without_a_checkout_it_works_where_it_is_run(tmp_path):

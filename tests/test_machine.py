@@ -32,10 +32,10 @@ def test_parts_hold_every_image_once(count, micro_batch):
 
 def test_the_default_way_has_the_key_and_the_command_it_always_had():
     assert CPU.key() == ["float32", torch.get_num_threads()]
-    assert CPU.options() == f"--precision float32 --threads {torch.get_num_threads()}"
+    assert provenance.options(CPU) == f"--precision float32 --threads {torch.get_num_threads()}"
     other = replace(CPU, micro_batch=8, compile=True)
     assert other.key() != CPU.key()
-    assert other.options().endswith("--micro-batch 8 --compile")
+    assert provenance.options(other).endswith("--micro-batch 8 --compile")
 
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 16, 64])

@@ -24,11 +24,13 @@ from tests.running import (
 )
 from vggrepro import UserError, checkpoints, data
 from vggrepro.configs import CONFIGS
-from vggrepro.device import choose, describe
+from vggrepro.device import choose
 from vggrepro.models import FROM_NET_A, initialise, named_layers
 from vggrepro.study import run, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import evaluations_of
+from vggrepro.study.provenance import describe
+from vggrepro.study.records import summarise
 from vggrepro.study.run import Run, Where, build, used
 
 # --- what a run leaves ----------------------------------------------------------------------
@@ -86,9 +88,8 @@ def start_of(copied, smoke, monkeypatch):
         monkeypatch.setattr(run, "train", train)
         experiment = at_budget(name, "smoke")
         where = replace(smoke, results_dir=copied)
-        path = store.folder_of(copied, experiment, seed)
         with pytest.raises(StartedError):
-            Run(experiment, seed, where, CPU, path).with_weights(None)
+            Run(experiment, seed, where, CPU).with_weights(None)
         return begun[0]
 
     return start
@@ -117,7 +118,7 @@ def test_a_run_that_goes_on_starts_from_all_of_its_parent(copied, start_of):
 
 def test_a_child_asks_for_the_parent_of_its_own_seed(copied, smoke):
     experiment = at_budget("C-S256", "smoke")
-    this = Run(experiment, 3, replace(smoke, results_dir=copied), CPU, copied)
+    this = Run(experiment, 3, replace(smoke, results_dir=copied), CPU)
     asked = []
 
     def of(name, seed):
@@ -206,7 +207,7 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     for name, classes in (("mine", ("cat", "dog")), ("others", ("cat", "dog", "owl"))):
         write_set(tmp_path / name, classes)
     where = Where(tmp_path / "results", tmp_path / "mine", cache_dir=tmp_path / "cache")
-    this = Run(experiment, 0, where, CPU, store.folder_of(where.results_dir, experiment, 0))
+    this = Run(experiment, 0, where, CPU)
     record = train_record(experiment, data=(used(this.load("train")),))
     store.write(record, store.train_path(where.results_dir, experiment, 0))
     assert this.trained().data == record.data
@@ -215,7 +216,9 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
         other.trained()
     # The same photos to train on, and one other to be tested on.
     evaluation = evaluations_of("A-S256")[0]
-    tested = eval_record(experiment, data=used(this.load("val")))
+    val = this.load("val")
+    right = np.ones(len(val), bool)
+    tested = eval_record(experiment, data=used(val), **summarise(right, right, -1.0 * right))
     tested = tested.model_copy(update={"weights_digest": record.weights_digest})
     store.write(tested, store.eval_path(where.results_dir, experiment, 0, evaluation))
     assert this._evaluated(evaluation, record)
@@ -346,7 +349,7 @@ def test_a_child_starts_from_a_twin_of_a_parent_made_on_another_machine(copied, 
     # Without the twin's record nobody knows what the child rests on; under another name neither.
     twin.rename(twin.with_name("train-00000000.json"))
     assert "rests on other weights" in store.verify([child])[0]
-    assert "another name" in store.verify([twin.with_name("train-00000000.json")])[0]
+    assert "not of this place" in store.verify([twin.with_name("train-00000000.json")])[0]
 
 
 def test_a_twin_is_not_tested_as_the_run_itself(copied, smoke):
@@ -415,7 +418,7 @@ def test_precisions_are_not_mixed(copied, smoke):
 def test_a_damaged_record_stops_the_run(copied, smoke):
     path = folder(copied, "A-S256") / "train.json"
     _truncate(path)
-    with pytest.raises(UserError, match=r"train\.json is not a readable record"):
+    with pytest.raises(UserError, match=r"train\.json: not a readable record"):
         runner.run(["C-S256"], "smoke", None, [0], replace(smoke, results_dir=copied))
 
 

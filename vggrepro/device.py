@@ -1,4 +1,4 @@
-"""The machine that trains or tests: device, precision, and their names for people."""
+"""The machine that trains or tests: its device, and the precision that it computes in."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vggrepro import UserError, distributed
+from vggrepro import UserError
 
 PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
@@ -43,12 +43,6 @@ class Machine:
         ways += ["compiled"] if self.compile else []
         ways += [self.device.type] if self.device.type != "cpu" else []
         return [self.precision, torch.get_num_threads(), *ways]
-
-    def options(self) -> str:
-        """The same as options of a command."""
-        text = f"--precision {self.precision} --threads {torch.get_num_threads()}"
-        text += f" --micro-batch {self.micro_batch}" if self.micro_batch else ""
-        return text + (" --compile" if self.compile else "")
 
     def autocast(self) -> AbstractContextManager:
         """bfloat16 for convolutions and matrix products; weights and updates stay float32."""
@@ -121,20 +115,6 @@ def _set_up_cuda(precision: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-
-
-def describe(machine: Machine) -> str:
-    """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
-    return (
-        f"{devices(machine)} ({processor(machine.device)}, {torch.get_num_threads()} threads), "
-        + (machine.precision)
-    )
-
-
-def devices(machine: Machine) -> str:
-    """`cpu`, or `cuda x 4` when so many processes train one net."""
-    world = distributed.world()
-    return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
 
 
 def processor(device: torch.device) -> str:

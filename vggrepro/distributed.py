@@ -66,7 +66,8 @@ def world() -> int:
 
 def parallel(model: nn.Module) -> nn.Module:
     """The net with its gradients averaged over the ranks; with one process, the net itself."""
-    return DistributedDataParallel(model) if world() > 1 else model
+    wrapped = world() > 1  # the one buffer, the mean RGB, is the same everywhere
+    return DistributedDataParallel(model, broadcast_buffers=False) if wrapped else model
 
 
 def bare(model: nn.Module) -> nn.Module:

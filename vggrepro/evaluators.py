@@ -84,7 +84,7 @@ def evaluate(
         scales = [scaled(q, model.crop) for q in scales]
     work = [windows(protocol, images, scale, model.crop) for scale in scales]
     with counted(progress, sum(map(len, work)), " windows") as done:
-        tested = [_test(model, images, protocol, some, device, done) for some in work]
+        tested = [run_windows(model, images, protocol, some, device, done) for some in work]
     return combine(tested)
 
 
@@ -128,7 +128,7 @@ def _batches(work: Batch, pixels: int) -> list[Batch]:
 
 
 @torch.inference_mode()
-def _test(
+def run_windows(
     model: VGG,
     images: ImageSet,
     protocol: str,
@@ -136,7 +136,7 @@ def _test(
     device: Machine,
     done: Callable[[int], None],
 ) -> Tested:
-    """The posteriors of the images: the mean over their windows in `work`."""
+    """The posteriors of the images: the mean over their windows in `work`, all at one scale."""
     own = [item for item in work if item[0] % distributed.world() == distributed.rank()]
     started, was_training = perf_counter(), model.training
     overfeat = protocol == "overfeat"

@@ -5,6 +5,7 @@ dicts of its vgg11, vgg13, vgg16 and vgg19 load into configs A, B, D and E as th
 """
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -283,10 +284,8 @@ def to_dense(model: VGG, *, every_offset: bool = False) -> DenseVGG:
         if isinstance(module, nn.Linear):
             modules.append(_as_conv(module, kernel, dilation))
             kernel = 1
-        elif isinstance(module, nn.Dropout):
-            modules.append(nn.Dropout(module.p))
         else:
-            modules.append(nn.ReLU(inplace=True))
+            modules.append(copy(module))  # its own mode: dropout is off in one of the two alone
     dense = DenseVGG(features, nn.Sequential(*modules), model.map_side)
     return dense.train(model.training)
 

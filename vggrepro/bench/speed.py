@@ -28,7 +28,7 @@ from vggrepro.evaluators import evaluate
 from vggrepro.models import VGG, initialise
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Experiment, several_scales
-from vggrepro.study.provenance import provenance
+from vggrepro.study.provenance import options, provenance
 from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.study.run import build
 from vggrepro.trainer import rescaled, sgd, train, train_one_epoch
@@ -466,7 +466,7 @@ def speed(
         photos = Photos(name, data_dir, Path(scratch))
         measured, settings = _measure(machine, photos, plan or Plan())
     where = "" if data_dir is None else " --data-dir DATA"
-    command = f"vggrepro bench speed --data {name}{where} {machine.options()}"
+    command = f"vggrepro bench speed --data {name}{where} {options(machine)}"
     seconds = time.perf_counter() - started
     return BenchRecord(
         name="speed",

@@ -139,10 +139,10 @@ class Photos:
 
         No photo is opened: it takes a moment, so that a wrong folder is told before all else.
         """
-        if self.name == "synthetic" or not self.download:
-            _ = self._folders if self.name == "imagenet" else self._sources
-        else:
+        if self.download and self.name != "synthetic":
             _data_root(self.name, self.data_dir, self.download)
+        else:
+            _ = self._found
 
     @cached_property
     def train(self) -> ImageSet:
@@ -182,27 +182,24 @@ class Photos:
         return part.split("train", train), part.split("minival", minival)
 
     def _part(self, part: str) -> "_Part":
-        if self.name == "imagenet":
-            return _streamed(sources.list_images(self._folders[part]), self.cache_dir)
-        return _cached(self._sources[part], self.cache_dir)
+        found = self._found[part]
+        if isinstance(found, Path):
+            return _streamed(sources.list_images(found), self.cache_dir)
+        return _cached(found, self.cache_dir)
 
     @cached_property
-    def _folders(self) -> dict[str, Path]:
-        """ImageNet's: a million files, not to be listed before they are needed."""
-        root = _data_root(self.name, self.data_dir, self.download)
-        return {part: sources.imagenet_folder(root, part, self.download) for part in PARTS}
-
-    @cached_property
-    def _sources(self) -> dict[str, cache.Source]:
-        """What the cache decodes, for train and val."""
+    def _found(self) -> dict[str, cache.Source | Path]:
+        """What is decoded for train and val; of ImageNet, with a million files, only where."""
         if self.name == "synthetic":
             return {part: sources.synthetic_images(part, self.counts) for part in PARTS}
-        root, found = _data_root(self.name, self.data_dir, self.download), sources.class_folders
-        if self.name == "cifar10":
-            return {part: sources.cifar10(root, part, self.download) for part in PARTS}
-        if self.name == "imagenette":
-            return {p: sources.imagenette(root, p, self.size, self.download) for p in PARTS}
-        return {part: found("folder", root, part) for part in PARTS}
+        root = _data_root(self.name, self.data_dir, self.download)
+        find = {
+            "cifar10": lambda part: sources.cifar10(root, part, self.download),
+            "imagenette": lambda part: sources.imagenette(root, part, self.size, self.download),
+            "imagenet": lambda part: sources.imagenet_folder(root, part, self.download),
+            "folder": lambda part: sources.class_folders("folder", root, part),
+        }[self.name]
+        return {part: find(part) for part in PARTS}
 
 
 class _Part(NamedTuple):

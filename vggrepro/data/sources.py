@@ -4,7 +4,6 @@ Every function returns what the cache needs to decode one part (`train` or `val`
 without opening an image. A class's index is the position of its name among the sorted names.
 """
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,17 +18,8 @@ from vggrepro.data import synthetic
 from vggrepro.data.cache import Reader, Source, in_threads, version_of
 
 SYNTHETIC_SEED = 1409_1556
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+CIFAR10_CLASSES = tuple(
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 )
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_CLASSES = {
@@ -44,11 +34,7 @@ IMAGENETTE_CLASSES = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
-IMAGENETTE_FOLDERS = {
-    "160px": "imagenette2-160",
-    "320px": "imagenette2-320",
-    "full": "imagenette2",
-}
+IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -77,7 +63,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     """The class folders of `root`, sorted. Raises UserError if there are none, or no access."""
     if not root.is_dir():
         raise UserError(f"There is no folder {root}: expected {root.name}/<class>/<image files>.")
-    with _readable(root):
+    with _naming(root):
         names = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     if not names:
         raise UserError(f"{root} has no class folders: expected {root.name}/<class>/<image files>.")
@@ -90,31 +76,18 @@ def list_images(root: Path) -> Listing:
     Files are images by their suffix; hidden files and folders are passed over. Raises UserError
     if there is no class folder, or a class without an image.
     """
-    classes = class_names(root)
-    names, targets, sizes, times = [], [], [], []
+    classes, files = class_names(root), []
     for target, class_name in enumerate(classes):
-        with _readable(root / class_name):
+        with _naming(root / class_name):
             found = sorted(_image_files(os.fspath(root / class_name), class_name))
         if not found:
             raise UserError(
                 f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
                 "or remove it."
             )
-        for name, size, time in found:
-            names.append(name)
-            sizes.append(size)
-            times.append(time)
-            targets.append(target)
-    targets = np.array(targets, np.int64)
-    return Listing(root, classes, tuple(names), targets, tuple(sizes), tuple(times))
-
-
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        raise UserError(f"{error.filename or folder} cannot be read: give permission") from error
+        files += ((name, target, size, time) for name, size, time in found)
+    names, targets, sizes, times = zip(*files, strict=True)
+    return Listing(root, classes, names, np.array(targets, np.int64), sizes, times)
 
 
 def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
@@ -170,20 +143,17 @@ def cifar10(data_dir: Path, part: str, download: bool) -> Source:
         )
     root = batches[0] if batches else data_dir
 
-    @functools.cache  # unpickled once, though both the download and the reader ask for it
-    def dataset(train: bool):
+    def dataset(download: bool = False):
         from torchvision.datasets import CIFAR10  # imports torch: only when it is needed
 
-        what = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})"
-        return _with_torchvision(
-            what, lambda: CIFAR10(str(root), train=train, download=download and not batches)
-        )
+        what, train = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})", part == "train"
+        return _with_torchvision(what, lambda: CIFAR10(str(root), train, download=download))
 
     if not batches:
-        dataset(part == "train")
+        dataset(download=True)
 
     def open_reader() -> Reader:
-        photos = dataset(part == "train")
+        photos = dataset()
         targets = [CIFAR10_CLASSES.index(photos.classes[label]) for label in photos.targets]
         return Reader(len(targets), photos.data.nbytes, lambda i: (photos.data[i], targets[i]))
 
@@ -309,7 +279,7 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"{os.fspath(path)} cannot be read: give permission") from error
+        raise UserError(f"{error.filename or path} cannot be read: give permission") from error
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
         raise UserError(
             f"{os.fspath(path)} cannot be read as an image ({error}). "
