@@ -89,6 +89,9 @@ def normalise(notebook: "NotebookNode") -> "NotebookNode":
         cell["id"] = f"cell-{position:02d}"
         for key in _RUN_METADATA:
             cell.metadata.pop(key, None)
+        for output in cell.get("outputs", ()):  # a figure that says itself what it shows
+            if alt := output.get("metadata", {}).pop("image/svg+xml", {}).get("alt"):
+                cell.metadata.setdefault("mystnb", {}).setdefault("image", {})["alt"] = alt
         if not cell.metadata.get("tags"):
             cell.metadata.pop("tags", None)
         elif "injected-parameters" in cell.metadata.tags:
