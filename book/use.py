@@ -78,8 +78,8 @@
 # ```
 #
 # - **Weights** are state dicts, of torchvision or of this project, as pickles or safetensors, and read as
-#   data alone. `torchvision:VGG16_Weights.IMAGENET1K_V1` in place of a file is fetched with
-#   `--download`.
+#   data alone. In place of a file, `torchvision:` with a name such as `VGG16_Weights.IMAGENET1K_V1`
+#   fetches those, if `--download` allows it.
 # - **Inputs** are part of the weights: `torchvision` (mean and three deviations), `caffe` (the authors'
 #   weights: blue, green, red, minus their mean), `paper` (0 to 255 minus the mean), or written out as
 #   `R,G,B/R,G,B`. With the wrong ones a net still answers, and worse.
