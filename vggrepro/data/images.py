@@ -25,6 +25,7 @@ NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")
 FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
 SYNTHETIC_COUNTS = (2000, 500)
+PLAIN = "plain"  # the easier drawings
 IMAGENET_MINIVAL_PER_CLASS = 10
 
 
@@ -110,7 +111,8 @@ def load(
         cache_dir: where decoded images are kept; by default the user's cache directory.
         download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
             the ImageNet archives that lie there.
-        size: of Imagenette's photos: "160px", "320px" (short side) or "full".
+        size: of Imagenette's photos: "160px", "320px" (short side) or "full"; "plain" for the
+            easier ones of the drawn images.
         counts: how many synthetic images to draw, for training (minival included) and for val.
         cache_limit: bytes that the whole cache may take.
 
@@ -125,7 +127,7 @@ def load(
     cache_dir = Path(cache_dir or cache.default_cache_dir())
     part = "val" if split == "val" else "train"
     if name == "synthetic":
-        source, classes = sources.synthetic_images(part, counts)
+        source, classes = sources.synthetic_images(part, counts, size == PLAIN)
     else:
         root = _data_root(name, data_dir, download)
         if name == "imagenet":

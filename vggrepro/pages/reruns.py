@@ -1,7 +1,10 @@
 """From chapters to their rerun: their runs, shared among processes, then each with its records."""
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
 from vggrepro.files import make_writable
@@ -46,8 +49,16 @@ def rerun(
             "data_dir": str(where.data_dir or ""),
             "results_dir": str(where.results_dir.resolve()),
         }
-        for script in scripts:
-            parameters = shown if render.takes_parameters(script) else {}
-            with bar.chapter(script.stem):
-                output = render.execute(script, EXECUTED / f"{script.stem}.ipynb", parameters)
-            progress.say(f"executed {output}")
+        copies = [EXECUTED / f"{script.stem}.ipynb" for script in scripts]
+        parameters = [shown if render.takes_parameters(script) else {} for script in scripts]
+        with ExitStack() as held:
+            each = map
+            if min(processes, len(scripts)) > 1:
+                # Not by threads: papermill changes the working directory of its whole process.
+                pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+                each = held.enter_context(pool).map
+            executed = iter(each(render.execute, scripts, copies, parameters))
+            for script in scripts:
+                with bar.chapter(script.stem):
+                    output = next(executed)
+                progress.say(f"executed {output}")

@@ -55,7 +55,7 @@ class Experiment:
     # what it is trained on
     budget: str = "full"
     data: str = "imagenet"
-    data_size: str = ""  # which size of Imagenette
+    data_size: str = ""  # which size of Imagenette, or "plain" drawings
     counts: tuple[int, int] = (0, 0)  # images drawn for train and val, synthetic only
 
     @property
