@@ -125,7 +125,7 @@ report.source("windows", "grid_windows")
 report.source("evaluators", "combine")
 
 # %% tags=["remove-input", "hide-output"]
-report.source("evaluators", "evaluate")
+report.source("evaluators", "run_windows")
 
 # %% [markdown]
 # ```{margin}

@@ -1,5 +1,6 @@
 """`vggrepro bench`: turns, the other side, and the whole table at a tiny size."""
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -13,17 +14,18 @@ from tests import allocating
 from tests.image_folders import write_set
 from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
-from vggrepro import UserError, data, trainer
+from vggrepro import UserError
 from vggrepro.augmentations import normalise
 from vggrepro.bench import lrn, rival, targets
 from vggrepro.bench import speed as bench_speed
 from vggrepro.bench import turns as bench
 from vggrepro.bench.speed import KNOWN, Photos, Plan, check, spread
-from vggrepro.evaluators import Inputs, evaluate
+from vggrepro.evaluators import evaluate
 from vggrepro.models import initialise, to_dense
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.records import BenchRecord
+from vggrepro.study.records import BenchRecord, Measured
+from vggrepro.study.run import build
 
 SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
 PLAN = Plan(
@@ -41,12 +43,6 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_speed, "PAPER_WIDTH", {"width": 1.0})
     monkeypatch.setattr(bench_speed, "PEAK_CHANNELS", 8)
     return Photos("synthetic", None, tmp_path, counts=(40, 12))
-
-
-def sets_of(photos):
-    trained_on = photos.load("train")
-    pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-    return trainer.Sets(trained_on, photos.load("minival"), pixels)
 
 
 # --- turns ----------------------------------------------------------------------------------
@@ -130,7 +126,7 @@ def test_saved_bytes_counts_what_autograd_keeps_once():
 @pytest.fixture(scope="module")
 def nets():
     """The library's net and torchvision's way of writing it, with the same weights."""
-    ours = trainer.build(replace(SMALL, width=1 / 16), 4).eval()
+    ours = build(replace(SMALL, width=1 / 16), 4).eval()
     initialise(ours, "he", seed=3)
     plain = rival.PlainVGG(replace(SMALL, width=1 / 16), 4).eval()
     plain.load_state_dict(ours.state_dict())
@@ -156,8 +152,8 @@ def test_both_sides_test_alike(nets, protocol, size, q):
     # At this Q the photos have their own size, so that no resampling differs.
     ours, plain = nets
     images, mean = image_set(1, sizes=(size,)), (120.0, 110.0, 100.0)
-    inputs = Inputs(torch.tensor(mean), 60.0)
-    expected = evaluate(ours, images, protocol, q, inputs, CPU).posteriors[0]
+    ours.set_pixel_mean(mean)
+    expected = evaluate(ours, images, protocol, q, device=CPU, progress=False).posteriors[0]
     image, to_input = Image.fromarray(images.images[0]), rival.normalised(mean, 60.0)
     if protocol == "dense":
         net = plain.fully_convolutional()
@@ -220,7 +216,7 @@ def test_a_spread_of_a_set_has_all_its_classes_and_nothing_twice():
 
 
 def test_folders_of_photos(photos, tmp_path):
-    for split, count in (("train", len(photos.load("train"))), ("val", 12)):
+    for split, count in (("train", len(photos.opened().train)), ("val", 12)):
         assert len(list(photos.folder(split).rglob("*.jpg"))) == count
     write_set(tmp_path / "own", val="test")
     own = Photos("folder", tmp_path / "own", tmp_path)
@@ -247,15 +243,27 @@ def test_photos_that_cannot_be(name, message):
 # --- memory ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(bench_speed._anonymous(1) is None, reason="no /proc here")
+@pytest.mark.skipif(bench_speed._anonymous(os.getpid()) is None, reason="no /proc here")
 def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
     photos, plan = Photos("synthetic", None, tmp_path), replace(PLAN, memory_images=0)
+    real = bench_speed._anonymous
+
+    def seen(pid):
+        taken = (tmp_path / "taken").exists()
+        found = real(pid)
+        if taken:
+            (tmp_path / "seen").touch()
+        return found
+
+    monkeypatch.setattr(bench_speed, "_anonymous", seen)
     monkeypatch.setattr(bench_speed, "_reduced_run", allocating.allocate)
     peaks = []
-    for mib in (1, 101):
+    for mib in (1, 201):
         (found,) = bench_speed.memory(photos, CPU, 1, replace(plan, memory_images=mib))
         peaks += found.values
-    assert peaks[1] - peaks[0] == pytest.approx(100, abs=15)  # not 200: mapped pages do not count
+        for file in ("taken", "seen"):
+            (tmp_path / file).unlink()
+    assert peaks[1] - peaks[0] == pytest.approx(200, abs=50)  # not 400: mapped pages do not count
     monkeypatch.setattr(bench_speed, "_reduced_run", allocating.fail)
     with pytest.raises(UserError, match="ended with 3"):
         bench_speed.memory(photos, CPU, 1, plan)
@@ -346,7 +354,13 @@ def test_bad_input_is_one_line(vggrepro, tmp_path, arguments, message):
 
 def test_a_record_is_kept_unless_asked(vggrepro, tmp_path, monkeypatch):
     settings = {"data": "synthetic", "train_images": 30, "threads": 1, "precision": "bf16"}
-    made = BenchRecord(name="speed", settings=settings, measured=(), provenance=PROVENANCE)
+    measured = Measured(name="step", unit="ms", of={}, values=(1.5,))
+    made = BenchRecord(
+        name="speed",
+        settings=settings,
+        measured=(measured,),
+        provenance=PROVENANCE,
+    )
     monkeypatch.setattr(bench_speed, "speed", lambda *arguments: made)
     where = ("bench", "--data", "synthetic", "--results-dir", tmp_path, "--device", "cpu")
     status, out, _ = vggrepro(*where)

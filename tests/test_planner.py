@@ -135,8 +135,9 @@ def test_a_training_is_its_epochs_with_the_evaluation_after_each():
 def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
     size = budgets.data_size(smoke)
+    photos = data.load("synthetic", cache_dir=tmp_path, counts=smoke.counts)
     for split in data.SPLITS:
-        images = data.load("synthetic", split, cache_dir=tmp_path, counts=smoke.counts)
+        images = getattr(photos, split)
         assert getattr(size, split) == len(images)
         assert size.classes == len(images.classes)
     assert size.typical == (SHORT_SIDE, SHORT_SIDE * (1 + LONGEST_ASPECT) / 2)
@@ -405,7 +406,7 @@ def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
 def test_a_plan_for_this_machine(machine, vggrepro):
     experiment = at_budget("A-S256", "reduced", "cifar10")
     write = eval_record(experiment, provenance=PROVENANCE)
-    store.write(write, store.train_path(machine, experiment, 0).with_name("eval.json"))
+    store.write(write, store.eval_path(machine, experiment, 0, write.evaluation))
     options = ("--device", "this-machine", "--results-dir", machine)
     status, out, _ = vggrepro("plan", "--budget", "reduced", *options)
     assert status == 0
