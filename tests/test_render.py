@@ -102,7 +102,7 @@ def test_processes_share_the_chapters(vggrepro, tmp_path, monkeypatch):
     monkeypatch.setattr(render, "BOOK", tmp_path)
     monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "out")
     monkeypatch.setattr(programme, "CHAPTER_RUNS", {"07_one": ("A-S256",)})
-    monkeypatch.setattr(reruns.workers, "helping", lambda *given: nullcontext())
+    monkeypatch.setattr(reruns, "helping", lambda *given: nullcontext())
     for name in ("07_one", "08_two"):
         (tmp_path / f"{name}.py").write_text(f"# %%\nprint('{name}')\n")
     from vggrepro.study import runner
