@@ -1,5 +1,7 @@
 """From chapters to their rerun: their runs, shared among processes, then each with its records."""
 
+import sys
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -7,14 +9,17 @@ from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
+from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import programme, progress
+from vggrepro.study.compare import Compared, compare
 from vggrepro.study.progress import Progress
-from vggrepro.study.store import ROOT
+from vggrepro.study.store import RECORDED, RERUN, ROOT
 from vggrepro.study.where import Where, cores, count, helping
 
 EXECUTED = ROOT / "_build" / "rerun"
+BUILT = ROOT / "_build" / "html" / "index.html"
 
 
 def rerun(
@@ -62,3 +67,37 @@ def rerun(
                 with bar.chapter(script.stem):
                     output = next(executed)
                 progress.say(f"executed {output}")
+
+
+def came_out(recorded: Path, rerun: Path, budget: str) -> str:
+    """How a rerun at that budget came out beside the records, run by run, in one sentence.
+
+    Raises `UserError` as `compare` does.
+    """
+    runs: dict[tuple[str, str], list[Compared]] = defaultdict(list)
+    for row in compare(recorded, rerun).like:
+        if row.key.budget == budget and row.shared:
+            runs[row.key.data, row.key.run].append(row)
+    same = sum(all(row.same for row in rows) for rows in runs.values())
+    if same == len(runs):
+        if not runs:
+            return f"Nothing that is like this rerun is recorded at budget {budget}."
+        return f"{same} of {same} runs have the recorded digests."
+    furthest = max(abs(row.difference) for rows in runs.values() for row in rows)
+    return (
+        f"{len(runs)} runs, at most {furthest:.1f} points from the recorded errors; "
+        f"{same} with the recorded digests."
+    )
+
+
+def main(budget: str) -> None:
+    """What `make` ends with: how the rerun came out, and where the book is."""
+    try:
+        print(came_out(RECORDED, RERUN, budget))
+    except UserError as error:
+        print(f"The rerun cannot be compared: {error}.")
+    print(f"The book with your rerun beside the recorded study: {BUILT.as_uri()}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
