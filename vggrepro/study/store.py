@@ -311,7 +311,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     `kind` is `train`, `eval`, `fusion` or `first-steps`; measurements in `bench/` are left out,
     and of the second round all is before it is complete. What a row does not have is missing.
 
-    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
+    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen, `quick`
+      for what a reader's `make` is compared with, which is no part of the study
     - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`
     - `train_scale`: the paper's S as text, "256" or "256-512"
     - `protocol`, `test_scales`: the paper's Q as text, "384" or "256+384+512", "own" for each net's
@@ -369,7 +370,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {
-        "round": "pilot" if record.pilot else "second" if record.run in SECOND_ROUND else "first",
+        "round": _round(record),
         "train_scale": str(low) if low == high else f"{low}-{high}",
         "test_scales": ("+".join(map(str, record.test_scales)) or "own") if tested else None,
         "images": record.data.count if tested else record.data[0].count,
@@ -378,6 +379,12 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "torch": p.versions["torch"],
         "path": path.as_posix(),
     }
+
+
+def _round(record: Record) -> str:
+    if record.experiment["budget"] == "quick":
+        return "quick"
+    return "pilot" if record.pilot else "second" if record.run in SECOND_ROUND else "first"
 
 
 def _as_declared(record: Record, path: Path) -> bool:
