@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -29,7 +29,7 @@ from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import check_classes, evaluate, outcomes
 from vggrepro.files import make_writable, write_atomically
-from vggrepro.inputs import Inputs, inputs_named
+from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, progress, store
@@ -37,11 +37,9 @@ from vggrepro.study.experiments import Evaluation
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
 from vggrepro.study.records import (
-    DataUsed,
     OwnEvalRecord,
     OwnTrainRecord,
     Provenance,
-    own_folder,
     summarise,
 )
 from vggrepro.study.run import used
@@ -290,49 +288,37 @@ def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Ite
 # --- testing ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class About:
-    """What all evaluations of a net on the same photos in the same way have in common."""
+def _about(net: Net, images: ImageSet, way: Way) -> dict[str, Any]:
+    """The fields that all evaluations of a net on the same photos in the same way share."""
+    return {
+        "name": net.name,
+        "config": net.model.config,
+        "crop": net.model.crop,
+        "classes": len(images.classes),
+        "inputs": net.model.inputs,
+        "resize": way.resize,
+        "precision": way.machine.precision,
+        "weights_digest": net.digest,
+        "data": used(images),
+    }
 
-    name: str
-    config: str
-    crop: int
-    classes: int
-    inputs: Inputs | None
-    resize: str
-    precision: str
-    weights_digest: str
-    data: DataUsed
-    parents: dict[str, str] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, net: Net, images: ImageSet, way: Way) -> "About":
-        """The net itself, or its photos, are not among it."""
-        model = net.model
-        return cls(
-            name=net.name,
-            config=model.config,
-            crop=model.crop,
-            classes=len(images.classes),
-            inputs=model.inputs,
-            resize=way.resize,
-            precision=way.machine.precision,
-            weights_digest=net.digest,
-            data=used(images),
-        )
-
-    def record(
-        self, evaluation: Evaluation, files: Sequence[list[Path]], targets: np.ndarray, **made: Any
-    ) -> OwnEvalRecord:
-        """Of posteriors in files: their mean for each net, and the mean over nets."""
-        return OwnEvalRecord(
-            **vars(self),
-            protocol=evaluation.protocol,
-            test_scales=evaluation.test_scales,
-            test_pixels=tuple(scaled(q, self.crop) for q in evaluation.test_scales),
-            **summarise(*_outcomes(files, targets)),
-            **made,
-        )
+def _record(
+    about: dict[str, Any],
+    evaluation: Evaluation,
+    files: Sequence[list[Path]],
+    targets: np.ndarray,
+    provenance: Provenance,
+) -> OwnEvalRecord:
+    """Of posteriors in files: their mean for each net, and the mean over nets."""
+    return OwnEvalRecord(
+        **about,
+        protocol=evaluation.protocol,
+        test_scales=evaluation.test_scales,
+        test_pixels=tuple(scaled(q, about["crop"]) for q in evaluation.test_scales),
+        **summarise(*_outcomes(files, targets)),
+        provenance=provenance,
+    )
 
 
 def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
@@ -340,8 +326,8 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
 
     Raises `UserError` for a Q below the crop, a full disk, or if another process is at it.
     """
-    about = About.of(net, images, way)
-    folder = way.results_dir / own_folder(about)
+    about = _about(net, images, way)
+    folder = way.results_dir / OwnEvalRecord.model_construct(**about).folder
     with ExitStack() as held:
         if not lock(folder, held):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
@@ -353,8 +339,8 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         for evaluation in todo:
             spent = sum(seconds.get(part, 0.0) for part in evaluation.parts)
             files = [_posteriors(folder, *part) for part in evaluation.parts]
-            made = about.record(
-                evaluation, [files], images.targets, provenance=_provenance(way, len(images), spent)
+            made = _record(
+                about, evaluation, [files], images.targets, _provenance(way, len(images), spent)
             )
             store.write(made, _path(folder, evaluation))
     return [_path(folder, evaluation) for evaluation in way.evaluations]
@@ -497,25 +483,21 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
     parents = {
         f"{p.parent.name}/{p.stem}": r.weights_digest for p, r in zip(paths, records, strict=True)
     }
-    digests = json.dumps(list(parents.values()))
-    fused = About(
-        name="+".join(record.name for record in records),
-        config="+".join(record.config for record in records),
-        crop=first.crop,
-        classes=first.classes,
-        inputs=None,
-        resize="+".join(dict.fromkeys(record.resize for record in records)),
-        precision="+".join(dict.fromkeys(record.precision for record in records)),
-        weights_digest=hashlib.sha256(digests.encode()).hexdigest(),
-        data=first.data,
-        parents=parents,
-    )
-    made = fused.record(
-        evaluation,
-        [_kept(path, record) for path, record in zip(paths, records, strict=True)],
-        np.load(_targets(paths[0].parent)),
-        provenance=_provenance(way, 0, 0.0),
-    )
+    about = {
+        "name": "+".join(record.name for record in records),
+        "config": "+".join(record.config for record in records),
+        "crop": first.crop,
+        "classes": first.classes,
+        "inputs": None,
+        "resize": "+".join(dict.fromkeys(record.resize for record in records)),
+        "precision": "+".join(dict.fromkeys(record.precision for record in records)),
+        "weights_digest": hashlib.sha256(json.dumps(parents).encode()).hexdigest(),
+        "data": first.data,
+        "parents": parents,
+    }
+    files = [_kept(path, record) for path, record in zip(paths, records, strict=True)]
+    targets = np.load(_targets(paths[0].parent))
+    made = _record(about, evaluation, files, targets, _provenance(way, 0, 0.0))
     path = way.results_dir.joinpath(*made.place)
     store.write(made, path)
     return path

@@ -301,22 +301,14 @@ class OwnEvalRecord(_Own, _Tested):
     @property
     def folder(self) -> str:
         """Of all evaluations of these weights on these images in this way."""
-        return own_folder(self)
+        way = [self.weights_digest, self.data.fingerprint, self.crop, self.inputs, self.resize]
+        key = hashlib.sha256(json.dumps([*way, self.precision]).encode()).hexdigest()
+        return f"{self.name}-{key[:12]}"
 
     @property
     def place(self) -> tuple[str, ...]:
         """Folder and file."""
         return self.folder, f"eval-{self.evaluation.name}.json"
-
-
-def own_folder(about: Any) -> str:
-    """The folder of all evaluations of the same weights on the same images in the same way.
-
-    `about` has these fields of an `OwnEvalRecord`.
-    """
-    way = [about.weights_digest, about.data.fingerprint, about.crop, about.inputs, about.resize]
-    key = hashlib.sha256(json.dumps([*way, about.precision]).encode()).hexdigest()
-    return f"{about.name}-{key[:12]}"
 
 
 class Signal(_Strict):
