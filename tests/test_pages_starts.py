@@ -16,7 +16,7 @@ from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
 from vggrepro.pages import starts as page
-from vggrepro.study import starts, store
+from vggrepro.study import first_steps, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
 from vggrepro.study.starts import DECLARED, NETS, STARTS
@@ -83,18 +83,18 @@ def dead():
     ],
 )
 def test_what_becomes_of_a_net(made, outcome):
-    assert starts.outcome(made) == outcome
+    assert made.outcome == outcome
 
 
 def test_chance_is_the_logarithm_of_the_number_of_classes():
-    assert starts.chance(record()) == pytest.approx(math.log(10))
+    assert record().chance == pytest.approx(math.log(10))
 
 
 def written(folder, *records):
     for made in records:
         e = DECLARED[made.run]
         store.write(made, store.first_steps_path(folder, e, made.seed))
-    return starts.load(folder)
+    return page.load(folder)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_where_scaling_was_not_enough_the_next_step_is_named(tmp_path, losses, s
 
 
 def test_nothing_recorded_names_the_command(tmp_path):
-    none = starts.load(tmp_path)
+    none = page.load(tmp_path)
     for said in (
         page.how_measured(none),
         page.ratio_sentence(none),
@@ -164,28 +164,25 @@ def test_nothing_recorded_names_the_command(tmp_path):
         assert "ot run" in said
         assert "vggrepro first-steps" in said
     assert set(page.first_steps_table(none)["E"]) == {"not run"}
-    assert starts.lines(tmp_path, "synthetic", DECLARED)[1:] == []
 
 
 def test_records_of_different_sizes_are_not_shown_together(tmp_path):
     other = replace(DECLARED["A-he"], crop=96)
     with pytest.raises(UserError, match="different sizes"):
         written(tmp_path, record("D-he"), record("A-he", experiment=other))
-    for name in ("D-he", "A-he"):  # each by itself can be
-        assert len(starts.lines(tmp_path, "synthetic", [name])) == 2
 
 
-def test_columns_of_the_terminal_never_run_together(tmp_path):
+def test_the_terminal_has_a_row_for_each_record(tmp_path):
     losses = (3.5e27,) * 10 + (470158246.0,) * 10
-    long = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
-    written(tmp_path, long, record("D-normal-std", seed=1234567))
-    head, *rows = starts.lines(tmp_path, "synthetic", ["D-normal-std"])
-    assert head.split() == ["seed", "logits", "step/weight", "first", "last", "outcome"]
-    assert rows[0].split() == [
-        *("D-normal-std", "0", "1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at", "chance"),
+    made = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
+    written(tmp_path, made, record("D-he"), record("E-he", losses=()))
+    paths = [store.first_steps_path(tmp_path, DECLARED[n], 0) for n in ("D-normal-std", "E-he")]
+    table = first_steps.table(paths)
+    assert list(table) == ["logits", "step/weight", "first loss", "last", "outcome"]
+    assert table.loc["D-normal-std seed 0"].to_list() == [
+        *("1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at chance"),
     ]
-    assert rows[1].split()[:2] == ["D-normal-std", "1234567"]
-    assert rows[1].split()[-2:] == ["1.50", "learns"]
+    assert table.loc["E-he seed 0"].to_list()[2:] == ["–", "–", "diverged"]
 
 
 def test_numbers_as_people_write_them():

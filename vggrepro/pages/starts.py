@@ -1,6 +1,7 @@
 """Chapter 10, on starts: outcomes of first steps, whole trainings, and what follows from them."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,31 +9,41 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from vggrepro import UserError
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import RANDOM_STARTS, RUNS
-from vggrepro.study.records import FirstStepsRecord
-from vggrepro.study.starts import (
-    DECLARED,
-    LEARNS,
-    NETS,
-    STARTS,
-    Records,
-    chance,
-    first_step,
-    last_loss,
-    load,
-    outcome,
-    signal_at,
-)
+from vggrepro.study.records import LEARNS, FirstStepsRecord
+from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
 from vggrepro.study.store import RECORDED
 from vggrepro.windows import PAPER_CROP
 
 RECORDED_DATA = "imagenette"
+Records = dict[str, list[FirstStepsRecord]]
 COMMAND = "vggrepro first-steps --data imagenette --data-dir DATA --results-dir results"
+
+
+def load(results_dir: Path, data: str = "synthetic") -> Records:
+    """The records of each net and start, such as "D-he", by seed; nothing for what is not run.
+
+    Raises `UserError` if they were not all made with the same sizes: no figure could hold them.
+    """
+    found: Records = {}
+    for name in DECLARED:
+        paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
+        records = sorted((store.read(path) for path in paths), key=lambda r: r.seed)
+        if records:
+            found[name] = records
+    made = [starts.sizes(r.experiment, r.steps, r.precision) for r in every(found)]
+    if any(those != made[0] for those in made):
+        raise UserError(
+            f"{results_dir / FIRST_STEPS / data}: the first steps there were made with different "
+            "sizes; give each its own --results-dir, or make them again with --fresh"
+        )
+    return found
 
 
 def every(records: Records) -> list[FirstStepsRecord]:
@@ -101,8 +112,8 @@ def first_steps_table(records: Records) -> pd.DataFrame:
         for net in NETS:
             found = records.get(f"{net}-{name}", [])
             known = f"{net}-{name}" in DECLARED
-            words = dict.fromkeys(map(outcome, found))
-            size = f"{number(np.mean([first_step(r) for r in found]))}<br>" if found else ""
+            words = dict.fromkeys(r.outcome for r in found)
+            size = f"{number(np.mean([r.first_step for r in found]))}<br>" if found else ""
             cells[net] = size + ", ".join(words) if found else "not run" if known else "–"
         table[_in_a_table(start.label)] = cells
     return pd.DataFrame.from_dict(table, orient="index")
@@ -216,7 +227,7 @@ def ratio_sentence(records: Records, net: str = "E") -> str:
     parts = []
     for start in ("normal-variance", "normal-std", "glorot", "he"):
         for record in records.get(f"{net}-{start}", [])[:1]:
-            signal = signal_at(record, PAPER_CROP)
+            signal = record.signal_at(PAPER_CROP)
             parts.append(
                 f"{STARTS[start].label}: activations × "
                 f"{number(signal.activation[-2] / signal.input)}, gradients × "
@@ -247,7 +258,7 @@ def pair_sentence(records: Records, same: str, *names: str) -> str:
     for name in names:
         losses: dict[str, list[str]] = {}
         for record in records.get(name, []):
-            known = [f"{last_loss(record):.2f}"] if record.status == "ok" else []
+            known = [f"{record.last_loss:.2f}"] if record.status == "ok" else []
             losses.setdefault(_became(record), []).extend(known)
         words = ", ".join(
             word + (f" (last loss {', '.join(known)})" if known else "")
@@ -265,13 +276,13 @@ def learns_sentence(records: Records) -> str:
         "A net *learns* if its loss, a mean over the last tenth of the steps, is below "
         f"{LEARNS:.0%} of chance, the logarithm of the number of classes"
     )
-    levels = sorted({f"{chance(record):.2f}" for record in every(records)})
+    levels = sorted({f"{record.chance:.2f}" for record in every(records)})
     return text + (f": {', '.join(levels)} here." if levels else ".")
 
 
 def scaling_sentence(records: Records, name: str = "D-he-scaled") -> str:
     """What to do next if scaled pixels alone did not make that net learn; nothing if they did."""
-    failed = [record for record in records.get(name, []) if outcome(record) != "learns"]
+    failed = [record for record in records.get(name, []) if record.outcome != "learns"]
     if not failed:
         return ""
     return (
@@ -282,8 +293,8 @@ def scaling_sentence(records: Records, name: str = "D-he-scaled") -> str:
 
 def _became(record: FirstStepsRecord) -> str:
     """The outcome, and the loss that a net at chance had before, if it was far above chance."""
-    word, peak = outcome(record), max(record.losses, default=0.0)
-    if word not in ("at chance", "dead") or peak < 2 * chance(record):
+    word, peak = record.outcome, max(record.losses, default=0.0)
+    if word not in ("at chance", "dead") or peak < 2 * record.chance:
         return word
     return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
 
@@ -312,7 +323,7 @@ def signals(records: Records) -> Figure:
     for (left, right), net in zip(grid, NETS, strict=True):
         for name in STARTS:
             for record in records.get(f"{net}-{name}", []):
-                signal = signal_at(record, PAPER_CROP)
+                signal = record.signal_at(PAPER_CROP)
                 places = np.arange(len(signal.layers))
                 label = STARTS[name].label
                 left.plot(places, signal.activation, **STYLES[name], linewidth=1.6, label=label)
@@ -337,7 +348,7 @@ def _expected(ax: Axes, record: FirstStepsRecord, input_rms: float) -> None:
     if e["init_from"]:
         return
     sizes = {"width": e["width"], "hidden": e["hidden"], "num_classes": record.classes}
-    crop = signal_at(record, PAPER_CROP).crop
+    crop = record.signal_at(PAPER_CROP).crop
     expected = starts.expected_activations(e["config"], e["init"], input_rms, crop=crop, **sizes)
     colour = STYLES[record.run.split("-", 1)[1]]["color"]
     ax.plot(expected, "--", color=colour, linewidth=0.8, alpha=0.8)
@@ -380,7 +391,7 @@ def losses(records: Records) -> Figure:
 
 
 def _loss(ax: Axes, record: FirstStepsRecord, colour: str) -> None:
-    found, level = np.array(record.losses), chance(record)
+    found, level = np.array(record.losses), record.chance
     smooth = np.array([found[max(0, i - 9) : i + 1].mean() for i in range(len(found))])
     ax.axhline(level, color="0.6", linewidth=1, zorder=1)
     ax.plot(1 + np.arange(len(found)), np.minimum(smooth, 10 * level), linewidth=1.6, color=colour)
@@ -391,7 +402,7 @@ def _loss(ax: Axes, record: FirstStepsRecord, colour: str) -> None:
 def _said(record: FirstStepsRecord) -> str:
     """The outcome in a panel's few words."""
     if record.status == "ok" or not record.losses:
-        return outcome(record)
+        return record.outcome
     return f"diverged at step {len(record.losses) + 1}\nfrom {number(record.losses[0])}"
 
 
