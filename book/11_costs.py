@@ -138,7 +138,7 @@ Markdown(costs.limit_sentence(bench))
 # `vggrepro/bench/rival.py`.
 
 # %% tags=["remove-input"]
-report.source("bench.rival", "Training.train")
+report.source("bench.rival", "Training.run")
 
 # %% [markdown]
 # ## What testing costs

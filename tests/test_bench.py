@@ -63,22 +63,35 @@ class Clock:
         self.now += seconds
 
 
-def test_contestants_take_turns_and_only_turns_are_timed(monkeypatch):
+class Worker(bench.Side):
+    """A side that takes `each` seconds for one piece of work, and five before and after a turn."""
+
+    def __init__(self, clock, log, name, each, amount=10, first=1, most=10**6):
+        self.clock, self.log, self.name, self.each = clock, log, name, each
+        self.amount, self.first, self.most = amount, first, most
+
+    def note(self, what, seconds):
+        self.log.append(f"{self.name} {what}")
+        self.clock.work(seconds)
+
+    def run(self, times):
+        self.note("turn", times * self.each)
+
+    def settle(self):
+        self.note("before", 5)
+
+    def rest(self):
+        self.note("after", 5)
+
+
+def test_sides_take_turns_and_only_turns_are_timed(monkeypatch):
     clock, log = Clock(monkeypatch), []
-
-    def contestant(name, seconds, amount):
-        def note(what, took):
-            return lambda: (log.append(f"{name} {what}"), clock.work(took))
-
-        return bench.Contestant(
-            name, note("turn", seconds), amount, note("before", 5), note("after", 7)
-        )
-
-    pair = [contestant("a", 2.0, 10), contestant("b", 0.5, 10)]
-    rates = bench.take_turns(pair, 3, lambda: log.append("done"))
-    assert rates == {"a": [5.0] * 3, "b": [20.0] * 3}
+    pair = [Worker(clock, log, "a", 2.0), Worker(clock, log, "b", 0.5)]
+    rates = bench.take_turns(pair, 2.0, 3, lambda: log.append("done"))
+    assert rates == {"a": (5.0,) * 3, "b": (20.0,) * 3}
+    fitted = [f"{name} {what}" for name in "ab" for what in ("turn", "turn", "turn", "after")]
     once = [f"{name} {what}" for name in "ab" for what in ("before", "turn", "after")]
-    assert log == [*once, "done"] * 3
+    assert log == fitted + [*once, "done"] * 3
 
 
 @given(
@@ -90,10 +103,9 @@ def test_contestants_take_turns_and_only_turns_are_timed(monkeypatch):
 def test_a_turn_is_as_long_as_was_asked_for(each, seconds, first, most):
     with pytest.MonkeyPatch.context() as monkeypatch:
         clock = Clock(monkeypatch)
-        turn, count = bench.fitted(
-            lambda n: lambda: clock.work(n * each), seconds, first=first, most=most
-        )
-        took = bench.elapsed(turn)
+        side = Worker(clock, [], "a", each, first=first, most=most)
+        count = bench.fitted(side, seconds)
+        took = bench.elapsed(lambda: side.run(count))
     assert 1 <= count <= most
     assert took == pytest.approx(count * each)
     if 1 < count < most:
@@ -172,7 +184,7 @@ def test_torchvisions_training_trains_on_whole_batches_and_ends_its_workers(tmp_
     sizes = []
     plain.register_forward_hook(lambda net, args, logits: sizes.append(tuple(args[0].shape)))
     side = rival.Training(plain, experiment, tmp_path / "train", (120.0,) * 3, CPU.device)
-    side.train(3)
+    side.run(3)
     side.settle()
     workers = side.loader._iterator._workers
     assert len(workers) == rival.WORKERS
@@ -180,6 +192,17 @@ def test_torchvisions_training_trains_on_whole_batches_and_ends_its_workers(tmp_
     assert sizes == [(4, 3, 32, 32)] * 4
     assert any((a != b).any() for a, b in zip(before, plain.parameters(), strict=True))
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_photos_one_by_one_are_spread_over_the_folder(tmp_path):
+    write_set(tmp_path, n=9)
+    seen = []
+    side = rival.Testing(tmp_path / "train", seen.append)
+    files = [np.asarray(image) for image, _ in side.files]
+    side.run(3)
+    for image, place in zip(seen, (0, len(files) // 3, 2 * len(files) // 3), strict=True):
+        assert (np.asarray(image) == files[place]).all()
+    assert side.most == len(files)
 
 
 # --- photos ---------------------------------------------------------------------------------

@@ -41,15 +41,15 @@ def test_ratios_are_taken_within_a_round():
 @given(ours=RATES, factor=st.floats(0.1, 10))
 def test_the_median_decides(ours, factor):
     goal = factor
-    target = Target("", "", Side("a"), goals=(goal, 2 * goal))
+    target = Target("", "", "×", Side("a"), Side("b"), goals=(goal, 2 * goal))
     values = np.array(ours)
     rank = sorted(ours)
     middle = (rank[len(rank) // 2] + rank[(len(rank) - 1) // 2]) / 2
     expected = "no" if middle < goal else "the first" if middle < 2 * goal else "yes"
     assert target.met(values) == expected
-    limit = Target("", "", Side("a"), goals=(goal,), at_most=True)
+    limit = Target("", "", "s", Side("a"), goals=(goal,))
     assert limit.met(values) == ("yes" if middle <= goal else "no")
-    assert Target("", "", Side("a")).met(values) == "–"
+    assert Target("", "", "s", Side("a")).met(values) == "–"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_median_decides(ours, factor):
     ],
 )
 def test_three_digits_with_the_range(unit, values, shown):
-    assert Target("", "", Side("a"), unit=unit).shown(np.array(values)) == shown
+    assert Target("", "", unit, Side("a")).shown(np.array(values)) == shown
 
 
 def test_the_goals_of_the_plan_are_the_goals_in_the_code():

@@ -330,8 +330,7 @@ def plan(
     ] = None,
     devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
     share: Annotated[
-        float | None,
-        typer.Option(help="Share of its peak that is reached; the usual if not given."),
+        float | None, typer.Option(help="Share of its peak that is reached, if not the usual.")
     ] = None,
     recorded_study: Study = False,
     results_dir: Results = RECORDED,
@@ -356,7 +355,7 @@ def plan(
     elif check:
         lines = planner.check_lines(results_dir)
     elif device is None:
-        lines = [planner.devices_table().to_string()]
+        lines = [planner.devices_table().to_string(na_rep="-")]
     else:
         counts = None
         if recorded_study:

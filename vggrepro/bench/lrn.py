@@ -3,18 +3,11 @@
 import time
 from dataclasses import replace
 
+import numpy as np
 from torch import nn
 from tqdm import tqdm
 
-from vggrepro.bench.turns import (
-    Contestant,
-    Geometry,
-    fitted,
-    repeated,
-    resident_step,
-    saved_bytes,
-    take_turns,
-)
+from vggrepro.bench.turns import Geometry, Repeated, resident_step, saved_bytes, take_turns
 from vggrepro.device import Machine
 from vggrepro.models import LRN, VGG
 from vggrepro.study.provenance import provenance
@@ -42,16 +35,12 @@ def lrn(
     with tqdm(total=rounds * len(geometries), desc="A against A-LRN", unit="round") as bar:
         for geometry in geometries:
             measured += step_costs(NETS, geometry, machine, rounds, bar)
+    seconds, command = time.perf_counter() - started, f"vggrepro bench lrn {machine.options()}"
     return BenchRecord(
         name="lrn",
         settings={"rounds": rounds, "precision": machine.precision},
         measured=tuple(measured),
-        provenance=provenance(
-            machine,
-            f"vggrepro bench lrn {machine.options()}",
-            wall_seconds=time.perf_counter() - started,
-            images_per_second=0.0,
-        ),
+        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
     )
 
 
@@ -60,9 +49,8 @@ def lines(record: BenchRecord) -> list[str]:
     found = [f"{'':>8}{'net':>16}{'ms per image':>16}{'kept, kB per image':>22}"]
     for measured in record.measured:
         if measured.name == "training step":
-            kept = record.values("kept", **measured.of)[0] / 1000
-            median = sorted(measured.values)[len(measured.values) // 2]
-            of = measured.of
+            of, median = measured.of, np.median(measured.values)
+            kept = record.values("kept", **of)[0] / 1000
             found.append(f"{of['crop']:>5} px{of['net']:>16}{median:>16.3f}{kept:>22.1f}")
     return found
 
@@ -75,17 +63,15 @@ def step_costs(
     Both for one image: bytes that do not grow with the batch, as those of weights in bfloat16,
     are not counted. A name may end in "(torch)": then LRN is torch's own.
     """
-    kept, contestants = [], []
+    kept, sides = [], []
+    half = replace(geometry, batch=geometry.batch // 2)
     for net in nets:
-        step = resident_step(_model(net, geometry), geometry, machine)
-        half = replace(geometry, batch=geometry.batch // 2)
-        more = saved_bytes(step) - saved_bytes(resident_step(_model(net, half), half, machine))
-        values = (more / (geometry.batch - half.batch),)
+        step, smaller = (resident_step(_model(net, g), g, machine) for g in (geometry, half))
+        more = (saved_bytes(step) - saved_bytes(smaller)) / (geometry.batch - half.batch)
         of = {"net": net, **geometry.of}
-        kept.append(Measured(name="kept", unit="bytes/image", of=of, values=values))
-        turn, steps = fitted(repeated(step), TURN_SECONDS)
-        contestants.append(Contestant(net, turn, steps * geometry.batch))
-    rates = take_turns(contestants, rounds, bar.update)
+        kept.append(Measured(name="kept", unit="bytes/image", of=of, values=(more,)))
+        sides.append(Repeated(net, step, geometry.batch))
+    rates = take_turns(sides, TURN_SECONDS, rounds, bar.update)
     return kept + [
         Measured(
             name="training step",
@@ -100,14 +86,10 @@ def step_costs(
 def _model(net: str, geometry: Geometry) -> VGG:
     model = geometry.model(net.split()[0])
     if net.endswith("(torch)"):
-        _use_torchs_lrn(model)
+        for i, module in enumerate(model.features):
+            if isinstance(module, LRN):
+                # torch divides alpha by the window, the paper's formula does not
+                rest = {"beta": module.beta, "k": module.k}
+                alpha = module.alpha * module.size
+                model.features[i] = nn.LocalResponseNorm(module.size, alpha=alpha, **rest)
     return model
-
-
-def _use_torchs_lrn(model: VGG) -> None:
-    for i, module in enumerate(model.features):
-        if isinstance(module, LRN):
-            # torch divides alpha by the window, the paper's formula does not
-            model.features[i] = nn.LocalResponseNorm(
-                module.size, alpha=module.alpha * module.size, beta=module.beta, k=module.k
-            )

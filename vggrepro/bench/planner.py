@@ -5,7 +5,7 @@ they are, and the plans made of these.
 """
 
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -66,8 +66,9 @@ DEVICES: dict[str, Device] = {
         Device("rtx-4090",    24, 82.6, 165.2,   1008, "NVIDIA Ada white paper"),
         Device("a100-40",     40, 19.5, 312.0,   1555, "NVIDIA A100 data sheet, SXM 40 GB"),
         Device("a100-80",     80, 19.5, 312.0,   2039, "NVIDIA A100 data sheet, SXM 80 GB"),
-        # The sheet's 1979 is with sparsity.
+        # The sheets' 1979 is with sparsity.
         Device("h100",        80, 67.0, 989.5,   3350, "NVIDIA H100 data sheet, SXM"),
+        Device("h200",       141, 67.0, 989.5,   4800, "NVIDIA H200 data sheet, SXM"),
     )
 }
 # fmt: on
@@ -123,41 +124,29 @@ def memory(net: tuple[Layer, ...], precision: str) -> Memory:
     weights = 3 * FLOAT32 * sum(layer.parameters for layer in net)
     if precision == "bf16":
         weights += size * sum(layer.parameters for layer in net)
-    kept = _image(net, size)
-    peak = 0
+    # The images themselves, in the precision in which the first convolution computes.
     before = 3 * net[0].output_shape[1] ** 2
-    for layer, own in _kept_by_layer(net, size):
-        kept += own
+    kept, peak = size * before, 0
+    for layer in net:
+        kept += _kept(layer, size, last=layer is net[-1]) * layer.activations
         # Going back through a layer there are the gradients of its output and of its input.
         peak = max(peak, kept + size * (layer.activations + before))
         before = layer.activations
     return Memory(weights, kept, peak)
 
 
-def _image(net: tuple[Layer, ...], size: int) -> int:
-    """The input of the first convolution, in the precision in which it computes."""
-    return size * 3 * net[0].output_shape[1] ** 2
-
-
-def _kept_by_layer(net: tuple[Layer, ...], size: int) -> Iterator[tuple[Layer, int]]:
-    """Bytes that each layer adds for one image."""
-    for layer in net:
-        if layer.kind == "conv":
-            # ReLU works in place: its output is the next layer's input.
-            yield layer, size * layer.activations
-        elif layer.kind == "pool":
-            yield layer, (size + INDEX) * layer.activations
-        elif layer.kind == "lrn":
-            # The root of the denominator is kept in float32 beside the output.
-            yield layer, (size + FLOAT32) * layer.activations
-        elif layer.kind != "fc":
-            raise UserError(f"what a layer of kind {layer.kind!r} keeps is not known: add it here")
-        elif layer is not net[-1]:
-            # Before dropout, its mask, and after it.
-            yield layer, (2 * size + MASK) * layer.activations
-        else:
-            # Log-probabilities; soft-max is taken in float32.
-            yield layer, FLOAT32 * layer.activations
+def _kept(layer: Layer, size: int, last: bool) -> int:
+    """Bytes that a layer keeps for each value of its output."""
+    match layer.kind:
+        case "conv":
+            return size  # ReLU works in place: its output is the next layer's input
+        case "pool":
+            return size + INDEX
+        case "lrn":
+            return size + FLOAT32  # and the root of the denominator
+        case "fc":  # before dropout, its mask, and after it; of the last, log-probabilities
+            return FLOAT32 if last else 2 * size + MASK
+    raise UserError(f"what a layer of kind {layer.kind!r} keeps is not known: add it here")
 
 
 # --- how fast a device is -----------------------------------------------------------------
@@ -221,14 +210,6 @@ class Job(NamedTuple):
     seconds: float
 
 
-class Checked(NamedTuple):
-    """A recorded training, and what was expected of it from the records of other runs."""
-
-    job: Job
-    expected: float | None
-    """Seconds; None if the other records cannot tell."""
-
-
 @dataclass(frozen=True)
 class Recorded:
     """What one machine has recorded: the one with the most trainings in a folder."""
@@ -245,30 +226,25 @@ def recorded(results_dir: Path) -> Recorded:
     Drawn images are left out: their runs are too short. Raises `UserError` if no training is
     left.
     """
-    by_machine: dict[tuple[str, str], tuple[list[Job], list[Job]]] = {}
+    by_machine = defaultdict(lambda: ([], []))
     for path in shown(results_dir, store.record_files(results_dir)):
         record = store.read(path)
         if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
             continue
         experiment = _declared(record.experiment)
-        if experiment is None or record.status != "ok":
-            continue
-        p = record.provenance
-        machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
-        kinds = by_machine.setdefault((machine, record.precision), ([], []))
-        is_training = isinstance(record, TrainRecord)
-        work = training(experiment) if is_training else _tested(experiment, record)
-        job = Job(experiment, record.seed, work, p.wall_seconds)
-        if job.seconds > 0:
-            kinds[0 if is_training else 1].append(job)
-    counts = Counter({key: len(kinds[0]) for key, kinds in by_machine.items()})
-    if not counts or not counts.most_common(1)[0][1]:
+        p, is_training = record.provenance, isinstance(record, TrainRecord)
+        if experiment and record.status == "ok" and p.wall_seconds > 0:
+            work = training(experiment) if is_training else _tested(experiment, record)
+            machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
+            jobs = by_machine[machine, record.precision][0 if is_training else 1]
+            jobs.append(Job(experiment, record.seed, work, p.wall_seconds))
+    if not any(trainings for trainings, _ in by_machine.values()):
         raise UserError(
             f"no trainings on photos are recorded in {results_dir}: this machine's rate is not "
             "known. Run some, or choose another --results-dir or a --device"
         )
-    (machine, precision), _ = counts.most_common(1)[0]
-    return Recorded(machine, precision, *map(tuple, by_machine[machine, precision]))
+    (machine, precision), jobs = max(by_machine.items(), key=lambda found: len(found[1][0]))
+    return Recorded(machine, precision, *map(tuple, jobs))
 
 
 def _declared(fields: dict) -> Experiment | None:
@@ -307,18 +283,20 @@ def fitted(jobs: tuple[Job, ...]) -> Seconds:
     return lambda work: float(each @ astuple(work))
 
 
-def check(jobs: tuple[Job, ...]) -> list[Checked]:
-    """Each training against what is fitted on the trainings of all other runs.
+def check(jobs: tuple[Job, ...]) -> pd.DataFrame:
+    """Each training against what is fitted on the trainings of all other runs: seconds, and share.
 
     The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
     run there is nothing to expect of it.
     """
-    checked = []
+    rows = []
     for job in jobs:
         others = tuple(other for other in jobs if _run(other) != _run(job))
         known = others and (not job.work.lrn_values or any(o.work.lrn_values for o in others))
-        checked.append(Checked(job, fitted(others)(job.work) if known else None))
-    return checked
+        expected = fitted(others)(job.work) if known else np.nan
+        rows.append(("/".join(_run(job)[1:]), job.seed, job.seconds, expected))
+    frame = pd.DataFrame(rows, columns=["run", "seed", "recorded s", "expected s"])
+    return frame.assign(off=frame["expected s"] / frame["recorded s"] - 1)
 
 
 def _run(job: Job) -> tuple[str, str, str]:
@@ -340,7 +318,7 @@ class RunPlan:
     trainings: int
     images: int
     """Images that the training processes: training images times epochs."""
-    step: workload.Work
+    step: Work
     """Forward and backward pass of one image."""
     parameters: int
     memory: Memory
@@ -373,19 +351,12 @@ def plan(
         if name in FUSIONS:
             continue
         experiment = at_budget(name, budget, data)
-        size, net = data_size(experiment), workload.net_of(experiment)
-        plans.append(
-            RunPlan(
-                experiment=experiment,
-                trainings=count,
-                images=size.train * experiment.epochs,
-                step=workload.training_step(net),
-                parameters=sum(layer.parameters for layer in net),
-                memory=memory(net, precision),
-                training_hours=training(workload.training(experiment)) / _HOUR,
-                evaluation_hours=evaluation(workload.evaluation(experiment)) / _HOUR,
-            )
-        )
+        size, net = data_size(experiment), net_of(experiment)
+        images, weights = size.train * experiment.epochs, sum(layer.parameters for layer in net)
+        of_net = (training_step(net), weights, memory(net, precision))
+        hours = training(workload.training(experiment)) / _HOUR
+        tested = evaluation(workload.evaluation(experiment)) / _HOUR
+        plans.append(RunPlan(experiment, count, images, *of_net, hours, tested))
     return plans
 
 
@@ -415,41 +386,43 @@ def lines(
     """
     data = data_of(budget, data)
     if device == THIS_MACHINE:
-        yield from _on_this_machine(budget, data, devices, share, results_dir, seeds)
-        return
-    card, share = device_named(device), SHARE if share is None else share
-    seconds = on_device(card, devices, share)
-    plans = plan(budget, data, card.precision, seconds, seconds, seeds)
-    yield from _head(budget, data, plans)
+        if devices != 1 or share is not None:
+            raise UserError(f"{device} runs at its recorded rate: leave --devices, --share out")
+        found, card = recorded(results_dir), None
+        training = fitted(found.trainings)
+        evaluation = fitted(found.evaluations) if found.evaluations else training
+        plans = plan(budget, data, found.precision, training, evaluation, seeds)
+        said = _recorded_rate(found, results_dir, plans)
+    else:
+        card, share = device_named(device), SHARE if share is None else share
+        seconds = on_device(card, devices, share)
+        plans = plan(budget, data, card.precision, seconds, seconds, seeds)
+        said = [
+            f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
+            f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})",
+            f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is "
+            "less; devices and decoding keep up",
+            f"assumed: {USABLE:.0%} of a device's memory is left to tensors",
+        ]
+    size = data_size(plans[0].experiment)
+    height, width = size.typical
     yield (
-        f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
-        f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})"
+        f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
+        f"{size.val:,} val, each taken as {height}x{width}"
     )
+    yield from said
+    frame = table(plans, card, devices)
+    formatters = {column: text.format for column, text in FORMATS.items()}
+    yield frame.to_string(na_rep="", formatters=formatters)
     yield (
-        f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is less; "
-        "devices and decoding keep up"
+        "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
+        "gradients and momentum. MiB/img: kept for the backward pass."
     )
-    yield f"assumed: {USABLE:.0%} of a device's memory is left to tensors"
-    yield from _table(plans, card, devices)
-    if any(p.memory.largest_batch(card.memory_gib) < _per_device(p, devices) for p in plans):
+    if frame["max batch"].str.contains("<", na=False).any():
         yield "max batch < what the declared batch needs of each device: it does not fit at once"
 
 
-def _on_this_machine(
-    budget: str,
-    data: str,
-    devices: int,
-    share: float | None,
-    results_dir: Path | None,
-    seeds: Mapping[str, int] | None,
-) -> Iterator[str]:
-    if devices != 1 or share is not None:
-        raise UserError(f"{THIS_MACHINE} runs at its recorded rate: leave --devices, --share out")
-    found = recorded(results_dir)
-    training = fitted(found.trainings)
-    evaluation = fitted(found.evaluations) if found.evaluations else training
-    plans = plan(budget, data, found.precision, training, evaluation, seeds)
-    yield from _head(budget, data, plans)
+def _recorded_rate(found: Recorded, results_dir: Path, plans: list[RunPlan]) -> Iterator[str]:
     yield f"as recorded in {results_dir}: {found.machine}"
     yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"
     known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
@@ -457,16 +430,6 @@ def _on_this_machine(
         yield "no training at this crop and width is recorded: the hours are an extrapolation"
     if not any(job.work.lrn_values for job in found.trainings):
         yield "no training with LRN is recorded: its hours leave LRN's own time out"
-    yield from _table(plans, None, devices)
-
-
-def _head(budget: str, data: str, plans: list[RunPlan]) -> Iterator[str]:
-    size = data_size(plans[0].experiment)
-    height, width = size.typical
-    yield (
-        f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
-        f"{size.val:,} val, each taken as {height}x{width}"
-    )
 
 
 def table(plans: Sequence[RunPlan], card: Device | None = None, devices: int = 1) -> pd.DataFrame:
@@ -502,25 +465,13 @@ FORMATS = {
 }
 
 
-def _table(plans: list[RunPlan], card: Device | None, devices: int) -> Iterator[str]:
-    formatters = {column: text.format for column, text in FORMATS.items()}
-    yield table(plans, card, devices).to_string(na_rep="", formatters=formatters)
-    yield (
-        "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
-        "gradients and momentum. MiB/img: kept for the backward pass."
-    )
-
-
 def _batch(plan: RunPlan, card: Device | None, devices: int) -> str:
     """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
     if card is None:
         return "-"
-    fits, needed = plan.memory.largest_batch(card.memory_gib), _per_device(plan, devices)
+    fits = plan.memory.largest_batch(card.memory_gib)
+    needed = -(-plan.experiment.batch_size // devices)
     return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
-
-
-def _per_device(plan: RunPlan, devices: int) -> int:
-    return -(-plan.experiment.batch_size // devices)
 
 
 def paper_table() -> pd.DataFrame:
@@ -556,31 +507,18 @@ def paper_lines() -> Iterator[str]:
 def check_lines(results_dir: Path) -> Iterator[str]:
     """Recorded trainings against what the other runs' records make one expect, per training."""
     found = recorded(results_dir)
+    checked = check(found.trainings)
     yield f"trainings in {results_dir}: {found.machine}"
     yield "each expected from the trainings of all other runs, not from its own"
-    yield f"{'run':30}{'seed':>5}{'recorded s':>12}{'expected s':>12}{'off':>8}"
-    right = told = 0
-    for job, expected in check(found.trainings):
-        name = f"{job.experiment.data}/{job.experiment.name}"
-        if expected is None:
-            yield f"{name:30}{job.seed:>5}{job.seconds:>12.1f}{'nothing like it':>20}"
-            continue
-        off = expected / job.seconds - 1
-        told, right = told + 1, right + (abs(off) <= WITHIN)
-        yield f"{name:30}{job.seed:>5}{job.seconds:>12.1f}{expected:>12.1f}{off:>+8.0%}"
-    yield f"{right} of {told} within {WITHIN:.0%}"
+    formatters = dict.fromkeys(("recorded s", "expected s"), "{:.1f}".format)
+    formatters["off"] = "{:+.0%}".format
+    yield checked.to_string(index=False, na_rep="nothing like it", formatters=formatters)
+    off = checked["off"].dropna().abs()
+    yield f"{(off <= WITHIN).sum()} of {len(off)} within {WITHIN:.0%}"
 
 
 def devices_table() -> pd.DataFrame:
     """The devices there are, with the figures of their data sheets."""
-    rows = {
-        d.name: {
-            "GiB": d.memory_gib,
-            "float32 TFLOP/s": f"{d.float32_tflops:.1f}",
-            "bf16 TFLOP/s": "-" if d.bf16_tflops is None else f"{d.bf16_tflops:.1f}",
-            "GB/s": d.bandwidth_gb_s,
-            "source": d.source,
-        }
-        for d in DEVICES.values()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index")
+    frame = pd.DataFrame(DEVICES.values()).set_index("name").rename_axis(None)
+    frame.columns = ["GiB", "float32 TFLOP/s", "bf16 TFLOP/s", "GB/s", "source"]
+    return frame

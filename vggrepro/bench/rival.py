@@ -6,7 +6,8 @@ purpose, and nothing that a tutorial would not say is added.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from torchvision import transforms
 from torchvision.datasets import ImageFolder
 from torchvision.transforms.functional import crop, hflip
 
+from vggrepro.bench.turns import Side
 from vggrepro.configs import blocks, map_side
 from vggrepro.study.experiments import Experiment, single_scale
 from vggrepro.windows import grid_windows, scaled
@@ -39,17 +41,14 @@ class PlainVGG(nn.Module):
                 layers += [nn.ReLU(inplace=True)]
                 channels = conv.channels
             layers += [nn.MaxPool2d(kernel_size=2, stride=2)]
-        hidden, self.map_side = experiment.hidden, map_side(experiment.crop)
+        self.map_side = map_side(experiment.crop)
         self.features = nn.Sequential(*layers)
-        self.classifier = nn.Sequential(
-            nn.Linear(channels * self.map_side**2, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(experiment.dropout),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(experiment.dropout),
-            nn.Linear(hidden, classes),
-        )
+        units = [channels * self.map_side**2, experiment.hidden, experiment.hidden]
+        layers = []
+        for before, after in pairwise(units):
+            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
+            layers += [nn.Dropout(experiment.dropout)]
+        self.classifier = nn.Sequential(*layers, nn.Linear(units[-1], classes))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, crop, crop)."""
@@ -75,11 +74,13 @@ def normalised(mean: tuple[float, ...], input_divisor: float) -> transforms.Comp
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(to_unit, deviation)])
 
 
-class Training:
+class Training(Side):
     """Training on a folder of photos: batches come from a `DataLoader`, an epoch after the other.
 
     `folder` holds class folders, `model` is trained in place on `device`.
     """
+
+    name = "torchvision"
 
     def __init__(
         self,
@@ -89,31 +90,28 @@ class Training:
         mean: tuple[float, ...],
         device: torch.device,
     ) -> None:
-        photos = ImageFolder(
-            str(folder),
-            transforms.Compose(
-                [
-                    transforms.Resize(scaled(single_scale(experiment), experiment.crop)),
-                    transforms.RandomCrop(experiment.crop),
-                    transforms.RandomHorizontalFlip(),
-                    normalised(mean, experiment.input_divisor),
-                ]
-            ),
-        )
+        e = experiment
+        steps = [
+            transforms.Resize(scaled(single_scale(e), e.crop)),
+            transforms.RandomCrop(e.crop),
+            transforms.RandomHorizontalFlip(),
+            normalised(mean, e.input_divisor),
+        ]
         # Workers that persist are to their advantage: an epoch need not start new ones.
         self.loader = DataLoader(
-            photos,
-            batch_size=experiment.batch_size,
+            ImageFolder(str(folder), transforms.Compose(steps)),
+            batch_size=e.batch_size,
             shuffle=True,
             num_workers=WORKERS,
             persistent_workers=True,
         )
+        self.amount = e.batch_size
         self.model, self.device = model.to(device).train(), device
         self.optimizer = torch.optim.SGD(
             model.parameters(),
-            lr=experiment.learning_rate,
-            momentum=experiment.momentum,
-            weight_decay=experiment.weight_decay,
+            lr=e.learning_rate,
+            momentum=e.momentum,
+            weight_decay=e.weight_decay,
         )
         self.criterion = nn.CrossEntropyLoss()
         self._stream = self._batches()
@@ -125,9 +123,9 @@ class Training:
                 if len(targets) == min(self.loader.batch_size, len(self.loader.dataset)):
                     yield images, targets
 
-    def train(self, batches: int) -> None:
+    def run(self, times: int) -> None:
         """So many steps, each on the next batch."""
-        for _ in range(batches):
+        for _ in range(times):
             images, targets = (part.to(self.device) for part in next(self._stream))
             self.optimizer.zero_grad()
             loss = self.criterion(self.model(images), targets)
@@ -142,7 +140,7 @@ class Training:
         """
         for _ in range(WORKERS * self.loader.prefetch_factor):
             next(self._stream)
-        self.train(1)
+        self.run(1)
 
     def rest(self) -> None:
         """Wait until the workers hold all the batches they may, and leave the processor alone."""
@@ -157,11 +155,29 @@ class Training:
 # --- testing --------------------------------------------------------------------------------
 
 
+class Testing(Side):
+    """Testing on a folder of photos, one after the other, each read from its file.
+
+    `posterior` is `dense` or `crops` with all but the image given.
+    """
+
+    name, amount = "one at a time", 1
+
+    def __init__(self, folder: Path, posterior: Callable[[Image.Image], Tensor]) -> None:
+        self.files, self.posterior = ImageFolder(str(folder)), posterior
+        self.most = len(self.files)
+
+    def run(self, times: int) -> None:
+        """So many photos, evenly spread over the folder and its classes."""
+        for i in range(times):
+            self.posterior(self.files[i * self.most // times][0])
+
+
 @torch.inference_mode()
 def dense(
-    net: nn.Sequential,
+    net: nn.Module,
     image: Image.Image,
-    scales: tuple[int, ...],
+    scales: Sequence[int],
     to_input: transforms.Compose,
     device: torch.device,
 ) -> Tensor:
@@ -178,7 +194,7 @@ def dense(
 def crops(
     net: nn.Module,
     image: Image.Image,
-    scales: tuple[int, ...],
+    scales: Sequence[int],
     side: int,
     to_input: transforms.Compose,
     device: torch.device,
@@ -186,11 +202,9 @@ def crops(
     """Posterior (classes,) of one image from 50 crops (5x5 and mirror images) at each scale."""
     posteriors = []
     for scale in scales:
-        resized = transforms.Resize(scale)(image)
-        patches = [
-            crop(resized, window.top, window.left, side, side)
-            for window in grid_windows((image.height, image.width), scale, side)
-        ]
+        resized, size = transforms.Resize(scale)(image), (image.height, image.width)
+        windows = grid_windows(size, scale, side)
+        patches = [crop(resized, window.top, window.left, side, side) for window in windows]
         patches += [hflip(patch) for patch in patches]
         x = torch.stack([to_input(patch) for patch in patches]).to(device)
         posteriors.append(net(x).softmax(-1))

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,28 +13,18 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import nn
-from torchvision.datasets import ImageFolder
 from tqdm import tqdm
 
 from vggrepro import UserError, cost, data, trainer
 from vggrepro.bench import rival
 from vggrepro.bench.lrn import step_costs
-from vggrepro.bench.turns import (
-    Contestant,
-    Geometry,
-    Turn,
-    elapsed,
-    fitted,
-    repeated,
-    resident_step,
-    take_turns,
-)
+from vggrepro.bench.turns import Geometry, Repeated, Side, Step, elapsed, resident_step, take_turns
 from vggrepro.bench.workload import training_step
 from vggrepro.data import ImageSet, cache
 from vggrepro.data.sources import IMAGENETTE_FOLDERS
 from vggrepro.device import Machine, choose
 from vggrepro.evaluators import evaluate
-from vggrepro.models import initialise
+from vggrepro.models import VGG, initialise
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Experiment, several_scales
 from vggrepro.study.provenance import provenance
@@ -60,13 +50,9 @@ class Photos:
 
     def load(self, split: str) -> ImageSet:
         """One split, as the library reads it: decoded once into a cache of its own."""
+        cache_dir, drawn = self.scratch / "cache", self.counts
         return data.load(
-            self.name,
-            split,
-            self.data_dir,
-            cache_dir=self.scratch / "cache",
-            size=SIZE,
-            counts=self.counts,
+            self.name, split, self.data_dir, cache_dir=cache_dir, size=SIZE, counts=drawn
         )
 
     def experiment(self, run: str) -> Experiment:
@@ -107,6 +93,15 @@ def check(name: str, data_dir: Path | None) -> None:
     data.check(name, data_dir, size=SIZE)
 
 
+def _of_sides(
+    name: str, unit: str, rates: Mapping[str, tuple], **of: str | float
+) -> list[Measured]:
+    return [
+        Measured(name=name, unit=unit, of={"side": side, **of}, values=found)
+        for side, found in rates.items()
+    ]
+
+
 def spread(images: ImageSet, count: int) -> ImageSet:
     """At most `count` images, evenly spread over a set and its classes, shuffled."""
     return images.subset(np.random.default_rng(0).permutation(images.evenly(count)))
@@ -140,8 +135,48 @@ def geometry_of(experiment: Experiment, classes: int) -> Geometry:
     return Geometry(e.crop, e.width, e.hidden, e.batch_size, classes)
 
 
+def _nets(experiment: Experiment, classes: int) -> tuple[VGG, rival.PlainVGG]:
+    """Our net and torchvision's way of writing it, with the same weights."""
+    ours, plain = trainer.build(experiment, classes), rival.PlainVGG(experiment, classes)
+    initialise(ours, "he", seed=0)
+    plain.load_state_dict(ours.state_dict())
+    return ours, plain
+
+
+class Training(Side):
+    """The trainer's own pass over so many batches of photos, no two alike."""
+
+    name = "vggrepro"
+
+    def __init__(self, model: nn.Module, experiment: Experiment, sets: Sets, machine: Machine):
+        self.model = model.to(machine.device, memory_format=torch.channels_last)
+        self.experiment, self.sets, self.machine = experiment, sets, machine
+        self.optimizer = trainer.sgd(model, experiment, machine)
+        self.amount = experiment.batch_size
+        self.part = replace(sets, train=sets.train.subset([]))
+        self.epoch = 0
+
+    def run(self, times: int) -> None:
+        """A part of an epoch. Its photos are rescaled the first time that they are seen."""
+        if len(self.part.train) != times * self.amount:
+            self.part = replace(self.sets, train=spread(self.sets.train, times * self.amount))
+            self.rescaled = self.part.rescaled(self.experiment)
+        self.epoch += 1
+        trainer.train_one_epoch(
+            self.model,
+            self.optimizer,
+            self.experiment,
+            0,
+            self.epoch,
+            self.part,
+            self.rescaled,
+            self.machine,
+            lambda stage, images: None,
+        )
+
+
 def training(
-    photos: Photos, sets: trainer.Sets, machine: Machine, plan: Plan, *, full_width: bool
+    photos: Photos, sets: Sets, machine: Machine, plan: Plan, *, full_width: bool
 ) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
@@ -151,143 +186,90 @@ def training(
     experiment = photos.experiment(RUN)
     if full_width:
         experiment = replace(experiment, **PAPER_WIDTH)
-    classes = len(sets.train.classes)
-    seconds = plan.seconds_at_full_width if full_width else plan.seconds
-    ours = trainer.build(experiment, classes)
-    initialise(ours, "he", seed=0)
-    plain = rival.PlainVGG(experiment, classes)
-    plain.load_state_dict(ours.state_dict())
-    mean = tuple(float(value) for value in sets.pixels.mean)
+    geometry = geometry_of(experiment, len(sets.train.classes))
+    ours, plain = _nets(experiment, geometry.classes)
+    alone = resident_step(trainer.build(experiment, geometry.classes), geometry, machine)
+    mean = tuple(map(float, sets.pixels.mean))
     theirs = rival.Training(plain, experiment, photos.folder("train"), mean, machine.device)
-    geometry = geometry_of(experiment, classes)
-    alone = resident_step(trainer.build(experiment, classes), geometry, machine)
-    size = experiment.batch_size
-    makers: dict[str, Callable[[int], Turn]] = {
-        "vggrepro": _epochs(ours, experiment, sets, machine),
-        "step alone": repeated(alone),
-        "torchvision": lambda batches: lambda: theirs.train(batches),
-    }
+    sides = [
+        Training(ours, experiment, sets, machine),
+        Repeated("step alone", alone, geometry.batch),
+        theirs,
+    ]
+    for side in sides:
+        side.most = min(MOST_BATCHES, len(sets.train) // geometry.batch)
+    seconds = plan.seconds_at_full_width if full_width else plan.seconds
     try:
-        contestants = []
-        for side, make in makers.items():
-            turn, batches = fitted(make, seconds, most=min(MOST_BATCHES, len(sets.train) // size))
-            around = (theirs.settle, theirs.rest) if side == "torchvision" else ()
-            contestants.append(Contestant(side, turn, batches * size, *around))
-        theirs.rest()
         rounds = plan.rounds_at_full_width if full_width else plan.rounds
-        rates = take_turns(contestants, rounds)
+        rates = take_turns(sides, seconds, rounds)
     finally:
         theirs.close()
-    return [
-        Measured(name="training", unit="images/s", of={"side": side, **geometry.of}, values=found)
-        for side, found in rates.items()
-    ]
+    return _of_sides("training", "images/s", rates, **geometry.of)
 
 
-def _epochs(
-    model: nn.Module, experiment: Experiment, sets: trainer.Sets, machine: Machine
-) -> Callable[[int], Turn]:
-    """For `fitted`: the trainer's own pass over so many batches of photos, no two alike."""
-    model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = trainer.sgd(model, experiment, machine)
-    epoch = 0
-
-    def make(batches: int) -> Turn:
-        some = spread(sets.train, batches * experiment.batch_size)
-        part = replace(sets, train=some)
-        rescaled = part.rescaled(experiment)
-
-        def turn() -> None:
-            nonlocal epoch
-            epoch += 1
-            trainer.train_one_epoch(
-                model,
-                optimizer,
-                experiment,
-                0,
-                epoch,
-                part,
-                rescaled,
-                machine,
-                lambda stage, images: None,
-            )
-
-        return turn
-
-    return make
-
-
-def share_of_peak(
-    sets: trainer.Sets, photos: Photos, machine: Machine, plan: Plan
-) -> list[Measured]:
+def share_of_peak(sets: Sets, photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """TFLOP/s of full-width D's training step beside those of a convolution, by turns.
 
     A multiply-add is two operations. The model's are those of its forward and backward pass,
     whether the update is on the clock or not.
     """
-    classes = len(sets.train.classes)
-    geometry = geometry_of(replace(photos.experiment(RUN), **PAPER_WIDTH), classes)
-    net = cost.layers(
-        "D",
-        num_classes=classes,
-        width=geometry.width,
-        crop=geometry.crop,
-        hidden=geometry.hidden,
-    )
-    step = 2 * training_step(net).multiply_adds * geometry.batch
-    flop = _convolution_flop(geometry.batch)
-    makers = {
-        "convolution": (_convolution(machine, geometry.batch), flop),
+    wide = replace(photos.experiment(RUN), **PAPER_WIDTH)
+    geometry = geometry_of(wide, len(sets.train.classes))
+    size = {"width": geometry.width, "crop": geometry.crop, "hidden": geometry.hidden}
+    net = cost.layers("D", num_classes=geometry.classes, **size)
+    step = 2 * training_step(net).multiply_adds * geometry.batch / 1e12
+    peak = 2 * 9 * PEAK_CHANNELS**2 * PEAK_SIDE**2 * geometry.batch / 1e12
+    alone = resident_step(geometry.model("D"), geometry, machine, update=False)
+    sides = [
+        Repeated("convolution", _convolution(machine, geometry.batch), peak),
         # What torchvision's way computes with.
-        "float32 convolution": (_convolution(machine, geometry.batch, plain=True), flop),
-        "model": (resident_step(geometry.model("D"), geometry, machine, update=False), step),
-        "model and update": (resident_step(geometry.model("D"), geometry, machine), step),
-    }
-    contestants = []
-    for side, (once, operations) in makers.items():
-        turn, times = fitted(repeated(once), plan.seconds)
-        contestants.append(Contestant(side, turn, times * operations / 1e12))
-    rates = take_turns(contestants, plan.rounds_at_full_width)
-    return [
-        Measured(name="arithmetic", unit="TFLOP/s", of={"side": side}, values=found)
-        for side, found in rates.items()
+        Repeated("float32 convolution", _convolution(machine, geometry.batch, plain=True), peak),
+        Repeated("model", alone, step),
+        Repeated("model and update", resident_step(geometry.model("D"), geometry, machine), step),
     ]
+    rates = take_turns(sides, plan.seconds, plan.rounds_at_full_width)
+    return _of_sides("arithmetic", "TFLOP/s", rates)
 
 
-def _convolution(machine: Machine, batch: int, *, plain: bool = False) -> Turn:
+def _convolution(machine: Machine, batch: int, *, plain: bool = False) -> Step:
     """What the machine does best: one 3x3 convolution of many channels, forward alone.
 
     In the machine's precision and channels-last, or, `plain`, in float32 and the default layout.
     """
     narrow = machine.precision == "bf16" and not plain
-    dtype = torch.bfloat16 if narrow else torch.float32
+    like = {"device": machine.device, "dtype": torch.bfloat16 if narrow else torch.float32}
     layout = torch.contiguous_format if plain else torch.channels_last
-    like = {"device": machine.device, "dtype": dtype}
     images = torch.randn(batch, PEAK_CHANNELS, PEAK_SIDE, PEAK_SIDE, **like)
     images = images.to(memory_format=layout)
     layer = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False, **like)
     layer = layer.to(memory_format=layout)
-
-    def once() -> None:
-        with torch.inference_mode():
-            layer(images)
-
-    return once
-
-
-def _convolution_flop(batch: int) -> int:
-    return 2 * 9 * PEAK_CHANNELS**2 * PEAK_SIDE**2 * batch
+    return torch.inference_mode()(lambda: layer(images))
 
 
 # --- testing ------------------------------------------------------------------------------
 
 TESTED = "D-jitter"  # the net of Tables 4 and 5: three Q far apart
-PROTOCOLS = ("dense", "multi-crop")
 FIRST = 32  # images of the first trial: fewer would not fill a batch
 
 
+class Testing(Side):
+    """The evaluator on so many images at once, spread over a set."""
+
+    name, amount = "vggrepro", 1
+
+    def __init__(self, val: ImageSet, test: Callable[[ImageSet], object]) -> None:
+        self.val, self.test = val, test
+        self.first, self.most, self.some = FIRST, len(val), val.subset([])
+
+    def run(self, times: int) -> None:
+        """So many images, chosen the first time."""
+        if len(self.some) != times:
+            self.some = spread(self.val, times)
+        self.test(self.some)
+
+
 def evaluation(
-    photos: Photos, sets: trainer.Sets, val: ImageSet, machine: Machine, plan: Plan
+    photos: Photos, sets: Sets, val: ImageSet, machine: Machine, plan: Plan
 ) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
@@ -295,65 +277,25 @@ def evaluation(
     one photo after the other from its file, as in `rival`.
     """
     experiment = photos.experiment(TESTED)
-    ours = trainer.build(experiment, len(val.classes))
-    initialise(ours, "he", seed=0)
-    plain = rival.PlainVGG(experiment, len(val.classes))
-    plain.load_state_dict(ours.state_dict())
-    plain.to(machine.device).eval()
-    ours.to(machine.device)
+    ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
     inputs, scales = sets.inputs(experiment, machine), several_scales(experiment)
-    mean = tuple(float(value) for value in sets.pixels.mean)
-    to_input = rival.normalised(mean, experiment.input_divisor)
+    to_input = rival.normalised(tuple(map(float, sets.pixels.mean)), experiment.input_divisor)
     pixels = tuple(scaled(scale, experiment.crop) for scale in scales)
-    files = ImageFolder(str(photos.folder("val")))
-    whole, device = plain.fully_convolutional(), machine.device
-    of_one = {
-        "dense": lambda image: rival.dense(whole, image, pixels, to_input, device),
-        "multi-crop": lambda image: rival.crops(
-            plain, image, pixels, experiment.crop, to_input, device
-        ),
+    whole, last = plain.fully_convolutional(), (to_input, machine.device)
+    one_by_one = {
+        "dense": lambda image: rival.dense(whole, image, pixels, *last),
+        "multi-crop": lambda image: rival.crops(plain, image, pixels, experiment.crop, *last),
     }
-
-    def batched(protocol: str) -> Callable[[int], Turn]:
-        def make(count: int) -> Turn:
-            some = spread(val, count)
-
-            def turn() -> None:
-                for scale in scales:
-                    evaluate(ours, some, protocol, scale, inputs, machine)
-
-            return turn
-
-        return make
-
-    def one_by_one(protocol: str) -> Callable[[int], Turn]:
-        def make(count: int) -> Turn:
-            chosen = [i * len(files) // count for i in range(count)]
-
-            def turn() -> None:
-                for i in chosen:
-                    of_one[protocol](files[i][0])
-
-            return turn
-
-        return make
-
     measured = []
-    for protocol in PROTOCOLS:
-        turn, images = fitted(batched(protocol), plan.seconds, first=FIRST, most=len(val))
-        contestants = [Contestant("vggrepro", turn, min(images, len(val)))]
-        turn, images = fitted(one_by_one(protocol), plan.seconds, most=len(files))
-        contestants.append(Contestant("one at a time", turn, images))
-        rates = take_turns(contestants, plan.rounds_at_full_width)
-        measured += [
-            Measured(
-                name="testing",
-                unit="images/s",
-                of={"side": side, "protocol": protocol},
-                values=found,
-            )
-            for side, found in rates.items()
-        ]
+    for protocol, posterior in one_by_one.items():
+
+        def test(some: ImageSet, protocol: str = protocol) -> None:
+            for scale in scales:
+                evaluate(ours, some, protocol, scale, inputs, machine)
+
+        sides = [Testing(val, test), rival.Testing(photos.folder("val"), posterior)]
+        rates = take_turns(sides, plan.seconds, plan.rounds_at_full_width)
+        measured += _of_sides("testing", "images/s", rates, protocol=protocol)
     return measured
 
 
@@ -389,15 +331,16 @@ def profile(geometries: Sequence[Geometry], machine: Machine) -> list[Measured]:
     """Percent of a step of D by kind of operation, at each size."""
     measured = []
     for geometry in geometries:
+        sizes = {"width": geometry.width, "crop": geometry.crop}
         step = resident_step(geometry.model("D"), geometry, machine)
         step()
         for kind, share in _shares(step, machine).items():
-            of = {"kind": kind, "width": geometry.width, "crop": geometry.crop}
-            measured.append(Measured(name="profile", unit="%", of=of, values=(round(share, 4),)))
+            of, values = {"kind": kind, **sizes}, (round(share, 4),)
+            measured.append(Measured(name="profile", unit="%", of=of, values=values))
     return measured
 
 
-def _shares(step: Turn, machine: Machine) -> dict[str, float]:
+def _shares(step: Step, machine: Machine) -> dict[str, float]:
     with torch.profiler.profile() as found:
         for _ in range(STEPS):
             step()
@@ -437,21 +380,16 @@ def decoding(photos: Photos, plan: Plan) -> list[Measured]:
 
 def starting(plan: Plan) -> list[Measured]:
     """Seconds until a new process has printed the help, or has imported what a chapter imports."""
-    return [
-        Measured(
-            name="starting",
-            unit="s",
-            of={"what": what},
-            values=tuple(round(_run(arguments), 3) for _ in range(plan.starts)),
-        )
-        for what, arguments in STARTS.items()
-    ]
+    measured = []
+    for what, arguments in STARTS.items():
+        command = [sys.executable, *arguments]
 
+        def start(command: list[str] = command) -> None:
+            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
-def _run(arguments: tuple[str, ...]) -> float:
-    started = time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-    return time.perf_counter() - started
+        values = tuple(round(elapsed(start), 3) for _ in range(plan.starts))
+        measured.append(Measured(name="starting", unit="s", of={"what": what}, values=values))
+    return measured
 
 
 # --- memory ---------------------------------------------------------------------------------
@@ -531,59 +469,51 @@ def speed(
         photos = Photos(name, data_dir, Path(scratch))
         measured, settings = _measure(machine, photos, plan or Plan())
     where = "" if data_dir is None else " --data-dir DATA"
+    command = f"vggrepro bench speed --data {name}{where} {machine.options()}"
+    seconds = time.perf_counter() - started
     return BenchRecord(
         name="speed",
         settings=settings,
         measured=tuple(measured),
-        provenance=provenance(
-            machine,
-            f"vggrepro bench speed --data {name}{where} --precision {machine.precision} "
-            f"--threads {torch.get_num_threads()}",
-            wall_seconds=time.perf_counter() - started,
-            images_per_second=0.0,
-        ),
+        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
     )
 
 
 def _measure(
     machine: Machine, photos: Photos, plan: Plan
 ) -> tuple[list[Measured], dict[str, str | int | float]]:
-    measured = []
+    threads, rounds = torch.get_num_threads(), plan.rounds_at_full_width
     with tqdm(total=9, unit="part", leave=False) as bar:
 
-        def part(what: str, measure: Callable[[], list[Measured]]) -> None:
+        def part(what: str, measure: Callable[..., list[Measured]], *on, **how) -> list[Measured]:
             bar.set_description(what)
-            measured.extend(measure())
+            found = measure(*on, **how)
             bar.update()
+            return found
 
         # First, so that photos that are missing are missed at once.
-        part("decoding photos", lambda: decoding(photos, plan))
+        measured = part("decoding photos", decoding, photos, plan)
         trained_on, val = photos.load("train"), photos.load("val")
-        batch = photos.experiment(RUN).batch_size
-        if len(trained_on) < batch:
+        geometry = geometry_of(photos.experiment(RUN), len(trained_on.classes))
+        if len(trained_on) < geometry.batch:
             raise UserError(
-                f"bench speed needs {batch} training images for one batch; there are "
+                f"bench speed needs {geometry.batch} training images for one batch; there are "
                 f"{len(trained_on)} (a tenth is held out): add photos, or use --data synthetic"
             )
-        part("starting the program", lambda: starting(plan))
-        part("memory of a run", lambda: memory(photos, machine, torch.get_num_threads(), plan))
+        measured += part("starting the program", starting, plan)
+        measured += part("memory of a run", memory, photos, machine, threads, plan)
         pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
         sets = Sets(trained_on, photos.load("minival"), pixels)
-        for full, what in ((False, "a quarter of the width"), (True, "full width")):
-            part(
-                f"training at {what}",
-                lambda full=full: training(photos, sets, machine, plan, full_width=full),
-            )
-        part("the convolution peak", lambda: share_of_peak(sets, photos, machine, plan))
-        part("testing", lambda: evaluation(photos, sets, val, machine, plan))
-        geometry = geometry_of(photos.experiment(RUN), len(trained_on.classes))
-        with tqdm(total=plan.rounds_at_full_width, leave=False, unit="round") as rounds:
-            part(
-                "a step of each net",
-                lambda: step_costs(NETS, geometry, machine, plan.rounds_at_full_width, rounds),
-            )
+        on = (photos, sets, machine, plan)
+        measured += part("training at a quarter of the width", training, *on, full_width=False)
+        measured += part("training at full width", training, *on, full_width=True)
+        measured += part("the convolution peak", share_of_peak, sets, photos, machine, plan)
+        measured += part("testing", evaluation, photos, sets, val, machine, plan)
+        with tqdm(total=rounds, leave=False, unit="round") as bar_of_nets:
+            on = (NETS, geometry, machine, rounds, bar_of_nets)
+            measured += part("a step of each net", step_costs, *on)
         wide = geometry_of(replace(photos.experiment(RUN), **PAPER_WIDTH), geometry.classes)
-        part("where a step's time goes", lambda: profile((geometry, wide), machine))
+        measured += part("where a step's time goes", profile, (geometry, wide), machine)
     settings = {
         "data": photos.name,
         "train_images": len(trained_on),
@@ -591,10 +521,10 @@ def _measure(
         "val_images": len(val),
         "val_fingerprint": val.fingerprint,
         "precision": machine.precision,
-        "threads": torch.get_num_threads(),
+        "threads": threads,
         "workers": rival.WORKERS,
         "rounds": plan.rounds,
-        "rounds_at_full_width": plan.rounds_at_full_width,
+        "rounds_at_full_width": rounds,
         "seconds": plan.seconds,
         "seconds_at_full_width": plan.seconds_at_full_width,
     }

@@ -37,12 +37,16 @@ class Target:
 
     what: str
     against: str
+    unit: str
     side: Side
     over: Side | None = None
-    unit: str = "×"
     goals: tuple[float, ...] = ()
     """One after the other: the first counts as met, the others are still to come."""
-    at_most: bool = False
+
+    @property
+    def at_most(self) -> bool:
+        """Whether less is better, as it is of everything but ratios."""
+        return self.over is None
 
     def values(self, record: BenchRecord) -> np.ndarray | None:
         """Every round, as a ratio if there are two sides; None if it was not measured."""
@@ -50,26 +54,23 @@ class Target:
         if self.over is None or found is None:
             return found
         other = self.over.values(record)
-        if other is None:
-            return None
-        return found / other * (100 if self.unit == "%" else 1)
+        return None if other is None else found / other * (100 if self.unit == "%" else 1)
 
     def said(self) -> str:
         """The goals: `at least 4×, then 5×`, or a dash where nothing was set."""
-        if not self.goals:
-            return "–"
         limit = "at most " if self.at_most else "at least "
-        return limit + ", then ".join(f"{goal:g}{self._unit()}" for goal in self.goals)
-
-    def _unit(self) -> str:
-        return self.unit if self.unit == "×" else f" {self.unit}"
+        goals = ", then ".join(self._with_unit(f"{goal:g}") for goal in self.goals)
+        return limit + goals if goals else "–"
 
     def shown(self, values: np.ndarray) -> str:
         """`4.3× (4.1 to 4.5)`: the median, and the range if there were several rounds."""
-        middle = f"{_short(np.median(values))}{self._unit()}"
+        middle = self._with_unit(_short(np.median(values)))
         if len(values) == 1:
             return middle
         return f"{middle} ({_short(values.min())} to {_short(values.max())})"
+
+    def _with_unit(self, number: str) -> str:
+        return f"{number}×" if self.unit == "×" else f"{number} {self.unit}"
 
     def met(self, values: np.ndarray) -> str:
         """`yes` for every goal, `the first`, or `no`."""
@@ -87,137 +88,61 @@ def _short(value: float) -> str:
     return f"{value:.{2 - int(np.floor(np.log10(value)))}f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def _training(side: str, width: Mapping[str, float]) -> Side:
-    return Side("training", {"side": side, **width})
+def _pair(name: str, side: str, over: str, **of: str | float) -> tuple[Side, Side]:
+    return Side(name, {"side": side, **of}), Side(name, {"side": over, **of})
 
 
-def _testing(protocol: str) -> dict[str, Side]:
-    ours, theirs = (
-        Side("testing", {"side": s, "protocol": protocol}) for s in ("vggrepro", "one at a time")
-    )
-    return {"side": ours, "over": theirs}
-
-
+_ALONE, _D = "–", "training D at {}, photos to updated weights"
 _TORCHVISION = (
     "the same net and photos through torchvision: `ImageFolder`, `transforms`, `DataLoader` with "
     "2 workers, float32, default layout"
 )
+# fmt: off
 TARGETS: tuple[Target, ...] = (
-    Target(
-        "training D at `reduced`, photos to updated weights",
-        _TORCHVISION,
-        _training("vggrepro", QUARTER),
-        _training("torchvision", QUARTER),
-        goals=(4.0, 5.0),
-    ),
-    Target(
-        "training D at full width, photos to updated weights",
-        "the same",
-        _training("vggrepro", FULL),
-        _training("torchvision", FULL),
-        goals=(6.0,),
-    ),
-    Target(
-        "training D at `reduced`, photos to updated weights",
-        "the step alone on one batch in memory",
-        _training("vggrepro", QUARTER),
-        _training("step alone", QUARTER),
-        unit="%",
-        goals=(92.0,),
-    ),
-    Target(
-        "training D at full width, photos to updated weights",
-        "its step alone, likewise",
-        _training("vggrepro", FULL),
-        _training("step alone", FULL),
-        unit="%",
-        goals=(97.0,),
-    ),
-    Target(
-        "full-width D at 64 px, forward and backward",
-        "the fastest convolution of this machine in the same precision",
-        Side("arithmetic", {"side": "model"}),
-        Side("arithmetic", {"side": "convolution"}),
-        unit="%",
-        goals=(65.0,),
-    ),
-    Target(
-        "the same with the update of the weights",
-        "the same",
-        Side("arithmetic", {"side": "model and update"}),
-        Side("arithmetic", {"side": "convolution"}),
-        unit="%",
-    ),
-    Target(
-        "dense evaluation at three Q with flips",
-        "one photo at a time, float32, default layout",
-        **_testing("dense"),
-        goals=(8.0,),
-    ),
-    Target(
-        "150 crops of each image",
-        "one photo's crops at a time through `transforms`, float32, default layout",
-        **_testing("multi-crop"),
-        goals=(5.0,),
-    ),
-    Target(
-        "decoding Imagenette-160 into the cache, once",
-        "–",
-        Side("decoding", {"data": DECIDES}),
-        unit="s",
-        goals=(25.0,),
-        at_most=True,
-    ),
-    Target(
-        "opening it from there",
-        "–",
-        Side("opening", {"data": DECIDES}),
-        unit="s",
-        goals=(1.0,),
-        at_most=True,
-    ),
-    Target(
-        "peak anonymous memory of a run at `reduced`",
-        "–",
-        Side("memory"),
-        unit="MiB",
-        goals=(2048.0,),
-        at_most=True,
-    ),
-    Target(
-        "`vggrepro --help`",
-        "–",
-        Side("starting", {"what": "--help"}),
-        unit="s",
-        goals=(0.5,),
-        at_most=True,
-    ),
-    Target(
-        "opening a chapter: what it imports",
-        "–",
-        Side("starting", {"what": "a chapter"}),
-        unit="s",
-        goals=(0.5,),
-        at_most=True,
-    ),
+    Target(_D.format("`reduced`"), _TORCHVISION, "×",
+           *_pair("training", "vggrepro", "torchvision", **QUARTER), (4.0, 5.0)),
+    Target(_D.format("full width"), "the same", "×",
+           *_pair("training", "vggrepro", "torchvision", **FULL), (6.0,)),
+    Target(_D.format("`reduced`"), "the step alone on one batch in memory", "%",
+           *_pair("training", "vggrepro", "step alone", **QUARTER), (92.0,)),
+    Target(_D.format("full width"), "its step alone, likewise", "%",
+           *_pair("training", "vggrepro", "step alone", **FULL), (97.0,)),
+    Target("full-width D at 64 px, forward and backward",
+           "the fastest convolution of this machine in the same precision", "%",
+           *_pair("arithmetic", "model", "convolution"), (65.0,)),
+    Target("the same with the update of the weights", "the same", "%",
+           *_pair("arithmetic", "model and update", "convolution")),
+    Target("dense evaluation at three Q with flips",
+           "one photo at a time, float32, default layout", "×",
+           *_pair("testing", "vggrepro", "one at a time", protocol="dense"), (8.0,)),
+    Target("150 crops of each image",
+           "one photo's crops at a time through `transforms`, float32, default layout", "×",
+           *_pair("testing", "vggrepro", "one at a time", protocol="multi-crop"), (5.0,)),
+    Target("decoding Imagenette-160 into the cache, once", _ALONE, "s",
+           Side("decoding", {"data": DECIDES}), goals=(25.0,)),
+    Target("opening it from there", _ALONE, "s",
+           Side("opening", {"data": DECIDES}), goals=(1.0,)),
+    Target("peak anonymous memory of a run at `reduced`", _ALONE, "MiB",
+           Side("memory"), goals=(2048.0,)),
+    Target("`vggrepro --help`", _ALONE, "s",
+           Side("starting", {"what": "--help"}), goals=(0.5,)),
+    Target("opening a chapter: what it imports", _ALONE, "s",
+           Side("starting", {"what": "a chapter"}), goals=(0.5,)),
 )
+# fmt: on
 
 
 def rows(record: BenchRecord | None) -> list[dict[str, str]]:
     """A row for each target: what, against, measured, target, met."""
+    decides = record is not None and record.settings["data"] == DECIDES
     found = []
     for target in TARGETS:
         values = None if record is None else target.values(record)
-        decides = record is not None and record.settings["data"] == DECIDES
-        found.append(
-            {
-                "what": target.what,
-                "against": target.against,
-                "measured": "not measured" if values is None else target.shown(values),
-                "target": target.said(),
-                "met": target.met(values) if values is not None and decides else "–",
-            }
-        )
+        known = values is not None
+        measured = target.shown(values) if known else "not measured"
+        met = target.met(values) if known and decides else "–"
+        row = {"what": target.what, "against": target.against}
+        found.append({**row, "measured": measured, "target": target.said(), "met": met})
     return found
 
 
@@ -234,6 +159,6 @@ def lines(record: BenchRecord) -> list[str]:
     found.append(f"{'':53}{'measured':28}{'target':24}met")
     for row in rows(record):
         found.append(f"{row['what']:53}{row['measured']:28}{row['target']:24}{row['met']}")
-        if row["against"] != "–":
+        if row["against"] != _ALONE:
             found.append(f"    against {row['against']}")
     return [line.replace("`", "") for line in found]

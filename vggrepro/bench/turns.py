@@ -16,74 +16,79 @@ from torch import nn
 from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise
 
-Turn = Callable[[], None]
+Step = Callable[[], object]
 
 
-def nothing() -> None:
-    """What a contestant does before its turn, unless it has to prepare."""
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One way to do some work. Only `turn` is timed; `before` and `after` it are not."""
+class Side:
+    """One way to do some work. Only `run` is timed; `settle` before it and `rest` after are not."""
 
     name: str
-    turn: Turn
     amount: float
-    """What a turn does, in the unit of the comparison: images, or operations."""
-    before: Turn = nothing
-    after: Turn = nothing
+    """What it does once, in the unit of the comparison: images, or operations."""
+    first: int = 1
+    """How often it is tried before it is known how long it takes."""
+    most: int = 10**6
+
+    def run(self, times: int) -> None:
+        """Do the work so many times. The first run of a new number is never on the clock."""
+        raise NotImplementedError
+
+    def settle(self) -> None:
+        """Be as if in the middle of the work."""
+
+    def rest(self) -> None:
+        """Leave the processor to the others."""
 
 
-def fitted(
-    make: Callable[[int], Turn], seconds: float, *, first: int = 1, most: int = 10**6
-) -> tuple[Turn, int]:
-    """A turn that takes about `seconds`, and how many times `make` put the work into it.
+@dataclass
+class Repeated(Side):
+    """The same step again and again."""
 
-    `make(n)` gives a turn of n times the work. `first` times are tried, once to warm up and once
-    on the clock; the turn that is returned has run once too. At most `most` times are taken.
-    """
-    trial = make(min(first, most))
-    trial()
-    each = elapsed(trial) / min(first, most)
-    count = max(1, min(most, round(seconds / each)))
-    turn = make(count)
-    turn()
-    return turn, count
+    name: str
+    step: Step
+    amount: float
+
+    def run(self, times: int) -> None:
+        """So many steps."""
+        for _ in range(times):
+            self.step()
 
 
-def repeated(step: Turn) -> Callable[[int], Turn]:
-    """For `fitted`: n times the same step."""
-
-    def make(count: int) -> Turn:
-        def turn() -> None:
-            for _ in range(count):
-                step()
-
-        return turn
-
-    return make
+def fitted(side: Side, seconds: float) -> int:
+    """How often a side does its work in about `seconds`; it has run so often then, and rests."""
+    first = min(side.first, side.most)
+    side.run(first)
+    each = elapsed(lambda: side.run(first)) / first
+    times = max(1, min(side.most, round(seconds / each)))
+    side.run(times)
+    side.rest()
+    return times
 
 
 def take_turns(
-    contestants: Sequence[Contestant], rounds: int, done: Turn = nothing
-) -> dict[str, list[float]]:
-    """Amounts per second of each contestant, `rounds` of them; `done` is called after each."""
-    rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
+    sides: Sequence[Side], seconds: float, rounds: int, done: Step = lambda: None
+) -> dict[str, tuple[float, ...]]:
+    """Amounts per second of each side, one for each round of turns of about `seconds`.
+
+    `done` is called after each round.
+    """
+    times = [fitted(side, seconds) for side in sides]
+    rates: dict[str, tuple[float, ...]] = {side.name: () for side in sides}
     for _ in range(rounds):
-        for contestant in contestants:
-            contestant.before()
-            rates[contestant.name].append(contestant.amount / elapsed(contestant.turn))
-            contestant.after()
+        for side, n in zip(sides, times, strict=True):
+            side.settle()
+            took = elapsed(lambda side=side, n=n: side.run(n))
+            rates[side.name] += (n * side.amount / took,)
+            side.rest()
         done()
     return rates
 
 
-def elapsed(turn: Turn) -> float:
+def elapsed(step: Step) -> float:
     """Seconds that it takes, the device's own work included."""
     _wait()
     started = time.perf_counter()
-    turn()
+    step()
     _wait()
     return time.perf_counter() - started
 
@@ -113,47 +118,38 @@ class Geometry:
 
     def model(self, config: str) -> VGG:
         """A net of that size with He's initialisation."""
-        model = VGG(
-            config,
-            self.classes,
-            width=self.width,
-            crop=self.crop,
-            hidden=self.hidden,
-            input_divisor=60.0,
-        )
+        size = {"width": self.width, "crop": self.crop, "hidden": self.hidden}
+        model = VGG(config, self.classes, **size, input_divisor=60.0)
         initialise(model, "he", seed=0)
         return model
 
 
 def resident_step(
     model: nn.Module, geometry: Geometry, machine: Machine, *, update: bool = True
-) -> Turn:
+) -> Step:
     """A training step of `model` on one batch that is on the device; without `update` no SGD."""
     generator = torch.Generator().manual_seed(0)
     shape = (geometry.batch, 3, geometry.crop, geometry.crop)
-    images = torch.randn(shape, generator=generator).to(
-        machine.device, memory_format=torch.channels_last
-    )
+    images = torch.randn(shape, generator=generator)
+    images = images.to(machine.device, memory_format=torch.channels_last)
     targets = torch.randint(geometry.classes, (geometry.batch,), generator=generator)
     targets = targets.to(machine.device)
     model.to(machine.device, memory_format=torch.channels_last).train()
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=1e-4, momentum=0.9, weight_decay=5e-4, fused=True
-    )
-    criterion = nn.CrossEntropyLoss()
+    paper = {"momentum": 0.9, "weight_decay": 5e-4}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, **paper, fused=True)
 
     def step() -> None:
         with machine.autocast():
             logits = model(images)
         optimizer.zero_grad(set_to_none=True)
-        criterion(logits.float(), targets).backward()
+        nn.functional.cross_entropy(logits.float(), targets).backward()
         if update:
             optimizer.step()
 
     return step
 
 
-def saved_bytes(step: Turn) -> int:
+def saved_bytes(step: Step) -> int:
     """Bytes kept between the forward and the backward pass of one step, weights included."""
     seen: dict[int, int] = {}
     with _counting(seen):
