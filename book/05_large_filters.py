@@ -192,8 +192,8 @@ gains = [by_seed[1][seed] - by_seed[0][seed] for seed in sorted(by_seed[0])]
 Markdown(
     f"The interval of B against its twin is narrower than its own seeds, "
     f"{', '.join(f'{gain:+.1f}' for gain in gains)}: nets of one data set share one variance "
-    "([how](method.html#from-errors-to-an-interval)), and that of the others is smaller. B's first "
-    "minutes differ from seed to seed more than those of nets that start from A."
+    "([how](method.html#from-errors-to-an-interval)), and that of the others is smaller. One "
+    "training took off late: B's with seed 1, the one that errs more than its twin."
 )
 
 # %% [markdown]
