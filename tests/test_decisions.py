@@ -216,7 +216,7 @@ def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
     found = decide("lrn-costs-time", tmp_path)
     assert (found.word, found.n) == (word, 12)
     assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)
-    assert found.difference == found.interval.estimate
+    assert found.difference == pytest.approx(found.interval.estimate)
 
 
 def test_a_few_slow_rounds_do_not_move_a_median_of_ratios():

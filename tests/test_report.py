@@ -13,7 +13,7 @@ from vggrepro.pages import figures, report, tables_deviations, verdicts
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
-from vggrepro.study.records import summarise
+from vggrepro.study.records import BenchRecord, Measured, summarise
 
 matplotlib.use("Agg")
 CENTRE = Evaluation("centre-crop", (256,))
