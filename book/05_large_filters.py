@@ -171,8 +171,8 @@ chapter.fit()
 # %% [markdown]
 # ## The verdict
 #
-# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are 95 %
-# intervals over seeds; bold is the column that decides.
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
 chapter.differences()

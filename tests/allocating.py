@@ -7,7 +7,10 @@ MIB = 2**20
 
 
 def allocate(photos, device, precision, threads, images):
-    """`images` MiB of anonymous memory, and as much of a memory-mapped file, read."""
+    """`images` MiB of anonymous memory, and as much of a memory-mapped file, read.
+
+    It is held until `photos.scratch / "seen"` says that it has been seen.
+    """
     file, size = photos.scratch / "mapped.bin", images * MIB
     with open(file, "wb") as opened:
         opened.truncate(size)
@@ -16,7 +19,9 @@ def allocate(photos, device, precision, threads, images):
         taken = bytearray(size)
         for page in range(0, size, mmap.PAGESIZE):  # memory is only taken when it is touched
             taken[page] = 1 + mapped[page]
-        time.sleep(0.3)
+        (photos.scratch / "taken").touch()
+        while not (photos.scratch / "seen").exists():
+            time.sleep(0.01)
 
 
 def fail(photos, device, precision, threads, images):

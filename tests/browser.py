@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-TIMEOUT = 60  # seconds
+TIMEOUT = 600  # seconds
 
 
 def find_browser() -> str | None:

@@ -4,11 +4,16 @@ import os
 import shutil
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Examples are not timed: a busy machine is no failure. CI always draws the same ones, so that it
 # says something about the change and not about its luck; elsewhere they are new every time.
-settings.register_profile("vggrepro", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.register_profile(
+    "vggrepro",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=bool(os.environ.get("CI")),
+)
 settings.load_profile("vggrepro")
 
 

@@ -227,7 +227,7 @@ def _die_half_way(cache_dir):
 
 
 def test_a_killed_build_is_cleaned_up_and_done_again(tmp_path):
-    process = multiprocessing.get_context("fork").Process(target=_die_half_way, args=(tmp_path,))
+    process = multiprocessing.get_context("spawn").Process(target=_die_half_way, args=(tmp_path,))
     process.start()
     process.join()
     assert process.exitcode == 9

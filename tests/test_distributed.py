@@ -3,7 +3,6 @@
 import multiprocessing
 import os
 import signal
-import socket
 import subprocess
 import sys
 import traceback
@@ -15,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.distributed import TCPStore
 
 from tests.image_sets import CPU, coloured_set, image_set, statistics_of
 from tests.running import digests, folder, snapshot
@@ -64,21 +64,22 @@ def in_processes(function, *arguments, ranks=True):
     context.set_forkserver_preload(
         ["vggrepro.study.runner", "torch._dynamo"]
     )  # slow to import: once
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    # As under torchrun, which holds the store where ranks meet: no free port has to be guessed.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    meeting |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     queue = context.Queue()
     processes = []
     for number in range(2):
         environment = {"OMP_NUM_THREADS": "1"}
         if ranks:
             place = {"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": "2"}
-            environment |= place | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            environment |= place | meeting
         call = (queue, environment, number, function, arguments)
         processes.append(context.Process(target=_call, args=call))
         processes[-1].start()
     try:
-        found = dict(queue.get(timeout=120) for _ in processes)
+        found = dict(queue.get(timeout=600) for _ in processes)
     finally:
         for process in processes:
             process.join(timeout=5)
@@ -257,7 +258,7 @@ def test_torchrun_restarts_a_killed_rank(two_ranks, smoke, tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert digests(tmp_path, "A-S256") == digests(two_ranks.results_dir, "A-S256")

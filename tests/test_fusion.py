@@ -245,7 +245,7 @@ def test_a_fusion_of_other_weights_is_stale(fused, fusion, smoke):
 def test_an_edited_parent_is_seen(fused):
     (path,) = fused.rglob(f"{TWO_NETS}/seed0/eval-dense-own.json")
     content = json.loads(path.read_text())
-    content["parents"]["elsewhere"] = "1" * 64
+    content["parents"]["D-S256/seed0/dense-256"] = "1" * 64
     path.write_text(json.dumps(content))
     assert any("edited" in problem for problem in store.verify([path]))
 
@@ -261,7 +261,8 @@ def test_claims_find_fusions(tmp_path, fusion, monkeypatch):
     for recipe in ("pilot-9", "frozen"):
         monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "recipe", recipe)
         experiment = at_budget(TWO_NETS, "smoke")
-        fields = eval_record(experiment, 0).model_dump(exclude={"kind"})
+        q = {"protocol": ONE_Q.protocol, "test_scales": ONE_Q.test_scales}
+        fields = eval_record(experiment, 0, **q).model_dump(exclude={"kind"})
         record = FusionRecord(**fields, parents={"A-S256/seed0/dense-256": "12ab" * 16})
         path = store.eval_path(tmp_path, experiment, 0, ONE_Q)
         store.write(record, path)

@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,15 +39,10 @@ def stopping(smoke, results_dir, step, name):
         process.communicate()
 
 
-def wait_until_stopped(process, seconds=60):
-    """Wait for SIGSTOP to have its effect."""
-    for _ in range(seconds * 20):
-        pid, status = os.waitpid(process.pid, os.WNOHANG | os.WUNTRACED)
-        if pid:
-            assert os.WIFSTOPPED(status), process.stderr.read()
-            return
-        time.sleep(0.05)
-    raise AssertionError("the process did not get as far as its signal")
+def wait_until_stopped(process):
+    """Until SIGSTOP has had its effect; a process that does not get there ends, and fails."""
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), process.stderr.read()
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 8])
@@ -103,7 +97,7 @@ def test_two_processes_and_kill_9(study, smoke, tmp_path):
 
 def test_ctrl_c_is_recorded_and_goes_on(study, smoke, tmp_path):
     with stopping(smoke, tmp_path, 6, "SIGINT") as process:
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("vggrepro: stopped in epoch 2; the same command")
     assert "Traceback" not in err

@@ -1,19 +1,25 @@
 import threading
-import time
 
 import pytest
 
 from vggrepro.loader import ahead
 
+LIMIT = 600  # seconds until a test gives up on something that should happen at once
+
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_order_is_kept_whatever_finishes_first(workers):
-    # The first of each three takes longest.
+    done, order = [threading.Event() for _ in range(21)], []
+
     def make(i):
-        time.sleep(0.004 * (2 - i % 3))
+        if workers == 3 and i % 3 < 2:  # of each three the last is ready first
+            assert done[i + 1].wait(LIMIT)
+        order.append(i)
+        done[i].set()
         return i * i
 
-    assert list(ahead(make, range(20), workers=workers)) == [i * i for i in range(20)]
+    assert list(ahead(make, range(21), workers=workers)) == [i * i for i in range(21)]
+    assert (order == sorted(order)) == (workers == 1)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -45,7 +51,7 @@ def test_batches_are_made_while_the_consumer_is_busy():
     made = [threading.Event() for _ in range(4)]
     batches = ahead(lambda i: made[i].set(), range(4), depth=3)
     next(batches)
-    assert all(event.wait(timeout=10) for event in made)
+    assert all(event.wait(LIMIT) for event in made)
     batches.close()
 
 
@@ -76,22 +82,13 @@ def test_an_error_in_the_items_is_not_lost():
 
 
 def test_stopping_early_leaves_no_thread():
-    before = threading.active_count()
-    made = []
-
-    def make(i):
-        time.sleep(0.002)
-        made.append(i)
-        return i
-
-    for batch in ahead(make, range(1000), workers=3, depth=20):
+    before, made = set(threading.enumerate()), []
+    for batch in ahead(lambda i: made.append(i) or i, range(1000), workers=3, depth=20):
         if batch == 2:
             break
     # The loop held the last reference: the generator was closed with it.
-    assert threading.active_count() == before
-    finished = len(made)
-    time.sleep(0.02)
-    assert len(made) == finished < 1000
+    assert set(threading.enumerate()) <= before
+    assert len(made) <= 3 + 3 + 20
 
 
 def test_what_waits_is_dropped_when_the_consumer_stops():
@@ -99,19 +96,20 @@ def test_what_waits_is_dropped_when_the_consumer_stops():
 
     def make(i):
         started.append(i)
-        if i:
-            go_on.wait(timeout=10)
+        assert not i or go_on.wait(LIMIT)
 
     batches = ahead(make, range(100), depth=50)
     next(batches)
-    threading.Timer(0.3, go_on.set).start()  # long after the next line has dropped the others
+    last = batches.gi_frame.f_locals["waiting"][-1]
+    last.add_done_callback(lambda future: go_on.set())  # when it is dropped, all are
     batches.close()
     assert len(started) <= 2
+    assert last.cancelled()
 
 
 def test_an_error_of_the_consumer_leaves_no_thread():
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         for batch in ahead(lambda i: i, range(1000), workers=2):
             1 // (batch - 5)
-    assert threading.active_count() == before
+    assert set(threading.enumerate()) <= before

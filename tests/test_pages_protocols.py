@@ -31,6 +31,7 @@ DENSE, CROPS, BOTH = (
     Evaluation(protocol, THREE_Q) for protocol in ("dense", "multi-crop", "multi-crop & dense")
 )
 NETS = ("D-jitter", "E-jitter")
+PARENTS = {"D-jitter/seed0/dense-256+384+512": "12ab" * 16}
 TWO_NETS, TWO_SEEDS = "D-jitter+E-jitter", "D-jitter+D-jitter"
 
 
@@ -222,7 +223,7 @@ def test_what_was_not_run_says_so(column):
 def test_nets_and_fusions_stand_side_by_side(column):
     for seed, wrong in ((0, [0, 1]), (1, [0])):
         record(column, "D-jitter", DENSE, seed, wrong)
-    record(column, TWO_NETS, DENSE, 0, [0], parents={})
+    record(column, TWO_NETS, DENSE, 0, [0], parents=PARENTS)
     entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
     ax = protocols.side_by_side(entries, [column]).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
@@ -256,9 +257,9 @@ def test_images_that_both_nets_get_wrong(column):
     record(column, "D-jitter", DENSE, 0, [0, 1, 2])
     record(column, "D-jitter", DENSE, 1, [2, 3])
     record(column, "E-jitter", DENSE, 0, [1, 2])
-    record(column, TWO_NETS, DENSE, 0, [2], parents={})
-    record(column, TWO_SEEDS, DENSE, 0, [2, 3], parents={})
-    record(column, TWO_SEEDS, DENSE, 1, [], parents={})  # its second net, seed 2, is not there
+    record(column, TWO_NETS, DENSE, 0, [2], parents=PARENTS)
+    record(column, TWO_SEEDS, DENSE, 0, [2, 3], parents=PARENTS)
+    record(column, TWO_SEEDS, DENSE, 1, [], parents=PARENTS)  # its second net, seed 2, is not there
     table = protocols.overlap_table((TWO_SEEDS, TWO_NETS), [column])
     shares = [f"{100 * n / 11:.1f}" for n in range(4)]
     one, two, three = shares[1:]
@@ -270,13 +271,13 @@ def test_nets_tested_on_other_images_do_not_overlap(column):
     record(column, "D-jitter", DENSE, 0, [0])
     other = eval_record().data.model_copy(update={"fingerprint": "00" * 32})
     record(column, "E-jitter", DENSE, 0, [0], data=other)
-    record(column, TWO_NETS, DENSE, 0, [0], parents={})
+    record(column, TWO_NETS, DENSE, 0, [0], parents=PARENTS)
     table = protocols.overlap_table((TWO_NETS,), [column])
     assert list(table.loc["D + E"])[1:] == ["not run"] * 4 + ["0"]
 
 
 def test_table_7_is_whole_and_ours_are_marked(column):
-    record(column, TWO_NETS, BOTH, 0, [0], parents={})
+    record(column, TWO_NETS, BOTH, 0, [0], parents=PARENTS)
     ours = [("2 nets", TWO_NETS, BOTH), ("1 net", "E-jitter", BOTH)]
     table = protocols.field_table(ours, [column])
     printed = table.loc["paper"]

@@ -103,9 +103,9 @@ def test_table_1_has_the_parameters_of_table_2():
 
 
 def test_value_refuses_what_is_not_exactly_one_number():
-    with pytest.raises(UserError, match=r"3 numbers .* say train_scale \('256', '384'"):
+    with pytest.raises(UserError, match=r"3 numbers .* Choose train_scale: '256', '384'"):
         paper.value(3, net="D")
-    with pytest.raises(UserError, match=r"Table 3 has no number for net='F'.*'A-LRN'"):
+    with pytest.raises(UserError, match=r"Table 3 has 0 numbers .*net='F'.*'A-LRN'"):
         paper.value(3, net="F")
     with pytest.raises(UserError, match="no Table 1 of numbers"):
         paper.table(1)

@@ -405,7 +405,7 @@ def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
 def test_a_plan_for_this_machine(machine, vggrepro):
     experiment = at_budget("A-S256", "reduced", "cifar10")
     write = eval_record(experiment, provenance=PROVENANCE)
-    store.write(write, store.train_path(machine, experiment, 0).with_name("eval.json"))
+    store.write(write, store.eval_path(machine, experiment, 0, write.evaluation))
     options = ("--device", "this-machine", "--results-dir", machine)
     status, out, _ = vggrepro("plan", "--budget", "reduced", *options)
     assert status == 0

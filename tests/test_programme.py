@@ -75,6 +75,7 @@ def test_status_says_how_much_of_the_programme_is_complete(tmp_path):
     for tested, complete in (((first,), 0), (others, 1)):
         for evaluation in tested:
             path = store.eval_path(tmp_path, experiment, 0, evaluation)
-            store.write(eval_record(experiment), path)
+            q = {"protocol": evaluation.protocol, "test_scales": evaluation.test_scales}
+            store.write(eval_record(experiment, **q), path)
         said = "\n".join(status_lines(tmp_path))
         assert f"{complete} of the study's {tasks} trainings and fusions complete" in said

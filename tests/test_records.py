@@ -141,6 +141,7 @@ def test_result_digest_ignores_provenance_and_nothing_else(make, tmp_path):
 
 @KINDS
 def test_a_record_as_written_has_no_problems(make, tmp_path):
+    written(train_record(), tmp_path)
     record = store.write(make(), path_of(make(), tmp_path))
     path = path_of(record, tmp_path)
     assert store.read(path) == record
@@ -214,7 +215,7 @@ def test_a_record_in_the_wrong_folder_is_seen(make, place, tmp_path):
     moved.parent.mkdir(parents=True)
     path.rename(moved)
     (problem,) = store.problems(moved)
-    assert "smoke/synthetic/A-S256/seed0, not of this folder" in problem
+    assert f"smoke/synthetic/A-S256/seed0/{moved.name}, not of this place" in problem
 
 
 def test_a_bench_record_is_verified_like_the_others(tmp_path):

@@ -60,12 +60,6 @@ def test_what_is_not_a_record_gets_one_message(tmp_path, text, part):
     assert list(store.problems(path)) == [str(caught.value)]
 
 
-def test_a_record_without_a_name_is_a_problem_not_a_crash(tmp_path):
-    path = written(train_record().model_copy(update={"experiment": {}}), tmp_path)
-    (problem,) = store.problems(path)
-    assert "not of this folder" in problem
-
-
 def test_no_record_is_a_user_error(tmp_path):
     with pytest.raises(UserError, match="no record at"):
         store.read(tmp_path / "train.json")

@@ -27,7 +27,7 @@ from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import decide_all
 from vggrepro.study.experiments import RUNS
-from vggrepro.study.records import BenchRecord, FusionRecord
+from vggrepro.study.records import BenchRecord, FusionRecord, Measured
 
 DATA = ("cifar10", "imagenette")
 
@@ -137,7 +137,8 @@ def evaluated(seconds, protocol, *scales, **changes):
 
 
 def test_core_hours_by_purpose():
-    bench = BenchRecord(name="lrn", settings={}, measured=(), provenance=PROVENANCE)
+    measured = Measured(name="step", unit="ms", of={}, values=(1.5,))
+    bench = BenchRecord(name="lrn", settings={}, measured=(measured,), provenance=PROVENANCE)
     train = lasting(train_record(), 3600)
     found = spent(
         [

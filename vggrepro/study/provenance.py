@@ -16,6 +16,7 @@ from vggrepro.device import Machine, devices, instructions, processor
 from vggrepro.study.records import Provenance
 
 PACKAGE = Path(__file__).parents[1]
+CLEAR_REFS = Path("/proc/self/clear_refs")
 
 # The system counts the peak of memory in KiB, macOS in bytes.
 _MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
@@ -46,7 +47,7 @@ def forget_peak(machine: Machine) -> None:
         torch.cuda.reset_peak_memory_stats(machine.device)
     else:
         with suppress(OSError):
-            Path("/proc/self/clear_refs").write_text("5")
+            CLEAR_REFS.write_text("5")
 
 
 def provenance(

@@ -2,19 +2,20 @@
 
 `result_digest` covers what must repeat on the same machine (everything but times and
 provenance), `file_digest` all of it, so that an edited digit is seen. Errors are not only
-stated: the outcome for every image is kept, so that they can be counted again.
+stated: the outcome for every image is kept, and they are counted again whenever it is read.
+A record that cannot be true is refused here: shares beyond 100 %, sizes below one.
 """
 
 import base64
 import hashlib
 import json
 import math
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from vggrepro.study.experiments import NOT_FROZEN
+from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
 
 SCHEMA_VERSION = 1
 LEARNS = 0.95  # a loss below this share of chance is not at chance any more
@@ -22,10 +23,22 @@ LEARNS = 0.95  # a loss below this share of chance is not at chance any more
 NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
 
 
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+Percent = Annotated[float, Field(ge=0, le=100)]
+_DECLARATION = TypeAdapter(Experiment)
+
+
+def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
+    """As it is in the file, if it can be read as a declaration."""
+    _DECLARATION.validate_python(experiment)
+    return experiment
+
+
 class _Strict(BaseModel):
     """Unknown fields are an error, so that a misspelt or foreign record is seen."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Array(_Strict):
@@ -43,7 +56,7 @@ class Array(_Strict):
         return cls(dtype=little.dtype.str, shape=values.shape, base64=text)
 
     def numpy(self) -> np.ndarray:
-        """The array back, with its shape."""
+        """The array back, with its shape. Raises `ValueError` where that is not its size."""
         raw = base64.b64decode(self.base64)
         return np.frombuffer(raw, np.dtype(self.dtype)).reshape(self.shape)
 
@@ -53,19 +66,19 @@ class DataUsed(_Strict):
 
     name: str
     split: str
-    count: int
+    count: Count
     fingerprint: str
 
 
 class Epoch(_Strict):
     """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
 
-    epoch: int
-    learning_rate: float
+    epoch: Annotated[int, Field(ge=0)]
+    learning_rate: NotNegative
     running_loss: float
-    running_error: float
-    train_error: float
-    minival_error: float
+    running_error: Percent
+    train_error: Percent
+    minival_error: Percent
     minival_loss: float
     lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
 
@@ -79,11 +92,11 @@ class Provenance(_Strict):
     versions: dict[str, str]
     device: str
     processor: str
-    threads: int
+    threads: Count
     finished: str
-    wall_seconds: float
-    images_per_second: float
-    peak_memory_mib: float
+    wall_seconds: NotNegative
+    images_per_second: NotNegative
+    peak_memory_mib: NotNegative
 
     def elsewhere(self, other: "Provenance") -> bool:
         """Whether rounding may differ: another processor, threads or versions."""
@@ -95,8 +108,8 @@ class _Record(_Strict):
     schema_version: int = SCHEMA_VERSION
     status: Literal["ok", "diverged", "interrupted"] = "ok"
     reason: str | None = None
-    experiment: dict[str, Any]
-    seed: int
+    experiment: Annotated[dict[str, Any], AfterValidator(_declared)]
+    seed: Annotated[int, Field(ge=0)]
     precision: str
     weights_digest: str
     provenance: Provenance
@@ -109,6 +122,11 @@ class _Record(_Strict):
         return self.experiment["name"]
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """The names that the file of this record may have."""
+        return (f"{self.kind}.json",)
+
+    @property
     def pilot(self) -> bool:
         """Made before the recipe was frozen: shown, but decides nothing."""
         return str(self.experiment["recipe"]).startswith(NOT_FROZEN)
@@ -118,12 +136,23 @@ class TrainRecord(_Record):
     """One training: its declaration, its curve, the digest of the weights it ended in."""
 
     kind: Literal["train"] = "train"
-    data: tuple[DataUsed, ...]
+    data: Annotated[tuple[DataUsed, ...], Field(min_length=1)]
     parent_weights: str | None = None
-    parameters: int
+    parameters: Count
     pixel_mean: tuple[float, ...]
     curve: tuple[Epoch, ...]
     arrays: dict[str, Array] = {}
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The second name is that of a twin, see `store.twin_path`."""
+        return "train.json", f"train-{self.weights_digest[:8]}.json"
+
+    @model_validator(mode="after")
+    def _has_a_curve(self) -> Self:
+        if self.status == "ok" and not self.curve:
+            raise ValueError("a training that came to its end has a curve")
+        return self
 
 
 class EvalRecord(_Record):
@@ -135,21 +164,49 @@ class EvalRecord(_Record):
     test_pixels: tuple[int, ...]
     data: DataUsed
     positions: dict[str, int] = {}  # size of the score map -> number of images and scales
-    top1_error: float
-    top5_error: float
-    log_loss: float
+    top1_error: Percent
+    top5_error: Percent
+    log_loss: NotNegative
     correct: Array  # packed bits, one per image
     correct_top5: Array
     log_probability: Array  # float16, of the true class
 
     def outcomes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Per image: top-1 correct (N,) bool, top-5 correct (N,) bool, log-probability (N,)."""
-        n = self.data.count
-        bits = [
-            np.unpackbits(a.numpy(), count=n).astype(bool)
-            for a in (self.correct, self.correct_top5)
-        ]
-        return bits[0], bits[1], self.log_probability.numpy().astype(np.float64)
+        """Per image: top-1 correct (N,) bool, top-5 correct (N,) bool, log-probability (N,).
+
+        Raises `ValueError` where they are not of as many images as there are.
+        """
+        n, stored = self.data.count, self.log_probability.numpy()
+        packed = [self.correct.numpy(), self.correct_top5.numpy()]
+        if stored.shape != (n,) or any(bits.shape != (-(-n // 8),) for bits in packed):
+            raise ValueError(f"not of {n} images")
+        correct, correct_top5 = (np.unpackbits(bits, count=n).astype(bool) for bits in packed)
+        return correct, correct_top5, stored.astype(np.float64)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """The protocol and its Q."""
+        return Evaluation(self.protocol, self.test_scales)
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """As `store.eval_path`."""
+        return (f"eval-{self.evaluation.name}.json",)
+
+    @model_validator(mode="after")
+    def _counted_again(self) -> Self:
+        try:
+            recounted = summarise(*self.outcomes())
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"the per-image outcomes cannot be read ({error})") from error
+        for name in ("top1_error", "top5_error", "log_loss"):
+            stated, counted = getattr(self, name), recounted[name]
+            if not abs(stated - counted) <= 1e-9:
+                raise ValueError(f"{name} {stated} is not that of its images ({counted})")
+        return self
+
+
+_Parent = Annotated[str, Field(pattern=r"^[\w+-]+/seed\d+/[\w+&.-]+$")]
 
 
 class FusionRecord(EvalRecord):
@@ -160,14 +217,18 @@ class FusionRecord(EvalRecord):
     """
 
     kind: Literal["fusion"] = "fusion"
-    parents: dict[str, str]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+    parents: Annotated[
+        dict[_Parent, str], Field(min_length=1)
+    ]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
 
 
 class Signal(_Strict):
     """Root mean squares at every layer, for some images: see `signal.LayerSignal`."""
 
-    crop: int
-    images: int
+    model_config = ConfigDict(allow_inf_nan=True)  # a measurement may be; a file has none
+
+    crop: Count
+    images: Count
     input: float
     layers: tuple[str, ...]
     activation: tuple[float, ...]
@@ -180,13 +241,13 @@ class FirstStepsRecord(_Record):
     """A net at its start and in its first steps. The losses end where they stop being finite."""
 
     kind: Literal["first-steps"] = "first-steps"
-    data: tuple[DataUsed, ...]
-    classes: int
+    data: Annotated[tuple[DataUsed, ...], Field(min_length=1)]
+    classes: Count
     parent_weights: str | None = None
     pixel_mean: tuple[float, ...]
-    before: tuple[Signal, ...]
+    before: Annotated[tuple[Signal, ...], Field(min_length=1)]
     after: Signal | None  # None where there is nothing finite to be measured
-    steps: int
+    steps: Count
     losses: tuple[float, ...]
 
     @property
@@ -229,7 +290,7 @@ class Measured(_Strict):
     name: str
     unit: str
     of: dict[str, str | int | float]  # what was measured: net, crop, width …
-    values: tuple[float, ...]
+    values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
 class BenchRecord(_Strict):
@@ -239,7 +300,7 @@ class BenchRecord(_Strict):
     schema_version: int = SCHEMA_VERSION
     name: str
     settings: dict[str, Any]
-    measured: tuple[Measured, ...]
+    measured: Annotated[tuple[Measured, ...], Field(min_length=1)]
     provenance: Provenance
     file_digest: str = ""
 

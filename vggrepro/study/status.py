@@ -72,7 +72,8 @@ def status_lines(results_dir: Path) -> list[str]:
             ]
     lines += second_round.status_lines(results_dir)
     lines += _first_steps_lines(results_dir)
-    lines += [f"  measured: {path.stem}" for path in sorted((results_dir / "bench").glob("*.json"))]
+    measured = sorted((results_dir / "bench").glob("*.json"))
+    lines += [f"  measured: {store.read(path).name}" for path in measured]
     if len(lines) == 1:
         lines.append("  no records")
     return lines
