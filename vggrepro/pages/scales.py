@@ -17,7 +17,6 @@ from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed
 from vggrepro.pages.report import (
     Column,
     errors,
-    mean_and_spread,
     paper_error,
     recorded,
 )
@@ -111,10 +110,11 @@ def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     rows: dict[str, dict[str, str]] = {f"Q = {q}": {} for q in scales}
     for column in columns:
         for run in runs:
-            means = mean_by_scale(column, run)
+            found = errors_by_scale(column, run)
+            means = {q: np.mean(list(by_seed.values())) for q, by_seed in found.items()}
             for q in scales:
                 cell = _cell(column, run, Evaluation("dense", (q,)))
-                best = bool(means) and q == min(means, key=lambda scale: means[scale])
+                best = bool(means) and q == min(means, key=means.get)
                 head = f"{name_of(run)}<br>{column.title}"
                 rows[f"Q = {q}"][head] = f"<b>{cell}</b>" if best else cell
     return _frame(rows)
@@ -130,29 +130,6 @@ def errors_by_scale(column: Column, run: str) -> dict[int, dict[int, float]]:
     if not shared:
         return {}
     return {q: {seed: by_seed[seed] for seed in sorted(shared)} for q, by_seed in found.items()}
-
-
-def mean_by_scale(column: Column, run: str) -> dict[int, float]:
-    """The mean of those over seeds, by Q; empty without records."""
-    found = errors_by_scale(column, run)
-    return {q: float(np.mean(list(by_seed.values()))) for q, by_seed in found.items()}
-
-
-def best_scale_sentence(column: Column, runs: Sequence[str]) -> str:
-    """At which Q each run errs least, and how far that is from the Q of Section 4.1."""
-    said = []
-    for run in runs:
-        means = mean_by_scale(column, run)
-        if not means:
-            said.append(f"{name_of(run)} is not run")
-            continue
-        best, own = min(means, key=lambda q: means[q]), single_scale(RUNS[run])
-        seeds = len(next(iter(errors_by_scale(column, run).values())))
-        text = f"{name_of(run)} errs least at Q = {best}"
-        if best != own:
-            text += f", {means[own] - means[best]:.1f} points less than at Q = {own}"
-        said.append(f"{text} (n = {seeds})")
-    return f"{column.title}: {'; '.join(said)}."
 
 
 # --- scale in testing ----------------------------------------------------------------------
@@ -205,9 +182,24 @@ def _gain_cell(column: Column, run: str) -> str:
         return "not run"
     shared = found.one.keys() & found.three.keys()
     one, three = (np.mean([side[seed] for seed in shared]) for side in found)
-    spread = mean_and_spread(points)
-    signed = spread if spread.startswith("-") else f"+{spread}"
-    return f"{one:.1f} → {three:.1f}<br>{signed}" + " (pilot)" * column.experiment(run).pilot
+    spread = f" ± {np.std(points, ddof=1):.1f}" if len(points) > 1 else ""
+    gained = f"{np.mean(points):+.1f}{spread}, n = {len(points)}"
+    return f"{one:.1f} → {three:.1f}<br>{gained}" + " (pilot)" * column.experiment(run).pilot
+
+
+def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Series:
+    """Points that dense evaluation gains on the centre crop at one Q: one for each run and seed.
+
+    The index is of run, seed, and the processor that trained the net.
+    """
+    table = store.frame(column.results_dir)
+    where = (table.budget == column.budget) & (table.data == column.data)
+    where &= table.as_declared & (table["round"] != "pilot")
+    table = table[where & table.run.isin(runs)].set_index(["run", "seed"])
+    trained = table[table.kind == "train"].processor
+    tested = table[table.test_scales == str(test_scale)].pivot(columns="protocol")["top1_error"]
+    gained = (tested["centre-crop"] - tested["dense"]).dropna()
+    return gained.to_frame("gain").join(trained).set_index("processor", append=True)["gain"]
 
 
 # --- score maps ----------------------------------------------------------------------------
@@ -390,40 +382,31 @@ def _tick(run: str) -> str:
 def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error by dense evaluation against Q, a line per run at the mean.
 
-    The band is from the lowest to the highest seed. At the bottom are the scales that each run
-    was trained at.
+    The band is from the lowest to the highest seed. In a strip below are the scales that each run
+    was trained at: a diamond for one S, a bar for a range.
     """
-    fig, axes = plt.subplots(1, len(columns), figsize=(5.8, 3.9), squeeze=False)
-    for ax, column in zip(axes[0], columns, strict=True):
+    size = {"figsize": (5.8, 4.2), "height_ratios": (7, 1), "squeeze": False}
+    fig, grid = plt.subplots(2, len(columns), sharex="col", **size)
+    scales = sorted({q for run in runs for q in single_test_scales(run)})
+    for (ax, strip), column in zip(grid.T, columns, strict=True):
         for place, run in enumerate(runs):
             found = errors_by_scale(column, run)
             if found:
                 values = np.array([list(by_seed.values()) for by_seed in found.values()])
                 band(ax, list(found), values.T, "o-", f"C{place}", name_of(run))
+            low, high = RUNS[run].train_scale
+            mark = "D" if low == high else "|-"
+            strip.plot([low, high], [-place] * 2, mark, color=f"C{place}", linewidth=4)
         say_not_run(ax)
-        _mark_train_scales(ax, runs)
-        scales = sorted({q for run in runs for q in single_test_scales(run)})
-        ax.set_xticks(scales)
-        ax.set_xlim(min(scales) - 20, max(scales) + 20)
         ax.set_title(short_title(column))
-        ax.set_xlabel("Q, px for a crop of 224 px")
-    axes[0, 0].set_ylabel("top-1 error, %")
-    legend(fig, list(axes[0]))
+        ax.tick_params(bottom=False)
+        strip.set(yticks=[], ylim=(0.8 - len(runs), 0.8), xlabel="px for a crop of 224 px")
+        strip.set_xticks(scales)
+        strip.set_xlim(min(scales) - 20, max(scales) + 20)
+    grid[0, 0].set_ylabel("top-1 error at Q, %")
+    grid[1, 0].set_ylabel("trained\nat S", rotation=0, ha="right", va="center")
+    legend(fig, list(grid[0]))
     return fig
-
-
-def _mark_train_scales(ax: Axes, runs: Sequence[str]) -> None:
-    """A bar (a diamond for one S) above the x axis for each run, in the run's colour."""
-    for place, run in enumerate(runs):
-        low, high = RUNS[run].train_scale
-        height = 0.03 + 0.035 * place
-        style = {"color": f"C{place}", "transform": ax.get_xaxis_transform(), "label": name_of(run)}
-        if low == high:
-            ax.plot([low], [height], "D", **style)
-        else:
-            ax.plot([low, high], [height] * 2, "|-", linewidth=4, **style)
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(bottom - (0.06 + 0.035 * len(runs)) * (top - bottom), top)
 
 
 def gains(
