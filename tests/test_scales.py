@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
@@ -165,14 +165,11 @@ def test_the_best_scale_is_chosen_on_the_seeds_that_have_all(column):
     for q, error in ((256, 30), (320, 28), (384, 26), (448, 22), (512, 24)):
         write(column, "D-jitter", dense(q), {0: error, 2: error + 4})
     write(column, "D-jitter", dense(256), {1: 2})  # alone at 256: no step in the curve
-    means = scales.mean_by_scale(column, "D-jitter")
-    assert means == pytest.approx({256: 32, 320: 30, 384: 28, 448: 24, 512: 26})
+    found = scales.errors_by_scale(column, "D-jitter")
+    assert all(sorted(by_seed) == [0, 2] for by_seed in found.values())
     table = scales.by_scale_table(["D-jitter", "D-S384-longer"], [column])
     bold = [q for q in table.index if "<b>" in "".join(table.loc[q])]
     assert bold == ["Q = 448"]
-    said = scales.best_scale_sentence(column, ["D-jitter", "D-S384-longer"])
-    assert "errs least at Q = 448, 4.0 points less than at Q = 384 (n = 2)" in said
-    assert said.endswith("D, S = 384, longer is not run.")
 
 
 def test_a_gain_is_over_the_seeds_that_have_both(column):
@@ -184,6 +181,20 @@ def test_a_gain_is_over_the_seeds_that_have_both(column):
     ours = table.loc["D, S = 256", column.title]
     assert ours == "25.0 → 24.0<br>+1.0 ± 4.2, n = 2"
     assert list(table.loc["D, S = 384, longer"]) == ["352, 384, 416", "–", "not run"]
+
+
+def test_what_dense_evaluation_gains_is_by_seed_and_processor(column):
+    experiment = column.experiment("D-S384")
+    for seed, error in ((0, 30), (1, 26)):
+        write(column, "D-S384", Evaluation("centre-crop", (384,)), {seed: error})
+        write(column, "D-S384", dense(384), {seed: 24})
+        provenance = PROVENANCE.model_copy(update={"processor": f"processor {seed}"})
+        trained = train_record(experiment, seed, provenance=provenance)
+        store.write(trained, store.train_path(column.results_dir, experiment, seed))
+    found = scales.dense_gains(column, ["D-S384"], 384)
+    assert found.to_dict() == pytest.approx(
+        {("D-S384", 0, "processor 0"): 6, ("D-S384", 1, "processor 1"): 2}
+    )
 
 
 def test_shifts_are_against_one_pass_at_the_same_scale(column):
@@ -250,12 +261,13 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
 def test_the_curve_marks_what_a_net_was_trained_at(column):
     for q in (256, 320, 384, 448, 512):
         write(column, "D-jitter", dense(q), {0: q / 32 * 2, 1: q / 32 * 2 + 4})
-    ax = scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
+    ax, strip = scales.curve(["D-S256", "D-jitter"], [column]).axes
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
     at = [256, 320, 384, 448, 512]
     assert drawn[0] == (at, pytest.approx([q / 32 * 2 + 2 for q in at]))
-    assert [x for x, _ in drawn[1:]] == [[256], [256, 512]]
-    assert list(ax.get_xticks()) == at
+    assert len(drawn) == 1
+    assert [list(line.get_xdata()) for line in strip.lines] == [[256, 256], [256, 512]]
+    assert list(strip.get_xticks()) == at
 
 
 def test_gains_show_every_seed_beside_the_papers(column):
