@@ -3,6 +3,8 @@
 import numpy as np
 from PIL import Image
 
+from vggrepro import data
+
 
 def random_images(n, seed=0, shape=None):
     rng = np.random.default_rng(seed)
@@ -26,6 +28,11 @@ def write_set(root, classes=("cat", "dog"), n=40, val="val", suffix=".png"):
         root / val, random_images(6, seed=1), [i % len(classes) for i in range(6)], classes, suffix
     )
     return root
+
+
+def load(name, split, *where, **options):
+    """One split of a data set."""
+    return getattr(data.load(name, *where, **options), split)
 
 
 def pairs(image_set):

@@ -1,16 +1,16 @@
 """Image sets and small nets in memory, for the tests of training and testing."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 
 from vggrepro.data import ImageSet, PixelStatistics
 from vggrepro.device import Machine
-from vggrepro.evaluators import Inputs
 from vggrepro.models import VGG, initialise
 
 CPU = Machine(torch.device("cpu"), "float32")
 MEAN = torch.tensor([120.0, 110.0, 100.0])
-INPUTS = Inputs(MEAN, 60.0)
 
 
 def noise(height, width, seed=0):
@@ -60,9 +60,23 @@ def statistics_of(pixels):
     )
 
 
+@dataclass(frozen=True)
+class Sets:
+    """Photos in memory: what a training reads of them."""
+
+    train: ImageSet
+    minival: ImageSet
+    pixels: PixelStatistics
+
+    @property
+    def classes(self):
+        return self.train.classes
+
+
 def small_net(config="A", crop=64, seed=0, classes=4):
     """A net of a sixteenth of the width, from He's start, in eval mode."""
     model = VGG(config, classes, width=1 / 16, crop=crop, hidden=16, input_divisor=60.0)
+    model.set_pixel_mean(MEAN.tolist())
     initialise(model, "he", seed=seed)
     return model.eval()
 

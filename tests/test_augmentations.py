@@ -187,11 +187,11 @@ def test_draws_depend_on_seed_and_epoch_alone():
 def test_a_training_crop_does_not_depend_on_its_batch(order, size, train_scale):
     images = image_set(12, seed=2)
     draws = Draws.of(0, 0, 12)
-    together = training_batch(Rescaled(images, train_scale), np.arange(12), 32, draws)
-    rescaled = Rescaled(images, train_scale)
+    together = training_batch(Rescaled(images, None, train_scale, 32), np.arange(12), draws)
+    rescaled = Rescaled(images, None, train_scale, 32)
     for start in range(0, 12, size):
         chosen = order[start : start + size]
-        assert torch.equal(training_batch(rescaled, np.array(chosen), 32, draws), together[chosen])
+        assert torch.equal(training_batch(rescaled, np.array(chosen), draws), together[chosen])
 
 
 def test_rescaled_images_are_kept_for_one_scale_alone():
@@ -204,10 +204,10 @@ def test_rescaled_images_are_kept_for_one_scale_alone():
 
     for train_scale, times in (((37, 37), 1), ((37, 38), 3)):
         images = image_set(4, images=Counting(noise(40, 50 + i, seed=i) for i in range(4)))
-        rescaled = Rescaled(images, train_scale)
+        rescaled = Rescaled(images, None, train_scale, 32)
         images.images.opened = 0
         for epoch in range(3):
-            training_batch(rescaled, np.arange(4), 32, Draws.of(0, epoch, 4))
+            training_batch(rescaled, np.arange(4), Draws.of(0, epoch, 4))
         assert images.images.opened == 4 * times
 
 
@@ -218,10 +218,10 @@ def test_a_set_too_large_to_keep_gives_the_same_crops(monkeypatch):
     batches = []
     for limit in (2 * size, 0.9 * size):
         monkeypatch.setattr(Rescaled, "LIMIT_BYTES", limit)
-        rescaled = Rescaled(images, (37, 37))
+        rescaled = Rescaled(images, None, (37, 37), 32)
         assert (rescaled._kept is None) == (limit < size)
         draws = Draws.of(0, 0, 12)
-        batches.append(training_batch(rescaled, np.arange(12), 32, draws).numpy())
+        batches.append(training_batch(rescaled, np.arange(12), draws).numpy())
     assert differences(*batches).max() <= ROUNDING
 
 
@@ -229,14 +229,14 @@ def test_a_set_too_large_to_keep_gives_the_same_crops(monkeypatch):
 def test_crops_of_kept_images_are_cuts(drawn, seed):
     size, window = drawn
     images = image_set(1, images=[noise(*size, seed=seed)])
-    found = Rescaled(images, (window.scale, window.scale)).crop(0, window)
+    found = Rescaled(images, None, (window.scale, window.scale), 32).crop(0, window)
     assert differences(found, cut(images.images[0], window)).max() <= ROUNDING
 
 
 def test_training_batch_against_one_image_at_a_time():
     images = image_set(30, seed=4)
     draws = Draws.of(0, 0, 30)
-    batch = training_batch(Rescaled(images, (37, 73)), np.arange(30), 32, draws)
+    batch = training_batch(Rescaled(images, None, (37, 73), 32), np.arange(30), draws)
     assert batch.dtype == torch.uint8
     assert batch.is_contiguous(memory_format=torch.channels_last)
     flips = 0
@@ -255,8 +255,8 @@ def test_half_of_the_crops_are_flipped():
     image = np.zeros((32, 32, 3), np.uint8)
     image[:, 16:] = 255
     images = image_set(count, images=[image] * count)
-    rescaled = Rescaled(images, (32, 32))
-    batch = training_batch(rescaled, np.arange(count), 32, Draws.of(0, 0, count))
+    rescaled = Rescaled(images, None, (32, 32), 32)
+    batch = training_batch(rescaled, np.arange(count), Draws.of(0, 0, count))
     flipped = (batch[:, 0, 0, 0] == 255).sum().item()
     assert abs(flipped - count / 2) < 4 * (count / 4) ** 0.5
 

@@ -14,17 +14,18 @@ from tests import allocating
 from tests.image_folders import write_set
 from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
-from vggrepro import UserError, data, trainer
+from vggrepro import UserError
 from vggrepro.augmentations import normalise
 from vggrepro.bench import lrn, rival, targets
 from vggrepro.bench import speed as bench_speed
 from vggrepro.bench import turns as bench
 from vggrepro.bench.speed import KNOWN, Photos, Plan, check, spread
-from vggrepro.evaluators import Inputs, evaluate
+from vggrepro.evaluators import evaluate
 from vggrepro.models import initialise, to_dense
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.records import BenchRecord, Measured
+from vggrepro.study.run import build
 
 SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
 PLAN = Plan(
@@ -42,12 +43,6 @@ def photos(tmp_path, monkeypatch):
     monkeypatch.setattr(bench_speed, "PAPER_WIDTH", {"width": 1.0})
     monkeypatch.setattr(bench_speed, "PEAK_CHANNELS", 8)
     return Photos("synthetic", None, tmp_path, counts=(40, 12))
-
-
-def sets_of(photos):
-    trained_on = photos.load("train")
-    pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-    return trainer.Sets(trained_on, photos.load("minival"), pixels)
 
 
 # --- turns ----------------------------------------------------------------------------------
@@ -131,7 +126,7 @@ def test_saved_bytes_counts_what_autograd_keeps_once():
 @pytest.fixture(scope="module")
 def nets():
     """The library's net and torchvision's way of writing it, with the same weights."""
-    ours = trainer.build(replace(SMALL, width=1 / 16), 4).eval()
+    ours = build(replace(SMALL, width=1 / 16), 4).eval()
     initialise(ours, "he", seed=3)
     plain = rival.PlainVGG(replace(SMALL, width=1 / 16), 4).eval()
     plain.load_state_dict(ours.state_dict())
@@ -157,8 +152,8 @@ def test_both_sides_test_alike(nets, protocol, size, q):
     # At this Q the photos have their own size, so that no resampling differs.
     ours, plain = nets
     images, mean = image_set(1, sizes=(size,)), (120.0, 110.0, 100.0)
-    inputs = Inputs(torch.tensor(mean), 60.0)
-    expected = evaluate(ours, images, protocol, q, inputs, CPU).posteriors[0]
+    ours.set_pixel_mean(mean)
+    expected = evaluate(ours, images, protocol, q, device=CPU, progress=False).posteriors[0]
     image, to_input = Image.fromarray(images.images[0]), rival.normalised(mean, 60.0)
     if protocol == "dense":
         net = plain.fully_convolutional()
@@ -221,7 +216,7 @@ def test_a_spread_of_a_set_has_all_its_classes_and_nothing_twice():
 
 
 def test_folders_of_photos(photos, tmp_path):
-    for split, count in (("train", len(photos.load("train"))), ("val", 12)):
+    for split, count in (("train", len(photos.opened().train)), ("val", 12)):
         assert len(list(photos.folder(split).rglob("*.jpg"))) == count
     write_set(tmp_path / "own", val="test")
     own = Photos("folder", tmp_path / "own", tmp_path)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,16 +16,16 @@ import pytest
 import torch
 from torch.distributed import TCPStore
 
-from tests.image_sets import CPU, coloured_set, image_set, statistics_of
+from tests.image_sets import CPU, Sets, coloured_set, image_set, statistics_of
 from tests.running import digests, folder, snapshot
 from vggrepro import UserError, distributed, trainer
 from vggrepro.checkpoints import weights_digest
-from vggrepro.evaluators import Inputs, evaluate
+from vggrepro.evaluators import evaluate
 from vggrepro.models import initialise
 from vggrepro.study import runner, store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.run import Run
-from vggrepro.trainer import Sets, build, train
+from vggrepro.study.run import Run, build
+from vggrepro.trainer import batches, rescaled, train
 
 ROOT = Path(__file__).parents[1]
 # 41 images in batches of 20: of the last one rank 1 has nothing.
@@ -106,10 +106,12 @@ def train_and_test(path, experiment=TINY, chosen=CPU):
     with distributed.group(CPU.device):
         model = build(experiment, 4)
         initialise(model, "he", seed=0)
-        training = train(model, experiment, 0, tiny_sets(), chosen, path, "here", progress)
-        inputs = Inputs(torch.tensor([120.0, 110.0, 100.0]), 60.0)
+        given = {"device": chosen, "checkpoint": path, "progress": progress}
+        training = train(model, tiny_sets(), experiment, **given)
+        model.set_pixel_mean((120.0, 110.0, 100.0))
+        given = {"device": CPU, "progress": lambda n: progress("dense", n)}
         tested = [
-            evaluate(model, images, protocol, 384, inputs, CPU, lambda n: progress("dense", n))
+            evaluate(model, images, protocol, 384, **given)
             for images in (image_set(7), image_set(1))
             for protocol in ("dense", "multi-crop")
         ]
@@ -154,7 +156,7 @@ def test_two_ranks_have_the_curve_of_one(alone_and_together):
     one, ranks = alone_and_together
     assert ranks[0]["curve"] == ranks[1]["curve"]
     for found, wanted in zip(ranks[0]["curve"], one["curve"], strict=True):
-        for key, value in wanted.model_dump().items():
+        for key, value in asdict(wanted).items():
             assert getattr(found, key) == pytest.approx(value, rel=1e-4), key
     assert ranks[0]["told"]["train"] == one["told"]["train"] == 3 * 41
 
@@ -170,31 +172,34 @@ def test_two_ranks_test_each_image_once(alone_and_together):
 
 
 def test_ranks_draw_other_dropout_masks_and_one_process_the_same_as_ever(monkeypatch):
-    sets, seeded = tiny_sets(), []
-    model = trainer.build(TINY, 4)
+    seeded = []
     monkeypatch.setattr(torch, "manual_seed", seeded.append)
     for rank in (0, 1):
         monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
-        optimizer = trainer.sgd(model, TINY, CPU)
-        next(trainer.steps(model, optimizer, TINY, 3, 1, sets, sets.rescaled(TINY), CPU))
-    assert seeded == [trainer._seed(3, 1), trainer._seed(3, 1, 1)]
+        trainer.seed_dropout(3, 1)
+    keys = [np.random.SeedSequence(key) for key in ((3, 1), (3, 1, 1))]
+    assert seeded == [int(key.generate_state(1)[0]) for key in keys]
     assert seeded[0] != seeded[1]
 
 
 def test_a_batch_is_split_among_the_ranks(monkeypatch):
-    sets = tiny_sets()
-    rescaled = sets.rescaled(TINY)
+    cut = rescaled(tiny_sets(), TINY, build(TINY, 4))
 
-    def batches(rank, world):
+    def share_of(rank, world):
         monkeypatch.setattr(distributed, "rank", lambda: rank)
         monkeypatch.setattr(distributed, "world", lambda: world)
-        return list(trainer.batches(TINY, 5, 1, sets, rescaled))
+        return list(batches(cut, TINY, 5, 1))
 
-    whole = batches(0, 1)
-    shares = [batches(rank, 3) for rank in range(3)]
-    assert [[len(t) for *_, t in share] for share in shares] == [[7, 7, 1], [7, 7, 0], [6, 6, 0]]
+    whole = share_of(0, 1)
+    shares = [share_of(rank, 3) for rank in range(3)]
+    assert [[len(batch.targets) for batch in share] for share in shares] == [
+        [7, 7, 1],
+        [7, 7, 0],
+        [6, 6, 0],
+    ]
     for step, parts in enumerate(whole):
-        for k, part in enumerate(parts):  # crops, colour shifts, targets
+        assert {share[step].size for share in shares} == {parts.size}
+        for k, part in enumerate(parts[:3]):  # crops, colour shifts, targets
             for rank, share in enumerate(shares):
                 assert torch.equal(share[step][k], part[rank::3])
 

@@ -12,11 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from PIL import Image
 
-from tests.image_sets import CPU, INPUTS, as_input, image_set, noise, small_net
+from tests.image_sets import CPU, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
 from vggrepro.evaluators import (
     combine,
-    error_and_loss,
     evaluate,
     lrn_denominator,
     lrn_layer,
@@ -75,7 +74,7 @@ def test_evaluate_against_one_image_at_a_time(protocol, pixels, monkeypatch):
     pictures = [noise(*SIZES[i % 6], seed=i) // 16 * 16 for i in range(17)]
     images = image_set(17, images=pictures)
     done = []
-    tested = evaluate(model, images, protocol, 384, INPUTS, CPU, done.append)
+    tested = evaluate(model, images, protocol, 384, device=CPU, progress=done.append)
     if protocol == "dense":
         wanted, positions = zip(*(slow_dense(model, i, 110) for i in images.images), strict=True)
         assert len(set(positions)) > 2
@@ -94,13 +93,16 @@ def test_evaluate_against_one_image_at_a_time(protocol, pixels, monkeypatch):
 def test_an_image_with_several_windows_gets_their_mean(monkeypatch):
     model = small_net()
     images = image_set(7, sizes=SIZES)
-    alone = [evaluate(model, images, p, 384, INPUTS, CPU) for p in ("centre-crop", "dense")]
+    alone = [
+        evaluate(model, images, p, 384, device=CPU, progress=False)
+        for p in ("centre-crop", "dense")
+    ]
 
     def both(protocol, *how):
         return windows("centre-crop", *how) + windows("dense", *how)
 
     monkeypatch.setattr(evaluators, "windows", both)
-    together = evaluate(model, images, "dense", 384, INPUTS, CPU)
+    together = evaluate(model, images, "dense", 384, device=CPU, progress=False)
     wanted = combine(alone)
     np.testing.assert_allclose(together.posteriors, wanted.posteriors, atol=1e-6)
     assert together.positions == wanted.positions
@@ -109,7 +111,10 @@ def test_an_image_with_several_windows_gets_their_mean(monkeypatch):
 def test_positions_are_height_by_width():
     images = image_set(2, sizes=((64, 160), (128, 64)))
     model = small_net()
-    assert evaluate(model, images, "dense", 224, INPUTS, CPU).positions == {"1x4": 1, "3x1": 1}
+    assert evaluate(model, images, "dense", 224, device=CPU, progress=False).positions == {
+        "1x4": 1,
+        "3x1": 1,
+    }
 
 
 @given(
@@ -134,7 +139,7 @@ def test_dense_on_the_crop_itself_is_the_centre_crop():
     images = image_set(6, sizes=((64, 64),))
     model = small_net()
     dense, centre = (
-        evaluate(model, images, protocol, 224, INPUTS, CPU).posteriors
+        evaluate(model, images, protocol, 224, device=CPU, progress=False).posteriors
         for protocol in ("dense", "centre-crop")
     )
     np.testing.assert_array_equal(dense, centre)
@@ -168,7 +173,9 @@ def test_mirror_images_have_the_same_posteriors(protocol):
     mirrored = [np.ascontiguousarray(image[:, ::-1]) for image in images]
     model = small_net()
     found, again = (
-        evaluate(model, image_set(5, images=some), protocol, 224, INPUTS, CPU).posteriors
+        evaluate(
+            model, image_set(5, images=some), protocol, 224, device=CPU, progress=False
+        ).posteriors
         for some in (images, mirrored)
     )
     np.testing.assert_allclose(found, again, atol=1e-6)
@@ -179,13 +186,15 @@ def test_dropout_is_off_and_the_mode_and_weights_stay(training):
     model = small_net().train(training)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     images = image_set(5, sizes=SIZES)
-    once, again = (evaluate(model, images, "dense", 384, INPUTS, CPU) for _ in range(2))
+    once, again = (
+        evaluate(model, images, "dense", 384, device=CPU, progress=False) for _ in range(2)
+    )
     np.testing.assert_array_equal(once.posteriors, again.posteriors)
     np.testing.assert_allclose(
         once.posteriors[1], slow_dense(model.eval(), images.images[1], 110)[0], atol=1e-6
     )
     model.train(training)
-    evaluate(model, images, "centre-crop", 384, INPUTS, CPU)
+    evaluate(model, images, "centre-crop", 384, device=CPU, progress=False)
     assert model.training == training
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
     model(torch.zeros(2, 3, 64, 64)).sum().backward()  # a training can go on
@@ -194,11 +203,11 @@ def test_dropout_is_off_and_the_mode_and_weights_stay(training):
 def test_bad_protocols_and_scales_are_user_errors():
     images = image_set(2, sizes=SIZES)
     with pytest.raises(UserError, match="choose one of: centre-crop, dense"):
-        evaluate(small_net(), images, "sliding", 256, INPUTS, CPU)
+        evaluate(small_net(), images, "sliding", 256, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 29 px"):
-        evaluate(small_net(), images, "dense", 100, INPUTS, CPU)
+        evaluate(small_net(), images, "dense", 100, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 57 px is smaller than the 64 px crop"):
-        evaluate(small_net(), images, "centre-crop", 200, INPUTS, CPU)
+        evaluate(small_net(), images, "centre-crop", 200, device=CPU, progress=False)
 
 
 # --- posteriors -------------------------------------------------------------------------------
@@ -265,13 +274,15 @@ def test_outcomes_without_ties_are_those_of_sorting(posteriors, targets):
 
 def test_error_and_loss_by_hand():
     posteriors = np.array([[0.9, 0.1], [0.5, 0.5], [0.2, 0.8], [0.7, 0.3]], np.float32)
-    error, loss = error_and_loss(posteriors, np.array([0, 1, 0, 0]))
-    assert error == 50.0
-    assert loss == pytest.approx(-(math.log(0.9) + math.log(0.5 * 0.2 * 0.7)) / 4, rel=1e-6)
+    tested = evaluators.Tested(posteriors, {}, targets=np.array([0, 1, 0, 0]))
+    assert (tested.top1_error, tested.top5_error) == (50.0, 0.0)
+    assert tested.log_loss == pytest.approx(
+        -(math.log(0.9) + math.log(0.5 * 0.2 * 0.7)) / 4, rel=1e-6
+    )
     scores = torch.randn(50, 4, generator=torch.Generator().manual_seed(0))
     targets = torch.arange(50) % 4
-    _, loss = error_and_loss(scores.softmax(1).numpy(), targets.numpy())
-    assert loss == pytest.approx(F.cross_entropy(scores, targets).item(), rel=1e-5)
+    tested = evaluators.Tested(scores.softmax(1).numpy(), {}, targets=targets.numpy())
+    assert tested.log_loss == pytest.approx(F.cross_entropy(scores, targets).item(), rel=1e-5)
 
 
 # --- LRN --------------------------------------------------------------------------------------

@@ -15,10 +15,8 @@ from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
-    Experiment,
     evaluations_of,
     in_order,
-    learning_rate_at,
     lineage,
     run_named,
 )
@@ -269,15 +267,6 @@ def test_scaled_is_the_nearest_pixel(pixels, crop):
     assert abs(224 * scaled(pixels, crop) - pixels * crop) <= 112
     assert scaled(pixels, 224) == pixels
     assert scaled(224, crop) == crop
-
-
-@pytest.mark.parametrize(
-    ("epochs", "first", "second"), [(20, 12, 17), (10, 6, 8), (30, 18, 26), (12, 7, 10)]
-)
-def test_steps_divide_the_rate_by_ten_at_60_and_85_percent(epochs, first, second):
-    run = Experiment("x", "A", schedule="steps", epochs=epochs, learning_rate=0.02)
-    rates = [0.02] * first + [0.002] * (second - first) + [0.0002] * (epochs - second)
-    assert [learning_rate_at(run, e) for e in range(epochs)] == pytest.approx(rates)
 
 
 # --- bad names ------------------------------------------------------------------------------

@@ -9,12 +9,13 @@ import torch
 from filelock import FileLock
 
 from tests.image_folders import write_set
-from tests.image_sets import CPU, coloured_set, statistics_of
+from tests.image_sets import CPU, Sets, coloured_set, statistics_of
 from tests.running import PowerCutError, after_step, power_cut, snapshot
 from vggrepro import UserError
 from vggrepro.models import initialise
 from vggrepro.study import first_steps, starts, store
-from vggrepro.trainer import Sets, build, sgd, train_one_epoch
+from vggrepro.study.run import build
+from vggrepro.trainer import rescaled, sgd, train_one_epoch
 
 STEPS = 4
 
@@ -161,12 +162,12 @@ def test_the_steps_of_an_epoch_are_those_of_a_training():
     def started():
         model = build(experiment, 4)
         initialise(model, "he", seed=0)
+        model.set_pixel_mean(sets.pixels.mean)
         return model
 
     model = started()
-    optimizer, rescaled = sgd(model, experiment, CPU), sets.rescaled(experiment)
-    silent = lambda stage, images: None  # noqa: E731
-    loss, _ = train_one_epoch(model, optimizer, experiment, 0, 0, sets, rescaled, CPU, silent)
+    optimizer, cut = sgd(model, experiment), rescaled(sets, experiment, model)
+    loss, _ = train_one_epoch(model, optimizer, cut, experiment, 0, 0, CPU)
     other = started()
     taken = first_steps.take_steps(other, experiment, 0, sets, CPU, 3)
     assert np.mean(taken.losses) == pytest.approx(loss, rel=1e-5)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from tests.image_sets import CPU, image_set
-from tests.test_trainer import TINY, net, silent
+from tests.test_trainer import TINY, an_epoch, net
 from tests.test_trainer import sets as sets  # the fixture
 from vggrepro import UserError, data, device
 from vggrepro.data import images
 from vggrepro.evaluators import evaluate
 from vggrepro.study import provenance
-from vggrepro.trainer import sgd, train, train_one_epoch
+from vggrepro.trainer import sgd, train
 
 
 @given(st.integers(0, 300), st.one_of(st.none(), st.integers(1, 300)))
@@ -32,10 +32,10 @@ def test_parts_hold_every_image_once(count, micro_batch):
 
 def test_the_default_way_has_the_key_and_the_command_it_always_had():
     assert CPU.key() == ["float32", torch.get_num_threads()]
-    assert CPU.options() == f"--precision float32 --threads {torch.get_num_threads()}"
+    assert provenance.options(CPU) == f"--precision float32 --threads {torch.get_num_threads()}"
     other = replace(CPU, micro_batch=8, compile=True)
     assert other.key() != CPU.key()
-    assert other.options().endswith("--micro-batch 8 --compile")
+    assert provenance.options(other).endswith("--micro-batch 8 --compile")
 
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 16, 64])
@@ -44,19 +44,9 @@ def test_parts_of_a_batch_make_its_step(sets, micro_batch):
         experiment = replace(TINY, dropout=0.0)
         model = net(experiment)
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
-        rescaled = sets.rescaled(experiment)
         seen = []
-        found = train_one_epoch(
-            model,
-            optimizer,
-            experiment,
-            0,
-            0,
-            sets,
-            rescaled,
-            chosen,
-            lambda stage, n: seen.append(n),
-        )
+        told = lambda stage, n: seen.append(n)  # noqa: E731
+        found = an_epoch(model, optimizer, sets, experiment, 0, 0, chosen, told)
         return model, found, seen
 
     whole, plain, batches = trained(CPU)
@@ -73,12 +63,12 @@ def test_compile_compiles_the_net_that_trains(sets, tmp_path, monkeypatch):
     class Noted(nn.Module):
         def __init__(self, net, mode):
             super().__init__()
-            self.net, self.mode, self.calls = net, mode, 0
+            self._orig_mod, self.mode, self.calls = net, mode, 0
             compiled.append(self)
 
         def forward(self, images):
             self.calls += self.training
-            return self.net(images)
+            return self._orig_mod(images)
 
     monkeypatch.setattr(torch, "compile", Noted)
     experiment = replace(TINY, epochs=1)
@@ -86,7 +76,7 @@ def test_compile_compiles_the_net_that_trains(sets, tmp_path, monkeypatch):
     for chosen in (CPU, replace(CPU, compile=True)):
         model = net(experiment)
         path = tmp_path / str(chosen.compile)
-        train(model, experiment, 0, sets, chosen, path, "here", silent)
+        train(model, sets, experiment, device=chosen, checkpoint=path, progress=False)
         weights.append(model.state_dict())
     (noted,) = compiled
     assert noted.calls == 3  # 40 images in batches of 16
@@ -98,16 +88,18 @@ def test_bfloat16_is_what_convolutions_compute_in_and_nothing_that_is_kept(sets)
     """All recorded runs have it, so an autocast that is off would make them lie."""
     bf16, seen = replace(CPU, precision="bf16"), set()
     model, plain = net(), net()
-    inputs = sets.inputs(TINY, CPU)
-    whole = evaluate(plain, sets.minival, "dense", 256, inputs, CPU).posteriors
+    for one in (model, plain):
+        one.set_pixel_mean(sets.pixels.mean)
+    quiet = {"progress": False}
+    whole = evaluate(plain, sets.minival, "dense", device=CPU, **quiet).posteriors
     model.features[0].register_forward_hook(lambda layer, x, y: seen.add(y.dtype))
-    tested = evaluate(model, sets.minival, "dense", 256, inputs, bf16).posteriors
+    tested = evaluate(model, sets.minival, "dense", device=bf16, **quiet).posteriors
     assert tested.dtype == np.float32
     np.testing.assert_allclose(tested.sum(1), 1, atol=1e-5)
     np.testing.assert_allclose(tested, whole, atol=0.02)
     assert not np.array_equal(tested, whole)
-    optimizer = sgd(model, TINY, bf16)
-    train_one_epoch(model, optimizer, TINY, 0, 0, sets, sets.rescaled(TINY), bf16, silent)
+    optimizer = sgd(model, TINY)
+    an_epoch(model, optimizer, sets, TINY, 0, 0, bf16)
     assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert {s["momentum_buffer"].dtype for s in optimizer.state.values()} == {torch.float32}
     assert seen == {torch.bfloat16}

@@ -135,8 +135,9 @@ def test_a_training_is_its_epochs_with_the_evaluation_after_each():
 def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
     size = budgets.data_size(smoke)
+    photos = data.load("synthetic", cache_dir=tmp_path, counts=smoke.counts)
     for split in data.SPLITS:
-        images = data.load("synthetic", split, cache_dir=tmp_path, counts=smoke.counts)
+        images = getattr(photos, split)
         assert getattr(size, split) == len(images)
         assert size.classes == len(images.classes)
     assert size.typical == (SHORT_SIDE, SHORT_SIDE * (1 + LONGEST_ASPECT) / 2)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_sets import CPU, INPUTS, as_input, image_set, noise, small_net
+from tests.image_sets import CPU, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
 from vggrepro.evaluators import evaluate
 from vggrepro.models import VGG, to_dense
@@ -217,7 +217,7 @@ def test_crops_against_one_crop_at_a_time(protocol, pixels, monkeypatch):
     sizes = SIZES[:1] if protocol == "googlenet-144" else SIZES
     model, images = small_net(), image_set(5, sizes=sizes)
     done = []
-    tested = evaluate(model, images, protocol, 384, INPUTS, CPU, done.append)
+    tested = evaluate(model, images, protocol, 384, device=CPU, progress=done.append)
     for image, found in zip(images.images, tested.posteriors, strict=True):
         crops = crops_of(protocol, Image.fromarray(image))
         views = [as_input(view) for crop in crops for view in (crop, tvf.hflip(crop))]
@@ -233,7 +233,7 @@ def test_crops_against_one_crop_at_a_time(protocol, pixels, monkeypatch):
 @torch.no_grad()
 def test_shifted_grids_against_one_grid_at_a_time():
     model, images = small_net(), image_set(3, sizes=SIZES)
-    tested = evaluate(model, images, "dense-shifted", 384, INPUTS, CPU)
+    tested = evaluate(model, images, "dense-shifted", 384, device=CPU, progress=False)
     dense = to_dense(model)
     for image, found in zip(images.images, tested.posteriors, strict=True):
         wanted = []
@@ -314,7 +314,7 @@ def test_an_offset_is_a_shift_of_the_image_by_half_a_stride():
 @torch.no_grad()
 def test_overfeat_takes_the_maximum_of_each_class_over_space():
     model, images = small_net(), image_set(6, sizes=SIZES)
-    tested = evaluate(model, images, "overfeat", 384, INPUTS, CPU)
+    tested = evaluate(model, images, "overfeat", 384, device=CPU, progress=False)
     fine = to_dense(model, every_offset=True)
     sizes = set()
     for image, found in zip(images.images, tested.posteriors, strict=True):
@@ -343,10 +343,10 @@ def test_the_weights_of_every_offset_are_the_nets_own():
 @pytest.mark.parametrize("crop", [32, 64])
 @ANY_PROTOCOL
 def test_every_protocol_at_the_scales_of_the_smallest_budgets(protocol, crop):
-    model = VGG("A", 4, width=1 / 16, crop=crop, hidden=8)
+    model = VGG("A", 4, width=1 / 16, crop=crop, hidden=8, pixel_mean=(120, 110, 100))
     images = image_set(3, sizes=((40, 48), (52, 40), (32, 32)))
     for q in (224, 256, 384):
-        tested = evaluate(model, images, protocol, q, INPUTS, CPU)
+        tested = evaluate(model, images, protocol, q, device=CPU, progress=False)
         assert scaled(q, crop) >= crop
         np.testing.assert_allclose(tested.posteriors.sum(1), 1, atol=1e-6)
         assert sum(tested.positions.values()) == 3 * COUNTS[protocol]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from tests.image_folders import pairs, random_images, write_folders, write_set
+from tests.image_folders import load, pairs, random_images, write_folders, write_set
 from vggrepro import UserError, data
 from vggrepro.data import sources
 
@@ -54,8 +54,8 @@ def cifar(tmp_path, monkeypatch):
 
 def test_cifar10_from_batches_and_from_folders_is_one_data_set(cifar):
     for split, n in (("train", 50), ("minival", 10), ("val", 20)):
-        a = data.load("cifar10", split, cifar / "batches")
-        b = data.load("cifar10", split, cifar / "folders")
+        a = load("cifar10", split, cifar / "batches")
+        b = load("cifar10", split, cifar / "folders")
         assert (a.name, a.classes, a.fingerprint) == (b.name, b.classes, b.fingerprint)
         assert pairs(a) == pairs(b) and len(a) == n
         assert a.classes == tuple(sorted(sources.CIFAR10_CLASSES))
@@ -65,19 +65,19 @@ def test_cifar10_batches_are_checked(cifar):
     path = cifar / "batches" / sources.CIFAR10_BATCHES / "batch_0"
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"CIFAR-10.*corrupted"):
-        data.load("cifar10", "train", cifar / "batches")
+        load("cifar10", "train", cifar / "batches")
 
 
 def test_cifar10_of_another_size_is_refused(cifar):
     for path in (cifar / "folders").rglob("*.png"):
         Image.open(path).resize((64, 64)).save(path)
     with pytest.raises(UserError, match="32x32"):
-        data.load("cifar10", "val", cifar / "folders")
+        load("cifar10", "val", cifar / "folders")
 
 
 def test_cifar10_missing_says_how_to_get_it(tmp_path):
     with pytest.raises(UserError, match=r"--download.*cifar-10-python\.tar\.gz"):
-        data.load("cifar10", "train", tmp_path)
+        load("cifar10", "train", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar10", "imagenette"])
@@ -90,7 +90,7 @@ def test_a_failed_download_says_how_to_go_on(tmp_path, monkeypatch, name):
         offline,
     )
     with pytest.raises(UserError, match=r"no network.*Without a network"):
-        data.load(name, "train", tmp_path, download=True)
+        load(name, "train", tmp_path, download=True)
 
 
 # -- Imagenette and ImageNet ------------------------------------------------------------------
@@ -107,25 +107,25 @@ def test_imagenette_layout(tmp_path):
     write_set(tmp_path / "imagenette2-320", wnids, n=40, suffix=".JPEG")
     val_folder = tmp_path / "imagenette2-320" / "val"
     write_folders(val_folder, random_images(10, seed=2), range(10), wnids, ".JPEG")
-    train = data.load("imagenette", "train", tmp_path, size="320px")
+    train = load("imagenette", "train", tmp_path, size="320px")
     assert train.name == "imagenette-320px"
     assert train.classes[:2] == ("tench", "English springer")
     theirs = datasets.Imagenette(tmp_path, "val", "320px")
-    ours = data.load("imagenette", "val", tmp_path, size="320px")
+    ours = load("imagenette", "val", tmp_path, size="320px")
     assert sorted((int(t), np.asarray(i).tobytes()) for i, t in theirs) == sorted(
         (t, i.tobytes()) for i, t in ours
     )
     with pytest.raises(UserError, match=r"imagenette2-160.*--download"):
-        data.load("imagenette", "train", tmp_path)
+        load("imagenette", "train", tmp_path)
     shutil.rmtree(tmp_path / "imagenette2-320" / "train" / wnids[3])
     shutil.rmtree(val_folder / wnids[3])
     with pytest.raises(UserError, match="ten class folders"):
-        data.load("imagenette", "train", tmp_path, size="320px")
+        load("imagenette", "train", tmp_path, size="320px")
 
 
 def test_imagenet_streams_without_copying_pixels(tmp_path):
     root = write_set(tmp_path / "imagenet", ("n01", "n02"), n=40)
-    train, minival, val = (data.load("imagenet", split, root) for split in data.SPLITS)
+    train, minival, val = (load("imagenet", split, root) for split in data.SPLITS)
     assert np.bincount(minival.targets).tolist() == [10, 10]
     assert np.bincount(train.targets).tolist() == [10, 10]
     assert not set(pairs(train)) & set(pairs(minival)) and len(val) == 6
@@ -136,4 +136,4 @@ def test_imagenet_streams_without_copying_pixels(tmp_path):
     assert [list(image.shape[:2]) for image in train.images] == train.sizes.tolist()
     assert not list((tmp_path / "xdg").rglob("pixels.bin"))
     with pytest.raises(UserError, match=r"ImageNet is not in"):
-        data.load("imagenet", "val", tmp_path)
+        load("imagenet", "val", tmp_path)

@@ -1,11 +1,24 @@
-"""vggrepro: the VGG paper (Simonyan & Zisserman, 2014), rerun and decided claim by claim."""
+"""vggrepro: the VGG paper (Simonyan & Zisserman, 2014), rerun and decided claim by claim.
+
+`import vggrepro as vgg` gives the library: `load`, `VGG`, `initialise`, `Recipe`, `train`,
+`evaluate`, `to_dense`, and `results`, the table of the recorded study.
+"""
 
 import importlib
 
 __version__ = "0.1.0"
 
 #: Public names and where they live; imported when first used, so that `import vggrepro` is quick.
-_LAZY = {"results": ("vggrepro.study.store", "frame")}
+_LAZY = {
+    "load": ("vggrepro.data", "load"),
+    "VGG": ("vggrepro.models", "VGG"),
+    "initialise": ("vggrepro.models", "initialise"),
+    "to_dense": ("vggrepro.models", "to_dense"),
+    "Recipe": ("vggrepro.recipe", "Recipe"),
+    "train": ("vggrepro.trainer", "train"),
+    "evaluate": ("vggrepro.evaluators", "evaluate"),
+    "results": ("vggrepro.study.store", "frame"),
+}
 
 
 def __getattr__(name: str) -> object:
@@ -13,6 +26,10 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, attribute = _LAZY[name]
     return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]
 
 
 class UserError(Exception):

@@ -12,12 +12,7 @@ import numpy as np
 import torch
 
 from vggrepro.data import ImageSet, PixelStatistics
-from vggrepro.windows import (
-    Window,
-    cut,
-    random_window,
-    rescaled_size,
-)
+from vggrepro.windows import Window, centre_window, cut, random_window, rescaled_size
 
 # --- training (Section 3.1) ---------------------------------------------------------------
 
@@ -40,16 +35,18 @@ class Draws(NamedTuple):
 
 
 class Rescaled:
-    """The images of a set, rescaled to a fixed S once and kept, or cut anew for a range of S.
+    """Training images at the S and for the crop of a net, both in pixels, and their RGB statistics.
 
-    A fixed S is kept if all of the set fits into `LIMIT_BYTES`. Both ways give the same crops but
-    for the rounding of a grey level.
+    Rescaled to a fixed S once and kept, if all of them fit into `LIMIT_BYTES`, or cut anew, as
+    for a range of S. Both ways give the same crops but for the rounding of a grey level.
     """
 
     LIMIT_BYTES = 2**30
 
-    def __init__(self, images: ImageSet, train_scale: tuple[int, int]) -> None:
-        self.images, self.train_scale = images, train_scale
+    def __init__(
+        self, images: ImageSet, pixels: PixelStatistics, train_scale: tuple[int, int], side: int
+    ) -> None:
+        self.images, self.pixels, self.train_scale, self.side = images, pixels, train_scale, side
         low, high = train_scale
         ratios = low / images.sizes.min(1)
         size = 3 * float((images.sizes.prod(1) * ratios**2).sum())
@@ -70,13 +67,17 @@ class Rescaled:
         return whole[window.top : bottom, window.left : right]
 
 
-def training_batch(images: Rescaled, indices: np.ndarray, crop: int, draws: Draws) -> torch.Tensor:
-    """Random crops with random flips, one per image: (B, 3, crop, crop) uint8, channels last."""
-    batch = np.empty((len(indices), crop, crop, 3), np.uint8)
+def training_batch(images: Rescaled, indices: np.ndarray, draws: Draws) -> torch.Tensor:
+    """Random crops with random flips, one per image: (B, 3, side, side) uint8, channels last.
+
+    Raises `UserError` for an S below the crop, or a photo that cannot be read.
+    """
+    side = images.side
+    batch = np.empty((len(indices), side, side, 3), np.uint8)
     for row, index in zip(batch, indices, strict=True):
         uniform = draws.uniform[index]
         height, width = images.images.sizes[index]
-        window = random_window((int(height), int(width)), images.train_scale, crop, uniform)
+        window = random_window((int(height), int(width)), images.train_scale, side, uniform)
         patch = images.crop(index, window)
         row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
     return torch.from_numpy(batch).permute(0, 3, 1, 2)
@@ -125,3 +126,9 @@ def cut_batch(images: ImageSet, indices: np.ndarray, windows: list[Window]) -> t
         image = images.images[index]
         patches += [cut(image, window) for _, window in of_image]
     return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)
+
+
+def centre_crops(images: ImageSet, chosen: np.ndarray, scale: int, side: int) -> torch.Tensor:
+    """Centre crops of the chosen images at one Q, both in pixels: (B, 3, side, side) uint8."""
+    windows = [centre_window(tuple(images.sizes[i]), scale, side) for i in chosen]
+    return cut_batch(images, chosen, windows)

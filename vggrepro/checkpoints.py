@@ -54,7 +54,7 @@ def save(path: Path, address: str, parts: Mapping[str, Any], done: dict[str, Any
     `parts` have a `state_dict`; `done` holds plain values. Raises `UserError` on a full disk,
     and what was there before stays.
     """
-    states = {name: _plain(part.state_dict()) for name, part in parts.items()}
+    states = {name: part.state_dict() for name, part in parts.items()}
     _write({"address": address, "parts": states, "done": done}, path)
 
 
@@ -67,27 +67,11 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     if content.get("address") != address:
         raise UserError(
             f"{path} was left by another training (recipe, data, precision, threads, "
-            "processor or parent differ): go on as it was begun, or begin anew with --fresh"
+            "processor or start differ): go on as it was begun, or begin anew without it (--fresh)"
         )
     for name, part in parts.items():
-        part.load_state_dict({**part.state_dict(), **content["parts"][name]})
+        part.load_state_dict(content["parts"][name])
     return content["done"]
-
-
-def fill(model: nn.Module, state: Mapping[str, torch.Tensor], where: str) -> None:
-    """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:  # a message of many lines, a key on each
-        raise UserError(
-            f"{where} holds the weights of a net with other layers: the row of {model.config} in "
-            "CONFIGS has changed since. --fresh runs it again, --results-dir keeps both"
-        ) from error
-
-
-def _plain(state: Mapping[str, Any]) -> dict[str, Any]:
-    # A schedule's function is code, not state; `weights_only` would rightly refuse it.
-    return {key: value for key, value in state.items() if key != "lr_lambdas"}
 
 
 def _write(content: dict[str, Any], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The machine that trains or tests: device, precision, and their names for people."""
+"""The machine that trains or tests: its device, and the precision that it computes in."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vggrepro import UserError, distributed
+from vggrepro import UserError
 
 PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
@@ -44,12 +44,6 @@ class Machine:
         ways += [self.device.type] if self.device.type != "cpu" else []
         return [self.precision, torch.get_num_threads(), *ways]
 
-    def options(self) -> str:
-        """The same as options of a command."""
-        text = f"--precision {self.precision} --threads {torch.get_num_threads()}"
-        text += f" --micro-batch {self.micro_batch}" if self.micro_batch else ""
-        return text + (" --compile" if self.compile else "")
-
     def autocast(self) -> AbstractContextManager:
         """bfloat16 for convolutions and matrix products; weights and updates stay float32."""
         return torch.autocast(
@@ -76,7 +70,7 @@ class Machine:
 
 
 def choose(
-    device: str = "auto",
+    device: "Machine | str" = "auto",
     precision: str = "auto",
     threads: int | None = None,
     micro_batch: int | None = None,
@@ -86,8 +80,11 @@ def choose(
 
     "auto" takes CUDA if there is one, and bfloat16 if the processor has the instructions. The
     number of threads decides in which order sums are rounded, so the same record needs the same
-    number. Raises `UserError` for a device or a precision that is not there.
+    number. A machine is taken as it is. Raises `UserError` for a device or a precision that is not
+    there.
     """
+    if isinstance(device, Machine):
+        return device
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
@@ -118,20 +115,6 @@ def _set_up_cuda(precision: str) -> None:
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
-
-
-def describe(machine: Machine) -> str:
-    """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
-    return (
-        f"{devices(machine)} ({processor(machine.device)}, {torch.get_num_threads()} threads), "
-        + (machine.precision)
-    )
-
-
-def devices(machine: Machine) -> str:
-    """`cpu`, or `cuda x 4` when so many processes train one net."""
-    world = distributed.world()
-    return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
 
 
 def processor(device: torch.device) -> str:

@@ -66,7 +66,14 @@ def world() -> int:
 
 def parallel(model: nn.Module) -> nn.Module:
     """The net with its gradients averaged over the ranks; with one process, the net itself."""
-    return DistributedDataParallel(model) if world() > 1 else model
+    wrapped = world() > 1  # the one buffer, the mean RGB, is the same everywhere
+    return DistributedDataParallel(model, broadcast_buffers=False) if wrapped else model
+
+
+def bare(model: nn.Module) -> nn.Module:
+    """The net within what `parallel` and `torch.compile` put around it."""
+    model = getattr(model, "_orig_mod", model)
+    return model.module if isinstance(model, DistributedDataParallel) else model
 
 
 def alone(model: nn.Module) -> AbstractContextManager:

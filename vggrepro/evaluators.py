@@ -7,7 +7,7 @@ map. OverFeat's protocol alone has a finer map, and its maximum in place of the 
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple
 
@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 from vggrepro import UserError, distributed
-from vggrepro.augmentations import cut_batch, normalise
+from vggrepro.augmentations import cut_batch
 from vggrepro.data import ImageSet
-from vggrepro.device import Machine
-from vggrepro.loader import ahead
+from vggrepro.device import Machine, choose
+from vggrepro.loader import ahead, counted
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.windows import PROTOCOLS, Window, scaled
 
@@ -31,19 +31,71 @@ BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**23}
 class Tested(NamedTuple):
     """What a protocol gives: (N, classes) float32 posteriors, and the score maps it saw.
 
-    `seconds` is the time it took.
+    `seconds` is the time it took; errors are in percent and need the `targets` (N,).
     """
 
     posteriors: np.ndarray
     positions: dict[str, int]  # "1x2" (height x width) -> how many windows
     seconds: float = 0.0
+    targets: np.ndarray | None = None
+
+    @property
+    def top1_error(self) -> float:
+        """Percent of images whose class is not the first; a tie counts as wrong."""
+        return 100 * (1 - float(outcomes(self.posteriors, self.targets)[0].mean()))
+
+    @property
+    def top5_error(self) -> float:
+        """Percent of images whose class is not among the first five."""
+        return 100 * (1 - float(outcomes(self.posteriors, self.targets)[1].mean()))
+
+    @property
+    def log_loss(self) -> float:
+        """Mean negative log-probability of the images' classes, in nats."""
+        return -float(outcomes(self.posteriors, self.targets)[2].mean())
 
 
-class Inputs(NamedTuple):
-    """How pixels become inputs of this net: subtract `mean` (3,), divide (Section 2.1)."""
+def evaluate(
+    model: VGG,
+    images: ImageSet,
+    protocol: str = "dense",
+    scales: int | Sequence[int] = 256,
+    *,
+    pixels: bool = False,
+    device: Machine | str = "auto",
+    progress: bool | Callable[[int], None] = True,
+) -> Tested:
+    """Test a net on images under one of `windows.PROTOCOLS`, averaged over scales (3.2, 4.2).
 
-    mean: torch.Tensor
-    input_divisor: float
+    `scales` are the paper's Q, for a crop of 224 px and scaled to the net's own, or with
+    `pixels` the shortest sides in pixels. The net is moved to `device`, by default the best there
+    is. `progress` is a bar, none, or a function that is told the number of windows after each
+    batch. Each image counts once, whatever the batches: of several processes every one takes its
+    own images, and all get the same result.
+
+    Raises `UserError` for an unknown protocol, a scale that is too small, a net with another
+    number of classes, or one without its pixel mean.
+    """
+    device = choose(device)
+    check_classes(model, images)
+    model.to(device.device, memory_format=torch.channels_last)
+    scales = (scales,) if isinstance(scales, int) else scales
+    if not pixels:
+        scales = [scaled(q, model.crop) for q in scales]
+    work = [windows(protocol, images, scale, model.crop) for scale in scales]
+    with counted(progress, sum(map(len, work)), " windows") as done:
+        tested = [run_windows(model, images, protocol, some, device, done) for some in work]
+    return combine(tested)
+
+
+def check_classes(model: VGG, images: ImageSet) -> None:
+    """Raise `UserError` unless the net has as many outputs as the images have classes."""
+    outputs = model.classifier[-1].out_features
+    if outputs != len(images.classes):
+        raise UserError(
+            f"this net has {outputs} outputs, and there are {len(images.classes)} classes of "
+            "images: build it with num_classes=len(photos.classes)"
+        )
 
 
 def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tuple[int, Window]]:
@@ -76,30 +128,22 @@ def _batches(work: Batch, pixels: int) -> list[Batch]:
 
 
 @torch.inference_mode()
-def evaluate(
+def run_windows(
     model: VGG,
     images: ImageSet,
     protocol: str,
-    test_scale: int,
-    inputs: Inputs,
-    machine: Machine,
-    progress: Callable[[int], None] = lambda windows: None,
+    work: Batch,
+    device: Machine,
+    done: Callable[[int], None],
 ) -> Tested:
-    """Run `model`, in eval mode, over `images` under a protocol at one Q (the paper's number).
-
-    `progress` is told the number of windows after each batch. Each image counts exactly once,
-    whatever the batches: of several processes every one takes its own images, and all get the
-    same result. Raises `UserError` as `windows` does.
-    """
-    work = windows(protocol, images, scaled(test_scale, model.crop), model.crop)
-    rank, world = distributed.rank(), distributed.world()
-    own = [item for item in work if item[0] % world == rank]
-    batches = _batches(own, BATCH_PIXELS[machine.device.type])
-    started = perf_counter()
-    was_training = model.training
+    """The posteriors of the images: the mean over their windows in `work`, all at one scale."""
+    own = [item for item in work if item[0] % distributed.world() == distributed.rank()]
+    started, was_training = perf_counter(), model.training
     overfeat = protocol == "overfeat"
     dense = to_dense(model.eval(), every_offset=overfeat)
-    over_space = _maximum if overfeat else _mean
+    # Sermanet et al. (2014) do not say whether the maximum is taken before or after soft-max.
+    # Before, what is averaged afterwards are distributions, as in the paper's own protocols.
+    over_space = torch.amax if overfeat else torch.mean
     # Summed on the CPU in float64: neither batches nor the device decide the order that matters.
     total = np.zeros((len(images), len(images.classes)))
     positions: Counter[str] = Counter()
@@ -107,34 +151,22 @@ def evaluate(
     def load(batch: Batch) -> tuple[Batch, torch.Tensor]:
         return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch])
 
+    batches = _batches(own, BATCH_PIXELS[device.device.type])
     for batch, crops in ahead(load, batches, workers=images.loading_threads):
-        x = normalise(machine.send(crops), inputs.mean, inputs.input_divisor)
-        with machine.autocast():
-            maps = [dense(view) for view in (x, x.flip(-1))]
-        both = [over_space(scores.float()).softmax(-1).double() for scores in maps]
-        found = ((both[0] + both[1]) / 2).cpu().numpy()
-        np.add.at(total, [i for i, _ in batch], found)
+        x = model.normalised(device.send(crops))
+        with device.autocast():
+            maps = [dense(view) for view in (x, x.flip(-1))]  # (B, classes, h, w)
+        both = [over_space(scores.float(), (-2, -1)).softmax(-1).double() for scores in maps]
+        np.add.at(total, [i for i, _ in batch], ((both[0] + both[1]) / 2).cpu().numpy())
         positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
-        progress(len(batch))
+        done(len(batch))
     model.train(was_training)
     total = distributed.add(total)
     positions = sum(distributed.gather(positions), Counter())
     if len(own) < len(work):
-        progress(len(work) - len(own))  # what the others did
-    passes = len(work) // len(images)
-    mean = (total / passes).astype(np.float32)
-    return Tested(mean, dict(sorted(positions.items())), perf_counter() - started)
-
-
-def _mean(scores: torch.Tensor) -> torch.Tensor:
-    """(B, classes) from score maps (B, classes, h, w)."""
-    return scores.mean((-2, -1))
-
-
-def _maximum(scores: torch.Tensor) -> torch.Tensor:
-    # Sermanet et al. (2014) do not say whether it is taken before or after soft-max. Before, what
-    # is averaged afterwards are distributions, as in the paper's own protocols.
-    return scores.amax((-2, -1))
+        done(len(work) - len(own))  # what the others did
+    mean = (total / (len(work) // len(images))).astype(np.float32)
+    return Tested(mean, dict(sorted(positions.items())), perf_counter() - started, images.targets)
 
 
 def combine(tested: list[Tested]) -> Tested:
@@ -143,8 +175,8 @@ def combine(tested: list[Tested]) -> Tested:
     for one in tested:
         positions.update(one.positions)
     mean = np.mean([one.posteriors for one in tested], axis=0, dtype=np.float64)
-    seconds = sum(one.seconds for one in tested)
-    return Tested(mean.astype(np.float32), dict(sorted(positions.items())), seconds)
+    seconds, targets = sum(one.seconds for one in tested), tested[0].targets
+    return Tested(mean.astype(np.float32), dict(sorted(positions.items())), seconds, targets)
 
 
 def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -158,12 +190,6 @@ def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, .
     rank = (~(posteriors < own[:, None])).sum(1)
     log_probability = np.log(np.maximum(own, np.finfo(np.float32).tiny))
     return rank <= 1, rank <= 5, log_probability
-
-
-def error_and_loss(posteriors: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Top-1 error in percent and mean negative log-probability in nats."""
-    correct, _, log_probability = outcomes(posteriors, targets)
-    return 100 * (1 - float(correct.mean())), -float(log_probability.mean())
 
 
 def lrn_layer(model: nn.Module) -> LRN | None:

@@ -4,13 +4,15 @@ Attribute names, and the indices of the layers with weights, are torchvision's, 
 dicts of its vgg11, vgg13, vgg16 and vgg19 load into configs A, B, D and E as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from copy import copy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vggrepro import UserError
+from vggrepro.augmentations import normalise
 from vggrepro.configs import (
     DOWNSAMPLING,
     FROM_NET_A,
@@ -159,7 +161,8 @@ def make_layers(config: str, width: float = 1.0, lrn_alpha: float = LRN_ALPHA) -
 class VGG(nn.Module):
     """A net of Table 1: `features` (convolutions), then `classifier` (fc6, fc7, fc8).
 
-    Weights are PyTorch's defaults until `initialise` or `load_state_dict` is called.
+    Weights are PyTorch's defaults until `initialise` or `load_state_dict` is called. The mean RGB
+    that is subtracted from pixels is a buffer outside the state dict, which is torchvision's.
     """
 
     def __init__(
@@ -172,14 +175,16 @@ class VGG(nn.Module):
         hidden: int = 4096,
         dropout: float = 0.5,
         input_divisor: float = 1.0,
+        pixel_mean: Sequence[float] | None = None,
     ) -> None:
         """Build the net; under `torch.device("meta")` in milliseconds and without memory.
 
         `width` multiplies the channels of the convolutions, `crop` is the side of the square
         input in pixels (at least 32), `hidden` is the number of units in fc6 and in fc7,
-        `dropout` the probability after each of them (Section 3.1). `input_divisor` is what the
-        0-255 pixels were divided by after subtracting the mean. Raises UserError for an unknown
-        config or a size out of range.
+        `dropout` the probability after each of them (Section 3.1). Pixels from 0 to 255 become
+        inputs by subtracting `pixel_mean` (Section 2.1) and dividing by `input_divisor`; `train`
+        sets the mean to that of the photos. Raises UserError for an unknown config or a size
+        out of range.
         """
         super().__init__()
         check_units(num_classes=num_classes, hidden=hidden)
@@ -187,7 +192,7 @@ class VGG(nn.Module):
             raise UserError(f"input_divisor must be positive, not {input_divisor}")
         if not 0 <= dropout < 1:
             raise UserError(f"dropout must be in [0, 1), not {dropout}")
-        self.config, self.crop = config, crop
+        self.config, self.crop, self.input_divisor = config, crop, input_divisor
         self.map_side = map_side(crop)
         # DEVIATION: the paper's inputs are 0-255. Divided by s they need alpha * s^2, or LRN
         # would see squares s^2 times smaller and do next to nothing.
@@ -202,6 +207,26 @@ class VGG(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
+        self.register_buffer("pixel_mean", None, persistent=False)
+        if pixel_mean is not None:
+            self.set_pixel_mean(pixel_mean)
+
+    def set_pixel_mean(self, mean: Sequence[float]) -> None:
+        """Subtract this mean RGB, three numbers from 0 to 255, from the pixels of images."""
+        device = self.classifier[0].weight.device
+        self.pixel_mean = torch.tensor(mean, dtype=torch.float32, device=device)
+
+    def normalised(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:
+        """Turn images (N, 3, H, W) uint8 into the net's inputs, float32; `shifts` (N, 3) is added.
+
+        Raises UserError while the mean RGB of the photos that the net was trained on is unknown.
+        """
+        if self.pixel_mean is None:
+            raise UserError(
+                "this net does not know its pixel mean: give it to VGG(..., pixel_mean=(r, g, b)), "
+                "or call set_pixel_mean(photos.pixels.mean) with the photos that it was trained on"
+            )
+        return normalise(images, self.pixel_mean, self.input_divisor, shifts)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, 3, crop, crop).
@@ -259,10 +284,8 @@ def to_dense(model: VGG, *, every_offset: bool = False) -> DenseVGG:
         if isinstance(module, nn.Linear):
             modules.append(_as_conv(module, kernel, dilation))
             kernel = 1
-        elif isinstance(module, nn.Dropout):
-            modules.append(nn.Dropout(module.p))
         else:
-            modules.append(nn.ReLU(inplace=True))
+            modules.append(copy(module))  # its own mode: dropout is off in one of the two alone
     dense = DenseVGG(features, nn.Sequential(*modules), model.map_side)
     return dense.train(model.training)
 

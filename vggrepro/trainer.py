@@ -6,42 +6,40 @@ is killed and started again ends in the same weights as an undisturbed one. With
 each makes its share of every batch, and the update is that of the whole batch.
 """
 
+import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vggrepro import checkpoints, distributed
-from vggrepro.augmentations import (
-    Draws,
-    Rescaled,
-    colour_shifts,
-    cut_batch,
-    normalise,
-    training_batch,
-)
-from vggrepro.data import ImageSet, PixelStatistics
-from vggrepro.device import Machine
-from vggrepro.evaluators import Inputs, error_and_loss, evaluate, lrn_denominator
-from vggrepro.loader import ahead
+from vggrepro.augmentations import Draws, Rescaled, centre_crops, colour_shifts, training_batch
+from vggrepro.data import ImageSet, Photos
+from vggrepro.device import Machine, choose, instructions, processor
+from vggrepro.evaluators import check_classes, evaluate, lrn_denominator
+from vggrepro.loader import ahead, counted
 from vggrepro.models import VGG
-from vggrepro.study.experiments import Experiment, learning_rate_at, single_scale
-from vggrepro.study.records import Epoch
-from vggrepro.windows import centre_window, scaled
+from vggrepro.recipe import Epoch, Recipe, learning_rate_at, single_scale
+from vggrepro.windows import scaled
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 # The rate drops once more than so many epochs in a row bring no better minival error, and may
 # drop so often (3.1).
 PATIENCE, DROPS = 5, 3
+
+Told = Callable[[str, int], None]
+"""Is told "train" or "eval" and how many images were done, or "resumed" and how many before."""
 
 
 @dataclass
@@ -60,275 +58,249 @@ class Training:
         return self.images / self.seconds if self.seconds else 0.0
 
 
-@dataclass(frozen=True)
-class Sets:
-    """What a training reads: images to train on, the held-out minival, their pixel statistics."""
-
-    train: ImageSet
-    minival: ImageSet
-    pixels: PixelStatistics
-
-    def rescaled(self, experiment: Experiment) -> Rescaled:
-        """The training images at the S of an experiment; kept over the epochs of a training."""
-        return Rescaled(
-            self.train, tuple(scaled(s, experiment.crop) for s in experiment.train_scale)
-        )
-
-    def inputs(self, experiment: Experiment, machine: Machine) -> Inputs:
-        """Mean and divisor, with the mean on the device."""
-        mean = torch.tensor(self.pixels.mean, dtype=torch.float32, device=machine.device)
-        return Inputs(mean, experiment.input_divisor)
-
-    def fit(self) -> ImageSet:
-        """As many training images as minival has, evenly spread: for the error in eval mode."""
-        return self.train.subset(self.train.evenly(len(self.minival)))
-
-
-def centre_crops(images: ImageSet, chosen: np.ndarray, experiment: Experiment) -> torch.Tensor:
-    """Centre crops (B, 3, crop, crop) uint8 of the chosen images, at the run's own Q."""
-    q = scaled(single_scale(experiment), experiment.crop)
-    windows = [centre_window(tuple(images.sizes[i]), q, experiment.crop) for i in chosen]
-    return cut_batch(images, chosen, windows)
-
-
-def build(experiment: Experiment, num_classes: int) -> VGG:
-    """The net that an experiment declares, not yet initialised."""
-    return VGG(
-        experiment.config,
-        num_classes,
-        width=experiment.width,
-        crop=experiment.crop,
-        hidden=experiment.hidden,
-        dropout=experiment.dropout,
-        input_divisor=experiment.input_divisor,
-    )
-
-
-def sgd(model: nn.Module, experiment: Experiment, machine: Machine) -> torch.optim.SGD:
-    """Section 3.1's optimizer: momentum, and weight decay on everything."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=experiment.learning_rate,
-        momentum=experiment.momentum,
-        weight_decay=experiment.weight_decay,
-        fused=machine.device.type in ("cpu", "cuda"),
-    )
-
-
 def train(
     model: VGG,
-    experiment: Experiment,
-    seed: int,
-    sets: Sets,
-    machine: Machine,
-    checkpoint: Path,
-    address: str,
-    progress: Callable[[str, int], None] = lambda stage, images: None,
+    photos: Photos,
+    recipe: Recipe,
+    seed: int = 0,
+    *,
+    device: Machine | str = "auto",
+    checkpoint: Path | None = None,
+    progress: bool | Told = True,
 ) -> Training:
-    """Train `model` in place for the epochs that `experiment` declares.
+    """Train `model` in place on `photos.train` for the epochs of the recipe (Section 3.1).
 
-    Goes on from `checkpoint` if there is one, and writes it after each epoch; `address` says of
-    which training it is, with everything that can change the result. A loss that is no
-    longer finite ends the training with status "diverged", Ctrl-C with "interrupted"; of several
-    processes, which Ctrl-C does not stop at the same step, it ends all and leaves the checkpoint.
-    `progress` is told "train" or "eval" and how many images were done, or "resumed" and how many
-    the checkpoint was trained on. Raises `UserError` for a
-    checkpoint that is truncated or of another run, or when the disk is full.
+    `device` is by default the best there is. With `checkpoint` it goes on from that file if it is
+    there, and writes it after each epoch. A loss that is no longer finite ends the training with
+    status "diverged", Ctrl-C with "interrupted"; of several processes, which Ctrl-C does not stop
+    at the same step, it ends all and leaves the checkpoint. `progress` is a bar, none, or a
+    function as `Told`.
+
+    Raises `UserError` for a net with another number of classes, an S below its crop, a checkpoint
+    that is truncated or of another training, or when the disk is full.
     """
-    model.to(machine.device, memory_format=torch.channels_last)
-    optimizer = sgd(model, experiment, machine)
-    scheduler = _scheduler(optimizer, experiment)
-    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    training = Training()
-    if distributed.first(checkpoint.exists):
-        done = distributed.first_then_others(lambda: checkpoints.resume(checkpoint, address, parts))
-        curve = [Epoch(**epoch) for epoch in done["curve"]]
-        training = Training(curve, done["seconds"], done["images"])
-        progress("resumed", training.images)
-    net = machine.compiled(distributed.parallel(model))
-    fit, rescaled = sets.fit(), sets.rescaled(experiment)
-    for epoch in range(len(training.curve), experiment.epochs):
-        started = time.perf_counter()
-        rate = optimizer.param_groups[0]["lr"]
-        try:
-            loss, error = train_one_epoch(
-                net, optimizer, experiment, seed, epoch, sets, rescaled, machine, progress
-            )
-            measured = _measure(model, experiment, fit, sets, machine, progress)
-            training.images += len(sets.train)
+    device = choose(device)
+    check_classes(model, photos.train)
+    model.set_pixel_mean(photos.pixels.mean)
+    model.to(device.device, memory_format=torch.channels_last)
+    optimizer = sgd(model, recipe)
+    scheduler = schedule(optimizer, recipe)
+    training, save = Training(), lambda training: None
+    if checkpoint is not None:
+        parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+        address = address_of(model, photos, recipe, seed, device)
+        training = _resumed(checkpoint, address, parts)
+        save = partial(_save, checkpoint, address, parts)
+    net = device.compiled(distributed.parallel(model))
+    cut = rescaled(photos, recipe, model)
+    with counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told:
+        if training.curve:
+            told("resumed", len(training.curve) * images_per_epoch(photos))
+        for epoch in range(len(training.curve), recipe.epochs):
+            started, rate = time.perf_counter(), optimizer.param_groups[0]["lr"]
+            try:
+                running = train_one_epoch(net, optimizer, cut, recipe, seed, epoch, device, told)
+                measured = measure(model, photos, recipe, device, told)
+            except KeyboardInterrupt:
+                if distributed.world() > 1:
+                    raise
+                training.status, training.reason = "interrupted", f"stopped in epoch {epoch + 1}"
+                break
+            training.images += len(photos.train)
             training.seconds += time.perf_counter() - started
             # The last step of an epoch shows in minival's loss only.
-            if not math.isfinite(loss + measured["minival_loss"]):
+            if not math.isfinite(running[0] + measured["minival_loss"]):
                 training.status = "diverged"
                 training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
                 break
-        except KeyboardInterrupt:
-            if distributed.world() > 1:
-                raise
-            training.status = "interrupted"
-            training.reason = (
-                f"stopped in epoch {epoch + 1}; the same command without --fresh goes on from there"
-            )
-            break
-        running = {"running_loss": loss, "running_error": error}
-        training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **running, **measured))
-        scheduler.step(*([measured["minival_error"]] if experiment.schedule == "plateau" else []))
-        done = {
-            "curve": [entry.model_dump() for entry in training.curve],
-            "seconds": training.seconds,
-            "images": training.images,
-        }
-        distributed.first(partial(checkpoints.save, checkpoint, address, parts, done))
+            of_epoch = {"running_loss": running[0], "running_error": running[1], **measured}
+            training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **of_epoch))
+            scheduler.step(*([measured["minival_error"]] if recipe.schedule == "plateau" else []))
+            save(training)
     return training
+
+
+# --- one epoch ----------------------------------------------------------------------------
 
 
 def train_one_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
-    experiment: Experiment,
+    photos: Rescaled,
+    recipe: Recipe,
     seed: int,
     epoch: int,
-    sets: Sets,
-    rescaled: Rescaled,
-    machine: Machine,
-    progress: Callable[[str, int], None],
+    device: Machine,
+    told: Told = lambda stage, images: None,
 ) -> tuple[float, float]:
     """One pass over the training images, one crop each: mean loss and error (%) while training.
 
     `model` is a net, or `distributed.parallel` of one: the result is over all ranks.
     """
-    total = torch.zeros(2, dtype=torch.float64, device=machine.device)
-    for loss_and_wrong, whole in steps(
-        model, optimizer, experiment, seed, epoch, sets, rescaled, machine
-    ):
-        total += loss_and_wrong
-        progress("train", whole)
-    loss_sum, wrong_sum = distributed.add(total.cpu().numpy()).tolist()
-    return loss_sum / len(sets.train), 100 * wrong_sum / len(sets.train)
-
-
-def steps(
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    experiment: Experiment,
-    seed: int,
-    epoch: int,
-    sets: Sets,
-    rescaled: Rescaled,
-    machine: Machine,
-) -> Iterator[tuple[torch.Tensor, int]]:
-    """The steps of one pass: after each, its summed loss and number of errors, and its batch size.
-
-    Loss and errors, (2,) float64 on the device, are from before the update and over this rank's
-    share of the batch; the size is that of the whole batch.
-    """
-    criterion = nn.CrossEntropyLoss()  # the paper's multinomial logistic regression objective
-    inputs = sets.inputs(experiment, machine)
-    # Dropout draws from the global generator: seeded here, it needs no place in the checkpoint.
-    # Rank 0 adds nothing to the key (a 0 at its end is as good as none).
-    torch.manual_seed(_seed(seed, epoch, distributed.rank()))
+    losses = errors = torch.zeros((), dtype=torch.float64, device=device.device)
+    seed_dropout(seed, epoch)
     model.train()
-    left = len(sets.train)
-    for images, shifts, targets in batches(experiment, seed, epoch, sets, rescaled):
-        whole = min(experiment.batch_size, left)
-        left -= whole
-        optimizer.zero_grad(set_to_none=True)
-        done = torch.zeros(2, dtype=torch.float64, device=machine.device)
-        parts = machine.parts(len(targets))
-        for part in parts:
-            x = normalise(
-                machine.send(images[part]),
-                inputs.mean,
-                inputs.input_divisor,
-                machine.send(shifts[part]),
-            )
-            y = machine.send(targets[part])
-            with machine.autocast():
-                logits = model(x)
-            logits = logits.float()
-            # A rank that has no image of a small last batch takes part with an empty sum.
-            loss = criterion(logits, y) if len(y) else logits.sum()
-            # Gradients are averaged over ranks, so each counts by its share of the whole batch.
-            # For one process and one part that is a factor of exactly 1.
-            with nullcontext() if part is parts[-1] else distributed.alone(model):
-                (loss * (len(y) * distributed.world() / whole)).backward()
-            wrong = (logits.detach().argmax(1) != y).sum()
-            done += torch.stack([loss.detach() * len(y), wrong]).double()
-        optimizer.step()
-        yield done, whole
+    for batch in batches(photos, recipe, seed, epoch):
+        loss, wrong = step(model, optimizer, batch, device)
+        losses, errors = losses + loss, errors + wrong
+        told("train", batch.size)
+    losses, errors = distributed.add(torch.stack([losses, errors]).cpu().numpy()).tolist()
+    return losses / len(photos.images), 100 * errors / len(photos.images)
 
 
-def batches(
-    experiment: Experiment, seed: int, epoch: int, sets: Sets, rescaled: Rescaled
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """The mini-batches of an epoch: crops (B, 3, c, c) uint8, colour shifts (B, 3), targets (B,).
+class Batch(NamedTuple):
+    """A mini-batch, of which this process has a share: crops, colour shifts and targets."""
 
-    Every image once, in an order that depends on seed and epoch alone. The last batch may be
-    smaller. With several processes this is the rank's share of each batch, which may be empty.
+    images: Tensor  # (B, 3, crop, crop) uint8
+    shifts: Tensor  # (B, 3) float32, in pixel units
+    targets: Tensor  # (B,) int64
+    size: int  # of the whole batch, over all processes
+
+
+def batches(photos: Rescaled, recipe: Recipe, seed: int, epoch: int) -> Iterator[Batch]:
+    """The mini-batches of an epoch: every image once, in an order that depends on seed and epoch.
+
+    The last batch may be smaller. With several processes this is the rank's share of each batch,
+    which may be empty.
     """
-    count = len(sets.train)
-    draws = Draws.of(seed, epoch, count)
-    order = np.random.default_rng([seed, epoch, 1]).permutation(count)
+    targets = photos.images.targets
+    draws = Draws.of(seed, epoch, len(targets))
+    order = np.random.default_rng([seed, epoch, 1]).permutation(len(targets))
+    share = slice(distributed.rank(), None, distributed.world())
 
-    def make(indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (
-            training_batch(rescaled, indices, experiment.crop, draws),
-            colour_shifts(draws, indices, sets.pixels, experiment.colour_shift),
-            torch.from_numpy(sets.train.targets[indices]),
-        )
+    def make(whole: np.ndarray) -> Batch:
+        own = whole[share]
+        crops = training_batch(photos, own, draws)
+        shifts = colour_shifts(draws, own, photos.pixels, recipe.colour_shift)
+        return Batch(crops, shifts, torch.from_numpy(targets[own]), len(whole))
 
-    size, share = experiment.batch_size, slice(distributed.rank(), None, distributed.world())
-    indices = [order[i : i + size][share] for i in range(0, count, size)]
-    return ahead(make, indices, workers=sets.train.loading_threads)
+    wholes = (order[i : i + recipe.batch_size] for i in range(0, len(order), recipe.batch_size))
+    return ahead(make, wholes, workers=photos.images.loading_threads)
 
 
-def _measure(
-    model: VGG,
-    experiment: Experiment,
-    fit: ImageSet,
-    sets: Sets,
-    machine: Machine,
-    progress: Callable[[str, int], None],
+def step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, device: Machine
+) -> Tensor:
+    """One update of the weights, for the paper's multinomial logistic regression objective.
+
+    Returns (2,) float64 on the device: the summed loss (nats) and the number of errors over this
+    rank's share of the batch, from before the update.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    done = torch.zeros(2, dtype=torch.float64, device=device.device)
+    parts = device.parts(len(batch.targets))
+    for part in parts:
+        shifts, y = device.send(batch.shifts[part]), device.send(batch.targets[part])
+        x = distributed.bare(model).normalised(device.send(batch.images[part]), shifts)
+        with device.autocast():
+            logits = model(x)
+        logits = logits.float()
+        # A rank that has no image of a small last batch takes part with an empty sum.
+        loss = F.cross_entropy(logits, y) if len(y) else logits.sum()
+        # Gradients are averaged over ranks, so each counts by its share of the whole batch.
+        # For one process and one part that is a factor of exactly 1.
+        with nullcontext() if part is parts[-1] else distributed.alone(model):
+            (loss * (len(y) * distributed.world() / batch.size)).backward()
+        wrong = (logits.detach().argmax(1) != y).sum()
+        done += torch.stack([loss.detach() * len(y), wrong]).double()
+    optimizer.step()
+    return done
+
+
+def seed_dropout(seed: int, epoch: int) -> None:
+    """Seed the global generator, from which dropout draws: it needs no place in a checkpoint."""
+    # Rank 0 adds nothing to the key (a 0 at its end is as good as none).
+    key = np.random.SeedSequence((seed, epoch, distributed.rank()))
+    torch.manual_seed(int(key.generate_state(1)[0]))
+
+
+def measure(
+    model: VGG, photos: Photos, recipe: Recipe, device: Machine, told: Told
 ) -> dict[str, Any]:
     """The part of an epoch's entry that is measured in eval mode, by centre crop and flip."""
-    inputs = sets.inputs(experiment, machine)
-    found = {}
-    for images in (fit, sets.minival):
-        tested = evaluate(
-            model,
-            images,
-            "centre-crop",
-            single_scale(experiment),
-            inputs,
-            machine,
-            lambda n: progress("eval", n),
-        )
-        found[images.split] = error_and_loss(tested.posteriors, images.targets)
-    x = centre_crops(sets.minival, np.arange(min(64, len(sets.minival))), experiment)
-    x = normalise(machine.send(x), inputs.mean, inputs.input_divisor)
+    q = single_scale(recipe)
+    on_train, on_minival = (
+        evaluate(model, images, "centre-crop", q, device=device, progress=partial(told, "eval"))
+        for images in (fit(photos), photos.minival)
+    )
+    some = np.arange(min(64, len(photos.minival)))
+    crops = centre_crops(photos.minival, some, scaled(q, model.crop), model.crop)
     return {
-        "train_error": found["train"][0],
-        "minival_error": found["minival"][0],
-        "minival_loss": found["minival"][1],
-        "lrn_denominator": lrn_denominator(model, x, QUANTILES),
+        "train_error": on_train.top1_error,
+        "minival_error": on_minival.top1_error,
+        "minival_loss": on_minival.log_loss,
+        "lrn_denominator": lrn_denominator(model, model.normalised(device.send(crops)), QUANTILES),
     }
 
 
-def _scheduler(
-    optimizer: torch.optim.Optimizer, experiment: Experiment
-) -> LambdaLR | ReduceLROnPlateau:
-    if experiment.schedule == "plateau":
+# --- what a training is made of -----------------------------------------------------------
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """Section 3.1's optimizer: momentum, and weight decay on everything."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> LambdaLR | ReduceLROnPlateau:
+    """What divides the learning rate by ten (3.1): minival's error, or the epoch."""
+    if recipe.schedule == "plateau":
         return ReduceLROnPlateau(
             optimizer,
             mode="min",
             factor=0.1,
             patience=PATIENCE,
             threshold=0.0,
-            min_lr=experiment.learning_rate * 0.1**DROPS,
+            min_lr=recipe.learning_rate * 0.1**DROPS,
         )
-    base = experiment.learning_rate
-    return LambdaLR(optimizer, lambda epoch: learning_rate_at(experiment, epoch) / base)
+    base = recipe.learning_rate
+    return LambdaLR(optimizer, lambda epoch: learning_rate_at(recipe, epoch) / base)
 
 
-def _seed(*key: int) -> int:
-    return int(np.random.SeedSequence(key).generate_state(1)[0])
+def rescaled(photos: Photos, recipe: Recipe, model: VGG) -> Rescaled:
+    """The training images at the recipe's S and the net's crop; kept over the epochs."""
+    low, high = (scaled(s, model.crop) for s in recipe.train_scale)
+    return Rescaled(photos.train, photos.pixels, (low, high), model.crop)
+
+
+def fit(photos: Photos) -> ImageSet:
+    """As many training images as minival has, evenly spread: for the error in eval mode."""
+    return photos.train.subset(photos.train.evenly(len(photos.minival)))
+
+
+def images_per_epoch(photos: Photos) -> int:
+    """How many images an epoch trains on and is measured on."""
+    return len(photos.train) + len(fit(photos)) + len(photos.minival)
+
+
+# --- checkpoints --------------------------------------------------------------------------
+
+
+def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Machine) -> str:
+    """SHA-256 over everything that can change the result of a training, its start included."""
+    parts = [
+        asdict(recipe),
+        repr(model),
+        [model.crop, model.input_divisor, checkpoints.weights_digest(model.state_dict())],
+        seed,
+        [photos.train.fingerprint, photos.minival.fingerprint],
+        [*device.key(), distributed.world(), processor(device.device), instructions()],
+    ]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _resumed(checkpoint: Path, address: str, parts: dict[str, Any]) -> Training:
+    """The training that the checkpoint holds, its states loaded into `parts`; else a new one."""
+    if not distributed.first(checkpoint.exists):
+        return Training()
+    done = distributed.first_then_others(lambda: checkpoints.resume(checkpoint, address, parts))
+    return Training(**{**done, "curve": [Epoch(**epoch) for epoch in done["curve"]]})
+
+
+def _save(checkpoint: Path, address: str, parts: dict[str, Any], training: Training) -> None:
+    distributed.first(lambda: checkpoints.save(checkpoint, address, parts, asdict(training)))

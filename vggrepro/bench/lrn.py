@@ -10,7 +10,7 @@ from tqdm import tqdm
 from vggrepro.bench.turns import Geometry, Repeated, resident_step, saved_bytes, take_turns
 from vggrepro.device import Machine
 from vggrepro.models import LRN, VGG
-from vggrepro.study.provenance import provenance
+from vggrepro.study.provenance import options, provenance
 from vggrepro.study.records import BenchRecord, Measured
 
 TURN_SECONDS = 0.5
@@ -35,7 +35,7 @@ def lrn(
     with tqdm(total=rounds * len(geometries), desc="A against A-LRN", unit="round") as bar:
         for geometry in geometries:
             measured += step_costs(NETS, geometry, machine, rounds, bar)
-    seconds, command = time.perf_counter() - started, f"vggrepro bench lrn {machine.options()}"
+    seconds, command = time.perf_counter() - started, f"vggrepro bench lrn {options(machine)}"
     return BenchRecord(
         name="lrn",
         settings={"rounds": rounds, "precision": machine.precision},

@@ -1,5 +1,6 @@
 """`vggrepro bench speed`: everything in `targets`, measured within five minutes."""
 
+import copy
 import multiprocessing
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from vggrepro import UserError, cost, data, trainer
+from vggrepro import UserError, cost, data
 from vggrepro.bench import rival
 from vggrepro.bench.lrn import step_costs
 from vggrepro.bench.turns import Geometry, Repeated, Side, Step, elapsed, resident_step, take_turns
@@ -27,9 +28,10 @@ from vggrepro.evaluators import evaluate
 from vggrepro.models import VGG, initialise
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Experiment, several_scales
-from vggrepro.study.provenance import provenance
+from vggrepro.study.provenance import options, provenance
 from vggrepro.study.records import BenchRecord, Measured
-from vggrepro.trainer import Sets, build, train
+from vggrepro.study.run import build
+from vggrepro.trainer import rescaled, sgd, train, train_one_epoch
 from vggrepro.windows import scaled
 
 # --- the photos, and how much is measured -------------------------------------------------
@@ -48,12 +50,10 @@ class Photos:
     counts: tuple[int, int] = (2000, 500)
     """How many images are drawn if the data set is `synthetic`."""
 
-    def load(self, split: str) -> ImageSet:
-        """One split, as the library reads it: decoded once into a cache of its own."""
+    def opened(self) -> data.Photos:
+        """The data set as the library reads it: decoded once into a cache of its own."""
         cache_dir, drawn = self.scratch / "cache", self.counts
-        return data.load(
-            self.name, split, self.data_dir, cache_dir=cache_dir, size=SIZE, counts=drawn
-        )
+        return data.load(self.name, self.data_dir, cache_dir=cache_dir, size=SIZE, counts=drawn)
 
     def experiment(self, run: str) -> Experiment:
         """The declaration of a run at `reduced` on these photos."""
@@ -73,7 +73,7 @@ class Photos:
     def _drawn(self, split: str) -> Path:
         root = self.scratch / "files" / split
         if not root.exists():
-            images = self.load(split)
+            images = getattr(self.opened(), split)
             for i, (image, target) in enumerate(zip(images.images, images.targets, strict=True)):
                 folder = root / images.classes[target].replace(" ", "-")
                 folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def check(name: str, data_dir: Path | None) -> None:
             f"bench speed needs photos: name the folder of {name} with --data-dir; or measure on "
             "drawn images with --data synthetic, which decides no target"
         )
-    data.check(name, data_dir, size=SIZE)
+    data.load(name, data_dir, size=SIZE)
 
 
 def _of_sides(
@@ -137,7 +137,7 @@ def geometry_of(experiment: Experiment, classes: int) -> Geometry:
 
 def _nets(experiment: Experiment, classes: int) -> tuple[VGG, rival.PlainVGG]:
     """Our net and torchvision's way of writing it, with the same weights."""
-    ours, plain = trainer.build(experiment, classes), rival.PlainVGG(experiment, classes)
+    ours, plain = build(experiment, classes), rival.PlainVGG(experiment, classes)
     initialise(ours, "he", seed=0)
     plain.load_state_dict(ours.state_dict())
     return ours, plain
@@ -148,35 +148,29 @@ class Training(Side):
 
     name = "vggrepro"
 
-    def __init__(self, model: nn.Module, experiment: Experiment, sets: Sets, machine: Machine):
+    def __init__(self, model: VGG, experiment: Experiment, sets: data.Photos, machine: Machine):
+        model.set_pixel_mean(sets.pixels.mean)
         self.model = model.to(machine.device, memory_format=torch.channels_last)
         self.experiment, self.sets, self.machine = experiment, sets, machine
-        self.optimizer = trainer.sgd(model, experiment, machine)
+        self.optimizer = sgd(model, experiment)
         self.amount = experiment.batch_size
-        self.part = replace(sets, train=sets.train.subset([]))
+        self.part = copy.copy(sets)
+        self.part.train = sets.train.subset([])
         self.epoch = 0
 
     def run(self, times: int) -> None:
         """A part of an epoch. Its photos are rescaled the first time that they are seen."""
         if len(self.part.train) != times * self.amount:
-            self.part = replace(self.sets, train=spread(self.sets.train, times * self.amount))
-            self.rescaled = self.part.rescaled(self.experiment)
+            self.part.train = spread(self.sets.train, times * self.amount)
+            self.cut = rescaled(self.part, self.experiment, self.model)
         self.epoch += 1
-        trainer.train_one_epoch(
-            self.model,
-            self.optimizer,
-            self.experiment,
-            0,
-            self.epoch,
-            self.part,
-            self.rescaled,
-            self.machine,
-            lambda stage, images: None,
+        train_one_epoch(
+            self.model, self.optimizer, self.cut, self.experiment, 0, self.epoch, self.machine
         )
 
 
 def training(
-    photos: Photos, sets: Sets, machine: Machine, plan: Plan, *, full_width: bool
+    photos: Photos, sets: data.Photos, machine: Machine, plan: Plan, *, full_width: bool
 ) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
@@ -188,7 +182,7 @@ def training(
         experiment = replace(experiment, **PAPER_WIDTH)
     geometry = geometry_of(experiment, len(sets.train.classes))
     ours, plain = _nets(experiment, geometry.classes)
-    alone = resident_step(trainer.build(experiment, geometry.classes), geometry, machine)
+    alone = resident_step(build(experiment, geometry.classes), geometry, machine)
     mean = tuple(map(float, sets.pixels.mean))
     theirs = rival.Training(plain, experiment, photos.folder("train"), mean, machine.device)
     sides = [
@@ -207,7 +201,9 @@ def training(
     return _of_sides("training", "images/s", rates, **geometry.of)
 
 
-def share_of_peak(sets: Sets, photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+def share_of_peak(
+    sets: data.Photos, photos: Photos, machine: Machine, plan: Plan
+) -> list[Measured]:
     """TFLOP/s of full-width D's training step beside those of a convolution, by turns.
 
     A multiply-add is two operations. The model's are those of its forward and backward pass,
@@ -269,7 +265,7 @@ class Testing(Side):
 
 
 def evaluation(
-    photos: Photos, sets: Sets, val: ImageSet, machine: Machine, plan: Plan
+    photos: Photos, sets: data.Photos, val: ImageSet, machine: Machine, plan: Plan
 ) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
@@ -278,7 +274,8 @@ def evaluation(
     """
     experiment = photos.experiment(TESTED)
     ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
-    inputs, scales = sets.inputs(experiment, machine), several_scales(experiment)
+    ours.set_pixel_mean(sets.pixels.mean)
+    scales = several_scales(experiment)
     to_input = rival.normalised(tuple(map(float, sets.pixels.mean)), experiment.input_divisor)
     pixels = tuple(scaled(scale, experiment.crop) for scale in scales)
     whole, last = plain.fully_convolutional(), (to_input, machine.device)
@@ -290,8 +287,7 @@ def evaluation(
     for protocol, posterior in one_by_one.items():
 
         def test(some: ImageSet, protocol: str = protocol) -> None:
-            for scale in scales:
-                evaluate(ours, some, protocol, scale, inputs, machine)
+            evaluate(ours, some, protocol, scales, device=machine, progress=False)
 
         sides = [Testing(val, test), rival.Testing(photos.folder("val"), posterior)]
         rates = take_turns(sides, plan.seconds, plan.rounds_at_full_width)
@@ -366,8 +362,9 @@ def decoding(photos: Photos, plan: Plan) -> list[Measured]:
     """Seconds to decode a data set into an empty cache, and to open it again from there."""
 
     def load() -> None:
+        opened = photos.opened()
         for split in data.SPLITS:
-            photos.load(split)
+            getattr(opened, split)
 
     of = {"data": photos.name}
     once = (round(elapsed(load), 2),)
@@ -429,17 +426,17 @@ def _anonymous(pid: int | None) -> float | None:
 def _reduced_run(photos: Photos, device: str, precision: str, threads: int, images: int) -> None:
     """What a run does, once: runs in the child."""
     chosen = choose(device, precision, threads)
-    trained_on, val = photos.load("train"), photos.load("val")
-    pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-    sets = Sets(spread(trained_on, images), photos.load("minival"), pixels)
+    opened = photos.opened()
+    val, _ = opened.val, opened.pixels
+    opened.train = spread(opened.train, images)
     experiment = replace(photos.experiment("D-S256"), epochs=1)
-    model = build(experiment, len(trained_on.classes))
+    model = build(experiment, len(opened.classes))
     initialise(model, experiment.init, seed=0)
-    train(model, experiment, 0, sets, chosen, photos.scratch / "checkpoint.pt", "bench")
-    inputs = sets.inputs(experiment, chosen)
-    some = spread(val, min(256, images))
+    checkpoint = photos.scratch / "checkpoint.pt"
+    train(model, opened, experiment, device=chosen, checkpoint=checkpoint, progress=False)
+    some, q = spread(val, min(256, images)), several_scales(RUNS["D-jitter"])[-1]
     for protocol in ("dense", "multi-crop"):
-        evaluate(model, some, protocol, several_scales(RUNS["D-jitter"])[-1], inputs, chosen)
+        evaluate(model, some, protocol, q, device=chosen, progress=False)
 
 
 # --- all of it ----------------------------------------------------------------------------
@@ -469,7 +466,7 @@ def speed(
         photos = Photos(name, data_dir, Path(scratch))
         measured, settings = _measure(machine, photos, plan or Plan())
     where = "" if data_dir is None else " --data-dir DATA"
-    command = f"vggrepro bench speed --data {name}{where} {machine.options()}"
+    command = f"vggrepro bench speed --data {name}{where} {options(machine)}"
     seconds = time.perf_counter() - started
     return BenchRecord(
         name="speed",
@@ -493,7 +490,8 @@ def _measure(
 
         # First, so that photos that are missing are missed at once.
         measured = part("decoding photos", decoding, photos, plan)
-        trained_on, val = photos.load("train"), photos.load("val")
+        sets = photos.opened()
+        trained_on, val = sets.train, sets.val
         geometry = geometry_of(photos.experiment(RUN), len(trained_on.classes))
         if len(trained_on) < geometry.batch:
             raise UserError(
@@ -502,8 +500,6 @@ def _measure(
             )
         measured += part("starting the program", starting, plan)
         measured += part("memory of a run", memory, photos, machine, threads, plan)
-        pixels = data.pixel_statistics(trained_on, photos.scratch / "cache")
-        sets = Sets(trained_on, photos.load("minival"), pixels)
         on = (photos, sets, machine, plan)
         measured += part("training at a quarter of the width", training, *on, full_width=False)
         measured += part("training at full width", training, *on, full_width=True)

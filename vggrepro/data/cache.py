@@ -20,9 +20,8 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -37,9 +36,6 @@ from vggrepro.files import cores
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
 
-CACHE_LIMIT = 16 * 2**30
-"""Default limit of all cached sets together, in bytes."""
-
 CHUNK = 256
 """Images in flight at once: bounds the memory when the disk is slower than the decoder."""
 
@@ -47,8 +43,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-@dataclass(frozen=True)
-class Reader:
+class Reader(NamedTuple):
     """Images that are ready to be decoded: their number, bytes, and how to read the i-th.
 
     `read(i)` returns an (H, W, 3) uint8 RGB image and its target; it is called from threads.
@@ -59,9 +54,8 @@ class Reader:
     read: Callable[[int], tuple[np.ndarray, int]]
 
 
-@dataclass(frozen=True)
-class Source:
-    """What a cached set is made from.
+class Source(NamedTuple):
+    """What a cached set, the part `train` or `val` of a data set, is made from.
 
     `origin` says where the images come from and `version` (see `version_of`) in which state
     they are; a new version replaces the old one of the same origin. `open` is called only when
@@ -69,21 +63,18 @@ class Source:
     """
 
     name: str
-    split: str
+    part: str
+    classes: tuple[str, ...]
     origin: str
     version: str
     open: Callable[[], Reader]
 
 
-@dataclass(frozen=True, eq=False)
-class Decoded:
-    """A cached set in canonical order: by target, then by digest of shape and pixels.
+class Decoded(NamedTuple):
+    """A cached set in canonical order: by target, then by digest of shape and pixels."""
 
-    `targets` (N,) int64, `digests` (N, 32) uint8, and `images`, a `CachedImages`.
-    """
-
-    targets: np.ndarray
-    digests: np.ndarray
+    targets: np.ndarray  # (N,) int64
+    digests: np.ndarray  # (N, 32) uint8
     images: "CachedImages"
 
 
@@ -158,25 +149,16 @@ def in_threads(
                 progress.update()
 
 
-def open_or_build(
-    source: Source, cache_dir: Path | None = None, cache_limit: int = CACHE_LIMIT
-) -> Decoded:
+def open_or_build(source: Source, cache_dir: Path) -> Decoded:
     """Open a cached set, decoding it first if it is missing, incomplete or out of date.
 
     The set appears under its name only when it is complete, so a killed build leaves nothing
     that could be mistaken for a set. Of several processes one builds, the others wait.
 
-    Args:
-        source: what to decode.
-        cache_dir: where cached sets live; default `default_cache_dir()`.
-        cache_limit: bytes that all cached sets together may take.
-
-    Raises:
-        UserError: an image cannot be read; the set exceeds the limit or the free space; the
-            cache directory cannot be written.
+    Raises `UserError` if an image cannot be read, the set exceeds the free space, or `cache_dir`
+    cannot be written.
     """
-    cache_dir = Path(cache_dir or default_cache_dir())
-    folder = cache_dir / f"{source.name}-{source.split}-{source.version[:16]}"
+    folder = cache_dir / f"{source.name}-{source.part}-{source.version[:16]}"
     decoded = _open(folder, source.version)
     if decoded:
         return decoded
@@ -185,17 +167,17 @@ def open_or_build(
         with _lock(folder):
             decoded = _open(folder, source.version)  # built while we waited for the lock?
             if not decoded:
-                _build(source, folder, cache_limit)
+                _build(source, folder)
                 decoded = _open(folder, source.version)
     if not decoded:
         raise UserError(f"The image cache {folder} was changed while it was built; try again.")
     return decoded
 
 
-def _build(source: Source, folder: Path, cache_limit: int) -> None:
+def _build(source: Source, folder: Path) -> None:
     reader = source.open()
     _remove_outdated(source, folder)
-    _check_space(source, reader.n_bytes, folder.parent, cache_limit)
+    _check_space(source, reader.n_bytes, folder.parent)
     temporary = _temporary(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -216,7 +198,7 @@ def _write(source: Source, reader: Reader, folder: Path) -> None:
 
     sizes, targets, digests = [], [], []
     with open(folder / "pixels.bin", "wb") as file:
-        description = f"decoding {source.name} {source.split}"
+        description = f"decoding {source.name} {source.part}"
         for image, target, digest in in_threads(read, range(reader.n_images), description):
             file.write(image)
             sizes.append(image.shape[:2])
@@ -256,25 +238,18 @@ def _open(folder: Path, version: str) -> Decoded | None:
         return None
 
 
-def _check_space(source: Source, n_bytes: int, cache_dir: Path, cache_limit: int) -> None:
-    used = sum(path.stat().st_size for path in cache_dir.glob("*/pixels.bin"))
+def _check_space(source: Source, n_bytes: int, cache_dir: Path) -> None:
     free = shutil.disk_usage(cache_dir).free
-    what = f"Decoding {source.name} {source.split} takes {_gib(n_bytes)}"
-    if used + n_bytes > cache_limit:
-        raise UserError(
-            f"{what}; the cache in {cache_dir} already holds {_gib(used)}, and its limit is "
-            f"{_gib(cache_limit)}. Remove folders there, raise the limit, or use smaller images."
-        )
     if n_bytes > free:
         raise UserError(
-            f"{what}, but only {_gib(free)} are free in {cache_dir}. Free some space, or choose "
-            "another cache directory."
+            f"Decoding {source.name} {source.part} takes {_gib(n_bytes)}, but only {_gib(free)} "
+            f"are free in {cache_dir}. Free some space, or choose another cache directory."
         )
 
 
 def _remove_outdated(source: Source, folder: Path) -> None:
     """Remove what `folder` replaces: a damaged set there, and sets of the same origin."""
-    for other in folder.parent.glob(f"{source.name}-{source.split}-*"):
+    for other in folder.parent.glob(f"{source.name}-{source.part}-*"):
         try:
             outdated = json.loads((other / "meta.json").read_text())["origin"] == source.origin
         except (OSError, KeyError, ValueError):

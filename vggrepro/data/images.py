@@ -1,7 +1,7 @@
 """Image sets: their canonical order, splits, fingerprints and RGB statistics.
 
-Sections 3.1 and 4. `load` returns one split of `synthetic`, `cifar10`, `imagenette`, `imagenet`
-or any `folder` of class folders. Order, fingerprint and minival depend on pixels and labels
+Sections 3.1 and 4. `load` finds `synthetic`, `cifar10`, `imagenette`, `imagenet` or any `folder`
+of class folders. Order, fingerprint and minival depend on pixels and labels
 alone, not on names or order of files, so that one data set from two sources gives the same run.
 (Two versions of a JPEG decoder may differ in a pixel, and the fingerprint then differs.)
 """
@@ -12,7 +12,9 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from vggrepro.data.sources import decode, read_size
 from vggrepro.files import cores, write_atomically
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
+PARTS = ("train", "val")  # on disk; minival is held out of train
 SPLITS = ("train", "minival", "val")
 FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
 SYNTHETIC_COUNTS = (2000, 500)
@@ -77,20 +80,14 @@ class ImageSet:
 
 def load(
     name: str,
-    split: str,
     data_dir: str | os.PathLike | None = None,
     *,
     cache_dir: str | os.PathLike | None = None,
     download: bool = False,
     size: str = "160px",
     counts: tuple[int, int] = SYNTHETIC_COUNTS,
-    cache_limit: int = cache.CACHE_LIMIT,
-) -> ImageSet:
-    """Load one split of a data set, decoding it into the cache if it is not there yet.
-
-    `train` is the training set without `minival`; `minival` is a tenth of the training set, per
-    class and the same for every run, for choosing recipes and for the learning-rate rule; `val`
-    is for reporting.
+) -> "Photos":
+    """Find a data set; its photos are decoded into a cache when they are first asked for.
 
     DEVIATION: the paper lowers the learning rate by the validation set that it also reports on
     (Sect. 3.1 and 4). Holding minival out of the training set keeps `val` untouched.
@@ -105,72 +102,141 @@ def load(
             folders (`train`, `test`), in `data_dir` or in `cifar10` or `cifar-10` below it;
             `imagenette` and `imagenet` as torchvision lays them out; `folder` from
             `train/<class>/` and `val/<class>/` (or `test/<class>/`).
-        split: one of `SPLITS`.
         data_dir: where the data lies; not used by `synthetic`.
         cache_dir: where decoded images are kept; by default the user's cache directory.
         download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
             the ImageNet archives that lie there.
         size: of Imagenette's photos: "160px", "320px" (short side) or "full".
         counts: how many synthetic images to draw, for training (minival included) and for val.
-        cache_limit: bytes that the whole cache may take.
 
     Raises:
-        UserError: unknown name or split; data missing or incomplete; an unreadable image; no
-            room for the cache.
+        UserError: unknown name; data missing or incomplete; and, when they are asked for, an
+            unreadable image or no room for the cache.
     """
-    if name not in NAMES:
-        raise UserError(f"Unknown data set {name!r}; it is one of {', '.join(NAMES)}.")
-    if split not in SPLITS:
-        raise UserError(f"Unknown split {split!r}; it is one of {', '.join(SPLITS)}.")
-    cache_dir = Path(cache_dir or cache.default_cache_dir())
-    part = "val" if split == "val" else "train"
-    if name == "synthetic":
-        source, classes = sources.synthetic_images(part, counts)
-    else:
-        root = _data_root(name, data_dir, download)
-        if name == "imagenet":
-            return _stream(split, sources.imagenet(root, part, download), cache_dir)
-        source, classes = _source(name, root, part, size, download)
-    decoded = cache.open_or_build(source, cache_dir, cache_limit)
-    if name == "cifar10" and (decoded.images.sizes != 32).any():
-        raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
-    indices = _split_indices(split, decoded.targets, decoded.digests, classes)
-    targets, images = decoded.targets[indices], decoded.images.subset(indices)
-    fingerprint = hashlib.sha256(targets.astype("<i8").tobytes())
-    fingerprint.update(decoded.digests[indices].tobytes())
-    return ImageSet(
-        source.name, split, classes, targets, fingerprint.hexdigest(), images, images.sizes
-    )
+    photos = Photos(name, data_dir, cache_dir, download, size, counts)
+    photos.check()
+    return photos
 
 
-def check(
-    name: str,
-    data_dir: str | os.PathLike | None = None,
-    *,
-    download: bool = False,
-    size: str = "160px",
-) -> None:
-    """Raise `UserError` unless the photos that `load` would open are there, or may be fetched.
+@dataclass
+class Photos:
+    """A data set as `load` finds it: `train`, `minival` and `val`, each read once."""
 
-    No photo is opened: it takes a moment, so that a wrong folder is told before all else.
-    """
-    if name == "synthetic":
-        return
-    root = _data_root(name, data_dir, download)
-    if download:
-        return  # what is not there is fetched when it is loaded
-    for part in ("train", "val"):
-        if name == "imagenet":  # a million files: not listed
-            sources.imagenet_folder(root, part)
+    name: str
+    data_dir: str | os.PathLike | None = None
+    cache_dir: str | os.PathLike | None = None
+    download: bool = False
+    size: str = "160px"
+    counts: tuple[int, int] = SYNTHETIC_COUNTS
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise UserError(f"Unknown data set {self.name!r}; it is one of {', '.join(NAMES)}.")
+        self.cache_dir = Path(self.cache_dir or cache.default_cache_dir())
+
+    def check(self) -> None:
+        """Raise `UserError` unless the photos are there, or may be fetched when they are needed.
+
+        No photo is opened: it takes a moment, so that a wrong folder is told before all else.
+        """
+        if self.download and self.name != "synthetic":
+            _data_root(self.name, self.data_dir, self.download)
         else:
-            _source(name, root, part, size, download)
+            _ = self._found
+
+    @cached_property
+    def train(self) -> ImageSet:
+        """The training images without those of minival."""
+        return self._training[0]
+
+    @cached_property
+    def minival(self) -> ImageSet:
+        """A tenth of the training images, of each class and the same for every run.
+
+        For choosing recipes and for the learning-rate rule.
+        """
+        return self._training[1]
+
+    @cached_property
+    def val(self) -> ImageSet:
+        """The images that errors are reported on. They steer nothing."""
+        part = self._part("val")
+        return part.split("val", np.arange(len(part.images)))
+
+    @cached_property
+    def pixels(self) -> "PixelStatistics":
+        """RGB mean and principal components over the pixels of `train` (Sect. 2.1 and 3.1)."""
+        return pixel_statistics(self.train, self.cache_dir)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names of the classes; targets are places among them."""
+        return self.train.classes
+
+    @cached_property
+    def _training(self) -> tuple[ImageSet, ImageSet]:
+        part = self._part("train")
+        images = part.images
+        held_out = hold_out(images.targets, part.digests, images.classes, part.minival_of)
+        train, minival = np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return part.split("train", train), part.split("minival", minival)
+
+    def _part(self, part: str) -> "_Part":
+        found = self._found[part]
+        if isinstance(found, Path):
+            return _streamed(sources.list_images(found), self.cache_dir)
+        return _cached(found, self.cache_dir)
+
+    @cached_property
+    def _found(self) -> dict[str, cache.Source | Path]:
+        """What is decoded for train and val; of ImageNet, with a million files, only where."""
+        if self.name == "synthetic":
+            return {part: sources.synthetic_images(part, self.counts) for part in PARTS}
+        root = _data_root(self.name, self.data_dir, self.download)
+        find = {
+            "cifar10": lambda part: sources.cifar10(root, part, self.download),
+            "imagenette": lambda part: sources.imagenette(root, part, self.size, self.download),
+            "imagenet": lambda part: sources.imagenet_folder(root, part, self.download),
+            "folder": lambda part: sources.class_folders("folder", root, part),
+        }[self.name]
+        return {part: find(part) for part in PARTS}
+
+
+class _Part(NamedTuple):
+    """All images of a part of a data set, and what chooses and names splits of it."""
+
+    images: ImageSet
+    digests: np.ndarray
+    fingerprint: Callable[[np.ndarray], str]
+    minival_of: Callable[[int], int]
+
+    def split(self, name: str, chosen: np.ndarray) -> ImageSet:
+        fingerprint = self.fingerprint(chosen)
+        return replace(self.images.subset(chosen), split=name, fingerprint=fingerprint)
+
+
+def _cached(source: cache.Source, cache_dir: Path) -> _Part:
+    targets, digests, images = cache.open_or_build(source, cache_dir)
+    if source.name == "cifar10" and (images.sizes != 32).any():
+        raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
+
+    def fingerprint(chosen: np.ndarray) -> str:
+        content = targets[chosen].astype("<i8").tobytes() + digests[chosen].tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+    whole = ImageSet(source.name, source.part, source.classes, targets, "", images, images.sizes)
+    return _Part(whole, digests, fingerprint, _a_tenth)
+
+
+def _a_tenth(count: int) -> int:
+    return max(1, (count + 5) // 10)
 
 
 def hold_out(
     targets: np.ndarray,
     digests: np.ndarray,
     classes: Sequence[str],
-    count: Callable[[int], int] = lambda n: max(1, (n + 5) // 10),
+    count: Callable[[int], int] = _a_tenth,
 ) -> np.ndarray:
     """Which training images are minival: (N,) bool, stratified and fixed by content alone.
 
@@ -192,25 +258,6 @@ def hold_out(
             )
         held_out[order[start:end]] = True
     return held_out
-
-
-def _split_indices(
-    split: str, targets: np.ndarray, digests: np.ndarray, classes: Sequence[str], **count: Callable
-) -> np.ndarray:
-    if split == "val":
-        return np.arange(len(targets))
-    return np.flatnonzero(hold_out(targets, digests, classes, **count) == (split == "minival"))
-
-
-def _source(
-    name: str, root: Path, part: str, size: str, download: bool
-) -> tuple[sources.Source, tuple[str, ...]]:
-    """What the cache decodes for a data set of photos that is not streamed, and its classes."""
-    if name == "cifar10":
-        return sources.cifar10(root, part, download)
-    if name == "imagenette":
-        return sources.imagenette(root, part, size, download)
-    return sources.class_folders("folder", root, part)
 
 
 def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) -> Path:
@@ -246,28 +293,18 @@ class StreamedImages(Sequence):
         return StreamedImages(self.root, self.names[indices])
 
 
-def _stream(split: str, listing: sources.Listing, cache_dir: Path) -> ImageSet:
-    hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in listing.names)
+def _streamed(listing: sources.Listing, cache_dir: Path) -> _Part:
+    names = np.array(listing.names, object)
+    hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in names)
+
+    def fingerprint(chosen: np.ndarray) -> str:
+        marks = (os.fsencode(f"{names[i]}\0{listing.sizes[i]}\n") for i in chosen)
+        return hashlib.sha256(b"".join(marks)).hexdigest()
+
+    images, sizes = StreamedImages(listing.root, names), _image_sizes(listing, cache_dir)
+    whole = ImageSet("imagenet", "", listing.classes, listing.targets, "", images, sizes)
     digests = np.frombuffer(hashes, np.uint8).reshape(-1, 32)
-    indices = _split_indices(
-        split,
-        listing.targets,
-        digests,
-        listing.classes,
-        count=lambda n: IMAGENET_MINIVAL_PER_CLASS,
-    )
-    fingerprint = hashlib.sha256()
-    for i in indices:
-        fingerprint.update(os.fsencode(f"{listing.names[i]}\0{listing.sizes[i]}\n"))
-    return ImageSet(
-        "imagenet",
-        split,
-        listing.classes,
-        listing.targets[indices],
-        fingerprint.hexdigest(),
-        StreamedImages(listing.root, np.array(listing.names, object)[indices]),
-        _image_sizes(listing, cache_dir)[indices],
-    )
+    return _Part(whole, digests, fingerprint, lambda n: IMAGENET_MINIVAL_PER_CLASS)
 
 
 def _image_sizes(listing: sources.Listing, cache_dir: Path) -> np.ndarray:

@@ -4,7 +4,6 @@ Every function returns what the cache needs to decode one part (`train` or `val`
 without opening an image. A class's index is the position of its name among the sorted names.
 """
 
-import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,17 +18,8 @@ from vggrepro.data import synthetic
 from vggrepro.data.cache import Reader, Source, in_threads, version_of
 
 SYNTHETIC_SEED = 1409_1556
-CIFAR10_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
+CIFAR10_CLASSES = tuple(
+    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
 )
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_CLASSES = {
@@ -44,11 +34,7 @@ IMAGENETTE_CLASSES = {
     "n03445777": "golf ball",
     "n03888257": "parachute",
 }
-IMAGENETTE_FOLDERS = {
-    "160px": "imagenette2-160",
-    "320px": "imagenette2-320",
-    "full": "imagenette2",
-}
+IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -77,7 +63,7 @@ def class_names(root: Path) -> tuple[str, ...]:
     """The class folders of `root`, sorted. Raises UserError if there are none, or no access."""
     if not root.is_dir():
         raise UserError(f"There is no folder {root}: expected {root.name}/<class>/<image files>.")
-    with _readable(root):
+    with _naming(root):
         names = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
     if not names:
         raise UserError(f"{root} has no class folders: expected {root.name}/<class>/<image files>.")
@@ -90,31 +76,18 @@ def list_images(root: Path) -> Listing:
     Files are images by their suffix; hidden files and folders are passed over. Raises UserError
     if there is no class folder, or a class without an image.
     """
-    classes = class_names(root)
-    names, targets, sizes, times = [], [], [], []
+    classes, files = class_names(root), []
     for target, class_name in enumerate(classes):
-        with _readable(root / class_name):
+        with _naming(root / class_name):
             found = sorted(_image_files(os.fspath(root / class_name), class_name))
         if not found:
             raise UserError(
                 f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
                 "or remove it."
             )
-        for name, size, time in found:
-            names.append(name)
-            sizes.append(size)
-            times.append(time)
-            targets.append(target)
-    targets = np.array(targets, np.int64)
-    return Listing(root, classes, tuple(names), targets, tuple(sizes), tuple(times))
-
-
-@contextmanager
-def _readable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as error:
-        raise UserError(f"{error.filename or folder} cannot be read: give permission") from error
+        files += ((name, target, size, time) for name, size, time in found)
+    names, targets, sizes, times = zip(*files, strict=True)
+    return Listing(root, classes, names, np.array(targets, np.int64), sizes, times)
 
 
 def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
@@ -130,7 +103,7 @@ def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield name, stat.st_size, stat.st_mtime_ns
 
 
-def synthetic_images(part: str, counts: tuple[int, int]) -> tuple[Source, tuple[str, ...]]:
+def synthetic_images(part: str, counts: tuple[int, int]) -> Source:
     """The embedded data set: `counts` drawings for train and val, always of the same seed."""
     if len(counts) != 2 or min(counts) < 1:
         raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
@@ -147,19 +120,21 @@ def synthetic_images(part: str, counts: tuple[int, int]) -> tuple[Source, tuple[
 
     origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} images"
     version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
-    return Source("synthetic", part, origin, version, open_reader), synthetic.CLASSES
+    return Source("synthetic", part, synthetic.CLASSES, origin, version, open_reader)
 
 
-def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[str, ...]]:
+def cifar10(data_dir: Path, part: str, download: bool) -> Source:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
     roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
     batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
     folders = [root for root in roots if (root / "train" / CIFAR10_CLASSES[0]).is_dir()]
     if not batches and folders:
-        source, classes = class_folders("cifar10", folders[0], part)
-        if classes != CIFAR10_CLASSES:
-            raise UserError(f"{source.origin} should hold CIFAR-10's classes; it has {classes}.")
-        return source, classes
+        source = class_folders("cifar10", folders[0], part)
+        if source.classes != CIFAR10_CLASSES:
+            raise UserError(
+                f"{source.origin} should hold CIFAR-10's classes; it has {source.classes}."
+            )
+        return source
     if not batches and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
@@ -168,20 +143,17 @@ def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[st
         )
     root = batches[0] if batches else data_dir
 
-    @functools.cache  # unpickled once, though both the download and the reader ask for it
-    def dataset(train: bool):
+    def dataset(download: bool = False):
         from torchvision.datasets import CIFAR10  # imports torch: only when it is needed
 
-        what = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})"
-        return _with_torchvision(
-            what, lambda: CIFAR10(str(root), train=train, download=download and not batches)
-        )
+        what, train = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})", part == "train"
+        return _with_torchvision(what, lambda: CIFAR10(str(root), train, download=download))
 
     if not batches:
-        dataset(part == "train")
+        dataset(download=True)
 
     def open_reader() -> Reader:
-        photos = dataset(part == "train")
+        photos = dataset()
         targets = [CIFAR10_CLASSES.index(photos.classes[label]) for label in photos.targets]
         return Reader(len(targets), photos.data.nbytes, lambda i: (photos.data[i], targets[i]))
 
@@ -190,12 +162,10 @@ def cifar10(data_dir: Path, part: str, download: bool) -> tuple[Source, tuple[st
     stats = [(path.name, path.stat()) for path in files]
     parts = [part, *(f"{name}/{stat.st_size}/{stat.st_mtime_ns}" for name, stat in stats)]
     version = version_of(str(origin), parts)
-    return Source("cifar10", part, str(origin), version, open_reader), CIFAR10_CLASSES
+    return Source("cifar10", part, CIFAR10_CLASSES, str(origin), version, open_reader)
 
 
-def imagenette(
-    data_dir: Path, part: str, size: str, download: bool
-) -> tuple[Source, tuple[str, ...]]:
+def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
     """Imagenette in torchvision's layout; classes are ordered by WordNet id, named in English."""
     if size not in IMAGENETTE_FOLDERS:
         raise UserError(f"Unknown Imagenette size {size!r}; it is one of {[*IMAGENETTE_FOLDERS]}.")
@@ -211,30 +181,26 @@ def imagenette(
         _with_torchvision(
             f"Imagenette ({root})", lambda: Imagenette(str(data_dir), size=size, download=True)
         )
-    source, wnids = class_folders(f"imagenette-{size}", root, part)
-    if wnids != tuple(IMAGENETTE_CLASSES):
+    source = class_folders(f"imagenette-{size}", root, part)
+    if source.classes != tuple(IMAGENETTE_CLASSES):
         raise UserError(
-            f"{source.origin} should hold Imagenette's ten class folders; it has {wnids}. "
-            "Remove it and unpack it again."
+            f"{source.origin} should hold Imagenette's ten class folders; it has "
+            f"{source.classes}. Remove it and unpack it again."
         )
-    return source, tuple(IMAGENETTE_CLASSES.values())
+    return source._replace(classes=tuple(IMAGENETTE_CLASSES.values()))
 
 
-def imagenet(data_dir: Path, part: str, download: bool) -> Listing:
-    """ImageNet's files in torchvision's layout: `train/<wnid>/` and `val/<wnid>/`.
+def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
+    """The folder of a part of ImageNet in torchvision's layout: `train/<wnid>/`, `val/<wnid>/`.
 
     `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
     `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
+    Raises UserError, which says how, if there is neither.
     """
     if download and not (data_dir / part).is_dir():
         from torchvision.datasets import ImageNet
 
         _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
-    return list_images(imagenet_folder(data_dir, part))
-
-
-def imagenet_folder(data_dir: Path, part: str) -> Path:
-    """The folder of a part of ImageNet. Raises UserError, which says how to get it."""
     if not (data_dir / part).is_dir():
         raise UserError(
             f"ImageNet is not in {data_dir}: expected {part}/<WordNet id>/ there. Get the archives "
@@ -243,7 +209,7 @@ def imagenet_folder(data_dir: Path, part: str) -> Path:
     return data_dir / part
 
 
-def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, ...]]:
+def class_folders(name: str, root: Path, part: str) -> Source:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
     train = root / "train"
     test = root / "test"
@@ -265,8 +231,7 @@ def class_folders(name: str, root: Path, part: str) -> tuple[Source, tuple[str, 
         n_bytes = sum(3 * height * width for height, width in sizes)
         return Reader(len(paths), n_bytes, lambda i: (decode(paths[i]), int(listing.targets[i])))
 
-    source = Source(name, part, str(listing.root), listing.version(), open_reader)
-    return source, listing.classes
+    return Source(name, part, listing.classes, str(listing.root), listing.version(), open_reader)
 
 
 def _with_torchvision(what: str, make: Callable[[], object]):
@@ -314,7 +279,7 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise UserError(f"{os.fspath(path)} cannot be read: give permission") from error
+        raise UserError(f"{error.filename or path} cannot be read: give permission") from error
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
         raise UserError(
             f"{os.fspath(path)} cannot be read as an image ({error}). "

@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from vggrepro import UserError
+from vggrepro.recipe import Recipe, single_scale
 from vggrepro.windows import PAPER_CROP
 
 NOT_FROZEN = ("pilot", "calibrate")  # what the names of such recipes begin with
@@ -20,17 +21,15 @@ FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
 
 
 @dataclass(frozen=True)
-class Experiment:
-    """One training, with the paper's Section 3.1 as defaults.
+class Experiment(Recipe):
+    """One training: a net, its recipe and what it is trained on, the paper's values as defaults.
 
-    `train_scale` is the interval from which S is drawn per image. `init` names the random
-    initialisation; `init_from` the run whose weights replace it, as far as `inherit` says:
-    "net-a" the first four convolutions and the FC layers, "all" everything.
+    `init` names the random initialisation; `init_from` the run whose weights replace it, as far
+    as `inherit` says: "net-a" the first four convolutions and the FC layers, "all" everything.
     """
 
     name: str
     config: str
-    train_scale: tuple[int, int] = FIXED_256
     stage: str = "scratch"  # scratch, fine-tune (S = 384 from S = 256) or jitter
     length: float = 1.0  # epochs, as a multiple of the stage's
     init: str = "normal-std"  # the reading of "10^-2 variance" that does not overflow
@@ -41,22 +40,18 @@ class Experiment:
     crop: int = PAPER_CROP
     width: float = 1.0
     hidden: int = 4096
-    # recipe
-    recipe: str = "paper"
-    epochs: int = 74
-    batch_size: int = 256
-    learning_rate: float = 1e-2
-    schedule: str = "plateau"  # divided by ten when minival stops improving; else "steps"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
     dropout: float = 0.5
-    colour_shift: float = 0.1  # standard deviation of the PCA RGB shift
     input_divisor: float = 1.0  # inputs are (pixel - mean) / input_divisor, pixels 0 to 255
+    recipe: str = "paper"  # the name of the recipe's values
     # what it is trained on
     budget: str = "full"
     data: str = "imagenet"
     data_size: str = ""  # which size of Imagenette
     counts: tuple[int, int] = (0, 0)  # images drawn for train and val, synthetic only
+
+    def __post_init__(self) -> None:
+        if self.epochs:  # 0 where single steps are counted, see `starts`
+            super().__post_init__()
 
     @property
     def pilot(self) -> bool:
@@ -132,14 +127,6 @@ class Row:
         """`table3/D-S256`; from Table 5 on, where protocols differ, `table5/D-jitter/dense`."""
         protocol = f"/{self.evaluation.file_protocol}" if self.table >= 5 else ""
         return f"table{self.table}/{self.run}{protocol}"
-
-
-def learning_rate_at(experiment: Experiment, epoch: int) -> float:
-    """The rate of the "steps" schedule at `epoch`: divided by ten at 60 % and 85 %."""
-    # DEVIATION: Section 3.1 watches validation accuracy; a fixed schedule costs the same for
-    # every net, so that no side of a comparison trains longer than the other.
-    drops = sum(epoch >= round(share * experiment.epochs) for share in (0.60, 0.85))
-    return experiment.learning_rate * 0.1**drops
 
 
 # --- the registry -----------------------------------------------------------------------
@@ -231,11 +218,6 @@ def _second_round() -> dict[str, Experiment]:
 SECOND_ROUND: dict[str, Experiment] = _second_round()
 #: Every run there is; `RUNS` alone is the first round, which the tables and its claims are about.
 DECLARED: Mapping[str, Experiment] = ChainMap(RUNS, SECOND_ROUND)
-
-
-def single_scale(run: Experiment) -> int:
-    """Q of Section 4.1: S for a fixed scale, the middle of the interval for jitter."""
-    return sum(run.train_scale) // 2
 
 
 def several_scales(run: Experiment) -> tuple[int, ...]:

@@ -19,19 +19,22 @@ import torch
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, cost
-from vggrepro.augmentations import normalise
-from vggrepro.device import Machine, choose, describe
+from vggrepro.augmentations import centre_crops
+from vggrepro.data import Photos
+from vggrepro.device import Machine, choose
 from vggrepro.models import VGG, initialise, named_layers
+from vggrepro.recipe import single_scale
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
+from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
-from vggrepro.study.run import Run, common, say, used
-from vggrepro.study.runner import check_photos, lock
+from vggrepro.study.run import Run, build, common, photos_of, say, used
+from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
-from vggrepro.trainer import Sets, build, centre_crops, sgd, steps
-from vggrepro.windows import PAPER_CROP
+from vggrepro.trainer import batches, rescaled, seed_dropout, sgd, step
+from vggrepro.windows import PAPER_CROP, scaled
 
 IMAGES = 16  # of which the signal is taken
 
@@ -57,7 +60,7 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
     _check_other_seeds(experiments, seed, count, where, chosen)
     if todo:
-        check_photos(todo[0], where)  # before a folder is made that looks like a begun run
+        photos_of(todo[0], where).check()  # before a folder is made that looks like a begun run
     left_out, known = [], {e.name: e for e in experiments}
     shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
     with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
@@ -220,13 +223,14 @@ def _measured(
     progress: Callable[[], None],
 ) -> tuple[VGG, dict]:
     """The net after its first steps, and all of the record that was measured."""
-    e, sets = this.experiment, this.sets()
-    classes = len(sets.train.classes)
+    e, photos = this.experiment, this.photos
+    classes = len(photos.classes)
     weights, digest = inherited or (None, None)
 
     def started(crop: int) -> VGG:
         torch.manual_seed(this.seed)
         model = build(replace(e, crop=crop), classes)  # as PyTorch starts it, biases and all
+        model.set_pixel_mean(photos.pixels.mean)
         if e.init != "pytorch":
             initialise(model, e.init, seed=this.seed, parent=weights)
         return model.to(this.machine.device, memory_format=torch.channels_last)
@@ -234,21 +238,21 @@ def _measured(
     before = []
     # Net A's fc6 fits one size of crop only.
     for crop in (e.crop,) if inherited else (e.crop, PAPER_CROP):
-        before.append(signal_of(started(crop), replace(e, crop=crop), sets, this.machine))
+        before.append(signal_of(started(crop), e, photos, this.machine))
     model = started(e.crop)
-    taken = take_steps(model, e, this.seed, sets, this.machine, count, progress)
+    taken = take_steps(model, e, this.seed, photos, this.machine, count, progress)
     reason, after = taken.reason, None
     if reason is None:
-        after = signal_of(model, e, sets, this.machine)
+        after = signal_of(model, e, photos, this.machine)
         if not all(map(math.isfinite, (*after.activation, *after.gradient, *after.weight))):
             reason, after = f"the net's signal was no longer finite after step {count}", None
     return model, {
         "status": "diverged" if reason else "ok",
         "reason": reason,
-        "data": (used(sets.train),),
+        "data": (used(photos.train),),
         "classes": classes,
         "parent_weights": digest,
-        "pixel_mean": tuple(round(float(m), 4) for m in sets.pixels.mean),
+        "pixel_mean": tuple(round(float(m), 4) for m in photos.pixels.mean),
         "before": tuple(before),
         "after": after,
         "steps": count,
@@ -256,21 +260,19 @@ def _measured(
     }
 
 
-def signal_of(model: VGG, experiment: Experiment, sets: Sets, chosen: Machine) -> Signal:
+def signal_of(model: VGG, experiment: Experiment, photos: Photos, chosen: Machine) -> Signal:
     """The signal at every layer for evenly spread training images, by centre crop, in float32."""
-    some = sets.train.evenly(IMAGES)
-    inputs = sets.inputs(experiment, chosen)
-    x = chosen.send(centre_crops(sets.train, some, experiment))
-    x = normalise(x, inputs.mean, inputs.input_divisor)
+    some, q = photos.train.evenly(IMAGES), scaled(single_scale(experiment), model.crop)
+    x = model.normalised(chosen.send(centre_crops(photos.train, some, q, model.crop)))
     x = x.contiguous(memory_format=torch.channels_last)
-    targets = chosen.send(torch.from_numpy(sets.train.targets[some]))
+    targets = chosen.send(torch.from_numpy(photos.train.targets[some]))
     found = measure(model, named_layers(model), x, targets)
     fields = {
         name: tuple(_short(getattr(layer, name)) for layer in found.values())
         for name in ("activation", "gradient", "weight", "weight_gradient")
     }
     return Signal(
-        crop=experiment.crop,
+        crop=model.crop,
         images=len(some),
         input=_short(rms(x)),
         layers=tuple(found),
@@ -287,19 +289,20 @@ def take_steps(
     model: VGG,
     experiment: Experiment,
     seed: int,
-    sets: Sets,
+    photos: Photos,
     chosen: Machine,
     count: int,
     progress: Callable[[], None] = lambda: None,
 ) -> Steps:
     """Train for `count` steps as Section 3.1 does, and note the loss of each before its update."""
-    optimizer, losses = sgd(model, experiment, chosen), []
-    rescaled = sets.rescaled(experiment)
+    optimizer, losses = sgd(model, experiment), []
+    cut = rescaled(photos, experiment, model)
     for epoch in itertools.count():
-        of_epoch = steps(model, optimizer, experiment, seed, epoch, sets, rescaled, chosen)
-        with closing(of_epoch):
-            for loss_and_wrong, batch in of_epoch:
-                loss = float(loss_and_wrong[0]) / batch
+        seed_dropout(seed, epoch)
+        model.train()
+        with closing(batches(cut, experiment, seed, epoch)) as of_epoch:
+            for batch in of_epoch:
+                loss = float(step(model, optimizer, batch, chosen)[0]) / batch.size
                 if not math.isfinite(loss):
                     reason = f"the loss was no longer finite at step {len(losses) + 1}"
                     return Steps(tuple(losses), reason)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from vggrepro import __version__
-from vggrepro.device import Machine, devices, instructions, processor
+from vggrepro import __version__, distributed
+from vggrepro.device import Machine, instructions, processor
 from vggrepro.study.records import Provenance
 
 PACKAGE = Path(__file__).parents[1]
@@ -36,6 +36,26 @@ def _commit() -> str:
     # An installed package may lie in a folder of another repository, which does not track it.
     tracked = _git("ls-files", "--error-unmatch", "__init__.py")
     return (tracked and _git("rev-parse", "HEAD")) or "unknown"
+
+
+def describe(machine: Machine) -> str:
+    """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
+    threads = torch.get_num_threads()
+    name = processor(machine.device)
+    return f"{_devices(machine)} ({name}, {threads} threads), {machine.precision}"
+
+
+def _devices(machine: Machine) -> str:
+    """`cpu`, or `cuda x 4` when so many processes train one net."""
+    world = distributed.world()
+    return f"{machine.device.type} x {world}" if world > 1 else machine.device.type
+
+
+def options(machine: Machine) -> str:
+    """What a command says to compute on such a machine."""
+    text = f"--precision {machine.precision} --threads {torch.get_num_threads()}"
+    text += f" --micro-batch {machine.micro_batch}" if machine.micro_batch else ""
+    return text + (" --compile" if machine.compile else "")
 
 
 def forget_peak(machine: Machine) -> None:
@@ -71,7 +91,7 @@ def provenance(
             # No version; but this is the one field that may grow without changing old digests.
             "instructions": instructions(),
         },
-        device=devices(machine),
+        device=_devices(machine),
         processor=processor(machine.device),
         threads=torch.get_num_threads(),
         finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),

@@ -15,6 +15,8 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from vggrepro import UserError
+from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
 
 SCHEMA_VERSION = 1
@@ -31,8 +33,19 @@ _DECLARATION = TypeAdapter(Experiment)
 
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     """As it is in the file, if it can be read as a declaration."""
-    _DECLARATION.validate_python(experiment)
+    try:
+        _DECLARATION.validate_python(experiment)
+    except UserError as error:
+        raise ValueError(str(error)) from error
     return experiment
+
+
+def _possible(epoch: Epoch) -> Epoch:
+    """An entry of a curve, unless it states shares beyond 100 % or a negative rate."""
+    shares = (epoch.running_error, epoch.train_error, epoch.minival_error)
+    if min(epoch.epoch, epoch.learning_rate) < 0 or not all(0 <= s <= 100 for s in shares):
+        raise ValueError("errors are from 0 to 100 %, a rate is not negative")
+    return epoch
 
 
 class _Strict(BaseModel):
@@ -68,19 +81,6 @@ class DataUsed(_Strict):
     split: str
     count: Count
     fingerprint: str
-
-
-class Epoch(_Strict):
-    """One epoch of the curve. Errors in percent; "running" is with dropout, while training."""
-
-    epoch: Annotated[int, Field(ge=0)]
-    learning_rate: NotNegative
-    running_loss: float
-    running_error: Percent
-    train_error: Percent
-    minival_error: Percent
-    minival_loss: float
-    lrn_denominator: tuple[float, ...] | None = None  # quantiles, see trainer.QUANTILES
 
 
 class Provenance(_Strict):
@@ -140,7 +140,7 @@ class TrainRecord(_Record):
     parent_weights: str | None = None
     parameters: Count
     pixel_mean: tuple[float, ...]
-    curve: tuple[Epoch, ...]
+    curve: tuple[Annotated[Epoch, AfterValidator(_possible)], ...]
     arrays: dict[str, Array] = {}
 
     @property

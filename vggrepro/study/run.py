@@ -11,18 +11,18 @@ import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from filelock import FileLock
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, data, distributed
-from vggrepro.configs import blocks
-from vggrepro.data import ImageSet
-from vggrepro.device import Machine, instructions, processor
+from vggrepro import UserError, checkpoints, distributed
+from vggrepro.data import ImageSet, Photos
+from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
 from vggrepro.files import write_atomically
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
@@ -37,10 +37,10 @@ from vggrepro.study.experiments import (
     evaluations_of,
 )
 from vggrepro.study.progress import Progress
-from vggrepro.study.provenance import forget_peak, provenance
+from vggrepro.study.provenance import forget_peak, options, provenance
 from vggrepro.study.records import Array, DataUsed, EvalRecord, FusionRecord, TrainRecord, summarise
 from vggrepro.study.where import Where
-from vggrepro.trainer import Sets, Training, build, train
+from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
 
 # --- what a record says -------------------------------------------------------------------
@@ -68,7 +68,7 @@ def common(
     command = (
         f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
         f"--data {experiment.data}{data_dir_option(experiment.data)} --seed {seed} "
-        f"{chosen.options()}"
+        f"{options(chosen)}"
     )
     return {
         "experiment": json.loads(json.dumps(asdict(experiment))),
@@ -163,6 +163,45 @@ def _processes() -> list[int]:
     return [world] if world > 1 else []
 
 
+def build(experiment: Experiment, num_classes: int) -> VGG:
+    """The net that an experiment declares, not yet initialised."""
+    return VGG(
+        experiment.config,
+        num_classes,
+        width=experiment.width,
+        crop=experiment.crop,
+        hidden=experiment.hidden,
+        dropout=experiment.dropout,
+        input_divisor=experiment.input_divisor,
+    )
+
+
+def photos_of(experiment: Experiment, where: Where) -> Photos:
+    """The photos that a declaration is about; none is looked for yet."""
+    options = {"size": experiment.data_size} if experiment.data_size else {}
+    if experiment.data == "synthetic":
+        options["counts"] = experiment.counts
+    return Photos(experiment.data, where.data_dir, where.cache_dir, where.download, **options)
+
+
+def _fill(model: VGG, state: dict[str, torch.Tensor], where: str) -> None:
+    """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:  # a message of many lines, a key on each
+        raise UserError(
+            f"{where} holds the weights of a net with other layers: the row of {model.config} in "
+            "CONFIGS has changed since. --fresh runs it again, --results-dir keeps both"
+        ) from error
+
+
+class Net(NamedTuple):
+    """A trained net and the digest of its weights."""
+
+    model: VGG
+    digest: str
+
+
 def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
     state = checkpoints.read(path)
     if checkpoints.weights_digest(state) != digest:
@@ -197,10 +236,10 @@ class Run:
             self._say("already recorded")
             return None
         forget_peak(self.machine)
-        model = self.with_weights(done)
-        if model is None:
+        net = self.with_weights(done)
+        if net is None:
             return "recorded as diverged"
-        self._evaluate(model, missing)
+        self._evaluate(net, missing)
         return None
 
     def _say(self, text: str) -> None:
@@ -239,7 +278,7 @@ class Run:
         """
         if self.experiment.data != "folder":
             return
-        found = self._load(recorded.split).fingerprint
+        found = getattr(self.photos, recorded.split).fingerprint
         if found != recorded.fingerprint:
             raise UserError(
                 f"{path} is about other photos than those in {self.where.data_dir}: choose "
@@ -259,31 +298,14 @@ class Run:
         self._same_photos(path, record.data)
         return record.weights_digest == done.weights_digest
 
-    def load(self, split: str) -> ImageSet:
-        """One split of the run's data set; rank 0 fills the cache for the others."""
-        return distributed.first_then_others(lambda: self._load(split))
+    @cached_property
+    def photos(self) -> Photos:
+        """The run's photos; `load` reads them."""
+        return photos_of(self.experiment, self.where)
 
-    def _load(self, split: str) -> ImageSet:
-        e = self.experiment
-        options = {"size": e.data_size} if e.data_size else {}
-        if e.data == "synthetic":
-            options["counts"] = e.counts
-        return data.load(
-            e.data,
-            split,
-            self.where.data_dir,
-            cache_dir=self.where.cache_dir,
-            download=self.where.download,
-            **options,
-        )
-
-    def sets(self) -> Sets:
-        """The images that the run trains on, minival and the statistics of their pixels."""
-        trained_on = self.load("train")
-        pixels = distributed.first_then_others(
-            lambda: data.pixel_statistics(trained_on, self.where.cache_dir)
-        )
-        return Sets(trained_on, self.load("minival"), pixels)
+    def load(self, part: str) -> ImageSet:
+        """One split of the photos, or their `pixels`; rank 0 fills the cache for the others."""
+        return distributed.first_then_others(lambda: getattr(self.photos, part))
 
     def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
         """Weights of the parent run with the same seed, and their digest."""
@@ -294,16 +316,18 @@ class Run:
         with ExitStack() as held:  # another of its children may be training it again
             lock = FileLock(parent.folder / ".lock")
             distributed.first(lambda: bool(held.enter_context(lock)))
-            state = parent.with_weights(record, twin=True).state_dict()
-        return state, checkpoints.weights_digest(state)
+            model, digest = parent.with_weights(record, twin=True)
+        return model.state_dict(), digest
 
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
         experiment = at_budget(name, self.experiment.budget, self.experiment.data)
         folder = store.folder_of(self.where.results_dir, experiment, seed)
-        return Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
+        other = Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
+        other.photos = self.photos
+        return other
 
-    def with_weights(self, done: TrainRecord | None, *, twin: bool = False) -> VGG | None:
+    def with_weights(self, done: TrainRecord | None, *, twin: bool = False) -> Net | None:
         """The trained net: from its weights if they are there, else trained (again).
 
         None if it diverges. With `twin`, where another machine's rounding leads will do as well
@@ -313,9 +337,9 @@ class Run:
         kept = distributed.first(lambda: self._kept(done, twin))
         if kept is not None:
             state = distributed.first_then_others(lambda: _weights(*kept))
-            model = build(self.experiment, len(self.load("minival").classes))
-            checkpoints.fill(model, state, str(kept[0]))
-            return model.to(self.machine.device, memory_format=torch.channels_last)
+            model = build(self.experiment, len(self.load("train").classes))
+            _fill(model, state, str(kept[0]))
+            return Net(model, kept[1])
         model, record = self._train()
         distributed.first(lambda: self._keep(model, record, done, twin))
         if record.status == "interrupted":
@@ -323,7 +347,7 @@ class Run:
         if record.status == "diverged":
             self._say(record.reason)
             return None
-        return model
+        return Net(model, record.weights_digest)
 
     def _kept(self, done: TrainRecord | None, twin: bool) -> tuple[Path, str] | None:
         """The file with the weights of the record or, failing that, of a twin, and their digest."""
@@ -364,45 +388,31 @@ class Run:
             (self.folder / "checkpoint.pt").unlink(missing_ok=True)
 
     def _train(self) -> tuple[VGG, TrainRecord]:
-        e, sets, parent = self.experiment, self.sets(), self._parent()
+        e, parent = self.experiment, self._parent()
+        for part in ("train", "minival", "pixels"):
+            self.load(part)
         if e.budget not in CALIBRATION:
             self.load("val")  # what is wrong with it is said before the training, not after
-        model = build(e, len(sets.train.classes))
+        model = build(e, len(self.photos.classes))
         weights, parent_digest = parent or (None, None)
         if e.inherit == "all":
-            checkpoints.fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
+            _fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
         else:
             initialise(model, e.init, seed=self.seed, parent=weights)
-        address = self._address(sets, parent_digest)
-        each_epoch = len(sets.train) + len(sets.fit()) + len(sets.minival)
-        with self._part(progress.TRAINING, e.epochs * each_epoch, "img") as update:
-
-            def seen(stage: str, images: int) -> None:
-                if stage == "resumed":
-                    update(images // len(sets.train) * each_epoch, found=True)
-                else:
-                    update(images)
-
-            path = self.folder / "checkpoint.pt"
-            training = train(model, e, self.seed, sets, self.machine, path, address, seen)
-        return model, self._train_record(model, sets, training, parent_digest)
-
-    def _address(self, sets: Sets, parent_digest: str | None) -> str:
-        """SHA-256 over everything that can change the result of this training."""
-        parts = [
-            self.experiment.digest(),
-            blocks(self.experiment.config),
-            self.seed,
-            *self.machine.key()[:2],
-            sets.train.fingerprint,
-            sets.minival.fingerprint,
-            parent_digest,
-            *_processes(),
-            *self.machine.key()[2:],
-            processor(self.machine.device),
-            instructions(),
-        ]
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        count = e.epochs * images_per_epoch(self.photos)
+        with self._part(progress.TRAINING, count, "img") as update:
+            training = train(
+                model,
+                self.photos,
+                e,
+                self.seed,
+                device=self.machine,
+                checkpoint=self.folder / "checkpoint.pt",
+                progress=lambda stage, images: update(images, found=stage == "resumed"),
+            )
+        if training.status == "interrupted":
+            training.reason += "; the same command without --fresh goes on from there"
+        return model, self._train_record(model, training, parent_digest)
 
     def _part(
         self, part: str, count: int, unit: str
@@ -412,16 +422,17 @@ class Run:
         return bar.part((self.experiment.name, self.seed), part, work, count, unit)
 
     def _train_record(
-        self, model: VGG, sets: Sets, training: Training, parent_digest: str | None
+        self, model: VGG, training: Training, parent_digest: str | None
     ) -> TrainRecord:
+        photos = self.photos
         first = named_layers(model)["conv1_1"].weight.detach().float().cpu().numpy()
         return TrainRecord(
             status=training.status,
             reason=training.reason,
-            data=(used(sets.train), used(sets.minival)),
+            data=(used(photos.train), used(photos.minival)),
             parent_weights=parent_digest,
             parameters=count_parameters(model),
-            pixel_mean=tuple(round(float(m), 4) for m in sets.pixels.mean),
+            pixel_mean=tuple(round(float(m), 4) for m in photos.pixels.mean),
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             curve=tuple(training.curve),
             arrays={"first_layer_filters": Array.of(first.astype("float16"))},
@@ -434,30 +445,29 @@ class Run:
             ),
         )
 
-    def _evaluate(self, model: VGG, evaluations: list[Evaluation]) -> None:
+    def _evaluate(self, net: Net, evaluations: list[Evaluation]) -> None:
         """Each protocol at each scale once, then every evaluation as the mean it declares."""
-        val, digest = self.load("val"), checkpoints.weights_digest(model.state_dict())
-        tested = self.tested(model, [part for e in evaluations for part in e.parts])
+        val = self.load("val")
+        tested = self.tested(net, [part for e in evaluations for part in e.parts])
 
         def write() -> None:
             for evaluation in evaluations:
                 together = combine([tested[part] for part in evaluation.parts])
                 record = EvalRecord(
-                    weights_digest=digest,
+                    weights_digest=net.digest,
                     **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
                 )
                 keep(record, evaluation, self.experiment, self.where.results_dir)
 
         distributed.first(write)
 
-    def tested(self, model: VGG, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
+    def tested(self, net: Net, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
         """What each (protocol, Q) gives for this run's net, kept from earlier or found now.
 
         On rank 0; the others need not have what was kept.
         """
         val = self.load("val")
-        digest = checkpoints.weights_digest(model.state_dict())
-        key = [digest, val.fingerprint, *self.machine.key(), *_processes()]
+        key = [net.digest, val.fingerprint, *self.machine.key(), *_processes()]
         paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 
@@ -468,12 +478,12 @@ class Run:
         missing = distributed.first(look)
         if not missing:
             return tested
-        inputs = self.sets().inputs(self.experiment, self.machine)
+        net.model.set_pixel_mean(self.load("pixels").mean)
         crop = self.experiment.crop
         for protocol, q in missing:
             count = len(windows(protocol, val, scaled(q, crop), crop))
             with self._part(progress.testing(protocol, q), count, "windows") as update:
-                found = evaluate(model, val, protocol, q, inputs, self.machine, update)
+                found = evaluate(net.model, val, protocol, q, device=self.machine, progress=update)
             distributed.first(partial(save_posteriors, paths[protocol, q], key, found))
             tested[protocol, q] = found
         return tested

@@ -16,13 +16,14 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from vggrepro import UserError, data, distributed
-from vggrepro.device import Machine, choose, describe, instructions, processor
+from vggrepro import UserError, distributed
+from vggrepro.device import Machine, choose, instructions, processor
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.study.progress import Progress, expected
-from vggrepro.study.run import Run, fuse, say
+from vggrepro.study.provenance import describe
+from vggrepro.study.run import Run, fuse, photos_of, say
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
@@ -86,13 +87,7 @@ def _check_photos(wanted: list[Task], budget: str, data_name: str | None, where:
     begun = (store.folder_of(where.results_dir, e, seed).is_dir() for e, seed in todo)
     if all(begun) and not where.fresh:
         return
-    check_photos(todo[0][0], where)
-
-
-def check_photos(experiment: Experiment, where: Where) -> None:
-    """Raise `UserError` unless the photos of a declaration are there, or may be fetched."""
-    size = {"size": experiment.data_size} if experiment.data_size else {}
-    data.check(experiment.data, where.data_dir, download=where.download, **size)
+    photos_of(todo[0][0], where).check()
 
 
 def _progress(
