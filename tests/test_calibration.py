@@ -82,8 +82,7 @@ def test_without_records_nothing_is_best(tmp_path):
 @pytest.mark.parametrize("run", RUNS)
 def test_a_candidate_is_never_tested_on_val(run, tmp_path):
     experiment = at_budget(run, "calibrate-rate", "imagenette")
-    folder = store.folder_of(tmp_path, experiment, 0)
-    task = Run(experiment, 0, Where(tmp_path), CPU, folder)
+    task = Run(experiment, 0, Where(tmp_path), CPU)
     assert task._missing(None) == []
     assert experiment.pilot  # and decides no claim
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -16,6 +17,7 @@ from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, in_order
+from vggrepro.study.records import DataUsed, summarise
 
 
 def options(smoke, results_dir):
@@ -60,6 +62,8 @@ def test_results_are_printed_or_written_as_csv(vggrepro, tmp_path):
     assert pd.read_csv(io.StringIO(printed)).top1_error.round(2).tolist() == [27.27]
     assert vggrepro("results", *options, "--csv", str(tmp_path / "all.csv")) == (0, "", "")
     assert (tmp_path / "all.csv").read_text() == printed
+    status, _, err = vggrepro("results", *options, "--csv", tmp_path / "no" / "all.csv")
+    assert (status, err.count("\n")) == (1, 1) and "cannot write" in err
     status, _, err = vggrepro("results", "--results-dir", str(tmp_path / "none"))
     assert (status, err.startswith("vggrepro: no folder")) == (1, True)
 
@@ -299,7 +303,7 @@ def test_list_shows_the_paper_beside_the_records(vggrepro, study):
     assert status == 0
     lines = {" ".join(line.split()[:2]): line for line in out.splitlines()}
     recorded = study / "smoke" / "synthetic" / "C-S256" / "seed0" / "eval-dense-224+256+288.json"
-    ours = f"{store.read(recorded).top1_error:.1f}, n = 1"
+    ours = f"{store.read(recorded).top1_error:.1f}"
     row = lines["table4/C-S256 dense-224+256+288"]
     assert " 27.7 " in row
     assert ours in row
@@ -311,8 +315,11 @@ def test_list_ends_with_what_no_table_has_by_plain_name(vggrepro, tmp_path, monk
     own = replace(RUNS["A-S256"], name="my-net", init="he")
     monkeypatch.setitem(RUNS, "my-net", own)
     experiment = at_budget("my-net", "smoke")
-    for seed, wrong in ((0, 27.0), (1, 29.0)):
-        tested = eval_record(experiment, seed, top1_error=wrong)
+    for seed, wrong in ((0, 27), (1, 29)):
+        correct = np.arange(100) >= wrong
+        used = DataUsed(name="synthetic", split="val", count=100, fingerprint="8e" * 32)
+        outcome = summarise(correct, correct, -1.0 * ~correct)
+        tested = eval_record(experiment, seed, data=used, **outcome)
         path = store.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
         store.write(tested, path)
     status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", tmp_path)

@@ -92,7 +92,9 @@ def test_other_steps_or_sizes_need_to_be_asked_for(where, made):
 def test_another_seed_with_other_sizes_is_refused_before_anything_is_measured(
     where, made, monkeypatch
 ):
-    monkeypatch.setattr(first_steps, "_measured", lambda *given: pytest.fail("it was measured"))
+    monkeypatch.setattr(
+        first_steps.FirstSteps, "measured", lambda *given: pytest.fail("it was measured")
+    )
     for fresh in (False, True):
         with pytest.raises(UserError, match="--results-dir, or the same sizes") as error:
             elsewhere = replace(where, fresh=fresh)
@@ -169,8 +171,8 @@ def test_the_steps_of_an_epoch_are_those_of_a_training():
     optimizer, cut = sgd(model, experiment), rescaled(sets, experiment, model)
     loss, _ = train_one_epoch(model, optimizer, cut, experiment, 0, 0, CPU)
     other = started()
-    taken = first_steps.take_steps(other, experiment, 0, sets, CPU, 3)
-    assert np.mean(taken.losses) == pytest.approx(loss, rel=1e-5)
+    losses, _ = first_steps.take_steps(other, experiment, 0, sets, CPU, 3)
+    assert np.mean(losses) == pytest.approx(loss, rel=1e-5)
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
     )

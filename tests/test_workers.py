@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from vggrepro.study import workers
+from vggrepro.study import where
 from vggrepro.study.progress import Progress
 from vggrepro.study.where import Where
 
@@ -17,16 +17,16 @@ from vggrepro.study.where import Where
     [
         (3, 2, False, "auto", 3),
         (0, 2, False, "auto", 2),
-        (0, 64, False, "cpu", workers.MOST),
+        (0, 64, False, "cpu", where.MOST),
         (0, 8, True, "auto", 1),
-        (0, 8, True, "cpu", workers.MOST),
+        (0, 8, True, "cpu", where.MOST),
         (2, 8, True, "auto", 2),
     ],
 )
 def test_as_many_as_asked_for_or_one_for_each_core(monkeypatch, asked, cores, gpu, device, found):
-    monkeypatch.setattr(workers, "cores", lambda: cores)
+    monkeypatch.setattr(where, "cores", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert workers.count(asked, device) == found
+    assert where.count(asked, device) == found
 
 
 def test_the_help_says_how_many(vggrepro):
@@ -55,7 +55,7 @@ def test_no_process_outlives_the_rerun(monkeypatch, problem):
 
     monkeypatch.setattr(subprocess, "Popen", endless_run)
     try:
-        with workers.helping(2, ["A-S256", "--budget", "smoke"]):
+        with where.helping(2, ["A-S256", "--budget", "smoke"]):
             assert [process.poll() for process in started] == [None, None]
             if problem:
                 raise problem

@@ -15,12 +15,12 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
-from vggrepro.files import make_writable, write_atomically
-from vggrepro.study import programme, second_round, starts, workers
+from vggrepro.files import make_writable
+from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS
 from vggrepro.study.store import RECORDED, RERUN
-from vggrepro.study.where import Where
+from vggrepro.study.where import MOST, Where
 
 # --- the options that several commands share ----------------------------------------------
 
@@ -39,7 +39,7 @@ Workers = Annotated[
     typer.Option(
         "--workers",
         min=0,
-        help=f"Processes that share the runs; 0: one for each core, at most {workers.MOST}, and "
+        help=f"Processes that share the runs; 0: one for each core, at most {MOST}, and "
         "one if there is a GPU.",
     ),
 ]
@@ -186,7 +186,10 @@ def results(
     elif csv == "-":
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        write_atomically(Path(csv), table.to_csv(index=False).encode())
+        try:
+            Path(csv).write_text(table.to_csv(index=False), encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"cannot write {csv}: {error.strerror}") from error
 
 
 def _check_records(results_dir: Path) -> None:

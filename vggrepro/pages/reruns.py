@@ -6,10 +6,10 @@ from pathlib import Path
 
 from vggrepro.files import make_writable
 from vggrepro.pages import render
-from vggrepro.study import programme, progress, workers
+from vggrepro.study import programme, progress
 from vggrepro.study.progress import Progress
 from vggrepro.study.store import ROOT
-from vggrepro.study.where import Where
+from vggrepro.study.where import Where, cores, count, helping
 
 EXECUTED = ROOT / "_build" / "rerun"
 
@@ -19,7 +19,7 @@ def rerun(
 ) -> None:
     """Run what the chapters need with so many seeds, then execute each into `EXECUTED`.
 
-    `processes` as for `workers.count`. Raises `UserError` as `runner.run_tasks` and
+    `processes` as for `where.count`. Raises `UserError` as `runner.run_tasks` and
     `render.execute` do.
     """
     make_writable(EXECUTED)  # before the trainings, which the chapters come after
@@ -31,13 +31,13 @@ def rerun(
         wanted = runner.asked(names, range(seeds))
         parts = progress.expected(runner.tasks(wanted), budget, data) | parts
     # Two that run all anew would each do everything.
-    processes = 1 if where.fresh or not names else workers.count(processes, where.device)
+    processes = 1 if where.fresh or not names else count(processes, where.device)
     if processes > 1 and where.threads is None:
-        where = replace(where, threads=max(1, workers.cores() // processes))
+        where = replace(where, threads=max(1, cores() // processes))
     with Progress(parts, shared=processes > 1) as bar:
         if names:
             said = ["--budget", budget, "--data", data, "--seeds", str(seeds)]
-            with workers.helping(processes - 1, [*names, *where.options(), *said]):
+            with helping(processes - 1, [*names, *where.options(), *said]):
                 runner.run_tasks(wanted, budget, data, replace(where, progress=bar))
         # The records are there now, if there are any: the chapters only have to show them.
         make_writable(where.results_dir)

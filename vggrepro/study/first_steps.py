@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, checkpoints, cost
+from vggrepro import UserError, checkpoints
 from vggrepro.augmentations import centre_crops
 from vggrepro.data import Photos
 from vggrepro.device import Machine, choose
@@ -29,7 +29,7 @@ from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
-from vggrepro.study.run import Run, build, common, photos_of, say, used
+from vggrepro.study.run import Run, build, used
 from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
@@ -39,12 +39,163 @@ from vggrepro.windows import PAPER_CROP, scaled
 IMAGES = 16  # of which the signal is taken
 
 
-@dataclass(frozen=True)
-class Steps:
-    """What the first steps came to: the finite losses, and why there are no more of them."""
+@dataclass
+class FirstSteps(Run):
+    """One net from one start, to be measured in its first `count` steps.
 
-    losses: tuple[float, ...]
-    reason: str | None = None
+    `parent` is the net whose layers it takes, if it starts from one.
+    """
+
+    count: int
+    parent: "FirstSteps | None"
+
+    @property
+    def path(self) -> Path:
+        """Where its record belongs."""
+        return self.folder / "first-steps.json"
+
+    @property
+    def command(self) -> str:
+        """What makes the same record again."""
+        e = self.experiment
+        return (
+            f"vggrepro first-steps {e.name} --data {e.data} --steps {self.count} --crop {e.crop} "
+            f"--batch {e.batch_size} --width {e.width:g} --seed {self.seed} "
+            f"--precision {self.machine.precision} --threads {torch.get_num_threads()}"
+        )
+
+    def recorded(self) -> FirstStepsRecord | None:
+        """The record if there is one.
+
+        Raises `UserError` if it was made with other sizes, steps or precision.
+        """
+        again = "--fresh measures again, or choose another --results-dir"
+        try:
+            record = store.current(self.path, self.experiment)
+        except store.NotRecordedError as missing:
+            if self.path.exists():
+                raise UserError(f"{self.path}: {missing}; {again}") from missing
+            return None
+        if (record.steps, record.precision) != (self.count, self.machine.precision):
+            raise UserError(
+                f"{self.path} holds {record.steps} steps in {record.precision}, this would be "
+                f"{self.count} in {self.machine.precision}: {again}"
+            )
+        return record
+
+    def check_other_seeds(self) -> None:
+        """Raise `UserError` if another seed of the net was measured with other sizes.
+
+        All seeds of a net stand in one table, so that this would be known only after the measuring.
+        """
+        ours = starts.sizes(asdict(self.experiment), self.count, self.machine.precision)
+        for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
+            record = store.read(path)
+            theirs = starts.sizes(record.experiment, record.steps, record.precision)
+            if record.seed != self.seed and theirs != ours:
+                there, here = (
+                    " ".join(f"{k} {sizes[k]}" for k in ours if theirs[k] != ours[k])
+                    for sizes in (theirs, ours)
+                )
+                raise UserError(
+                    f"{path} was made with {there}, this would be with {here}: choose another "
+                    "--results-dir, or the same sizes"
+                )
+
+    def measure(self, step: Callable[[], None]) -> str | None:
+        """Measure and record it, telling `step` of every step; returns why not, if it cannot be."""
+        with ExitStack() as held:
+            problem = self._hindrance(held)
+            # Another command may have done it meanwhile.
+            if problem is None and (self.where.fresh or not self.recorded()):
+                self._record(step)
+        if problem:
+            self.say(f"left out: {problem}")
+        return problem
+
+    def _hindrance(self, held: ExitStack) -> str | None:
+        """Why this net cannot be measured now; if it can, it is ours until `held` ends."""
+        if not lock(self.folder, held):
+            return f"another process is at {self.experiment.name}"
+        record = self.parent.recorded() if self.parent else None
+        if self.parent and (record is None or record.status != "ok"):
+            state = "diverged" if record else "is not recorded yet"
+            return f"{self.experiment.name} starts from {self.experiment.init_from}, which {state}"
+        return None
+
+    def _record(self, step: Callable[[], None]) -> None:
+        inherited = self.parent.weights() if self.parent else None
+        clock = time.perf_counter()
+        model, found = self.measured(inherited, step)
+        seconds = time.perf_counter() - clock
+        losses = found["losses"]
+        record = FirstStepsRecord(
+            **found,
+            weights_digest=checkpoints.weights_digest(model.state_dict()),
+            **self.made(seconds, len(losses) * self.experiment.batch_size / seconds),
+        )
+        store.write(record, self.path)
+        if self.experiment.name == PARENT and record.status == "ok":
+            checkpoints.save_weights(model, self.folder / "weights.pt")
+        last = f"loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
+        self.say(record.reason or f"{last} in {self.count} steps")
+
+    def weights(self) -> tuple[dict[str, torch.Tensor], str]:
+        """The weights that another net starts from, and their digest.
+
+        Trained again if only the record is there: then they have to be those of the record.
+        """
+        record, path = self.recorded(), self.folder / "weights.pt"
+        if not path.exists():
+            checkpoints.save_weights(self.measured(None, lambda: None)[0], path)
+        weights = checkpoints.read(path)
+        digest = checkpoints.weights_digest(weights)
+        if digest != record.weights_digest:
+            raise UserError(
+                f"{path} does not hold the weights of the record beside it: delete it and start "
+                "the same command again, or measure the parent anew with --fresh"
+            )
+        return weights, digest
+
+    def measured(
+        self, inherited: tuple[dict[str, torch.Tensor], str] | None, step: Callable[[], None]
+    ) -> tuple[VGG, dict[str, Any]]:
+        """The net after its first steps, and all of the record that was measured."""
+        e, photos, machine = self.experiment, self.photos, self.machine
+        weights, digest = inherited or (None, None)
+
+        def started(crop: int) -> VGG:
+            torch.manual_seed(self.seed)
+            # As PyTorch starts it, biases and all.
+            model = build(replace(e, crop=crop), len(photos.classes))
+            model.set_pixel_mean(photos.pixels.mean)
+            if e.init != "pytorch":
+                initialise(model, e.init, seed=self.seed, parent=weights)
+            return model.to(machine.device, memory_format=torch.channels_last)
+
+        # Net A's fc6 fits one size of crop only.
+        crops = (e.crop,) if inherited else (e.crop, PAPER_CROP)
+        before = tuple(signal_of(started(crop), e, photos, machine) for crop in crops)
+        model = started(e.crop)
+        losses, reason = take_steps(model, e, self.seed, photos, machine, self.count, step)
+        after = None if reason else signal_of(model, e, photos, machine)
+        if after and not all(
+            map(math.isfinite, (*after.activation, *after.gradient, *after.weight))
+        ):
+            reason = f"the net's signal was no longer finite after step {self.count}"
+            after = None
+        return model, {
+            "status": "diverged" if reason else "ok",
+            "reason": reason,
+            "data": (used(photos.train),),
+            "classes": len(photos.classes),
+            "parent_weights": digest,
+            "pixel_mean": tuple(round(float(m), 4) for m in photos.pixels.mean),
+            "before": before,
+            "after": after,
+            "steps": self.count,
+            "losses": losses,
+        }
 
 
 def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> list[Path]:
@@ -57,207 +208,23 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     """
     chosen = choose(where.device, where.precision, where.threads)
     print(f"device: {describe(chosen)}", file=sys.stderr)
-    todo = [e for e in experiments if where.fresh or not recorded(e, seed, count, where, chosen)]
-    _check_other_seeds(experiments, seed, count, where, chosen)
-    if todo:
-        photos_of(todo[0], where).check()  # before a folder is made that looks like a begun run
-    left_out, known = [], {e.name: e for e in experiments}
-    shown = "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}"
-    with tqdm(total=sum(_work(e, count) for e in todo), bar_format=shown, mininterval=1.0) as bar:
-        for experiment in todo:
-            bar.set_description_str(f"{experiment.name}, seed {seed}")
-            folder = store.folder_of(where.results_dir, experiment, seed)
-            this = Run(experiment, seed, where, chosen, folder)
-            problem = _run_one(this, known.get(experiment.init_from), count, bar)
-            if problem:
-                left_out.append(problem)
-    if left_out:
-        raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
-    return [store.first_steps_path(where.results_dir, e, seed) for e in experiments]
-
-
-def recorded(
-    experiment: Experiment, seed: int, count: int, where: Where, chosen: Machine
-) -> FirstStepsRecord | None:
-    """The record if there is one.
-
-    Raises `UserError` if it was made with other sizes, steps or precision.
-    """
-    path = store.first_steps_path(where.results_dir, experiment, seed)
-    try:
-        record = store.current(path, experiment)
-    except store.NotRecordedError as missing:
-        if path.exists():
-            raise UserError(
-                f"{path}: {missing}; --fresh measures again, or choose another --results-dir"
-            ) from missing
-        return None
-    if (record.steps, record.precision) != (count, chosen.precision):
-        raise UserError(
-            f"{path} holds {record.steps} steps in {record.precision}, this would be {count} in "
-            f"{chosen.precision}: --fresh measures again, or choose another --results-dir"
-        )
-    return record
-
-
-def _check_other_seeds(
-    experiments: list[Experiment], seed: int, count: int, where: Where, chosen: Machine
-) -> None:
-    """Raise `UserError` if another seed of a net was measured with other sizes.
-
-    All seeds of a net stand in one table, so that this would be known only after the measuring.
-    """
+    nets: dict[str, FirstSteps] = {}
     for e in experiments:
-        ours = starts.sizes(asdict(e), count, chosen.precision)
-        folder = store.folder_of(where.results_dir, e, seed).parent
-        for path in sorted(folder.glob("seed*/first-steps.json")):
-            record = store.read(path)
-            theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            differing = [option for option in ours if theirs[option] != ours[option]]
-            if differing and record.seed != seed:
-                raise UserError(
-                    f"{path} was made with {_said(theirs, differing)}, this would be with "
-                    f"{_said(ours, differing)}: choose another --results-dir, or the same sizes"
-                )
-
-
-def _said(sizes: dict[str, Any], options: list[str]) -> str:
-    return " ".join(f"{option} {sizes[option]}" for option in options)
-
-
-def _work(experiment: Experiment, count: int) -> float:
-    """Multiply-adds, for the time left: of the steps, and of the signal at the paper's crop."""
-    sizes = {"width": experiment.width, "hidden": experiment.hidden}
-    of_steps = count * experiment.batch_size
-    # float32 takes several times as long as bfloat16, where there is any.
-    return of_steps * cost.multiply_adds(
-        experiment.config, crop=experiment.crop, **sizes
-    ) + 4 * IMAGES * cost.multiply_adds(experiment.config, crop=PAPER_CROP, **sizes)
-
-
-def _run_one(this: Run, parent: Experiment | None, count: int, bar: tqdm) -> str | None:
-    """Measure one net from one start and record it; returns why not, if it cannot be."""
-    experiment, seed, folder = this.experiment, this.seed, this.folder
-    work, started = _work(experiment, count), bar.n
-    with ExitStack() as held:
-        problem = _hindrance(this, parent, count, held)
-        if problem:
-            say(experiment, seed, f"left out: {problem}")
-            bar.update(work)
-            return problem
-        if not this.where.fresh and recorded(experiment, seed, count, this.where, this.machine):
-            bar.update(work)  # another command has done it meanwhile
-            return None
-        inherited = _weights_of(parent, this, count) if parent else None
-        clock = time.perf_counter()
-        model, found = _measured(this, inherited, count, lambda: bar.update(work * 0.9 / count))
-        seconds = time.perf_counter() - clock
-        images = len(found["losses"]) * experiment.batch_size
-        record = FirstStepsRecord(
-            **found,
-            weights_digest=checkpoints.weights_digest(model.state_dict()),
-            **_common(this, count, seconds, images / seconds),
-        )
-        path = store.first_steps_path(this.where.results_dir, experiment, seed)
-        store.write(record, path)
-        if experiment.name == PARENT and record.status == "ok":
-            checkpoints.save_weights(model, folder / "weights.pt")
-    bar.update(started + work - bar.n)
-    last = f"loss {record.losses[0]:.3g} -> {record.losses[-1]:.3g}" if record.losses else ""
-    say(experiment, seed, record.reason or f"{last} in {count} steps")
-    return None
-
-
-def _common(this: Run, count: int, seconds: float, images_per_second: float) -> dict:
-    """The fields that every record has; the command is that of the first steps."""
-    e = this.experiment
-    fields = common(e, this.seed, this.machine, seconds, images_per_second)
-    command = (
-        f"vggrepro first-steps {e.name} --data {e.data} --steps {count} --crop {e.crop} "
-        f"--batch {e.batch_size} --width {e.width:g} --seed {this.seed} "
-        f"--precision {this.machine.precision} --threads {torch.get_num_threads()}"
-    )
-    provenance = fields["provenance"].model_copy(update={"command": command})
-    return {**fields, "provenance": provenance}
-
-
-def _hindrance(this: Run, parent: Experiment | None, count: int, held: ExitStack) -> str | None:
-    """Why this net cannot be measured now; if it can, it is ours until `held` ends."""
-    if not lock(this.folder, held):
-        return f"another process is at {this.experiment.name}"
-    if parent is None:
-        return None
-    record = recorded(parent, this.seed, count, this.where, this.machine)
-    if record is None or record.status != "ok":
-        state = "diverged" if record else "is not recorded yet"
-        return f"{this.experiment.name} starts from {parent.name}, which {state}"
-    return None
-
-
-def _weights_of(parent: Experiment, this: Run, count: int) -> tuple[dict[str, torch.Tensor], str]:
-    """Weights of the net from which `this` starts, and their digest.
-
-    Trained again if only the record is there: then they have to be those of the record.
-    """
-    folder = store.folder_of(this.where.results_dir, parent, this.seed)
-    record = recorded(parent, this.seed, count, this.where, this.machine)
-    path = folder / "weights.pt"
-    if not path.exists():
-        run_again = Run(parent, this.seed, this.where, this.machine, folder)
-        model, _ = _measured(run_again, None, count, lambda: None)
-        checkpoints.save_weights(model, path)
-    weights = checkpoints.read(path)
-    digest = checkpoints.weights_digest(weights)
-    if digest != record.weights_digest:
-        raise UserError(
-            f"{path} does not hold the weights of the record beside it: delete it and start the "
-            "same command again, or measure the parent anew with --fresh"
-        )
-    return weights, digest
-
-
-def _measured(
-    this: Run,
-    inherited: tuple[dict[str, torch.Tensor], str] | None,
-    count: int,
-    progress: Callable[[], None],
-) -> tuple[VGG, dict]:
-    """The net after its first steps, and all of the record that was measured."""
-    e, photos = this.experiment, this.photos
-    classes = len(photos.classes)
-    weights, digest = inherited or (None, None)
-
-    def started(crop: int) -> VGG:
-        torch.manual_seed(this.seed)
-        model = build(replace(e, crop=crop), classes)  # as PyTorch starts it, biases and all
-        model.set_pixel_mean(photos.pixels.mean)
-        if e.init != "pytorch":
-            initialise(model, e.init, seed=this.seed, parent=weights)
-        return model.to(this.machine.device, memory_format=torch.channels_last)
-
-    before = []
-    # Net A's fc6 fits one size of crop only.
-    for crop in (e.crop,) if inherited else (e.crop, PAPER_CROP):
-        before.append(signal_of(started(crop), e, photos, this.machine))
-    model = started(e.crop)
-    taken = take_steps(model, e, this.seed, photos, this.machine, count, progress)
-    reason, after = taken.reason, None
-    if reason is None:
-        after = signal_of(model, e, photos, this.machine)
-        if not all(map(math.isfinite, (*after.activation, *after.gradient, *after.weight))):
-            reason, after = f"the net's signal was no longer finite after step {count}", None
-    return model, {
-        "status": "diverged" if reason else "ok",
-        "reason": reason,
-        "data": (used(photos.train),),
-        "classes": classes,
-        "parent_weights": digest,
-        "pixel_mean": tuple(round(float(m), 4) for m in photos.pixels.mean),
-        "before": tuple(before),
-        "after": after,
-        "steps": count,
-        "losses": taken.losses,
-    }
+        nets[e.name] = FirstSteps(e, seed, where, chosen, count, nets.get(e.init_from))
+    todo = [net for net in nets.values() if where.fresh or not net.recorded()]
+    for net in nets.values():
+        net.check_other_seeds()
+    if todo:
+        todo[0].photos.check()  # before a folder is made that looks like a begun run
+    left_out = []
+    with tqdm(total=count * len(todo), unit="step", mininterval=1.0) as bar:
+        for number, net in enumerate(todo, start=1):
+            bar.set_description_str(f"{net.experiment.name}, seed {seed}")
+            left_out.append(net.measure(bar.update))
+            bar.update(number * count - bar.n)
+    if any(left_out):
+        raise UserError(f"all done but what could not be: {'; '.join(filter(None, left_out))}")
+    return [net.path for net in nets.values()]
 
 
 def signal_of(model: VGG, experiment: Experiment, photos: Photos, chosen: Machine) -> Signal:
@@ -293,8 +260,11 @@ def take_steps(
     chosen: Machine,
     count: int,
     progress: Callable[[], None] = lambda: None,
-) -> Steps:
-    """Train for `count` steps as Section 3.1 does, and note the loss of each before its update."""
+) -> tuple[tuple[float, ...], str | None]:
+    """Train for `count` steps as Section 3.1 does, and note the loss of each before its update.
+
+    The finite losses, and why there are no more of them.
+    """
     optimizer, losses = sgd(model, experiment), []
     cut = rescaled(photos, experiment, model)
     for epoch in itertools.count():
@@ -305,11 +275,11 @@ def take_steps(
                 loss = float(step(model, optimizer, batch, chosen)[0]) / batch.size
                 if not math.isfinite(loss):
                     reason = f"the loss was no longer finite at step {len(losses) + 1}"
-                    return Steps(tuple(losses), reason)
+                    return tuple(losses), reason
                 losses.append(_short(loss))
                 progress()
                 if len(losses) == count:
-                    return Steps(tuple(losses))
+                    return tuple(losses), None
     raise AssertionError("unreachable: epochs do not end")
 
 

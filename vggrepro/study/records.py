@@ -152,6 +152,10 @@ class TrainRecord(_Record):
     def _has_a_curve(self) -> Self:
         if self.status == "ok" and not self.curve:
             raise ValueError("a training that came to its end has a curve")
+        for epoch in self.curve:
+            errors = (epoch.running_error, epoch.train_error, epoch.minival_error)
+            if not all(0 <= error <= 100 for error in errors):
+                raise ValueError(f"curve: an error of epoch {epoch.epoch} is not from 0 to 100 %")
         return self
 
 
@@ -339,14 +343,17 @@ def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np
 # --- digests ------------------------------------------------------------------------------
 
 
-def digest(record: Record, without: set[str]) -> str:
-    """SHA-256 over the record's fields but `without`."""
-    content = record.model_dump(mode="json", exclude=without)
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def digest(content: dict[str, Any], without: set[str]) -> str:
+    """SHA-256 over a record's fields as JSON has them, but `without`."""
+    kept = {name: value for name, value in content.items() if name not in without}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def sealed(record: R) -> R:
     """The record with its digests filled in."""
-    if not isinstance(record, BenchRecord):
-        record = record.model_copy(update={"result_digest": digest(record, NOT_REPEATABLE)})
-    return record.model_copy(update={"file_digest": digest(record, {"file_digest"})})
+    content = record.model_dump(mode="json")
+    digests = {}
+    if "result_digest" in content:
+        digests["result_digest"] = digest(content, NOT_REPEATABLE)
+    digests["file_digest"] = digest(content | digests, {"file_digest"})
+    return record.model_copy(update=digests)

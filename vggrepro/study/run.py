@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,76 +43,7 @@ from vggrepro.study.where import Where
 from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
 
-# --- what a record says -------------------------------------------------------------------
-
-
-def say(experiment: Experiment, seed: int, text: str) -> None:
-    """Tell the user something about a run or a fusion, above the progress bar."""
-    if distributed.rank() > 0:
-        return
-    e = experiment
-    tqdm.write(f"{e.budget}/{e.data}/{e.name} seed {seed}: {text}", file=sys.stderr)
-
-
-def common(
-    experiment: Experiment,
-    seed: int,
-    chosen: Machine,
-    wall_seconds: float,
-    images_per_second: float,
-) -> dict:
-    """The fields that every record has."""
-    world = distributed.world()
-    # The ranks may have been spread over machines; the result is that of as many on one.
-    torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
-    command = (
-        f"{torchrun}vggrepro run {experiment.name} --budget {experiment.budget} "
-        f"--data {experiment.data}{data_dir_option(experiment.data)} --seed {seed} "
-        f"{options(chosen)}"
-    )
-    return {
-        "experiment": json.loads(json.dumps(asdict(experiment))),
-        "seed": seed,
-        "precision": chosen.precision,
-        "provenance": provenance(
-            chosen, command, wall_seconds=wall_seconds, images_per_second=images_per_second
-        ),
-    }
-
-
-def outcome(
-    experiment: Experiment,
-    seed: int,
-    chosen: Machine,
-    evaluation: Evaluation,
-    val: ImageSet,
-    together: Tested,
-) -> dict:
-    """The fields of an evaluation's record, but for the weights that it rests on."""
-    seconds = together.seconds
-    return {
-        "protocol": evaluation.protocol,
-        "test_scales": evaluation.test_scales,
-        "test_pixels": tuple(scaled(q, experiment.crop) for q in evaluation.test_scales),
-        "data": used(val),
-        "positions": together.positions,
-        **summarise(*outcomes(together.posteriors, val.targets)),
-        **common(experiment, seed, chosen, seconds, len(val) / seconds if seconds else 0.0),
-    }
-
-
-def keep(
-    record: EvalRecord, evaluation: Evaluation, experiment: Experiment, results_dir: Path
-) -> None:
-    """Write the record of an evaluation and say its error.
-
-    Of the second round nobody sees an error before it is complete (`second_round`).
-    """
-    path = store.eval_path(results_dir, experiment, record.seed, evaluation)
-    store.write(record, path)
-    hidden = experiment.name in SECOND_ROUND
-    found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
-    say(experiment, record.seed, f"{evaluation.name}: {found}")
+# --- what a run works with ----------------------------------------------------------------
 
 
 def used(images: ImageSet) -> DataUsed:
@@ -220,7 +151,11 @@ class Run:
     seed: int
     where: Where
     machine: Machine
-    folder: Path
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where its records and its weights are."""
+        return store.folder_of(self.where.results_dir, self.experiment, self.seed)
 
     def complete(self) -> str | None:
         """Do what is missing of the training and of the evaluations.
@@ -230,10 +165,10 @@ class Run:
         done = None if self.where.fresh else self.trained()
         missing = distributed.first(lambda: self._missing(done))
         if done is not None and done.status == "diverged":
-            self._say(f"recorded as diverged: {done.reason}")
+            self.say(f"recorded as diverged: {done.reason}")
             return "recorded as diverged"
         if done is not None and not missing:
-            self._say("already recorded")
+            self.say("already recorded")
             return None
         forget_peak(self.machine)
         net = self.with_weights(done)
@@ -242,8 +177,12 @@ class Run:
         self._evaluate(net, missing)
         return None
 
-    def _say(self, text: str) -> None:
-        say(self.experiment, self.seed, text)
+    def say(self, text: str) -> None:
+        """Tell the user something about this run or fusion, above the progress bar."""
+        if distributed.rank() == 0:
+            e = self.experiment
+            place = f"{e.budget}/{e.data}/{e.name} seed {self.seed}"
+            tqdm.write(f"{place}: {text}", file=sys.stderr)
 
     def trained(self) -> TrainRecord | None:
         """The record of the training, None if there is none or it was interrupted.
@@ -254,7 +193,7 @@ class Run:
         return distributed.first(self._trained)
 
     def _trained(self) -> TrainRecord | None:
-        path = store.train_path(self.where.results_dir, self.experiment, self.seed)
+        path = self.folder / "train.json"
         try:
             record = store.current(path, self.experiment)
         except store.NotRecordedError as missing:
@@ -291,7 +230,7 @@ class Run:
         return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
 
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
-        path = store.eval_path(self.where.results_dir, self.experiment, self.seed, evaluation)
+        path = self.folder / f"eval-{evaluation.name}.json"
         if done is None or not path.exists():
             return False
         record = store.read(path)
@@ -322,8 +261,7 @@ class Run:
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
         experiment = at_budget(name, self.experiment.budget, self.experiment.data)
-        folder = store.folder_of(self.where.results_dir, experiment, seed)
-        other = Run(experiment, seed, replace(self.where, fresh=False), self.machine, folder)
+        other = Run(experiment, seed, replace(self.where, fresh=False), self.machine)
         other.photos = self.photos
         return other
 
@@ -345,7 +283,7 @@ class Run:
         if record.status == "interrupted":
             raise KeyboardInterrupt(record.reason)
         if record.status == "diverged":
-            self._say(record.reason)
+            self.say(record.reason)
             return None
         return Net(model, record.weights_digest)
 
@@ -368,7 +306,7 @@ class Run:
         """Write the record unless it is there, and the weights if there are any."""
         if done is not None and record.status == "interrupted":
             return  # trained again, not yet to its end
-        path = store.train_path(self.where.results_dir, self.experiment, self.seed)
+        path = self.folder / "train.json"
         weights = self.folder / "weights.pt"
         if done is not None and record.weights_digest != done.weights_digest:
             if not (twin and record.provenance.elsewhere(done.provenance)):
@@ -379,7 +317,7 @@ class Run:
                 )
             path = store.twin_path(path, record.weights_digest)
             weights = self._twin_weights(record)
-            self._say(f"trained again on another machine than recorded: kept as {path.name}")
+            self.say(f"trained again on another machine than recorded: kept as {path.name}")
         if done is None or not path.exists():
             store.write(record, path)
         (self.folder / store.BEGUN_ANEW).unlink(missing_ok=True)
@@ -436,28 +374,64 @@ class Run:
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             curve=tuple(training.curve),
             arrays={"first_layer_filters": Array.of(first.astype("float16"))},
-            **common(
-                self.experiment,
-                self.seed,
-                self.machine,
-                training.seconds,
-                training.images_per_second,
-            ),
+            **self.made(training.seconds, training.images_per_second),
         )
+
+    @property
+    def command(self) -> str:
+        """What makes the same record again."""
+        e, world = self.experiment, distributed.world()
+        # The ranks may have been spread over machines; the result is that of as many on one.
+        torchrun = f"torchrun --nproc-per-node {world} -m " if world > 1 else ""
+        return (
+            f"{torchrun}vggrepro run {e.name} --budget {e.budget} --data {e.data}"
+            f"{data_dir_option(e.data)} --seed {self.seed} {options(self.machine)}"
+        )
+
+    def made(self, seconds: float, images_per_second: float) -> dict[str, Any]:
+        """The fields that every record of this run has."""
+        return {
+            "experiment": json.loads(json.dumps(asdict(self.experiment))),
+            "seed": self.seed,
+            "precision": self.machine.precision,
+            "provenance": provenance(
+                self.machine,
+                self.command,
+                wall_seconds=seconds,
+                images_per_second=images_per_second,
+            ),
+        }
+
+    def keep(self, evaluation: Evaluation, tested: Tested, **rests_on: Any) -> None:
+        """Write the record of an evaluation or, with `parents`, of a fusion, and say its error.
+
+        Of the second round nobody sees an error before it is complete (`second_round`).
+        """
+        val, e, seconds = self.load("val"), self.experiment, tested.seconds
+        record = (FusionRecord if "parents" in rests_on else EvalRecord)(
+            protocol=evaluation.protocol,
+            test_scales=evaluation.test_scales,
+            test_pixels=tuple(scaled(q, e.crop) for q in evaluation.test_scales),
+            data=used(val),
+            positions=tested.positions,
+            **summarise(*outcomes(tested.posteriors, val.targets)),
+            **rests_on,
+            **self.made(seconds, len(val) / seconds if seconds else 0.0),
+        )
+        store.write(record, self.folder / f"eval-{evaluation.name}.json")
+        hidden = e.name in SECOND_ROUND
+        found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
+        self.say(f"{evaluation.name}: {found}")
 
     def _evaluate(self, net: Net, evaluations: list[Evaluation]) -> None:
         """Each protocol at each scale once, then every evaluation as the mean it declares."""
-        val = self.load("val")
+        self.load("val")
         tested = self.tested(net, [part for e in evaluations for part in e.parts])
 
         def write() -> None:
             for evaluation in evaluations:
                 together = combine([tested[part] for part in evaluation.parts])
-                record = EvalRecord(
-                    weights_digest=net.digest,
-                    **outcome(self.experiment, self.seed, self.machine, evaluation, val, together),
-                )
-                keep(record, evaluation, self.experiment, self.where.results_dir)
+                self.keep(evaluation, together, weights_digest=net.digest)
 
         distributed.first(write)
 
@@ -497,57 +471,40 @@ def fuse(fusion: Run) -> None:
 
     `fusion` says which, with which seed and where, as for a run; its nets are trained already.
     """
-    members = FUSIONS[fusion.experiment.name].members(fusion.seed)
-    nets = [(net, net.trained()) for net in (fusion.of(*member) for member in members)]
-    todo = distributed.first(
-        lambda: {
-            evaluation: parents
-            for evaluation in FUSIONS[fusion.experiment.name].evaluations
-            if not _made(fusion, evaluation, parents := _parents(evaluation, nets))
-        }
-    )
+    declared = FUSIONS[fusion.experiment.name]
+    nets = [fusion.of(*member) for member in declared.members(fusion.seed)]
+    trained = [net.trained() for net in nets]
+    weights = [record.weights_digest for record in trained]
+    parents = {e: dict(zip(_names(nets, e), weights, strict=True)) for e in declared.evaluations}
+    todo = distributed.first(lambda: [e for e in parents if not _made(fusion, e, parents[e])])
     if not todo:
-        say(fusion.experiment, fusion.seed, "already recorded")
+        fusion.say("already recorded")
         return
     found: dict[Evaluation, list[Tested]] = {evaluation: [] for evaluation in todo}
-    for net, trained in nets:
+    for net, record in zip(nets, trained, strict=True):
         own = {evaluation: evaluation_in(evaluation, net.experiment.name) for evaluation in todo}
         parts = [part for evaluation in own.values() for part in evaluation.parts]
-        tested = net.tested(net.with_weights(trained), parts)
+        tested = net.tested(net.with_weights(record), parts)
         if distributed.rank() == 0:
             for evaluation, here in own.items():
                 found[evaluation].append(combine([tested[part] for part in here.parts]))
-    val = fusion.load("val")
-    distributed.first(lambda: _write(fusion, val, todo, found))
+    digest = hashlib.sha256(json.dumps(weights).encode()).hexdigest()
+    fusion.load("val")
+
+    def write() -> None:
+        for evaluation in todo:
+            together = combine(found[evaluation])
+            fusion.keep(evaluation, together, weights_digest=digest, parents=parents[evaluation])
+
+    distributed.first(write)
 
 
-def _write(
-    fusion: Run,
-    val: ImageSet,
-    todo: dict[Evaluation, dict[str, str]],
-    found: dict[Evaluation, list[Tested]],
-) -> None:
-    for evaluation, parents in todo.items():
-        together = combine(found[evaluation])
-        record = FusionRecord(
-            parents=parents,
-            weights_digest=hashlib.sha256(json.dumps(list(parents.values())).encode()).hexdigest(),
-            **outcome(fusion.experiment, fusion.seed, fusion.machine, evaluation, val, together),
-        )
-        keep(record, evaluation, fusion.experiment, fusion.where.results_dir)
-
-
-def _parents(evaluation: Evaluation, nets: list[tuple[Run, TrainRecord]]) -> dict[str, str]:
-    """Digest of every net's weights, by what of it takes part: D-jitter/seed0/dense-384."""
-    parents = {}
-    for net, trained in nets:
-        own = evaluation_in(evaluation, net.experiment.name)
-        parents[f"{net.experiment.name}/seed{net.seed}/{own.name}"] = trained.weights_digest
-    return parents
+def _names(nets: list[Run], evaluation: Evaluation) -> list[str]:
+    """What of each net takes part: `D-jitter/seed0/dense-384`."""
+    runs = [(net.experiment.name, net.seed) for net in nets]
+    return [f"{run}/seed{seed}/{evaluation_in(evaluation, run).name}" for run, seed in runs]
 
 
 def _made(fusion: Run, evaluation: Evaluation, parents: dict[str, str]) -> bool:
-    path = store.eval_path(fusion.where.results_dir, fusion.experiment, fusion.seed, evaluation)
-    if fusion.where.fresh or not path.exists():
-        return False
-    return store.read(path).parents == parents
+    path = fusion.folder / f"eval-{evaluation.name}.json"
+    return not fusion.where.fresh and path.exists() and store.read(path).parents == parents

@@ -23,7 +23,7 @@ from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
-from vggrepro.study.run import Run, fuse, photos_of, say
+from vggrepro.study.run import Run, fuse, photos_of
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
@@ -127,7 +127,7 @@ def _run_all(
                 left_out.append(f"{name} {verb} {lacking[0]}, which is {without[lacking]}")
                 without[name, seed] = "left out"
                 where.progress.finish((name, seed))
-                say(experiment, seed, f"left out: {left_out[-1]}")
+                Run(experiment, seed, where, chosen).say(f"left out: {left_out[-1]}")
                 continue
             # Only what was asked for is run again; its parents are reused.
             fresh = where.fresh and (name, seed) in wanted
@@ -139,7 +139,9 @@ def _run_all(
                 later.append((name, seed))
                 # Of processes that share a rerun nobody wants to know which is at what.
                 if (name, seed) not in told and not where.progress.shared:
-                    say(experiment, seed, "another process is at it; coming back to it later")
+                    Run(experiment, seed, where, chosen).say(
+                        "another process is at it; coming back to it later"
+                    )
                     told.add((name, seed))
                 continue
             where.progress.finish((name, seed))
@@ -179,7 +181,7 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
     with ExitStack() as held:
         if not distributed.first(lambda: lock(folder, held)):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
-        this = Run(experiment, seed, where, chosen, folder)
+        this = Run(experiment, seed, where, chosen)
         if experiment.name in FUSIONS:
             return fuse(this)
         begun = folder / store.BEGUN_ANEW

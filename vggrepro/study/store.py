@@ -125,10 +125,7 @@ def read(path: Path) -> Record:
         raise UserError(f"no record at {path}") from error
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(
-            f"{path} is not a record to be believed: {reason}. Restore it, or delete it and run "
-            "it again"
-        ) from error
+        raise UserError(f"{path}: {reason}. Restore it, or delete it and run it again") from error
     return record
 
 
@@ -145,18 +142,23 @@ def _believed(text: bytes) -> Record:
         raise ValueError(f"schema version {version}; this vggrepro reads {SCHEMA_VERSION}")
     if not plain:
         raise ValueError("it has characters that cannot be printed")
+    edited = [
+        name
+        for name, without in (("result_digest", NOT_REPEATABLE), ("file_digest", {"file_digest"}))
+        if content.get(name, "") != (digest(content, without) if name in content else "")
+    ]
+    said = "edited after it was written: " if edited else ""
     try:
         record = model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{where}: {first['msg']}".removeprefix(": ")) from error
-    for name, without in (("result_digest", NOT_REPEATABLE), ("file_digest", {"file_digest"})):
-        if getattr(record, name, None) not in (None, digest(record, without)):
-            raise ValueError(f"edited after it was written ({name} does not fit the content)")
+        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        raise ValueError(said + ": ".join(filter(None, (where, first["msg"])))) from error
+    if edited:
+        raise ValueError(f"{said}{edited[0]} does not fit the content")
     # A digest is over values: two texts can be the same number, or one key can stand twice.
     if text != _text(record).encode():
-        raise ValueError("edited after it was written (the text is not as it was written)")
+        raise ValueError("edited after it was written: the text is not as it was written")
     return record
 
 
@@ -200,7 +202,7 @@ def problems(path: Path) -> Iterator[str]:
         return
     for trained, weights in _rests_on(path, record):
         if not os.path.lexists(trained):
-            yield f"{path} rests on {trained}, which is gone: restore it, or run both again"
+            yield f"{path}: rests on {trained}, which is gone: restore it, or run both again"
         elif _ends_in(trained) not in (None, weights):
             yield f"{path}: rests on other weights than {trained} ends in; run it again"
 

@@ -1,9 +1,23 @@
-"""Where a command works: folders, device, and what of the machine it may use. Nothing heavy."""
+"""Where a command works: folders, device, and by how many processes. Nothing heavy.
 
+Small nets leave cores idle when several threads share one of them. Processes that share the runs,
+as several commands in one folder do, keep every core busy.
+"""
+
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from vggrepro.study.progress import Progress
+from vggrepro.files import cores
+
+if TYPE_CHECKING:
+    from vggrepro.study.progress import Progress
+
+MOST = 4  # processes for one rerun: each holds a net and its batches in memory
 
 
 @dataclass(frozen=True)
@@ -24,7 +38,7 @@ class Where:
     fresh: bool = False
     micro_batch: int | None = None
     compile: bool = False
-    progress: Progress | None = field(default=None, compare=False)  # None: a bar of its own
+    progress: "Progress | None" = field(default=None, compare=False)  # None: a bar of its own
 
     def options(self) -> list[str]:
         """The same as options of `vggrepro run`."""
@@ -40,3 +54,40 @@ class Where:
         found = [str(part) for item in named.items() if item[1] is not None for part in item]
         flags = {"--download": self.download, "--fresh": self.fresh, "--compile": self.compile}
         return found + [name for name, wanted in flags.items() if wanted]
+
+
+# --- more processes for one rerun ------------------------------------------------------------
+
+
+def count(workers: int, device: str) -> int:
+    """How many processes: as many as asked for; for 0 one for each core, at most `MOST`.
+
+    With a GPU one process has all of it, unless more were asked for.
+    """
+    if workers:
+        return workers
+    if device != "cpu":
+        import torch  # heavy, and asked only to find a GPU
+
+        if torch.cuda.is_available():
+            return 1
+    return min(MOST, cores())
+
+
+@contextmanager
+def helping(helpers: int, arguments: Sequence[str]) -> Iterator[None]:
+    """While this lasts, so many processes do `vggrepro run` with `arguments` beside this one.
+
+    What they cannot do, or leave when they die, this process comes to, and says why it fails; so
+    nothing that they print is needed.
+    """
+    command = [sys.executable, "-m", "vggrepro", "run", *arguments]
+    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    started = [subprocess.Popen(command, **silent) for _ in range(helpers)]
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()  # nothing is left for it to do, or all is to end
+        for process in started:
+            process.wait()
