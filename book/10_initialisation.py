@@ -232,7 +232,7 @@ Markdown(
 report.show(starts.trained_table(chapter.columns[0]))
 
 # %% [markdown]
-# Top-1 error in percent by centre crop and flip, mean ± standard deviation over three seeds; seed by
+# Top-1 error in percent by centre crop and flip, mean ± standard deviation over seeds; seed by
 # seed where a net stayed at chance, which is nine of ten wrong. *From net A* is extra training as
 # well, and there the random layers are He's.
 
@@ -288,7 +288,7 @@ Markdown(starts.evidence(records, "Net D, pixels as they are", *std))
 # %% [markdown]
 # **4. With He's start, scale the pixels and lower the rate.** He's rule keeps the size of its input,
 # so logits start as large as pixels are: divide by their standard deviation. That keeps the loss
-# finite. The paper's rate is still too much for it; a tenth of it is not.
+# finite. The paper's rate is still too much for D; a tenth of it is not.
 
 # %% tags=["remove-input"]
 he = ("he", "he-scaled", "he-scaled-slow")

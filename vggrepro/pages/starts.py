@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro import UserError
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
+from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import RANDOM_STARTS
@@ -128,8 +129,7 @@ def trained_table(column: Column) -> pd.DataFrame:
 
     Mean ± standard deviation over seeds; seed by seed where one is no better than chance.
     """
-    table = store.frame(column.results_dir)
-    table = table[(table.budget == column.budget) & (table.data == column.data) & table.as_declared]
+    table = rows_of(column)
     tested = table[table.protocol == "centre-crop"].groupby("run").top1_error.apply(list)
     status = table[table.kind == "train"].groupby("run").status.first()
 
@@ -139,11 +139,7 @@ def trained_table(column: Column) -> pd.DataFrame:
             return status.get(run, "–")
         if report.at_chance(column.results_dir, column.experiment(run)):
             return ", ".join(f"{error:.1f}" for error in found)
-        return (
-            f"{np.mean(found):.1f} ± {np.std(found, ddof=1):.1f}"
-            if found[1:]
-            else f"{found[0]:.1f}"
-        )
+        return report.mean_and_spread(found).replace(", n = 1", "")
 
     ends = {label: [f"{net}-{end}" for net in NETS] for label, end in TRAINED}
     ends["from net A"][0] = ""  # net A itself
@@ -273,8 +269,8 @@ def losses(records: Records) -> Figure:
                     smooth = np.convolve(found, np.ones(20) / 20, "valid")
                     ax.plot(20 + np.arange(len(smooth)), smooth, **style, label=STARTS[name].label)
         if gone:
-            ax.text(0.99, 0.03, "\n".join(["diverged:", *gone]), transform=ax.transAxes,
-                    ha="right", va="bottom", size=8)  # fmt: skip
+            ax.text(0.99, 0.97, "\n".join(["diverged:", *gone]), transform=ax.transAxes,
+                    ha="right", va="top", size=8)  # fmt: skip
         figures.say_not_run(ax)
         ax.set_title(f"net {net}")
         ax.set_ylabel("loss, nats")
