@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from vggrepro.data import synthetic
 from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
+from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import (
     Column,
     errors,
@@ -192,10 +193,8 @@ def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Seri
 
     The index is of run, seed, and the processor that trained the net.
     """
-    table = store.frame(column.results_dir)
-    where = (table.budget == column.budget) & (table.data == column.data)
-    where &= table.as_declared & (table["round"] != "pilot")
-    table = table[where & table.run.isin(runs)].set_index(["run", "seed"])
+    table = rows_of(column)
+    table = table[table.run.isin(runs)].set_index(["run", "seed"])
     trained = table[table.kind == "train"].processor
     tested = table[table.test_scales == str(test_scale)].pivot(columns="protocol")["top1_error"]
     gained = (tested["centre-crop"] - tested["dense"]).dropna()
