@@ -8,14 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_sets import Pictures, image_set, noise, statistics_of
+from tests.image_sets import Pictures, image_set, noise, small_net, statistics_of
 from vggrepro import UserError
 from vggrepro.augmentations import (
     Draws,
     Rescaled,
     colour_shifts,
     cut_batch,
-    normalise,
     training_batch,
 )
 from vggrepro.windows import Window, centre_window, cut, dense_window, random_window, rescaled_size
@@ -308,8 +307,9 @@ def test_normalise_pixel_by_pixel():
     batch = torch.from_numpy(np.stack([noise(2, 3, seed=s) for s in range(4)])).permute(0, 3, 1, 2)
     before = batch.clone()
     mean, shifts = torch.tensor([100.0, 120.0, 90.5]), torch.randn(4, 3)
-    plain = normalise(batch, mean, 60.0)
-    shifted = normalise(batch, mean, 60.0, shifts)
+    net = small_net()
+    net.set_pixel_mean(mean.tolist())
+    plain, shifted = net.normalised(batch), net.normalised(batch, shifts)
     assert plain.dtype == torch.float32
     for b, channel, row, column in np.ndindex(4, 3, 2, 3):
         pixel = float(batch[b, channel, row, column]) - float(mean[channel])

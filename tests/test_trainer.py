@@ -12,8 +12,7 @@ from tests.image_sets import CPU, Sets, coloured_set, image_set, statistics_of
 from vggrepro import UserError, trainer
 from vggrepro.augmentations import Draws, colour_shifts, training_batch
 from vggrepro.checkpoints import weights_digest
-from vggrepro.evaluators import lrn_layer
-from vggrepro.models import initialise
+from vggrepro.models import LRN, initialise
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.run import build
 from vggrepro.trainer import Training, batches, fit, rescaled, sgd, train, train_one_epoch
@@ -489,4 +488,6 @@ def test_the_net_is_the_declared_one():
     assert [model.classifier[i].out_features for i in (0, 3)] == [32, 32]
     assert model.features[0].out_channels == 4
     # Inputs divided by 60 make squares 3600 times smaller, which LRN's alpha has to undo.
-    assert lrn_layer(build(replace(TINY, config="A-LRN"), 4)).alpha == pytest.approx(1e-4 * 60**2)
+    layers = build(replace(TINY, config="A-LRN"), 4).features
+    (alpha,) = [layer.alpha for layer in layers if isinstance(layer, LRN)]
+    assert alpha == pytest.approx(1e-4 * 60**2)

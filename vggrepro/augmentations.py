@@ -99,20 +99,6 @@ def colour_shifts(
     return torch.from_numpy(shifts.astype(np.float32))
 
 
-def normalise(
-    batch: torch.Tensor,
-    mean: torch.Tensor,
-    input_divisor: float,
-    shifts: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """(pixel - mean RGB) / divisor, Section 2.1: (B, 3, H, W) uint8 to float32.
-
-    `mean` is (3,), `shifts` (B, 3), both in pixel units on the device of the batch.
-    """
-    offset = -mean[None] if shifts is None else shifts - mean
-    return batch.float().add_(offset[:, :, None, None]).div_(input_divisor)
-
-
 # --- testing (Section 3.2) ----------------------------------------------------------------
 
 

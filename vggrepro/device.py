@@ -18,10 +18,8 @@ def _bf16_is_fast(device: torch.device) -> bool:
     """Whether the processor has bfloat16 instructions; without them autocast only costs."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return any(known.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-    return False
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return any(known.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
 
 from vggrepro import UserError, distributed
 from vggrepro.augmentations import cut_batch
@@ -192,11 +191,6 @@ def outcomes(posteriors: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, .
     return rank <= 1, rank <= 5, log_probability
 
 
-def lrn_layer(model: nn.Module) -> LRN | None:
-    """The net's LRN layer, if it has one."""
-    return next((m for m in model.modules() if isinstance(m, LRN)), None)
-
-
 @torch.inference_mode()
 def lrn_denominator(
     model: VGG, x: torch.Tensor, quantiles: tuple[float, ...]
@@ -205,16 +199,8 @@ def lrn_denominator(
 
     A layer whose denominator hardly varies is a constant factor, and its ablation says nothing.
     """
-    layer = lrn_layer(model)
-    if layer is None:
-        return None
-    seen: list[torch.Tensor] = []
-    hook = layer.register_forward_pre_hook(lambda m, args: seen.append(m.denominator(args[0])))
-    try:
-        was_training = model.training
-        model.eval()(x)
-        model.train(was_training)
-    finally:
-        hook.remove()
-    values = seen[0].float().flatten().cpu().numpy()
-    return tuple(round(float(q), 5) for q in np.quantile(values, quantiles))
+    for place, layer in enumerate(model.features):
+        if isinstance(layer, LRN):
+            values = layer.denominator(model.features[:place](x)).flatten().cpu().numpy()
+            return tuple(round(float(q), 5) for q in np.quantile(values, quantiles))
+    return None

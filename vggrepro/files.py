@@ -1,9 +1,7 @@
 """Files that are there as a whole or not at all, and how many cores there are to make them."""
 
-import errno
 import os
 import secrets
-import stat
 import tempfile
 from pathlib import Path
 
@@ -30,21 +28,6 @@ def make_writable(folder: Path) -> None:
             f"cannot write to {folder}: {reason}. Give permission or free some space, or choose "
             "another folder."
         ) from error
-
-
-def read_regular(path: Path, most: int) -> bytes:
-    """All bytes of a regular file of at most `most` bytes.
-
-    Raises `OSError` for anything else: a link may lead anywhere, and a pipe never end.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with open(os.open(path, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"longer than {most / 2**20:.0f} MiB")
-    return content
 
 
 def write_atomically(path: Path, content: bytes | memoryview) -> None:

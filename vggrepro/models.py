@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vggrepro import UserError
-from vggrepro.augmentations import normalise
 from vggrepro.configs import (
     DOWNSAMPLING,
     FROM_NET_A,
@@ -217,8 +216,9 @@ class VGG(nn.Module):
         self.pixel_mean = torch.tensor(mean, dtype=torch.float32, device=device)
 
     def normalised(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:
-        """Turn images (N, 3, H, W) uint8 into the net's inputs, float32; `shifts` (N, 3) is added.
+        """Turn images (N, 3, H, W) uint8 into the net's inputs, float32 (Section 2.1).
 
+        (pixel - mean RGB) / divisor; `shifts` (N, 3), in pixel units, are added to the pixels.
         Raises UserError while the mean RGB of the photos that the net was trained on is unknown.
         """
         if self.pixel_mean is None:
@@ -226,7 +226,8 @@ class VGG(nn.Module):
                 "this net does not know its pixel mean: give it to VGG(..., pixel_mean=(r, g, b)), "
                 "or call set_pixel_mean(photos.pixels.mean) with the photos that it was trained on"
             )
-        return normalise(images, self.pixel_mean, self.input_divisor, shifts)
+        offset = -self.pixel_mean[None] if shifts is None else shifts - self.pixel_mean
+        return images.float().add_(offset[:, :, None, None]).div_(self.input_divisor)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, 3, crop, crop).

@@ -4,8 +4,10 @@ One JSON file each, written atomically and never replaced unless asked. `verify`
 digests and counts the errors again from the outcome of every image.
 """
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.files import read_regular, write_atomically
+from vggrepro.files import write_atomically
 from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
 from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment, completed
@@ -119,7 +121,7 @@ def read(path: Path) -> Record:
     its digests fit, and its errors are those of its images. Raises `UserError` if not.
     """
     try:
-        record = _believed(read_regular(path, MOST_BYTES))
+        record = _believed(_read_regular(path, MOST_BYTES))
         _check_place(path, record)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
@@ -127,6 +129,21 @@ def read(path: Path) -> Record:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: {reason}. Restore it, or delete it and run it again") from error
     return record
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    """All bytes of a regular file of at most `most` bytes.
+
+    Raises `OSError` for anything else: a link may lead anywhere, and a pipe never end.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"longer than {most / 2**20:.0f} MiB")
+    return content
 
 
 @cache
