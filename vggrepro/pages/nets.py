@@ -252,7 +252,7 @@ def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
     fig, (ax,) = _grid(1, 1, 3.4)
     names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
-    styles = (("o", "-"), ("s", "--"), ("^", "-."))
+    styles = (("o", "-"), ("s", "--"), ("^", "-."), ("D", "-"), ("v", ":"))
     for config, (marker, line) in zip(configs, styles, strict=False):
         net = cost.convolutions(config)
         ax.plot(
