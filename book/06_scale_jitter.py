@@ -28,7 +28,7 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, report, scales
+from vggrepro.pages import figures, nets, report, scales
 from vggrepro.pages.page import Chapter
 from vggrepro.study import store
 from vggrepro.study.decisions import decide
@@ -137,7 +137,8 @@ figures.plt.show()
 # $Q = 0.5\,(S_\min + S_\max)$.
 
 # %% tags=["remove-input"]
-report.show(scales.training_table(chapter.runs, chapter.columns))
+table = nets.error_table(chapter.runs, chapter.columns)
+report.show(table.set_axis([scales.name_of(run) for run in chapter.runs]))
 
 # %% [markdown]
 # Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n

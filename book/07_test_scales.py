@@ -162,10 +162,6 @@ report.show(scales.gains_table(chapter.runs, chapter.columns))
 # Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
 # Tables 3 and 4, ours as means over seeds. A gain is taken seed by seed and has its standard deviation.
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-q-gains", "caption": "How much lower the top-1 error is at three Q than at one. A dot is a seed, a bar the mean; open diamonds are the paper's, on other images and classes. The last row is the control: several passes at one Q, shifted, against one pass."}, "image": {"alt": "Gain in points of top-1 error from three test scales for each net and training scale, a dot for each seed, the paper's gain as an open diamond."}}
-scales.gains(chapter.runs, [("D-jitter", "dense-shifted")], chapter.columns)
-figures.plt.show()
-
 # %% [markdown]
 # ## The gap between scales
 #
