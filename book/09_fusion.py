@@ -28,14 +28,13 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, protocols, report
+from vggrepro.pages import protocols, report
 from vggrepro.pages.page import Chapter
-from vggrepro.study.experiments import FUSIONS, evaluation_in
+from vggrepro.study.experiments import FUSIONS
 from vggrepro.study.rules import Side, three_q
 
 chapter = Chapter("09", budget, data, seeds, rerun, data_dir, results_dir)
 SUBMISSION, TWO_NETS, CONTROL = "ILSVRC-submission", "D-jitter+E-jitter", "D-jitter+D-jitter"
-dense = FUSIONS[TWO_NETS].evaluations[0]
 
 # %% tags=["remove-input"]
 chapter.in_short()
@@ -124,15 +123,6 @@ chapter.errors(
 # Top-1 error in percent, at three Q for each net: the paper's on its validation images (Tables 4
 # and 6), ours on `val`, mean ± standard deviation over n. Nets alone are tested densely. D + D and
 # D + E are jittered nets.
-
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-fusion", "caption": "Top-1 error by dense evaluation at three Q: single nets, two seeds of D, D with E, and the seven nets of the submission. A dot is a seed, a line the mean; grey lines join what has the same first seed."}, "image": {"alt": "Top-1 error of D, E, two seeds of D, D and E, and seven nets, a dot for each seed."}}
-entries = [
-    ("D", "D-jitter", evaluation_in(dense, "D-jitter")),
-    ("E", "E-jitter", evaluation_in(dense, "E-jitter")),
-    *((protocols.short(f), f, FUSIONS[f].evaluations[0]) for f in (CONTROL, TWO_NETS, SUBMISSION)),
-]
-protocols.side_by_side(entries, chapter.columns)
-figures.plt.show()
 
 # %% [markdown]
 # ## Do the two nets err on the same images?

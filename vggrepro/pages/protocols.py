@@ -18,7 +18,7 @@ from vggrepro import cost
 from vggrepro.bench import workload
 from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import outline, panels, say_not_run, seed_dots, short_title
+from vggrepro.pages.figures import outline, panels, say_not_run, short_title
 from vggrepro.pages.report import Column, errors, paper_value, recorded
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import (
@@ -440,30 +440,3 @@ def _named(
     va = "center" if above == below else "top" if above else "bottom"
     ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va,
                 ha="left" if right else "right", fontsize=8, color=colour)  # fmt: skip
-
-
-def side_by_side(
-    entries: Sequence[tuple[str, str, Evaluation]],
-    columns: Sequence[Column],
-) -> Figure:
-    """Top-1 error of (name, run or fusion, evaluation), a dot per seed and a bar at the mean.
-
-    Grey lines join what has the same first seed. A panel per column, one below the other.
-    """
-    fig, axes = plt.subplots(
-        len(columns), 1, figsize=(5.8, 2.7 * len(columns) + 0.4), squeeze=False
-    )
-    for ax, column in zip(axes[:, 0], columns, strict=True):
-        found = [errors(column, run, evaluation) for _, run, evaluation in entries]
-        for seed in sorted(set().union(*found)):
-            joined = [(place, e[seed]) for place, e in enumerate(found) if seed in e]
-            ax.plot(*zip(*joined, strict=True), color="0.8", lw=1, zorder=1)
-        for place, by_seed in enumerate(found):
-            seed_dots(ax, place, list(by_seed.values()), f"C{place % 7}", alpha=0.8)
-        say_not_run(ax)
-        ax.set_xticks(range(len(entries)), [name for name, _, _ in entries])
-        ax.set_xlim(-0.6, len(entries) - 0.4)
-        ax.margins(y=0.2)
-        ax.set_title(short_title(column).replace("\n", " "))
-        ax.set_ylabel("top-1 error, %")
-    return fig
