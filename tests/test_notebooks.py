@@ -74,3 +74,14 @@ def test_a_chapter_says_in_plain_words_what_was_found_and_the_records_agree(scri
     text = "\n".join(output.data.get("text/markdown", "") for output in outputs)
     assert "only a verdict decides" in text
     assert CONTRADICTED not in text
+
+
+@all_scripts
+def test_what_cells_say_has_no_markup_that_only_prose_can_have(script):
+    """Formulas and roles of MyST are plain text in the output of a cell."""
+    code = [cell for cell in executed(script).cells if cell.cell_type == "code"]
+    said = [o.get("data", {}).get("text/markdown", "") for cell in code for o in cell.outputs]
+    assert (
+        re.findall(r"\$[^$\n]*[\\^_][^$\n]*\$|\{(?:cite|numref|doc)[:\w]*\}`", "\n".join(said))
+        == []
+    )
