@@ -271,4 +271,3 @@ def test_table_7_is_whole():
 def test_chapters_choose_their_recorded_data(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
     assert [c.data for c in chosen.columns(recorded=("imagenette",))] == ["imagenette", "synthetic"]
-    assert "--data imagenette" in report.commands("09_fusion", NETS, "imagenette").data
