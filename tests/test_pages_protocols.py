@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE, eval_record
 from vggrepro import configs
-from vggrepro.pages import (
-    differences,
-    figures,
-    protocols,
-    report,
-)
+from vggrepro.pages import figures, protocols, report, verdicts
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
@@ -220,7 +215,7 @@ def test_a_difference_of_differences_is_shown(column):
     for (first, second), wrong in ((claim.sides, [0, 1, 2]), (claim.less, [0])):
         record(column, first.run, first.evaluation, 0, [])
         record(column, second.run, second.evaluation, 0, wrong)
-    table = differences.differences_table(claim.key, columns=[column])
+    table = verdicts.differences_table(claim.key, columns=[column])
     assert list(table[column.title]) == [f"{200 / 11:+.1f}<br>n = 1"]
 
 
