@@ -142,8 +142,10 @@ def test_days_are_those_of_the_plan():
     devices = costs.devices_table()
     assert set(devices.index) == set(DEVICES)
     days = devices.loc["h100", "full: all runs on 8 cards, days"]
-    plans = planner.plan("full", None, "bf16", *[planner.on_device(DEVICES["h100"], 8)] * 2)
-    assert float(days) == pytest.approx(sum(plan.hours for plan in plans) / 24, abs=0.06)
+    seconds = [planner.on_device(DEVICES["h100"], 8)] * 2
+    plans = planner.plan("full", None, "bf16", *seconds, card=DEVICES["h100"], devices=8)
+    hours = plans["all h"].drop("total").sum()
+    assert float(days) == pytest.approx(hours / 24, abs=0.06)
 
 
 # --- figures --------------------------------------------------------------------------------

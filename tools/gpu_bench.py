@@ -178,10 +178,9 @@ def from_photos(
     photos: speed.Photos, machine: Machine, size: Size
 ) -> dict[str, Callable[[], list[Measured]]]:
     """Training and testing from photos to results, ours and torchvision's usual way."""
-    sets = photos.opened()
     return {
-        "training": lambda: speed.training(photos, sets, machine, size.plan, full_width=False),
-        "testing": lambda: speed.evaluation(photos, sets, sets.val, machine, size.plan),
+        "training": lambda: speed.training(photos, machine, size.plan, full_width=False),
+        "testing": lambda: speed.evaluation(photos, machine, size.plan),
     }
 
 
