@@ -85,3 +85,16 @@ def test_what_cells_say_has_no_markup_that_only_prose_can_have(script):
         re.findall(r"\$[^$\n]*[\\^_][^$\n]*\$|\{(?:cite|numref|doc)[:\w]*\}`", "\n".join(said))
         == []
     )
+
+
+def test_figures_that_hold_images_keep_a_light_card_on_a_dark_page():
+    """Turned around with the rest, an image would be its own negative."""
+    css = (BOOK / "assets" / "custom.css").read_text(encoding="utf-8")
+    for script in SCRIPTS:
+        for cell in executed(script).cells:
+            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            drawn = [
+                o.data.get("image/svg+xml", "") for o in cell.get("outputs", []) if "data" in o
+            ]
+            if any("data:image/png" in text for text in drawn):
+                assert f"#{name}" in css
