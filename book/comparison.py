@@ -17,7 +17,7 @@
 # own. This page puts all of it side by side: which numbers moved, by more than another seed would
 # move them or by less, and which verdicts that changes.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,26 +25,29 @@ rerun: bool = False  # True: show what rerun/ holds; nothing is trained for this
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
-from IPython.display import Markdown
-
-from vggrepro.pages import figures, figures_method, report, tables_compare
-
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-found = tables_compare.comparison_of(options)
-changes = tables_compare.changes_of(found)
-
 # %% tags=["remove-input"]
-Markdown(tables_compare.summary(found))
+from IPython.display import Markdown, display
+
+from vggrepro.pages import comparison, figures, report
+from vggrepro.study.compare import verdict_changes
+
+figures.use_style()
+found = comparison.comparison_of(report.options(budget, data, seeds, rerun, data_dir, results_dir))
+changes = verdict_changes(found.first.results_dir, found.second.results_dir) if found else {}
+Markdown(
+    f"The recorded study holds {comparison.held(found.first)}; your rerun holds "
+    f"{comparison.held(found.second)}. {comparison.alike(found)} {comparison.digests(found)}"
+    if found
+    else "**There is no rerun here yet.** `make` reruns the study on drawn images, and this page "
+    "then shows the two side by side; the last section has other ways."
+)
 
 # %% [markdown]
 # ## What may be compared
 #
 # Only like is compared with like: the same run and evaluation, at the same budget, on the same
 # images, under the same declaration. All of that is in the records, so that nobody has to remember
-# it. Anything else is listed below with what differs, and its numbers say nothing about each other.
+# it. Anything else is listed with what differs, and its numbers say nothing about each other.
 #
 # Two runs of the same seed on the same kind of processor, with the same versions, threads and
 # precision, end in the same bits, and in the same **result digest**. On another machine sums are
@@ -53,49 +56,28 @@ Markdown(tables_compare.summary(found))
 # difference is made from it, as for two nets ([](method.ipynb)). By chance one interval in twenty
 # does not hold zero even if nothing differs.
 
-# %% tags=["remove-input"]
-Markdown(tables_compare.digests(found))
-
-# %% [markdown]
-# ## Which numbers moved
-#
-# Top-1 errors in percent, mean ± standard deviation over n seeds. The difference is rerun minus
-# recorded over the seeds that both have, with its 95 % interval in brackets.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-moved", "caption": "Rerun minus recorded by centre crop and flip, for every run that both have. A dot is a seed; the bar is the mean with its 95 % interval."}, "image": {"alt": "Differences between rerun and recorded study, a line for each run, a dot for each seed, around a line at zero."}}
-figures_method.moved(found)
-figures.plt.show()
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-moved", "caption": "Rerun minus recorded by centre crop and flip, for every run that both have. A dot is a seed; the bar is the mean with its 95 % interval."}, "image": {"alt": "Differences between rerun and recorded study, a line for each run, a dot for each seed, around a line at zero."}}
+if found and found.like:
+    comparison.moved(found)
+    figures.plt.show()
 
 # %% tags=["remove-input"]
-report.show(tables_compare.like_table(found), "words")
-
-# %% [markdown]
-# ## What was made in another way
-#
-# Drawn images, a smaller budget or a changed recipe answer another question. Each line names the
-# fields of the declaration that differ, with the recorded value first.
-
-# %% tags=["remove-input"]
-report.show(tables_compare.reasons_table(found), "words wrapped")
-
-# %% [markdown]
-# Their errors by centre crop and flip stand in one table, so that a net that did not train is seen.
-# Columns cannot be compared with each other.
-
-# %% tags=["remove-input"]
-report.show(tables_compare.unlike_table(found))
-
-# %% [markdown]
-# ## Which verdicts changed
-#
-# The same rules are applied to the records of both. A verdict of *not run* or *inconclusive* on one
-# side alone usually means that it has fewer seeds, which the reason says.
-
-# %% tags=["remove-input"]
-Markdown(tables_compare.verdict_sentence(found, changes))
-
-# %% tags=["remove-input"]
-report.show(tables_compare.verdict_table(found, changes), "words wrapped leading")
+if found:
+    display(
+        Markdown(
+            "**Which numbers moved.** Top-1 errors in percent, mean ± standard deviation over n "
+            "seeds; the difference is rerun minus recorded, with its 95 % interval."
+        ),
+        report.show(comparison.like_table(found), "words"),
+        Markdown(
+            "**What was made in another way**, with the fields of the declaration that differ, the "
+            "recorded value first; and its errors, so that a net that did not train is seen."
+        ),
+        report.show(comparison.reasons_table(found), "words wrapped"),
+        report.show(comparison.unlike_table(found)),
+        Markdown(f"**Which verdicts changed.** {comparison.verdict_sentence(found, changes)}"),
+        report.show(comparison.verdict_table(changes), "words wrapped leading"),
+    )
 
 # %% [markdown]
 # ## How to make a rerun

@@ -132,8 +132,8 @@ def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
     assert table.loc["twice the learning rate", "D"] == "not needed"
     assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
     text = calibration.sentence(found)
-    assert "1 of 5 are out" in text
-    assert "3 of 5 were not run" in text
+    assert "1 of 5 lost before all its nets" in text
+    assert "3 of 5 were never trained" in text
 
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
@@ -144,4 +144,4 @@ def test_the_sentence_claims_no_winner_of_one(tmp_path):
     text = calibration.sentence(candidates(tmp_path, "cifar10"))
     assert "half the learning rate" in text
     assert "20.0 %" in text
-    assert "3 of 5 were not run" in text
+    assert "3 of 5 were never trained" in text

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.records_by_hand import eval_record, train_record, written
 from vggrepro import UserError
-from vggrepro.pages.compare_text import lines
+from vggrepro.pages.comparison import lines
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import Key, compare, holding, verdict_changes

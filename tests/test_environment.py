@@ -111,7 +111,7 @@ class NotThere:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 
 sys.meta_path.insert(0, NotThere())
-import vggrepro.pages.compare_text
+import vggrepro.pages.comparison
 import vggrepro.pages.listing, vggrepro.study.status
 import vggrepro.study.runner, vggrepro.study.first_steps
 import vggrepro.bench.speed, vggrepro.bench.planner

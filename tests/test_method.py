@@ -8,15 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.records_by_hand import CENTRE_256, ONE_Q, THREE_Q, train_record, write
+from tests.records_by_hand import train_record
 from tests.test_compare import net
 from vggrepro import UserError
-from vggrepro.pages import figures, figures_method, method, power, report, tables_compare
+from vggrepro.pages import comparison, figures, method, report
+from vggrepro.pages.verdicts import DIRECTED, Verdicts
 from vggrepro.study import programme, store, twins
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import Study
-from vggrepro.study.rules import POOLED, RULES, TESTS, Interval, pooled
+from vggrepro.study.compare import verdict_changes
+from vggrepro.study.rules import RULES, TESTS, Interval
 
 
 @pytest.fixture(autouse=True)
@@ -36,50 +37,14 @@ def closed_figures():
     figures.plt.close("all")
 
 
-# --- what can be found ------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("data", POOLED)
-def test_planned_degrees_of_freedom_are_those_of_the_full_study(data):
-    rng = np.random.default_rng(0)
-    study = {
-        run: dict(enumerate(rng.normal(size=programme.seeds(data)[run]))) for run in POOLED[data]
-    }
-    assert power.planned_df(data) == pooled(study).df
-
-
-def test_pilots_are_good_for_planning(tmp_path, pilots):
-    """By hand: rests of net and seed effects are +-0.1, 0, so the spread is sqrt(0.04 / 2)."""
-    write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.1, 2: 20.2})
-    write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 18.9})
-    claim = CLAIMS["depth-a-to-d"]
-    assert Study(tmp_path, "reduced").spread("cifar10").df == 0, "pilots decide nothing"
-    expected = power.planned(Study(tmp_path, "reduced", with_pilots=True), claim)
-    assert expected.standard_error == pytest.approx(np.sqrt(0.02) * np.sqrt(2 / 3))
-    assert (expected.df, expected.n) == (power.planned_df("cifar10"), 3)
-
-
-def test_same_weights_are_planned_from_their_own_differences(tmp_path):
-    study = Study(tmp_path, "reduced", with_pilots=True)
-    claim = CLAIMS["several-q-jittered"]
-    assert power.planned(study, claim) is None
-    write(tmp_path, "D-jitter", ONE_Q, {0: 20.0, 1: 20.4}, "imagenette")
-    write(tmp_path, "D-jitter", THREE_Q, {0: 19.5, 1: 19.5}, "imagenette")
-    study = Study(tmp_path, "reduced", with_pilots=True)
-    expected = power.planned(study, claim)
-    assert expected.standard_error == pytest.approx(np.std([0.5, 0.9], ddof=1) / np.sqrt(3))
-    assert (expected.df, expected.n) == (2, 3)
-    assert power.planned(study, CLAIMS["parameters"]) is None
-
-
 # --- simulated studies ------------------------------------------------------------------------
 
 
 def test_a_truth_far_away_has_one_word():
-    assert power.words(5.0, EXPECTED, "lower", 0.5) == {"holds and matters": 400}
-    assert power.words(-5.0, EXPECTED, "lower", 0.5) == {"contradicted": 400}
-    assert power.words(5.0, EXPECTED, "same", 0.5) == {"contradicted": 400}
-    assert power.words(5.0, EXPECTED, "not worse", 0.5) == {"holds": 400}
+    assert method.words(5.0, EXPECTED, "lower", 0.5) == {"holds and matters": 400}
+    assert method.words(-5.0, EXPECTED, "lower", 0.5) == {"contradicted": 400}
+    assert method.words(5.0, EXPECTED, "same", 0.5) == {"contradicted": 400}
+    assert method.words(5.0, EXPECTED, "not worse", 0.5) == {"holds": 400}
 
 
 def test_the_share_that_is_found_is_the_power_of_the_t_test():
@@ -87,33 +52,33 @@ def test_the_share_that_is_found_is_the_power_of_the_t_test():
     critical = stats.t.ppf(0.975, EXPECTED.df)
     noncentral = stats.nct(EXPECTED.df, true / EXPECTED.standard_error)
     # With nothing that matters in reach, the interval above zero is "holds" alone.
-    found = power.words(true, EXPECTED, "lower", 50.0, n)
+    found = method.words(true, EXPECTED, "lower", 50.0, n)
     assert found["negligible"] == n
-    found = power.words(true, EXPECTED, "lower", 1e-9, n)
+    found = method.words(true, EXPECTED, "lower", 1e-9, n)
     positive = found["holds"] + found["holds and matters"]
     assert positive / n == pytest.approx(noncentral.sf(critical), abs=0.03)
 
 
 def test_wrong_words_are_as_rare_as_allowed():
-    for case in power.wrong_words(EXPECTED, 0.5):
-        assert case.share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / power.STUDIES), case
-        assert case.share > 0.03, "the edge is where it is likeliest"
+    for _, _, _, share in method.wrong_words(EXPECTED, 0.5):
+        assert share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / method.STUDIES)
+        assert share > 0.03, "the edge is where it is likeliest"
 
 
 def test_holm_guards_the_words_about_zero_and_not_those_about_what_matters():
     """With nothing to find at most 5 %; at the edge of what matters more, as six are read there."""
     error = 4 * np.sqrt(0.05 * 0.95 / 1000)
-    assert 0.01 < power.wrong_among(6, 0.0, EXPECTED, 0.5, power.DIRECTED) <= 0.05 + error
-    at_edge = power.wrong_among(6, 1.6, EXPECTED, 1.6, ("holds and matters", "negligible"))
+    assert 0.01 < method.wrong_among(6, 0.0, EXPECTED, 0.5, DIRECTED) <= 0.05 + error
+    at_edge = method.wrong_among(6, 1.6, EXPECTED, 1.6, ("holds and matters", "negligible"))
     assert at_edge > 0.05 + error
-    assert power.wrong_among(6, 9.0, EXPECTED, 0.5, ("negligible", "contradicted")) == 0
+    assert method.wrong_among(6, 9.0, EXPECTED, 0.5, ("negligible", "contradicted")) == 0
 
 
 # --- the tables of the page -------------------------------------------------------------------
 
 
 def test_every_claim_stands_in_the_table_as_it_was_fixed():
-    table = method.claims_table()
+    table = method.claims_table(Verdicts())
     assert len(table) == len(CLAIMS)
     assert (table["kind"] == "primary").sum() == 6
     for claim in CLAIMS.values():
@@ -123,14 +88,45 @@ def test_every_claim_stands_in_the_table_as_it_was_fixed():
             assert row["n"] == claim.seeds
             assert ("two lengths" in row["decided by"]) == (claim.other_length is not None)
             assert row["matters"].split()[0] == f"{claim.matters:g}"
+        assert name_is_marked(table, claim) == claim.ours
+        for kind, pairs in (("control", claim.controls), ("rival", claim.rivals)):
+            for name, _ in pairs:
+                assert f"{kind}: {name} (" in row["controls and rivals"]
 
 
-def test_when_what_was_fixed_names_commits_that_changed_the_claims():
-    said = method.history_sentence()
+def name_is_marked(table, claim):
+    (name,) = [name for name in table.index if claim.statement in name]
+    return name.endswith("(sharpened)")
+
+
+def test_a_claim_has_one_power_the_same_on_board_and_method():
+    found = Verdicts()
+    table = method.claims_table(found)
+    for decision in found.decisions.values():
+        said = re.search(r"only from ([\d.]+) on$", decision.reason)
+        if decision.word == "inconclusive" and said:
+            (row,) = [r for name, r in table.iterrows() if decision.claim.statement in name]
+            assert float(row["found"].split()[0]) == pytest.approx(float(said[1]), rel=0.06)
+
+
+def test_when_what_was_fixed_names_commits():
+    said = (store.ROOT / "book" / "method.py").read_text(encoding="utf-8")
     named = re.findall(r"`([0-9a-f]{7})`", said)
-    assert named == ["d2cb20b", "89bf953", "bd3ca18", "c74b9dc"]
-    assert "became 3 for claims decided on CIFAR-10" in said
-    assert "claims decided on Imagenette was cut from five to 3" in said
+    assert named[:5] == ["d2cb20b", "b17e3a1", "89bf953", "bd3ca18", "c74b9dc"]
+
+
+def test_pilots_are_printed_with_the_gain_that_lrn_had():
+    """Counted once more from the recorded errors: 1.23 and 2.12 points, in six of six pairs."""
+    pilots = method.pilots(store.frame())
+    gains = []
+    for data, mean in (("cifar10", 1.23), ("imagenette", 2.12)):
+        here = pilots[pilots.data == data].set_index(["run", "seed"]).top1_error
+        gain = here["A-S256"] - here["A-LRN-S256"]
+        assert gain.mean() == pytest.approx(mean, abs=0.005)
+        gains += list(gain)
+    assert len(gains) == 6 and min(gains) > 0
+    table = method.pilots_table(store.frame())
+    assert table.loc["A-LRN-S256", "CIFAR-10"] == "20.4, 20.0, 20.4"
 
 
 def test_how_far_twins_end_from_their_records(tmp_path):
@@ -165,11 +161,7 @@ def test_every_rule_and_test_is_explained_and_counted():
         assert not table["what it is"].str.contains("`").any()
 
 
-def test_controls_and_data_sets():
-    table = method.controls_table()
-    for kind, field in (("control", "controls"), ("rival", "rivals")):
-        declared = sum(len(getattr(claim, field)) for claim in CLAIMS.values())
-        assert (table["kind"] == kind).sum() == declared > 2
+def test_data_sets():
     data = method.data_table()
     assert data.loc["val"].to_dict() == {"CIFAR-10": "10,000", "Imagenette": "3,925"}
     decided = [int(cell.split(",")[0]) for cell in data.loc["claims decided"]]
@@ -184,43 +176,27 @@ def test_chances_of_a_wrong_verdict_are_those_of_coins():
     assert f"about {100 * (1 - 0.95**secondary):.0f}% if they are independent" in said
 
 
-def test_what_is_not_known_yet_is_not_run(tmp_path):
-    nothing = Study(tmp_path, "reduced", with_pilots=True)
-    assert method.typical(nothing) is None
-    assert (method.spread_table(nothing).loc["spread of a training"] == "no spread yet").all()
-    found = method.detectable_table(nothing)["found"]
-    assert set(found) == {"no spread yet", "cannot be decided as planned"}
-    (once,) = found[found == "cannot be decided as planned"].index
-    assert CLAIMS["two-nets-beat-one"].statement in once
-    assert list(method.wrong_table(nothing).columns) == ["not run"]
-    assert "Not simulated" in method.simulation_sentence(nothing)
-    fig = figures_method.simulated(None)
-    assert all("not run" in [t.get_text() for t in ax.texts] for ax in fig.axes)
+def test_without_records_there_is_nothing_typical(tmp_path):
+    assert method.typical(Verdicts(tmp_path)) is None
 
 
-def test_what_is_known_is_shown(tmp_path):
-    write(tmp_path, "A-S256", CENTRE_256, {0: 20.0, 1: 20.5, 2: 20.4})
-    write(tmp_path, "D-S256", CENTRE_256, {0: 19.1, 1: 19.0, 2: 19.3})
-    study = Study(tmp_path, "reduced", with_pilots=True)
-    spread = method.spread_table(study)
-    assert spread.loc["found", "Imagenette"] == "–"
-    assert float(spread.loc["found", "CIFAR-10"]) > float(spread.loc["half-width", "CIFAR-10"])
-    strictest = float(spread.loc["found by the strictest primary", "CIFAR-10"])
-    assert strictest > float(spread.loc["found", "CIFAR-10"])
-    assert len(method.wrong_table(study)) == 6
-    found = method.detectable_table(study)["found"]
-    assert found.str.contains(r"^[+-]?\d").sum() == sum(
-        c.data == "cifar10" and c.test == "between trainings" for c in CLAIMS.values()
-    )
+def test_the_programme_counts_seeds_that_have_ended(tmp_path):
+    for seed in range(2):
+        experiment = at_budget("A-S256", programme.BUDGET, "cifar10")
+        path = store.train_path(tmp_path, experiment, seed)
+        store.write(train_record(experiment, seed), path)
+    table = method.programme_table(store.frame(tmp_path))
+    assert table.loc["A-S256", "CIFAR-10"] == "2 of 3"
+    assert table.loc["D-S256", "Imagenette"] == "0 of 3"
 
 
 # --- figures ----------------------------------------------------------------------------------
 
 
 def test_the_same_intervals_stand_under_each_rule():
-    fig = figures_method.called()
+    fig = method.called()
     words = [[text.get_text() for text in ax.texts] for ax in fig.axes]
-    assert [len(said) for said in words] == [len(figures_method.SHAPES)] * 3
+    assert [len(said) for said in words] == [len(method.SHAPES)] * 3
     lower, not_worse, same = (said[::-1] for said in words)
     assert lower[0] == "holds and matters" and lower[-1] == "contradicted"
     assert not_worse[0] == "holds" and same[0] == "contradicted"
@@ -228,7 +204,7 @@ def test_the_same_intervals_stand_under_each_rule():
 
 
 def test_simulated_shares_fill_the_panel():
-    fig = figures_method.simulated((EXPECTED, 0.5), rules=("same",))
+    fig = method.simulated((EXPECTED, 0.5), rules=("same",))
     (ax,) = fig.axes
     assert ax.get_ylabel() == "studies, %" and "points" in ax.get_xlabel()
     top = ax.collections[-1].get_paths()[0].vertices[:, 1]
@@ -249,57 +225,50 @@ def recorded(tmp_path, monkeypatch):
     return tmp_path / "rerun"
 
 
-def comparison(folder, budget="reduced"):
-    return tables_compare.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
+def rerun(folder, budget="reduced"):
+    return comparison.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
 
 
-def test_without_a_rerun_the_page_says_so(recorded):
+def test_without_a_rerun_there_is_nothing_to_compare(recorded):
     recorded.mkdir()  # as before the first run
-    published = tables_compare.comparison_of(report.options("reduced", "", 0, False, "", ""))
-    for found in (published, comparison(recorded)):
-        assert found is None
-        assert "no rerun here yet" in tables_compare.summary(found)
-        changes = tables_compare.changes_of(found)
-        for table in (
-            tables_compare.like_table(found),
-            tables_compare.reasons_table(found),
-            tables_compare.unlike_table(found),
-            tables_compare.verdict_table(found, changes),
-        ):
-            assert list(table.columns) == ["not run"]
-        assert [t.get_text() for t in figures_method.moved(found).axes[0].texts] == ["not run"]
+    published = comparison.comparison_of(report.options("reduced", "", 0, False, "", ""))
+    assert published is None and rerun(recorded) is None
+    page = (store.ROOT / "book" / "comparison.ipynb").read_text(encoding="utf-8")
+    assert "There is no rerun here yet" in page and "image/" not in page
+
+
+def changes(found):
+    return verdict_changes(found.first.results_dir, found.second.results_dir)
 
 
 def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):
     net(recorded, "A-S256", 50.0, budget="quick", data="synthetic")
-    found = comparison(recorded, "quick")
-    assert "None are alike" in tables_compare.summary(found)
-    assert list(tables_compare.like_table(found).columns) == ["none"]
-    reasons = tables_compare.reasons_table(found)
+    found = rerun(recorded, "quick")
+    assert comparison.alike(found) == "None are alike."
+    assert list(comparison.like_table(found).columns) == ["none"]
+    reasons = comparison.reasons_table(found)
     assert list(reasons.index) == ["CIFAR-10, reduced", "Imagenette, reduced"]
     assert reasons["differ in"].str.contains(r"data \(").all()
-    (text,) = figures_method.moved(found).axes[0].texts
-    assert text.get_text() == "nothing alike"
-    (row,) = tables_compare.unlike_table(found).to_dict("records")
+    (row,) = comparison.unlike_table(found).to_dict("records")
     assert row["rerun: drawn images, quick"] == "50.0<br>n = 1"
     assert row["recorded: CIFAR-10, reduced"].startswith("20.0 ± 0.1")
-    said = tables_compare.verdict_sentence(found, tables_compare.changes_of(found))
+    said = comparison.verdict_sentence(found, changes(found))
     assert said.startswith("A rerun at quick decides nothing")
 
 
 def test_a_like_rerun_is_compared(recorded):
     net(recorded, "A-S256", 20.0, 0)  # the same
     net(recorded, "B-S256", 25.0, 1)  # 19.0 there
-    found = comparison(recorded)
-    table = tables_compare.like_table(found)
+    found = rerun(recorded)
+    table = comparison.like_table(found)
     assert table["how far"].to_list() == ["beyond the spread<br>over seeds", "the same"]
     assert table["rerun"].to_list() == ["25.0<br>n = 1", "20.0<br>n = 1"]
     assert table["difference"].iloc[0].startswith("+6.0 [")
-    assert "Of 2 pairs of records, 1 have the same result digest" in tables_compare.digests(found)
-    said = tables_compare.verdict_sentence(found, tables_compare.changes_of(found))
+    assert "Of 2 pairs of records, 1 have the same result digest" in comparison.digests(found)
+    said = comparison.verdict_sentence(found, changes(found))
     # Recorded are the three seeds that B against A needs; the rerun has one of each.
     assert said.startswith("At budget reduced, 1 of")
-    (ax,) = figures_method.moved(found).axes
+    (ax,) = comparison.moved(found).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["B-S256, cifar10", "A-S256, cifar10"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [list(line.get_xdata()) for line in dots] == [[pytest.approx(6.0)], [pytest.approx(0.0)]]
@@ -309,7 +278,7 @@ def test_a_damaged_rerun_is_an_error(recorded):
     net(recorded, "A-S256", 20.0, 0)
     next(recorded.rglob("eval-*.json")).write_text("{")
     with pytest.raises(UserError, match="not a readable record"):
-        comparison(recorded)
+        rerun(recorded)
 
 
 @given(st.floats(0.1, 5), st.integers(3, 60), st.integers(3, 10))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, nets, report, tables_deviations, verdicts
+from vggrepro.pages import figures, nets, report, summary
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -115,7 +115,7 @@ def test_every_row_has_the_papers_value():
 
 
 def test_deviations_show_each_columns_value(column):
-    table = tables_deviations.deviations_table("A-S256", [column])
+    table = summary.deviations_table(["A-S256"], [column])
     assert table.loc["crop", "paper"] == "224"
     assert table.loc["crop", column.title] == "32"
     assert table.loc["batch size", "why"]
@@ -125,7 +125,7 @@ def test_deviations_show_each_columns_value(column):
 
 def test_deviations_of_a_chain_stand_in_order():
     imagenette = report.recorded_columns(["imagenette"])
-    table = tables_deviations.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
+    table = summary.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
     (title,) = (column.title for column in imagenette)
     epochs = BUDGETS["reduced"].epochs["imagenette"]
     assert table.loc["epochs", title] == " / ".join(map(str, epochs.values()))
@@ -135,7 +135,7 @@ def test_deviations_of_a_chain_stand_in_order():
 
 
 def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column):
-    table = tables_deviations.deviations_table(("D-S256", "D-he-long"), [column])
+    table = summary.deviations_table(("D-S256", "D-he-long"), [column])
     assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / He's rule"
     assert table.loc["init", column.title] == "He's rule"
     assert table.loc["epochs", "paper"] == "74 / 148"
@@ -215,28 +215,6 @@ def test_what_was_not_run_says_so_in_a_figure(tmp_path):
     figures.plt.close("all")
 
 
-def test_the_scoreboard_lists_every_claim():
-    board = verdicts.scoreboard()
-    assert len(board) == len(verdicts.decide_all(store.RECORDED))
-    assert board["claim"].str.contains("01_architecture.html").any()
-    # What decides, not the growth with depth: Table 2's E beside its exact weights.
-    (weights,) = board[board["claim"].str.contains("OverFeat")].itertuples()
-    assert weights.paper == "144 of 144 million"
-    assert weights.here.startswith("143.65 of 144 million<br><small>the most")
-    state = verdicts.state_of_the_study()
-    assert f"{len(board)} claims, the paper's or sharpened from it, are written down; " in state
-    assert f"holds: {(board.index == 'holds').sum()}" in state
-
-
-def test_the_index_of_chapters_has_title_and_question():
-    lines = verdicts.chapter_index().data.splitlines()
-    assert lines[0] == (
-        "- [Architecture: six nets from one table](01_architecture.html): "
-        "Are the paper's tables of nets right, and where do the parameters sit?"
-    )
-    assert len(lines) == len(list((store.ROOT / "book").glob("[0-9]*.ipynb")))
-
-
 def test_every_run_of_a_chapter_is_declared():
     declared = {*RUNS, *FUSIONS}
     assert all(run in declared for runs in programme.CHAPTER_RUNS.values() for run in runs)
@@ -257,6 +235,6 @@ def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_
     middle = (100 * 3 / 11 + 100 * 8 / 11) / 2
     assert (wide_low + wide_high) / 2 == pytest.approx(middle)
     assert wide_low < 100 * 3 / 11 and wide_high > 100 * 8 / 11
-    # Three side by side have no room for "recorded".
-    assert [ax.get_title() for ax in figure.axes[1:]] == ["wide,\nreduced", "nothing,\nreduced"]
+    titles = [ax.get_title() for ax in figure.axes[1:]]
+    assert titles == ["recorded:\nwide,\nreduced", "recorded:\nnothing,\nreduced"]
     figures.plt.close("all")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError
 from vggrepro.cli import app
-from vggrepro.pages.power import welch_words
+from vggrepro.pages.method import welch_words
 from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import holding

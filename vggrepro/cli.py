@@ -317,9 +317,9 @@ def compare(
     ] = False,
 ) -> None:
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
-    from vggrepro.pages import compare_text
+    from vggrepro.pages import comparison
 
-    for line in compare_text.lines(first, second, everything):
+    for line in comparison.lines(first, second, everything):
         typer.echo(line)
 
 

@@ -1,4 +1,4 @@
-"""Pages that need no other host: MathJax from the site itself, and no Thebe.
+"""Pages that need no other host: MathJax from the site itself, no Thebe; and the study as CSV.
 
 sphinx-mathjax-offline's own extension would copy all of MathJax (24 MB); one file is enough.
 Jupyter Book puts Thebe's scripts on each page, twice, even where no page can run live.
@@ -27,8 +27,27 @@ def drop_thebe(app, pagename, templatename, context, doctree):
     ]
 
 
+def write_tables(app, exception):
+    """All records and all claims beside the pages, for readers to take with them."""
+    if exception is None and app.builder.format == "html":
+        from vggrepro.pages.verdicts import Verdicts
+        from vggrepro.study import store
+
+        static = Path(app.outdir, "_static")
+        store.frame().to_csv(static / "records.csv", index=False)
+        Verdicts().claims().to_csv(static / "claims.csv", index=False)
+
+
+def name_controls(app, pagename, templatename, context, doctree):
+    """A head for the column that names rows, and toggles whose name is what they show."""
+    body = context.get("body", "")
+    context["body"] = body.replace("<th></th>", "<td></td>")
+
+
 def setup(app):
     app.config.mathjax_path = MATHJAX
     app.connect("build-finished", copy_mathjax)
+    app.connect("build-finished", write_tables)
+    app.connect("html-page-context", name_controls)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions' own
     return {"parallel_read_safe": True}

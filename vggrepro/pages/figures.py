@@ -5,13 +5,16 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from vggrepro.pages.report import Column, errors
 from vggrepro.study import store
-from vggrepro.study.experiments import short_name
+from vggrepro.study.experiments import DECLARED, short_name
 from vggrepro.study.records import BenchRecord, TrainRecord
 
 #: Letters of all names of nets that still fit side by side below a panel.
@@ -19,9 +22,66 @@ MOST_LETTERS = 14
 STYLE = Path(__file__).with_name("book.mplstyle")
 
 
+#: One colour for each net on all pages (Okabe and Ito's); a variant has that of its net.
+NET_COLOURS = {
+    "A": "#0072B2",
+    "A-LRN": "#56B4E9",
+    "B": "#E69F00",
+    "C": "#009E73",
+    "D": "#D55E00",
+    "E": "#CC79A7",
+}
+#: A colour for each word of a verdict, that of the style sheet's marks.
+WORD_COLOURS = {
+    "holds and matters": "#009E73",
+    "holds": "#0072B2",
+    "reversed by its control": "#E69F00",
+    "negligible": "#CC79A7",
+    "inconclusive": "#808080",
+    "contradicted": "#D55E00",
+    "not so here": "#D55E00",
+    "too few seeds": "#A0A0A0",
+    "not run": "#A0A0A0",
+}
+
+
 def use_style() -> None:
-    """The book's style, for every figure after this."""
+    """The book's style for every figure after this; in a notebook as SVG without clock or version.
+
+    Backgrounds are transparent, so that the page's own shows, light or dark.
+    """
     plt.style.use(STYLE)
+    if get_ipython():
+        set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+
+
+def net_colour(run: str) -> str:
+    """The colour of a run's net, on all pages."""
+    config = DECLARED[run].config if run in DECLARED else run
+    return NET_COLOURS.get(config, NET_COLOURS.get(config[0], "#000000"))
+
+
+def shades(runs: Sequence[str]) -> list[str]:
+    """The colours of runs whose lines cross: those of their nets, a second of one net darker."""
+    colours: list[str] = []
+    for run in runs:
+        rgb = np.array(to_rgb(net_colour(run)))
+        lighter = (1 - rgb) / 2
+        options = (rgb, 0.5 * rgb, rgb + lighter, 0.25 * rgb, rgb + 1.6 * lighter)
+        colours.append(next(to_hex(one) for one in options if to_hex(one) not in colours))
+    return colours
+
+
+def end_labels(ax: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
+    """Names (y, text, colour) at the right of a panel, none over another."""
+    ax.figure.draw_without_rendering()  # for the final scale of the axis
+    places = [ax.transData.transform((0, y))[1] for y, _, _ in labels]
+    low = -np.inf
+    for at in np.argsort(places):
+        low = max(places[at], low + 1.25 * ax.figure.dpi * plt.rcParams["font.size"] / 72)
+        y = ax.transAxes.inverted().transform((0, low))[1]
+        _, text, colour = labels[at]
+        ax.text(1.01, y, text, color=colour, va="center", transform=ax.transAxes)
 
 
 def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
@@ -31,13 +91,8 @@ def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axe
 
 
 def short_title(column: Column, panels: int = 1) -> str:
-    """A column's title over two lines, for one of so many panels side by side.
-
-    Three or more have no room for `recorded`, which all but a rerun are.
-    """
-    if panels >= 3 and column.title.startswith("recorded: "):
-        return column.title.removeprefix("recorded: ").replace(", ", ",\n", 1)
-    return column.title.replace(": ", ":\n", 1)
+    """A column's title, over two lines where it is a rerun's."""
+    return column.title.replace(": ", ":\n", 1).replace(", ", ",\n" if panels > 2 else ", ", 1)
 
 
 #: Points of error that a panel spans at least: with fewer, noise looks like an effect.
@@ -62,7 +117,7 @@ def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figur
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
             found = list(errors(column, run, evaluation_of(run)).values())
-            seed_dots(ax, place, found, f"C{place}")
+            seed_dots(ax, place, found, net_colour(run))
         say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
@@ -85,16 +140,20 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """
     fig, axes = panels(len(columns), 3.8)
     for ax, column in zip(axes, columns, strict=True):
-        for place, run in enumerate(runs):
+        ends = []
+        for run, colour in zip(runs, shades(runs), strict=True):
             trained = _trained(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _band(ax, trained, field, f"C{place}", line, short_name(run))
+                _band(ax, trained, field, colour, line)
+            if trained:
+                last = np.mean([record.curve[-1].minival_error for record in trained])
+                ends.append((last, short_name(run), colour))
         say_not_run(ax)
         ax.set_title(short_title(column, len(columns)))
         ax.set_xlabel("epoch")
         _about_logarithmic(ax)
+        end_labels(ax, ends)
     axes[0].set_ylabel("top-1 error, %")
-    legend(fig, axes)
     return fig
 
 
@@ -114,14 +173,10 @@ def _trained(column: Column, run: str) -> list[TrainRecord]:
     return [record for record in found if record.status == "ok"]
 
 
-def _band(
-    ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str, net: str
-) -> None:
-    if not trained:
-        return
-    values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
-    what = "minival" if field == "minival_error" else "training images"
-    band(ax, 1 + np.arange(values.shape[1]), values, line, colour, f"{net}, {what}")
+def _band(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+    if trained:
+        values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
+        band(ax, 1 + np.arange(values.shape[1]), values, line, colour, None)
 
 
 def say_not_run(ax: Axes) -> None:

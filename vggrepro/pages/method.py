@@ -1,67 +1,59 @@
-"""How claims are decided, as tables and sentences: generated from the claims and their rules."""
+"""How claims are decided and how often that is wrong: generated from the claims and their rules."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from functools import cache
 
+import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
-from vggrepro.bench import workload
-from vggrepro.pages.power import (
-    DIRECTED,
-    SPREADS,
-    STUDIES,
-    Wrong,
-    planned,
-    planned_df,
-    welch_words,
-    wrong_among,
-    wrong_words,
-)
+from vggrepro.pages.figures import WORD_COLOURS, plt
 from vggrepro.pages.report import DATA_NAMES
-from vggrepro.pages.verdicts import linked
-from vggrepro.study import programme, second_round
-from vggrepro.study.budgets import BEGINNING, at_budget
+from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked
+from vggrepro.study import programme, second_round, store
+from vggrepro.study.budgets import at_budget, data_size
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import Study, said
-from vggrepro.study.experiments import FIXED_256, FUSIONS, evaluations_of
+from vggrepro.study.decisions import said
+from vggrepro.study.experiments import FIXED_256
 from vggrepro.study.rules import (
     ALPHA,
-    POWER,
     RULES,
     TESTS,
     Claim,
     Interval,
     Rule,
     Side,
+    Word,
     any_false,
     deciding,
+    holm,
+    p_value,
     smallest_found,
+    verdict,
+    welch,
 )
-from vggrepro.study.store import PILOTS, RECORDED, evaluations, trainings
 from vggrepro.windows import scaled
 
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
 PRIMARY = tuple(claim for claim in EMPIRICAL if claim.primary)
 SECONDARY = tuple(claim for claim in EMPIRICAL if not claim.primary)
-DECIDING = tuple(dict.fromkeys(claim.data for claim in EMPIRICAL))
-"""The data sets that claims name."""
+STUDIES = 4000
+"""How many simulated studies a chance of a wrong word is counted in."""
 
 
-def planning() -> Study:
-    """The pilots, from which the spread over seeds was known before the study was run."""
-    return Study(RECORDED / PILOTS, BEGINNING, with_pilots=True)
-
-
-# --- data sets ----------------------------------------------------------------------------
+# --- as it was fixed ------------------------------------------------------------------------
 
 
 def data_table() -> pd.DataFrame:
     """What each data set has, and what is decided on it."""
     table = {}
-    for data in DECIDING:
-        e = at_budget("D-S256", "reduced", data)
-        size = workload.data_size(e)
-        here = [c for c in EMPIRICAL if c.data == data and c.test != "measurement"]
+    for data in programme.DATA:
+        e = at_budget("D-S256", programme.BUDGET, data)
+        size = data_size(e)
+        here = [c for c in EMPIRICAL if c.data == data and c.about_errors]
         table[DATA_NAMES[data]] = {
             "images trained on": f"{size.train:,}",
             "minival": f"{size.minival:,}",
@@ -75,23 +67,60 @@ def data_table() -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def controls_table() -> pd.DataFrame:
-    """What else could make a difference, and the pair of nets that shows it."""
+def explained(texts: dict[str, str], of: Callable[[Claim], str], name: str) -> pd.DataFrame:
+    """Rules or tests in words, and how many claims each decides."""
     rows = [
-        {
-            "claim": linked(claim),
-            "kind": kind,
-            "control": name,
-            "sides": _against(*reversed(sides)),
-        }
-        for claim in EMPIRICAL
-        for kind, named in (("control", claim.controls), ("rival", claim.rivals))
-        for name, sides in named
+        {name: f"{key} ({sum(of(claim) == key for claim in CLAIMS.values())})", "what it is": text}
+        for key, text in texts.items()
     ]
-    return _by_claim(rows)
+    frame = pd.DataFrame(rows).replace(r"`(\w+)`", r"<code>\1</code>", regex=True)
+    return frame.set_index(name).rename_axis(index=None, columns=f"{name} (claims)")
 
 
-def _against(side: Side, other: Side) -> str:
+def rules_table() -> pd.DataFrame:
+    """How each rule reads an interval."""
+    return explained(RULES, lambda claim: claim.rule, "rule")
+
+
+def tests_table() -> pd.DataFrame:
+    """What the interval of a claim is made from."""
+    return explained(TESTS, lambda claim: claim.test, "interval from")
+
+
+def claims_table(found: Verdicts) -> pd.DataFrame:
+    """Every claim as it was fixed, its controls and rivals, and what its seeds can find.
+
+    *Found* is the smallest true difference that earns a word with `POWER`, at the level and with
+    the spread by which the claim was decided.
+    """
+    rows = []
+    for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
+        unit = "" if claim.about_errors else " %"
+        on = [DATA_NAMES[claim.data]] if claim.about_errors else []
+        on += ["at two lengths"] if claim.other_length else []
+        decided = found.decisions[claim.key].decided_by if claim.sides else None
+        smallest = decided and smallest_found(decided, claim.rule, claim.matters)
+        beside = [("control", *one) for one in claim.controls]
+        beside += [("rival", *one) for one in claim.rivals]
+        rows.append(
+            {
+                "claim": linked(claim) + (" (sharpened)" if claim.ours else ""),
+                "kind": "primary" if claim.primary else "secondary" if claim.sides else "–",
+                "decided by": "<br>".join([claim.rule, claim.test, *on]),
+                "n": claim.seeds if claim.sides else "–",
+                "matters": f"{claim.matters:g}{unit}" if claim.sides else "–",
+                "paper": said(claim),
+                "found": f"{smallest:+.2f}{unit}" if smallest else "–",
+                "controls and rivals": "<br>".join(
+                    f"{kind}: {name} ({against(*reversed(sides))})" for kind, name, sides in beside
+                ),
+            }
+        )
+    return by_claim(rows)
+
+
+def against(side: Side, other: Side) -> str:
+    """`D-S256 against A-S256, centre-crop, Q = 256`."""
     if side.evaluation == other.evaluation:
         return f"{side.run} against {other.run}, {_tested(side)}"
     return f"{side.run}, {_tested(side)}, against {other.run}, {_tested(other)}"
@@ -102,259 +131,242 @@ def _tested(side: Side) -> str:
     return f"{side.evaluation.protocol}, {f'{1 + len(others)} Q' if others else f'Q = {first}'}"
 
 
-def _by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+def by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    """Rows with a claim each as a table."""
     return pd.DataFrame(rows).set_index("claim").rename_axis(index=None, columns="claim")
 
 
-# --- rules --------------------------------------------------------------------------------
+def programme_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every run and fusion of the study: seeds recorded in a `store.frame`, of those planned."""
+    ended = table[table.as_declared & (table["round"] == "first") & (table.status != "interrupted")]
+    ended = ended[(ended.kind == "fusion") | (ended.kind == "train")]
+    there = ended[ended.budget == programme.BUDGET].groupby(["data", "run"]).seed.nunique()
+    cells = {
+        (run, DATA_NAMES[data]): f"{there.get((data, run), 0)} of {planned}"
+        for data in programme.DATA
+        for run, planned in programme.seeds(data).items()
+    }
+    return pd.Series(cells).unstack(sort=False).fillna("–").rename_axis(index=None, columns="run")
 
 
-def rules_table() -> pd.DataFrame:
-    """How each rule reads an interval, and how many claims it decides."""
-    return _explained(RULES, lambda claim: claim.rule, "rule")
+# --- pilots ---------------------------------------------------------------------------------
 
 
-def tests_table() -> pd.DataFrame:
-    """What the interval of a claim is made from."""
-    return _explained(TESTS, lambda claim: claim.test, "interval from")
+def pilots(table: pd.DataFrame) -> pd.DataFrame:
+    """Those rows of a `store.frame` that are pilots' top-1 errors by centre crop."""
+    return table[table.path.str.startswith(store.PILOTS) & (table.protocol == "centre-crop")]
 
 
-def _explained(texts: dict[str, str], of: Callable[[Claim], str], name: str) -> pd.DataFrame:
-    rows = [
-        {name: f"{key} ({sum(of(claim) == key for claim in CLAIMS.values())})", "what it is": text}
-        for key, text in texts.items()
-    ]
-    frame = pd.DataFrame(rows).replace(r"`(\w+)`", r"<code>\1</code>", regex=True)
-    return frame.set_index(name).rename_axis(index=None, columns=f"{name} (claims)")
+def pilots_table(table: pd.DataFrame) -> pd.DataFrame:
+    """The pilots' top-1 errors by centre crop, %, by run and photos, of a `store.frame`."""
+    found = pilots(table)
+    errors = found.groupby([found.data.map(DATA_NAMES), "run"], sort=False).top1_error
+    cells = errors.agg(lambda by_seed: ", ".join(f"{error:.1f}" for error in by_seed))
+    return cells.unstack(0, sort=False).fillna("–").rename_axis(index="run", columns=None)
 
 
-# --- claims -------------------------------------------------------------------------------
-
-
-def claims_table() -> pd.DataFrame:
-    """Every claim as it was fixed: where, by which rule and interval, at which n and threshold."""
-    rows = []
-    for claim in sorted(CLAIMS.values(), key=lambda claim: not claim.primary):
-        arithmetic = claim.sides is None
-        unit = "" if claim.about_errors else " %"
-        on = [] if unit else [DATA_NAMES[claim.data]]
-        on += ["at two lengths"] if claim.other_length else []
-        rows.append(
-            {
-                "claim": linked(claim),
-                "kind": "primary" if claim.primary else "–" if arithmetic else "secondary",
-                "decided by": "<br>".join([claim.rule, claim.test, *on]),
-                "n": "–" if arithmetic else claim.seeds,
-                "matters": "–" if arithmetic else f"{claim.matters:g}{unit}",
-                "paper": said(claim),
-            }
-        )
-    return _by_claim(rows)
-
-
-def history_sentence() -> str:
-    """What of the claims was fixed when: before the pilots, and after them before what decides."""
-    (n,) = {claim.seeds for claim in EMPIRICAL if claim.test != "measurement"}
-    return (
-        "Claims, rules and thresholds were committed before the first pilot (`d2cb20b`) and have "
-        "not changed since. After pilots, and before any run that decides, two things did: n, "
-        f"which had been five unless a claim said otherwise, became {n} for claims decided on "
-        f"{DATA_NAMES[DECIDING[0]]}. And controls were added, for the nets with 1×1 layers, which "
-        "also share in the pooled spread, and for LRN at half the length (`89bf953`, `bd3ca18`). "
-        "Then claims and n were frozen (`c74b9dc`). One thing was changed after that, for want of "
-        "hours: when one seed of everything was recorded, and no claim had its seeds, n of the "
-        f"claims decided on {DATA_NAMES[DECIDING[1]]} was cut from five to {n} as well, and what "
-        "the primary claims need was put first among the further seeds. Later some controls were "
-        "renamed rivals, and “longer training alone” became a rival of the claim that jitter beats "
-        "S = 384 too. Depth got one more control when its claims had their seeds: A as long in one "
-        "go from random weights, which is not pooled. Else only words have changed. "
-        "`git log --follow vggrepro/study/claims.py` has it all."
-    )
-
-
-def programme_table() -> pd.DataFrame:
-    """Every run and fusion of the study: how many seeds are recorded, of how many planned."""
-    table: dict[str, dict[str, str]] = {}
-    for data in DECIDING:
-        for run, planned_seeds in programme.seeds(data).items():
-            done = _recorded_seeds(run, data, planned_seeds)
-            table.setdefault(run, {})[DATA_NAMES[data]] = f"{done} of {planned_seeds}"
-    return pd.DataFrame.from_dict(table, orient="index").fillna("–").rename_axis(columns="run")
-
-
-def _recorded_seeds(run: str, data: str, count: int) -> int:
-    """How many of the first `count` seeds have ended, well or not."""
-    e = at_budget(run, programme.BUDGET, data)
-    if run in FUSIONS:
-        found = [set(evaluations(RECORDED, e, one)) for one in evaluations_of(run)]
-        return len(set.intersection(*found) & set(range(count)))
-    ended = {s for s, r in trainings(RECORDED, e).items() if r.status != "interrupted"}
-    return len(ended & set(range(count)))
-
-
-# --- what can be found --------------------------------------------------------------------
-
-
-def spread_table(study: Study) -> pd.DataFrame:
-    """The spread of one training on each data set, and what it lets two nets' difference show.
-
-    Planned by that of `study`; the last line is what the recorded study turned out to have.
-    """
-    table, recorded = {}, Study(RECORDED, programme.BUDGET)
-    for data in DECIDING:
-        spread = study.spread(data)
-        n = max(c.seeds for c in EMPIRICAL if c.data == data and c.test == "between trainings")
-        row = {"spread of a training": "no spread yet", "n": n}
-        if spread.df:
-            se = spread.sd * (2 / n) ** 0.5
-            interval = Interval(0.0, se, planned_df(data), n)
-            row = {
-                "spread of a training": f"{spread.sd:.2f} ({spread.df} df)",
-                "n": n,
-                "planned df": interval.df,
-                "half-width": f"{interval.half_width:.2f}",
-                "found": f"{interval.detectable:.2f}",
-                "found by the strictest primary": f"{strictest(interval).detectable:.2f}",
-            }
-        since = recorded.spread(data)
-        row["spread in the study itself"] = f"{since.sd:.2f} ({since.df} df)" if since.df else "–"
-        table[DATA_NAMES[data]] = row
-    return pd.DataFrame(table).fillna("–")
-
-
-def strictest(interval: Interval, rule: Rule = "lower") -> Interval:
-    """The interval that decides at the level Holm gives the smallest p of all primary claims."""
-    return deciding(interval, rule, ALPHA / len(PRIMARY))
-
-
-def at_its_level(claim: Claim, interval: Interval) -> Interval:
-    """The interval that decides the claim; a primary one's as if its p were the smallest."""
-    return strictest(interval, claim.rule) if claim.primary else deciding(interval, claim.rule)
-
-
-def detectable_table(study: Study) -> pd.DataFrame:
-    """The smallest true difference that each claim's number of seeds finds, beside what matters."""
-    rows = []
-    for claim in sorted(EMPIRICAL, key=lambda claim: not claim.primary):
-        unit = " %" if claim.test == "measurement" else ""
-        expected = planned(study, claim)
-        level = at_its_level(claim, expected) if expected else None
-        rows.append(
-            {
-                "claim": linked(claim) + (" (primary)" if claim.primary else ""),
-                "n": claim.seeds,
-                "matters": f"{claim.matters:g}{unit}",
-                "paper": said(claim),
-                "found": _found(claim, level, unit),
-            }
-        )
-    return _by_claim(rows)
-
-
-def _found(claim: Claim, level: Interval | None, unit: str) -> str:
-    if _once(claim):
-        return "cannot be decided as planned"
-    if level is None:
-        return "no spread yet"
-    smallest = smallest_found(level, claim.rule, claim.matters)
-    return f"{smallest:+.2f}" if claim.rule == "not worse" else f"{smallest:.2f}{unit}"
-
-
-def _once(claim: Claim) -> bool:
-    """Whether a side of a claim is planned with one seed although more are needed to decide it."""
-    return any(side.run in programme.ONCE.get(claim.data, ()) for side in claim.sides or ())
-
-
-def detectable_sentence() -> str:
-    """What "found" means, with its numbers."""
-    return (
-        f"*Found* is the smallest true difference that earns a word in {POWER:.0%} of all studies: "
-        "one whose interval lies beyond zero; for *same*, beyond what matters; for *not worse*, "
-        "the gain from which that is found. It is for planning: it takes the spread over seeds "
-        "from the pilots, and the number of seeds fixed for each claim. Primary "
-        f"claims are taken at the strictest of Holm's levels, {ALPHA:.0%} / {len(PRIMARY)}. *No "
-        "spread yet*: an interval of differences by seed needs two pilot seeds of both sides, and "
-        "there were fewer. *Cannot be decided as planned*: a side is the end of a chain that is "
-        "trained once."
-    )
-
-
-# --- wrong verdicts -----------------------------------------------------------------------
+# --- wrong verdicts -------------------------------------------------------------------------
 
 
 def chance_sentence() -> str:
     """How many claims are tested, and the chance of at least one wrong verdict among them."""
     return (
-        f"There are {len(CLAIMS)} claims: {len(CLAIMS) - len(EMPIRICAL)} by arithmetic, which "
-        f"cannot be wrong by chance, and {len(EMPIRICAL)} that rest on measurements. "
+        f"{len(EMPIRICAL)} of {len(CLAIMS)} claims rest on measurements. "
         f"**{len(PRIMARY)} are primary.** Tested one by one at {ALPHA:.0%}, independent and with "
         f"nothing to find in any, they would give at least one wrong verdict with a chance of "
         f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps the chance of a false *holds* or "
         f"*contradicted* among them at {ALPHA:.0%}, whatever is true and however they depend on "
-        f"each other. **{len(SECONDARY)} are "
-        f"secondary** and not corrected: among them the chance is about "
-        f"{any_false(len(SECONDARY)):.0%} if they are independent, and "
-        f"{ALPHA * len(SECONDARY):.1f} wrong verdicts are to be expected "
-        "where nothing is to be found. So a single secondary verdict is a lead."
+        f"each other. **{len(SECONDARY)} are secondary** and not corrected: among them the chance "
+        f"is about {any_false(len(SECONDARY)):.0%} if they are independent, and "
+        f"{ALPHA * len(SECONDARY):.1f} wrong verdicts are to be expected where nothing is to be "
+        "found. So a single secondary verdict is a lead."
     )
 
 
-def typical(study: Study) -> tuple[Interval, float] | None:
-    """The planned interval of a primary claim between trainings, and what matters there.
+def typical(found: Verdicts) -> tuple[Interval, float] | None:
+    """The interval of the primary claims between trainings, around zero, and what matters there.
 
-    None while too little is recorded to know a spread.
+    None while there are too few seeds to know a spread.
     """
     claim = next(c for c in PRIMARY if c.test == "between trainings")
-    expected = planned(study, claim)
-    return (expected, claim.matters) if expected else None
+    interval = found.decisions[claim.key].interval
+    return (replace(interval, estimate=0.0), claim.matters) if interval else None
 
 
-def wrong_table(study: Study) -> pd.DataFrame:
+def wrong_table(known: tuple[Interval, float]) -> pd.DataFrame:
     """Simulated chances of a wrong word, at the edge where it is likeliest."""
-    known = typical(study)
-    if known is None:
-        return pd.DataFrame({"not run": []})
-    rows = [_shown_wrong(case) for case in wrong_words(*known)]
+    rows = [
+        {
+            "rule": rule,
+            "true difference": f"{true:+g}" if true else "0",
+            "wrong words": ", ".join(wrong),
+            "simulated": f"{100 * share:.1f} %",
+            "allowed": f"{100 * ALPHA:g} %",
+        }
+        for rule, true, wrong, share in wrong_words(*known)
+    ]
     return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
 
 
-def _shown_wrong(case: Wrong) -> dict[str, str]:
-    return {
-        "rule": case.rule,
-        "true difference": f"{case.true:+g}" if case.true else "0",
-        "wrong words": ", ".join(case.wrong),
-        "simulated": f"{100 * case.share:.1f} %",
-        "allowed": f"{100 * ALPHA:g} %",
-    }
-
-
-def simulation_sentence(study: Study) -> str:
-    """What the simulated studies are like."""
-    known = typical(study)
-    if known is None:
-        return "Not simulated: too little is recorded to know the spread over seeds."
+def simulation_sentence(known: tuple[Interval, float]) -> str:
+    """What the simulated studies are like, and what Holm's procedure guards among them."""
     interval, matters = known
-    return (
-        f"Simulated with the rules' own code: {STUDIES:,} studies a line, so that a share near "
-        f"{ALPHA:.0%} is known to within {196 * (ALPHA * (1 - ALPHA) / STUDIES) ** 0.5:.1f} "
-        f"points. Each study has {interval.n} seeds, a standard error of "
-        f"{interval.standard_error:.2f} points and {interval.df} degrees of freedom, as planned "
-        f"for the claims between trainings on {DATA_NAMES[PRIMARY[0].data]}, where {matters:g} "
-        f"points matter, and is decided alone, at {ALPHA:.0%}. {_together(interval, matters)}"
-    )
-
-
-def _together(interval: Interval, matters: float) -> str:
     none, edge = (
         wrong_among(len(PRIMARY), true, interval, matters, words)
         for true, words in ((0.0, DIRECTED), (matters, ("holds and matters", "negligible")))
     )
     return (
-        f"{len(PRIMARY)} such claims decided together, by Holm's procedure, have at least one "
-        f"false *holds* or *contradicted* in {none:.0%} of studies where there is nothing to "
-        "find. It does not guard the words about what matters as well: where every difference is "
-        f"just what matters, at least one is called more, or *negligible*, in {edge:.0%}."
+        f"Simulated with the rules' own code, {STUDIES:,} studies a line. Each has {interval.n} "
+        f"seeds, a standard error of {interval.standard_error:.2f} points and {interval.df:g} "
+        f"degrees of freedom, as the primary claims between trainings have, where {matters:g} "
+        f"points matter, and is decided alone, at {ALPHA:.0%}. {len(PRIMARY)} such claims decided "
+        f"together have at least one false *holds* or *contradicted* in {none:.0%} of studies "
+        "where there is nothing to find. Holm's procedure does not guard the words about what "
+        "matters as well: where every difference is just what matters, at least one is called "
+        f"more, or *negligible*, in {edge:.0%}."
     )
+
+
+# --- simulated studies ----------------------------------------------------------------------
+
+
+def words(
+    true: float,
+    expected: Interval,
+    rule: Rule,
+    matters: float,
+    studies: int = 400,
+    level: float = ALPHA,
+    seed: int = 0,
+) -> Counter[Word]:
+    """How many of so many simulated studies earn each word when the true difference is `true`.
+
+    `expected` gives the standard error, the degrees of freedom and the number of seeds: errors
+    are normal, so a study's estimate is normal and its variance chi-square, independently.
+    """
+    rng = np.random.default_rng(seed)
+    estimates = rng.normal(true, expected.standard_error, studies)
+    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, studies) / expected.df)
+    return Counter(
+        verdict(Interval(float(e), float(s), expected.df, expected.n), rule, matters, level).word
+        for e, s in zip(estimates, errors, strict=True)
+    )
+
+
+Wrong = tuple[Rule, float, tuple[Word, ...], float]
+"""A rule, a true difference at which some words are wrong, those words, their simulated share."""
+
+
+def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> Sequence[Wrong]:
+    """Simulated chances of a wrong word, each at the truth where that is most likely."""
+    cases: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
+        ("lower", 0.0, DIRECTED),
+        ("lower", matters, ("holds and matters", "negligible")),
+        ("not worse", -matters, ("holds", "negligible")),
+        ("not worse", 0.0, ("contradicted", "negligible")),
+        # Each is wrong on one side of the edge only.
+        ("same", matters, ("holds",)),
+        ("same", matters, ("contradicted",)),
+    )
+    return [
+        (rule, true, wrong, sum(counted[w] for w in wrong) / studies)
+        for rule, true, wrong in cases
+        for counted in [words(true, expected, rule, matters, studies)]
+    ]
+
+
+def wrong_among(
+    claims: int,
+    true: float,
+    expected: Interval,
+    matters: float,
+    wrong: Collection[Word],
+    studies: int = 1000,
+    seed: int = 0,
+) -> float:
+    """Share of simulated studies in which one or more of so many claims earn a word of `wrong`.
+
+    Each has the true difference `true` and the rule "lower", and Holm's procedure gives each its
+    level, as it does for the primary claims.
+    """
+    rng = np.random.default_rng(seed)
+    size = (studies, claims)
+    estimates = rng.normal(true, expected.standard_error, size)
+    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
+    found = 0
+    for study in zip(estimates, errors, strict=True):
+        intervals = {
+            str(i): Interval(float(e), float(s), expected.df, expected.n)
+            for i, (e, s) in enumerate(zip(*study, strict=True))
+        }
+        steps = holm({key: p_value(one, "lower", matters) for key, one in intervals.items()})
+        found += any(
+            verdict(one, "lower", matters, steps[key].level).word in wrong
+            for key, one in intervals.items()
+        )
+    return found / studies
+
+
+INTERVAL_RULES: tuple[Rule, ...] = ("lower", "not worse", "same")
+
+# --- how an interval is called --------------------------------------------------------------
+
+# (estimate, half-width) in units of what matters: far, near, across, inside, on either side.
+SHAPES = (
+    *((2.0, 0.6), (0.9, 0.5), (0.45, 0.3), (0.1, 0.5)),
+    *((0.4, 1.0), (-0.3, 1.0), (-0.45, 0.3), (-1.6, 0.7)),
+)
+
+
+def called(rules: Sequence[Rule] = INTERVAL_RULES) -> Figure:
+    """The same intervals under each rule, with the word that the rule gives each."""
+    fig, axes = plt.subplots(len(rules), 1, figsize=(5.8, 2.3 * len(rules)), sharex=True)
+    for ax, rule in zip(np.atleast_1d(axes), rules, strict=True):
+        ax.axvspan(-1, 1, color="0.92", zorder=0)
+        ax.axvline(0, color="0.3", linewidth=1)
+        for place, (estimate, half_width) in enumerate(reversed(SHAPES)):
+            # Of many degrees of freedom, so wide that the rule's own interval is as drawn.
+            unit = Interval(estimate, 1.0, 10**6, 5)
+            interval = replace(unit, standard_error=half_width / deciding(unit, rule).half_width)
+            word = verdict(interval, rule, matters=1.0).word
+            colour = WORD_COLOURS[word]
+            ax.errorbar(estimate, place, xerr=half_width, fmt="o", color=colour, capsize=3)
+            ax.text(3.1, place, word, color=colour, va="center")
+        ax.set_title(f"rule “{rule}”", loc="left")
+        ax.set_yticks([])
+        ax.set_xlim(-2.6, 5.2)
+        ax.set_xticks([-2, -1, 0, 1, 2], ["−2", "−matters", "0", "matters", "2"])
+    np.atleast_1d(axes)[-1].set_xlabel("difference, in units of what matters")
+    return fig
+
+
+def simulated(
+    known: tuple[Interval, float] | None, rules: Sequence[Rule] = INTERVAL_RULES
+) -> Figure:
+    """Share of simulated studies that earn each word, by the true difference; a panel a rule."""
+    fig, axes = plt.subplots(len(rules), 1, figsize=(5.8, 2.1 * len(rules)), sharex=True)
+    for ax, rule in zip(np.atleast_1d(axes), rules, strict=True):
+        ax.set_title(f"rule “{rule}”", loc="left")
+        ax.set_ylabel("studies, %")
+        if known is None:
+            ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
+            continue
+        expected, matters = known
+        truths = matters * np.linspace(-2.5, 2.5, 41)
+        counts = [words(float(true), expected, rule, matters) for true in truths]
+        said = list(dict.fromkeys(word for count in counts for word in count))
+        shares = [[100 * c[word] / c.total() for c in counts] for word in said]
+        colours = [WORD_COLOURS[word] for word in said]
+        ax.stackplot(truths, shares, colors=colours, labels=said, alpha=0.8)
+        for edge in (-matters, 0, matters):
+            ax.axvline(edge, color="white", linewidth=1, linestyle=":")
+        ax.set_ylim(0, 100)
+        ax.margins(x=0)
+    np.atleast_1d(axes)[-1].set_xlabel("true difference, points of top-1 error")
+    if known is not None:
+        handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
+        fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    return fig
 
 
 # --- the second round -----------------------------------------------------------------------
@@ -367,7 +379,7 @@ def second_claims_table() -> pd.DataFrame:
             "claim": linked(claim),
             "kind": f"primary, {claim.family}" if claim.primary else "secondary",
             "sides": "<br>".join(
-                _against(*reversed(sides)) for sides in (claim.sides, claim.also) if sides
+                against(*reversed(sides)) for sides in (claim.sides, claim.also) if sides
             ),
             "decided by": f"{claim.rule}, {claim.test}",
             "matters": f"{claim.matters:g}" + (" nats" if claim.metric == "log_loss" else ""),
@@ -375,7 +387,7 @@ def second_claims_table() -> pd.DataFrame:
         }
         for claim in second_round.CLAIMS.values()
     ]
-    return _by_claim(rows)
+    return by_claim(rows)
 
 
 def second_rules_table() -> pd.DataFrame:
@@ -403,8 +415,8 @@ def second_power_table() -> pd.DataFrame:
             "spreads of the two nets": " and ".join(f"{sd:g}" for sd in spreads),
             "no difference: called one": share(0.0, spreads, DIRECTED),
             "no difference: called negligible": share(0.0, spreads, ["negligible"]),
-            "0.7 found": share(0.7, spreads, DIRECTED[:2]),
-            "1.0 found": share(1.0, spreads, DIRECTED[:2]),
+            "0.7 found": share(0.7, spreads, HOLDS),
+            "1.0 found": share(1.0, spreads, HOLDS),
         }
         for spreads in SPREADS
     ]
@@ -421,4 +433,27 @@ def second_power_sentence() -> str:
         f"{ALPHA:.0%}. A true difference of one point is mostly found, unless a net is slow to "
         "take off; one of 0.7 is often missed; and where there is none, it is rarely shown to be "
         "*negligible*."
+    )
+
+
+#: Spreads of two nets that the first round makes likely: alike, unlike, and one slow to take off.
+SPREADS = ((0.25, 0.25), (0.35, 0.25), (0.35, 0.35), (1.1, 0.3))
+
+
+@cache
+def welch_words(
+    true: float,
+    spreads: tuple[float, float],
+    matters: float,
+    seeds: int,
+    level: float,
+    studies: int = STUDIES // 2,
+    seed: int = 0,
+) -> Counter[Word]:
+    """Words of simulated pairs of nets, each with so many seeds and a spread of its own."""
+    rng = np.random.default_rng(seed)
+    first, second = (rng.normal(0, sd, (studies, seeds)) for sd in spreads)
+    return Counter(
+        verdict(welch(one, other), "lower", matters, level).word
+        for one, other in zip(first, second + true, strict=True)
     )

@@ -4,17 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from IPython.display import HTML, Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    nets,
-    report,
-    tables_deviations,
-    tables_summary,
-    verdicts,
-)
+from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.reading import Findings
-from vggrepro.pages.spent import core_hours
+from vggrepro.pages.verdicts import Verdicts, differences_table
 from vggrepro.study import programme, store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import (
@@ -63,7 +55,7 @@ class Chapter:
         only = {"imagenette"} == decided_on
         self.photos = tuple(photos or (("imagenette",) if only else programme.DATA))
         self.columns = self.options.columns(self.photos)
-        self.found = Findings()
+        self.found, self._verdicts = Findings(), Verdicts()
         figures.use_style()
         self.options.ensure(self.runs)
 
@@ -71,7 +63,7 @@ class Chapter:
 
     def in_short(self) -> Markdown:
         """Each claim with its word and its difference."""
-        return verdicts.in_short(*self.claims)
+        return self._verdicts.in_short(*self.claims)
 
     def quotes(self, *keys: str) -> Markdown:
         """The paper's sentences, by their keys in `paper.QUOTES`."""
@@ -79,26 +71,24 @@ class Chapter:
 
     def verdicts(self) -> Markdown:
         """The verdicts of all its claims, with what decided each."""
-        return verdicts.verdict_box(*self.claims)
+        return self._verdicts.box(*self.claims)
 
     def differences(self) -> HTML:
         """Claim and control by column: difference in top-1 error, 95 % interval and n."""
-        table = differences.differences_table(*self.about_errors, columns=self.columns)
+        table = differences_table(*self.about_errors, columns=self.columns)
         return report.show(table, "words wrapped")
-
-    def beside(self) -> Markdown:
-        """Differences that the paper names and no claim is about."""
-        return Markdown(differences.beside_sentence(*self.about_errors))
 
     def agreement(self) -> Markdown:
         """Whether the two sets of photos agree."""
-        return tables_summary.agreement(self.name)
+        claims = [CLAIMS[key] for key in self.about_errors]
+        said = summary.disagreement_sentence(self._verdicts, claims)
+        return Markdown(f"**Do the two sets of photos agree?** {said}")
 
     # --- what it shows ------------------------------------------------------------------------
 
     def deviations(self, *runs: str) -> HTML:
         """What these runs change against the paper; of several stages the values in order."""
-        table = tables_deviations.deviations_table(runs, self.columns)
+        table = summary.deviations_table(runs, self.columns)
         return report.show(table, "words wrapped")
 
     def source(self, module: str, name: str) -> Markdown:
@@ -151,7 +141,9 @@ class Chapter:
                     by_seeds.setdefault(1 + max(r.seed for r in records), []).append(run)
                 trained = [r for r in records if isinstance(r, TrainRecord)]
                 count += len(trained)
-                hours += sum(map(core_hours, trained))
+                hours += sum(
+                    r.provenance.wall_seconds * r.provenance.threads / 3600 for r in trained
+                )
             commands += [
                 f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
                 f"--data-dir DATA --seeds {seeds}"

@@ -6,7 +6,6 @@ rendering a chapter twice writes the same bytes. ``python -m vggrepro.pages.rend
 """
 
 import argparse
-import base64
 import os
 import re
 import sys
@@ -25,7 +24,7 @@ BOOK = ROOT / "book"
 RENDERED = ROOT / "_build" / "render"
 
 #: The README's picture, and the chapter and the figure that it is.
-PICTURE, PICTURE_OF = BOOK / "assets" / "result.png", ("index", "fig-front")
+PICTURE, PICTURE_OF = BOOK / "assets" / "result.svg", ("index", "fig-front")
 
 #: The page that shows what reruns of all other chapters have left.
 LAST = "comparison"
@@ -164,10 +163,11 @@ def render(script: Path) -> Path:
 
 
 def picture(notebook: Path, figure: str) -> bytes:
-    """Return the PNG of the figure of that name in an executed notebook."""
+    """Return the SVG of the figure of that name in an executed notebook, on white."""
     for cell in _import("nbformat").read(notebook, as_version=4).cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
-            return base64.b64decode(cell.outputs[0].data["image/png"])
+            drawn = cell.outputs[0].data["image/svg+xml"]
+            return drawn.replace("<svg ", '<svg style="background: white" ', 1).encode()
     raise UserError(f"{notebook} has no figure called {figure}")
 
 

@@ -60,15 +60,12 @@ class Column:
 
 def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
-    return [
-        Column(f"recorded: {DATA_NAMES[data]}, reduced", store.RECORDED, "reduced", data)
-        for data in data_sets
-    ]
+    return [Column(DATA_NAMES[data], store.RECORDED, "reduced", data) for data in data_sets]
 
 
 def larger_crop() -> Column:
     """The second look at Imagenette on crops of 96 px, recorded too."""
-    title = f"recorded: {DATA_NAMES['imagenette']}, 96 px"
+    title = f"{DATA_NAMES['imagenette']}, 96 px"
     return Column(title, store.RECORDED, "reduced-96", "imagenette")
 
 

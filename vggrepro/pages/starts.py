@@ -131,7 +131,7 @@ def trained_table(columns: Sequence[Column]) -> pd.DataFrame:
             label: {net: _trained_cell(column, net, end) for net in NETS} for label, end in TRAINED
         }
         if {cell for cells in rows.values() for cell in cells.values()} - {"not run", "–"}:
-            name = column.title.split(": ", 1)[1]
+            name = column.title.split(": ")[-1]
             table |= {f"{name}:<br>{label}": cells for label, cells in rows.items()}
     return pd.DataFrame.from_dict(table, orient="index", columns=NETS)
 

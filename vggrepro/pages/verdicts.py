@@ -1,302 +1,189 @@
-"""Decisions into what a reader sees: a chapter's verdicts and the scoreboard of all claims."""
+"""Differences and decisions into what a reader sees: a chapter's tables, the board of claims."""
 
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro.pages.differences import (
-    Studies,
-    controls_of,
-    found_in,
-    shown_by_seed,
-    shown_found,
-    shown_interval,
-    stalled,
-    studies_of,
-    tested,
+from vggrepro import UserError
+from vggrepro.pages.report import DATA_NAMES, Column, at_chance
+from vggrepro.study import second_decisions, second_round
+from vggrepro.study.budgets import at_budget
+from vggrepro.study.claims import CLAIMS, claim_named
+from vggrepro.study.decisions import (
+    Decision,
+    Study,
+    control_interval,
+    decide_all,
+    differences_of,
+    interval_of,
+    said,
 )
-from vggrepro.pages.power import DIRECTED
-from vggrepro.pages.report import DATA_NAMES
-from vggrepro.pages.spent import core_hours
-from vggrepro.study import programme, store
-from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import Decision, Study, decide_all, differences_of, said
 from vggrepro.study.experiments import short_name
-from vggrepro.study.records import TrainRecord
-from vggrepro.study.rules import Claim, Rule, Side, Sides, Word
-from vggrepro.study.second_round import shown
+from vggrepro.study.rules import (
+    ALPHA,
+    JITTER,
+    Claim,
+    Interval,
+    Rule,
+    Said,
+    Side,
+    Sides,
+    centre,
+    holm,
+    one_q,
+    table_3,
+)
 from vggrepro.study.store import RECORDED, ROOT
 
 METHOD = "method.html#from-errors-to-an-interval"
 """Where each kind of interval is explained."""
+REVERSED = "reversed by its control"
+HOLDS = ("holds", "holds and matters")
+DIRECTED = (*HOLDS, "contradicted")
+SECOND = {
+    "depth-a-to-d": "2-depth",
+    "d-beats-c": "2-context",
+    "c-beats-b": "2-non-linearity",
+    "jitter-equal-epochs": "2-jitter",
+    "jitter-as-in-the-paper": "2-jitter-centre-crop",
+    "several-q-jittered": "2-several-q",
+    "multi-crop-beats-dense": "2-crops",
+    "both-beat-multi-crop": "2-both-beat-crops",
+    "lrn-does-not-help": "2-lrn",
+    "depth-saturates": "2-saturates",
+}
+"""The second round's claim about the same question, where its key is not `2-` and the first's."""
 
 
-def verdict_box(*keys: str) -> Markdown:
-    """The verdicts of claims from the recorded study, with what decided each and its controls."""
-    found, studies = decide_all(RECORDED), studies_of(RECORDED)
-    return Markdown("\n\n".join(_verdict(found[key], studies) for key in keys))
+# --- one difference -------------------------------------------------------------------------
 
 
-def _verdict(decision: Decision, studies: Studies) -> str:
-    claim = decision.claim
-    kind = "primary; " if claim.primary else "secondary; " if claim.sides else ""
-    reason = decision.reason + but_stalled(claim)
-    lines = [f"**{claim.statement}** → **{decision.word}** ({kind}{reason})\n"]
-    if decision.difference is not None or decision.exact is not None:
-        points = "" if _unit(claim) else ", points of top-1 error"
-        lines.append(f"- *difference{points}:* {difference_here(decision)}")
-    lines.append(f"- *decided by:* {_decided_by(decision)}")
-    lines += [f"- *{name}:* {text}" for name, text in _beside(decision, studies)]
-    if decision.log_loss and not but_stalled(claim):
-        loss = decision.log_loss
-        lines.append(
-            f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
-            f"{loss.high:+.3f}] nats"
-        )
-    if claim.sides:
-        lines.append(f"- *smallest difference that matters:* {claim.matters:g}{_unit(claim)}")
-    lines.append(f"- *not decided:* {claim.cannot}")
-    return "\n".join(lines)
+@dataclass(frozen=True)
+class Found:
+    """A difference as recorded: points by seed, and the 95 % interval from two seeds on.
+
+    Pilots are found only where nothing else is; they have no interval, since they decide nothing.
+    Nor has a difference in which a net `stalled`: its error says that and no more.
+    """
+
+    by_seed: Mapping[int, float]
+    interval: Interval | None
+    pilot: bool = False
+    stalled: bool = False
+
+    @property
+    def mean(self) -> float:
+        """Mean over seeds, points."""
+        return float(np.mean(list(self.by_seed.values())))
+
+    def __str__(self) -> str:
+        """`+0.3 [-0.1, +0.7], n = 5`; seed by seed where a net stalled: a mean would hide it."""
+        if self.stalled:
+            *most, last = (f"{one:+.1f}" for one in self.by_seed.values())
+            return f"{', '.join(most)} and {last} by seed" if most else f"{last}, n = 1"
+        if self.interval:
+            return shown_interval(self.interval)
+        return f"{self.mean:+.1f}, n = {len(self.by_seed)}" + (" (pilot)" if self.pilot else "")
 
 
-def _decided_by(decision: Decision) -> str:
-    """Photos, protocol and n; and the interval that decides, if it is not the 95 % one shown."""
-    claim = decision.claim
-    if not claim.sides:
-        return f"[{claim.test}]({METHOD}) at the paper's geometry"
-    kind = f"interval from [{claim.test}]({METHOD})"
-    if claim.test == "measurement":
-        return f"{claim.seeds} rounds, {kind}"
-    text = f"{DATA_NAMES[claim.data]}, {_protocol(claim)}, {claim.seeds} seeds, {kind}"
-    if decision.p is None or decision.decided_by is None:
-        return text
-    if other := deciding_interval(decision):
-        text += f"; {other}"
-    return text + (f", adjusted p {_p(decision.step.adjusted_p)}" if decision.step else "")
+def shown_interval(interval: Interval, unit: str = "") -> str:
+    """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval."""
+    return (
+        f"{interval.estimate:+.1f}{unit} [{interval.low:+.1f}, {interval.high:+.1f}], "
+        f"n = {interval.n}"
+    )
 
 
-def deciding_interval(decision: Decision) -> str:
-    """`the 99 % interval [-0.2, +1.9]` if that decides and not the 95 % one shown; else nothing."""
-    decided = decision.decided_by
-    if decision.p is None or decided is None or not decision.claim.sides:
+def end(value: float, limit: float) -> str:
+    """An end of an interval with one decimal, or as many as tell it from plus and minus a limit."""
+    decimals = next(n for n in (1, 2, 3, 4) if n == 4 or round(abs(value), n) != limit)
+    return f"{value:+.{decimals}f}"
+
+
+def inside(paper: float | None, interval: Interval | None) -> str:
+    """Whether an interval holds the paper's own difference; empty where one of them is missing."""
+    if paper is None or interval is None:
         return ""
-    if round(decided.confidence, 6) == round(decision.interval.confidence, 6):
-        return ""
-    level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
-    return f"the {level} % interval [{decided.low:+.1f}, {decided.high:+.1f}]"
+    return "inside" if interval.low <= paper <= interval.high else "outside"
 
 
-def why(decision: Decision, studies: Studies) -> str:
-    """What decided, in few words: interval, reason, and what speaks against it."""
-    other = deciding_interval(decision)
-    by = f"decided by {other}: " if other and not but_stalled(decision.claim) else ""
-    return by + decision.reason + but_not(decision, studies)
+# --- which differences stand together -------------------------------------------------------
 
 
-def _protocol(claim: Claim) -> str:
-    return tested(claim.sides).replace("centre crop", "centre crop and flip")
+_JITTERED = partial(table_3, "D", "D", (JITTER, 256))
+#: Claim to differences that its quoted sentence names and no claim has: they decide nothing.
+BESIDE: dict[str, tuple[tuple[str, Sides, Said], ...]] = {
+    "depth-a-to-b": (("from A to E", centre("E-S256", "A-S256"), table_3("E", "A")),),
+    "jitter-as-in-the-paper": (
+        ("jitter against S = 256, centre crop", centre("D-jitter", "D-S256"), _JITTERED()),
+        ("jitter against S = 256, dense", (one_q("D-jitter"), one_q("D-S256")), _JITTERED()),
+    ),
+}
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.2g}"
+def controls_of(claim: Claim) -> list[tuple[str, Sides]]:
+    """The claim's controls by name, the same at another length of training among them."""
+    if not claim.other_length:
+        return list(claim.controls)
+    return [("the same at another length of training", claim.other_length), *claim.controls]
 
 
-def _beside(decision: Decision, studies: Studies) -> list[tuple[str, str]]:
-    """Each control and each rival of a claim with its difference, and what speaks against it."""
-    claim, lines = decision.claim, []
-    # Beside any other word the sign of a control means nothing.
-    sign = decision.difference if decision.word in DIRECTED else None
+def _compared(claim: Claim) -> Iterator[tuple[Sides, str, float | None]]:
+    """The claim's own sides first, then what is shown below it; with the paper's difference."""
+    yield claim.sides, claim.statement, claim.paper.difference
     for name, sides in controls_of(claim):
-        found = found_in(studies, claim, claim.data, sides)
-        text = shown_found(found) if found else "not run"
-        if found and sign and found.mean * sign < 0:
-            text += ", **the other sign**"
-        lines.append((f"control, {name}", text))
+        yield sides, f"control: {name}", None
     for name, sides in claim.rivals:
-        found = found_in(studies, claim, claim.data, sides)
-        text = shown_found(found) if found else "not run"
-        if found and sign and _as_large(found.mean, sign):
-            text += ", **as large**"
-        lines.append((f"another explanation, {name}", text))
-    return lines
+        yield sides, f"another explanation: {name}", None
+    for name, sides, paper in BESIDE.get(claim.key, ()):
+        yield sides, f"beside, decides nothing: {name}", paper.difference
 
 
-def _as_large(rival: float, difference: float) -> bool:
-    return rival * difference > 0 and abs(rival) >= abs(difference)
-
-
-def controls_against(decision: Decision, studies: Studies) -> list[str]:
-    """Controls, of as many seeds as were fixed, that do not show what the claim says of its sides.
-
-    Only of a claim that holds: none for any other.
-    """
-    claim = decision.claim
-    return [
-        name
-        for name, mean in _fully_seeded(decision, studies, controls_of(claim))
-        if not _as_claimed(claim, mean)
-    ]
-
-
-def rivals_for(decision: Decision, studies: Studies) -> list[str]:
-    """Other explanations, likewise, that come out as large as a claim that holds."""
-    rivals = _fully_seeded(decision, studies, decision.claim.rivals)
-    return [name for name, mean in rivals if _as_large(mean, decision.difference)]
-
-
-def _fully_seeded(
-    decision: Decision, studies: Studies, pairs: Iterable[tuple[str, Sides]]
-) -> Iterator[tuple[str, float]]:
-    claim = decision.claim
-    if decision.word not in ("holds", "holds and matters") or not claim.sides:
-        return
-    for name, sides in pairs:
-        found = found_in(studies, claim, claim.data, sides)
-        if found and not found.pilot and len(found.by_seed) >= claim.seeds:
-            yield name, found.mean
-
-
-def _as_claimed(claim: Claim, difference: float) -> bool:
-    if claim.rule == "same":
-        return abs(difference) < claim.matters
-    return difference > (-claim.matters if claim.rule == "not worse" else 0)
-
-
-def but_stalled(claim: Claim) -> str:
-    """`, with D-glorot at chance in seed 2`: nets whose error says only that they stalled."""
-    if not claim.about_errors:
-        return ""
-    found = stalled(Study(RECORDED, programme.BUDGET), claim.data, claim.sides, claim.seeds)
-    parts = [
-        f"{run} at chance in seed {', '.join(map(str, seeds))}" for run, seeds in found.items()
-    ]
-    return f", with {'; '.join(parts)}" if parts else ""
-
-
-def but_not(decision: Decision, studies: Studies) -> str:
-    """`, but not so in its control NAME`, `, but as much comes from NAME`, or nothing.
-
-    Whatever the word, nets that stalled are named: a mean over them hides how many did.
-    """
-    text = but_stalled(decision.claim)
-    if against := controls_against(decision, studies):
-        text += f", but not so in its control: {'; '.join(against)}"
-    if rivals := rivals_for(decision, studies):
-        text += f", but as much comes from {'; '.join(rivals)}"
-    return text
-
-
-def in_short(*keys: str) -> Markdown:
-    """A chapter's answers in one line: each claim with its word and its difference."""
-    found, studies = decide_all(RECORDED), studies_of(RECORDED)
-    parts = [
-        f"*{found[key].claim.statement.removesuffix('.')}*: {_word(found[key])}"
-        f"{but_not(found[key], studies)}."
-        for key in keys
-    ]
-    return Markdown(f"**In short:** {' '.join(parts)}")
-
-
-def _word(decision: Decision) -> str:
-    claim = decision.claim
-    if decision.word == "too few seeds":
-        points = _unit(claim) or " points"
-        seen = f"{decision.n} of {claim.seeds} seeds"
-        return f"too few seeds ({decision.difference:+.1f}{points}, {seen})"
-    here = difference_here(decision)
-    return decision.word + (f" ({here})" if here != "–" else "")
-
-
-# --- in few words -------------------------------------------------------------------------
+# --- names ----------------------------------------------------------------------------------
 
 CLAIMED: dict[Rule, str] = {"same": ": no change", "not worse": ": no worse"}
 """What a claim says of its sides where it is not that the error falls."""
 
 
-def label(claim: Claim) -> str:
-    """`A → D`: from the side with the higher error, as the paper has it, to the other.
-
-    Derived from the sides: what stands for both comes first, then what they differ in.
-    """
-    first, second = claim.sides
+def minus(sides: Sides, less: Sides | None = None) -> str:
+    """`A − D`: the second side minus the first, named by what they differ in."""
+    first, second = sides
     if first.run != second.run:
-        text = f"{short_name(second.run)} → {short_name(first.run)}"
+        name = f"{short_name(second.run)} − {short_name(first.run)}"
     else:
-        text = f"{short_name(first.run)}: {_way(second, first)} → {_way(first, second)}"
-    if first.or_else:
-        text += ", each at its best Q"
-    if claim.less:
-        text += f", less {short_name(claim.less[0].run)}"
-    return text + CLAIMED.get(claim.rule, "")
+        protocols = first.evaluation.protocol != second.evaluation.protocol
+        here, subtracted = (_way(side, protocols) for side in (second, first))
+        name = f"{short_name(first.run)}: {here} − {subtracted}"
+    return name + (f", less that of {short_name(less[0].run)}" if less else "")
 
 
-def _way(side: Side, other: Side) -> str:
-    """A side's test in few words, as far as the other side's differs."""
-    if side.evaluation.protocol != other.evaluation.protocol:
+def _way(side: Side, protocol: bool) -> str:
+    """A side's test in few words: its protocol, or how many Q it takes."""
+    if protocol:
         return side.evaluation.protocol
     first, *more = side.evaluation.test_scales
     return f"{1 + len(more)} Q" if more else f"Q = {first}"
 
 
-# --- all claims ---------------------------------------------------------------------------
-
-
-def scoreboard() -> pd.DataFrame:
-    """Every claim with its verdict, from the recorded study; linked where a chapter is there."""
-    rows, studies = [], studies_of(RECORDED)
-    for decision in decide_all(RECORDED).values():
-        claim = decision.claim
-        rows.append(
-            {
-                "verdict": decision.word,
-                "claim": linked(claim) + (" (primary)" if claim.primary else ""),
-                "here": f"{difference_here(decision)}<br><small>{why(decision, studies)}</small>",
-                "paper": paper_there(claim),
-            }
-        )
-    return pd.DataFrame(rows).set_index("verdict").rename_axis(index=None, columns="verdict")
-
-
-def paper_there(claim: Claim) -> str:
-    """The paper's own difference; where it gives none, what it has instead."""
-    if claim.paper.difference is not None:
-        return said(claim)
-    return f"–<br><small>{claim.paper.where.removesuffix('.')}</small>"
-
-
-def marked(table: pd.DataFrame) -> pd.DataFrame:
-    """A table by verdict, with the mark of its word before it: the colours of the figures."""
-    return table.rename(
-        index=lambda word: f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
-    )
-
-
-def _unit(claim: Claim) -> str:
-    return "" if claim.about_errors else " %"
-
-
-def difference_here(decision: Decision) -> str:
-    """What was found: the difference with its interval and n, – if nothing was.
-
-    Seed by seed where a net stalled: a mean and its interval would say nothing.
-    """
-    claim, unit = decision.claim, _unit(decision.claim)
-    if but_stalled(claim):
-        study = Study(RECORDED, programme.BUDGET)
-        return shown_by_seed(differences_of(study, claim, claim.data).values())
-    if decision.here:
-        return decision.here
-    if decision.exact is not None:
-        return f"{decision.exact:+.1f} %"
-    if decision.interval:
-        return shown_interval(decision.interval, unit)
-    if decision.difference is not None:
-        return f"{decision.difference:+.1f}{unit}, n = {decision.n}"
-    return "–"
+def tested(sides: Sides) -> str:
+    """How both sides are tested: `centre crop, Q = 256`, `dense, Q = 384 against 256, 384, 512`."""
+    first, second = sides
+    ways = [side.evaluation.protocol.replace("centre-crop", "centre crop") for side in sides]
+    scales = [f"Q = {', '.join(map(str, side.evaluation.test_scales))}" for side in sides]
+    if first.or_else:
+        scales = ["each at its best Q"] * 2
+    elif first.run != second.run and scales[0] != scales[1]:
+        scales = ["each at its own Q"] * 2
+    if ways[0] != ways[1]:
+        return f"{ways[1]}, {scales[1]} against {ways[0]}, {scales[0]}"
+    if scales[0] != scales[1]:
+        return f"{ways[0]}, {scales[1]} against {scales[0].removeprefix('Q = ')}"
+    return f"{ways[0]}, {scales[0]}"
 
 
 def linked(claim: Claim) -> str:
@@ -306,41 +193,375 @@ def linked(claim: Claim) -> str:
     return f'<a href="{claim.chapter}.html">{claim.statement}</a>'
 
 
-def state_of_the_study() -> str:
-    """What has been recorded and decided so far, in one paragraph."""
-    words = Counter(decision.word for decision in decide_all(RECORDED).values())
-    records = [store.read(path) for path in shown(RECORDED, store.record_files(RECORDED))]
-    trained = [record for record in records if isinstance(record, TrainRecord)]
-    pilots = sum(record.pilot for record in trained)
-    hours = sum(map(core_hours, trained))
-    counted = ", ".join(f"{word}: {words[word]}" for word in get_args(Word) if words[word])
-    return (
-        f"**State of the study:** {len(CLAIMS)} claims, the paper's or sharpened from it, are "
-        f"written down; {counted}. So far {len(trained)} trainings are recorded ({hours:.1f} "
-        f"core-hours; {pilots} of them pilots and candidates for the recipe), and "
-        f"{len(records) - len(trained)} evaluations and measurements."
-    )
+def marked(word: str) -> str:
+    """A verdict with its mark before it, in the colour of the figures."""
+    return f'<span class="verdict {word.replace(" ", "-")}">{word}</span>'
 
 
-def chapter_index() -> Markdown:
-    """The chapters there are, each with its title and its first sentence."""
-    lines = []
-    for script in sorted((ROOT / "book").glob("[0-9]*.py")):
-        title, text = _opening(script.read_text(encoding="utf-8"))
-        lines.append(f"- [{title}]({script.stem}.html): {text}")
-    return Markdown("\n".join(lines))
+# --- a folder of records --------------------------------------------------------------------
 
 
-def chapter_title(chapter: str) -> str:
-    """The title of a chapter by its file's name, or the name if there is no such script."""
-    script = ROOT / "book" / f"{chapter}.py"
-    return _opening(script.read_text(encoding="utf-8"))[0] if script.exists() else chapter
+class Verdicts:
+    """What the records of a folder say of the claims; of the second round once it is complete."""
+
+    def __init__(self, results_dir: Path = RECORDED, budget: str = "reduced") -> None:
+        self.study = Study(results_dir, budget)
+        self._pilots = Study(results_dir, budget, with_pilots=True)
+
+    @cached_property
+    def decisions(self) -> dict[str, Decision]:
+        """Every claim of the first round."""
+        return decide_all(self.study.results_dir, self.study.budget)
+
+    @cached_property
+    def second(self) -> dict[str, Decision]:
+        """Every claim of the second round; none before it is complete."""
+        if not second_round.complete(self.study.results_dir):
+            return {}
+        return second_decisions.decide_all(self.study.results_dir)
+
+    def found(self, claim: Claim, data: str = "", sides: Sides | None = None) -> Found | None:
+        """The difference of a claim, or of other `sides` beside it; None if not run."""
+        data, sides = data or claim.data, sides or claim.sides
+        for study in (self.study, self._pilots):
+            if sides == claim.sides:
+                by_seed = differences_of(study, claim, data)
+            else:
+                by_seed = study.differences(sides, data, claim.seeds, "top1_error")
+            if by_seed and study.with_pilots:
+                return Found(by_seed, None, pilot=True)
+            if by_seed and self.stalled(data, sides, claim.seeds):
+                return Found(by_seed, None, stalled=True)
+            if by_seed and sides == claim.sides:
+                return Found(by_seed, interval_of(study, claim, data))
+            if by_seed:
+                return Found(by_seed, control_interval(study, claim, sides, data))
+        return None
+
+    def stalled(self, data: str, sides: Sides, seeds: int) -> str:
+        """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
+        found = []
+        for run in dict.fromkeys(side.run for side in sides):
+            idle = at_chance(self.study.results_dir, at_budget(run, self.study.budget, data))
+            if few := [str(seed) for seed in idle if seed < seeds]:
+                found.append(f"{run} at chance in seed {', '.join(few)}")
+        return "; ".join(found)
+
+    def idle(self, claim: Claim) -> str:
+        """`stalled` of the claim's own sides."""
+        if not claim.about_errors:
+            return ""
+        return self.stalled(claim.data, claim.sides, claim.seeds)
+
+    # --- one verdict --------------------------------------------------------------------------
+
+    def word(self, decision: Decision) -> str:
+        """The verdict's word: that of the rules, if it can be left to stand.
+
+        What speaks against a claim that this study sharpened does not contradict the paper; and a
+        difference whose own control lies beyond zero on the other side is not what was claimed.
+        """
+        if decision.word == "contradicted" and decision.claim.ours:
+            return "not so here"
+        reversing = any(
+            one.interval and one.interval.high < 0 for _, one in self.controls_against(decision)
+        )
+        return REVERSED if reversing else decision.word
+
+    def controls_against(self, decision: Decision) -> list[tuple[str, Found]]:
+        """Controls, of as many seeds as were fixed, without what a claim that holds says."""
+        claim = decision.claim
+        least = {"not worse": -claim.matters}.get(claim.rule, 0)
+        return [
+            (name, one)
+            for name, one in self._seeded(decision, controls_of(claim))
+            if (abs(one.mean) >= claim.matters if claim.rule == "same" else one.mean <= least)
+        ]
+
+    def rivals_for(self, decision: Decision) -> list[tuple[str, Found]]:
+        """Other explanations, likewise, that come out as large as a claim that holds."""
+        rivals = self._seeded(decision, decision.claim.rivals)
+        return [(name, one) for name, one in rivals if one.mean >= decision.difference > 0]
+
+    def _seeded(
+        self, decision: Decision, pairs: Sequence[tuple[str, Sides]]
+    ) -> Iterator[tuple[str, Found]]:
+        claim = decision.claim
+        if decision.word in HOLDS and claim.sides:
+            for name, sides in pairs:
+                one = self.found(claim, sides=sides)
+                if one and not one.pilot and len(one.by_seed) >= claim.seeds:
+                    yield name, one
+
+    def here(self, decision: Decision) -> str:
+        """What was found: the difference with its interval and n, – if nothing was."""
+        claim = decision.claim
+        unit = "" if claim.about_errors else " %"
+        if decision.here or decision.exact is not None:
+            return decision.here or f"{decision.exact:+.1f} %"
+        if self.idle(claim):
+            return str(self.found(claim))
+        if decision.word == "too few seeds" and decision.difference is not None:
+            return f"{decision.difference:+.1f}{unit}, {decision.n} of {claim.seeds} seeds"
+        return shown_interval(decision.interval, unit) if decision.interval else "–"
+
+    def but(self, decision: Decision) -> str:
+        """`but not so in its control: NAME (…)`, what else speaks against the word, or nothing."""
+        claim = decision.claim
+        parts = [f"with {idle}"] if (idle := self.idle(claim)) else []
+        parts += [
+            f"but not so in its control: {name} ({one})"
+            for name, one in self.controls_against(decision)
+        ]
+        parts += [f"but as much comes from {name} ({o})" for name, o in self.rivals_for(decision)]
+        return ", ".join(parts)
+
+    def why(self, decision: Decision) -> str:
+        """What decided, in few words: the interval if it is not the 95 % one, and the reason."""
+        claim, decided = decision.claim, decision.decided_by
+        reason = decision.reason
+        if claim.sides:  # "the first side" has a name
+            reason = reason.replace("the first side", short_name(claim.sides[0].run))
+        if decision.p is None or decided is None or decided == decision.interval:
+            return reason
+        level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
+        if level == "95" or self.idle(claim):
+            return reason
+        ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
+        return f"by the {level} % interval [{ends}]: {reason}"
+
+    def errors_of(self, claim: Claim) -> str:
+        """`standard error 0.05 over seeds, 0.19 over photos`, of one net tested in two ways.
+
+        The second is that of the mean over seeds if other photos were drawn and the same trained
+        nets tested on them.
+        """
+        if claim.test != "same weights":
+            return ""
+        found = self.found(claim)
+        if not found or not found.interval:
+            return ""
+        over_photos = self.photo_error(claim)
+        return (
+            f"standard error {found.interval.standard_error:.2f} over seeds, {over_photos:.2f} "
+            "over photos"
+        )
+
+    def photo_error(self, claim: Claim) -> float:
+        """Standard error over photos of the mean difference over seeds, in points."""
+        seeds = differences_of(self.study, claim, claim.data)
+        terms = [(side, sign) for side, sign in zip(claim.sides, (-1, 1), strict=True)]
+        terms += zip(claim.less or (), (1, -1), strict=False)
+        total = 0.0
+        for side, sign in terms:
+            records = self.study.records(side.run, claim.data, side.evaluation)
+            wrong = np.mean([~records[seed].outcomes()[0] for seed in seeds], axis=0)
+            total = total + sign * wrong
+        return float(100 * np.std(total, ddof=1) / np.sqrt(len(total)))
+
+    # --- in a chapter -------------------------------------------------------------------------
+
+    def box(self, *keys: str) -> Markdown:
+        """The verdicts of claims, with what decided each, and those of the second round."""
+        rows = [self._verdict(self.decisions[key]) for key in keys]
+        chapters = {CLAIMS[key].chapter for key in keys}
+        rows += [
+            self._verdict(decision, "second round, ")
+            for decision in self.second.values()
+            if decision.claim.chapter in chapters
+        ]
+        return Markdown("\n\n".join(rows))
+
+    def _verdict(self, decision: Decision, of: str = "") -> str:
+        claim = decision.claim
+        kind = f"{of}primary; " if claim.primary else f"{of}secondary; " if claim.sides else ""
+        parts = [kind + self.why(decision), self.but(decision)]
+        lines = [
+            f"**{claim.statement}** → **{self.word(decision)}** ({', '.join(filter(None, parts))})"
+        ]
+        if of or not claim.about_errors:  # the others stand in the table of differences
+            lines.append(f"- *difference:* {self.here(decision)}")
+        lines.append(f"- *decided by:* {self._decided_by(decision)}")
+        if photos := self.errors_of(claim):
+            lines.append(f"- *{photos}*")
+        if (loss := decision.log_loss) and not self.idle(claim):
+            lines.append(
+                f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
+                f"{loss.high:+.3f}] nats"
+            )
+        return "\n".join([lines[0], "", *lines[1:], f"- *not decided:* {claim.cannot}"])
+
+    def _decided_by(self, decision: Decision) -> str:
+        claim = decision.claim
+        if not claim.sides:
+            return f"[{claim.test}]({METHOD}) at the paper's geometry"
+        kind = f"interval from [{claim.test}]({METHOD})"
+        unit = "" if claim.about_errors else " %"
+        if claim.test == "measurement":
+            return f"{claim.seeds} rounds, {kind}; {claim.matters:g}{unit} matter"
+        how = tested(claim.sides).replace("centre crop", "centre crop and flip")
+        text = f"{DATA_NAMES[claim.data]}, {how}, {claim.seeds} seeds, {kind}"
+        text += f"; {claim.matters:g} points matter"
+        if not decision.step or decision.p is None:
+            return text
+        p = decision.step.adjusted_p
+        return f"{text}; adjusted p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
+
+    def in_short(self, *keys: str) -> Markdown:
+        """A chapter's answers in one line: each claim with its word and its difference."""
+        parts = []
+        for decision in (self.decisions[key] for key in keys):
+            here, but = self.here(decision), self.but(decision)
+            said_here = (f" ({here})" if here != "–" else "") + (f", {but}" if but else "")
+            statement = decision.claim.statement.removesuffix(".")
+            parts.append(f"*{statement}*: {self.word(decision)}{said_here}.")
+        return Markdown(f"**In short:** {' '.join(parts)}")
+
+    # --- all claims ---------------------------------------------------------------------------
+
+    def board(self, shown: Callable[[Claim], bool] = lambda claim: True) -> pd.DataFrame:
+        """The claims that rest on measurements, primary ones first: verdict, difference, paper's.
+
+        With a column for the second round once that is complete.
+        """
+        chosen = [d for d in self.decisions.values() if d.claim.sides and shown(d.claim)]
+        rows = [self._row(d) for d in sorted(chosen, key=lambda d: not d.claim.primary)]
+        table = pd.DataFrame(rows).set_index("verdict")
+        return table.rename_axis(index=None, columns="verdict")
+
+    def _row(self, decision: Decision) -> dict[str, str]:
+        claim, but = decision.claim, self.but(decision)
+        notes = "; ".join(filter(None, (self.why(decision), self.errors_of(claim))))
+        here = f"{self.here(decision)}<br><small>{notes}</small>"
+        row = {
+            "verdict": marked(self.word(decision)),
+            "claim": linked(claim) + (" (primary)" if claim.primary else ""),
+            "here": here + (f"<br>{but}" if but else ""),
+            "paper": self.paper(decision),
+        }
+        if self.second:
+            other = self.second.get(SECOND.get(claim.key, f"2-{claim.key}"))
+            row["second round"] = self._second(other) if other else "–"
+        return row
+
+    def paper(self, decision: Decision) -> str:
+        """The paper's own difference and whether the interval holds it, or what it has instead."""
+        claim = decision.claim
+        if claim.paper.difference is None:
+            return f"–<br><small>{claim.paper.where.removesuffix('.')}</small>"
+        holds_it = inside(claim.paper.difference, decision.interval)
+        return said(claim) + (f"<br>{holds_it}" if holds_it else "")
+
+    def _second(self, decision: Decision) -> str:
+        return f"{marked(decision.word)}<br>{self.here(decision)}"
+
+    def arithmetic(self) -> str:
+        """The claims that no training decides, in one line."""
+        exact = [d for d in self.decisions.values() if not d.claim.sides]
+        parts = [f"{linked(d.claim).removesuffix('.')} {d.word}: {self.here(d)}" for d in exact]
+        return f"{len(exact)} more are arithmetic. {'; '.join(parts)}."
+
+    def claims(self) -> pd.DataFrame:
+        """Every claim of both rounds as plain values: verdict, difference, 95 % interval, p."""
+        rows = [
+            {
+                "claim": d.claim.key,
+                "statement": d.claim.statement,
+                "primary": d.claim.primary,
+                "data": d.claim.data if d.claim.sides else None,
+                "verdict": self.word(d),
+                "reason": d.reason,
+                "difference": d.difference if d.exact is None else d.exact,
+                "low": d.interval and d.interval.low,
+                "high": d.interval and d.interval.high,
+                "n": d.n or None,
+                "p": d.p,
+                "paper": d.claim.paper.difference,
+                "matters": d.claim.matters,
+            }
+            for d in (*self.decisions.values(), *self.second.values())
+        ]
+        return pd.DataFrame(rows)
+
+    def rounds_apart(self) -> str:
+        """Where the rounds disagree, and what differs between them; nothing before the second."""
+        apart = [
+            f"- {linked(one.claim)} First: {self.word(one)} ({self.here(one)}); second: "
+            f"{other.word} ({self.here(other)})."
+            for key, one in self.decisions.items()
+            if (other := self.second.get(SECOND.get(key, f"2-{key}")))
+            and one.word != other.word
+            and {one.word, other.word} & {*DIRECTED, "not so here"}
+        ]
+        head = (
+            f"**The two rounds have other words for {len(apart)} claims.** The first has three "
+            "seeds, short trainings and starts from net A; the second five new seeds, two lengths, "
+            "and every net from random weights."
+        )
+        return "\n\n".join([head, "\n".join(apart)]) if self.second else ""
+
+    def not_after_holm(self) -> str:
+        """The secondary claims whose word the correction of the primary ones would take."""
+        secondary = [d for d in self.decisions.values() if d.claim.sides and not d.claim.primary]
+        steps = holm({d.claim.key: 1.0 if d.p is None else d.p for d in secondary})
+        lost = [
+            f"“{d.claim.statement.removesuffix('.')}”"
+            for d in secondary
+            if d.word in DIRECTED and d.p < ALPHA < steps[d.claim.key].adjusted_p
+        ]
+        return (
+            f"Corrected like the primary ones, {len(lost)} of the {len(secondary)} secondary "
+            f"claims would lose their word: {' and '.join(lost) or 'none'}."
+        )
 
 
-def _opening(script: str) -> tuple[str, str]:
-    """Title and first sentence of a chapter's script."""
-    first_cell = script.split("# %% [markdown]", 2)[1].split("# %%", 1)[0]
-    lines = [line.removeprefix("#").strip() for line in first_cell.strip().splitlines()]
-    title = lines[0].lstrip("# ")
-    paragraph = " ".join(lines[1:]).strip()
-    return title, re.split(r"(?<=[.?!]) ", paragraph, maxsplit=1)[0]
+# --- differences in all columns -------------------------------------------------------------
+
+
+def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
+    """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
+
+    Below each claim come its controls, the same pair at another length of training among them,
+    its rivals, and what stands `BESIDE` it. A number is bold where it decides, or is a control of
+    what decides there; beside the paper's stands whether that interval holds it. Raises `UserError`
+    for an unknown claim and for one that is not about errors.
+    """
+    compared: list[tuple[Claim, Sides, str, float | None]] = []
+    for claim in map(claim_named, keys):
+        if not claim.about_errors:
+            raise UserError(f"claim {claim.key!r} is about no error: show it by `Verdicts.box`")
+        known = [sides for _, sides, _, _ in compared]  # two claims may have one rival
+        compared += [
+            (claim, *row)
+            for row in _compared(claim)
+            if row[0] not in known or row[0] == claim.sides
+        ]
+    names = [minus(sides, c.less if sides == c.sides else None) for c, sides, _, _ in compared]
+    folders = {c.title: Verdicts(c.results_dir, c.budget) for c in columns}
+    rows = []
+    for (claim, sides, what, paper), name in zip(compared, names, strict=True):
+        name += f"<br>({tested(sides)})" if names.count(name) > 1 else ""
+        row = {"error of": name, "claim or control": what, "paper": "–"}
+        if paper is not None:
+            row["paper"] = f"{paper:+.1f}"
+        for column in columns:
+            found = folders[column.title].found(claim, column.data, sides)
+            text = str(found or "not run").replace(", n = ", "<br>n = ")  # room on a phone
+            decides = (column.results_dir, column.data) == (RECORDED, claim.data)
+            if decides and found and not what.startswith("beside"):
+                text = f"<b>{text}</b>"
+            if decides and found and (holds_it := inside(paper, found.interval)):
+                row["paper"] += f"<br>{holds_it}"
+            row[column.title] = text
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
+
+
+def in_short(*keys: str) -> Markdown:
+    """Until every chapter stands on `Chapter`."""
+    return Verdicts().in_short(*keys)
+
+
+def verdict_box(*keys: str) -> Markdown:
+    """Until every chapter stands on `Chapter`."""
+    return Verdicts().box(*keys)

@@ -127,6 +127,6 @@ def sentence(found: list[Candidate]) -> str:
         return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
     text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
     if out:
-        text += f"; {len(out)} of {len(found)} are out by the nets that were trained, each worse"
+        text += f"; {len(out)} of {len(found)} lost before all its nets were trained"
     left = len(found) - len(complete) - len(out)
-    return text + (f"; {left} of {len(found)} were not run." if left else ".")
+    return text + (f"; {left} of {len(found)} were never trained." if left else ".")

@@ -168,6 +168,7 @@ _NETS = (
         matters=1.0,
         paper=Said(None, "Section 2.3 argues for it; the paper trains no such net."),
         cannot="On the last maps of a 32 px image a 7x7 filter covers more padding than image.",
+        ours=True,
     ),
     Claim(
         key="glorot",
@@ -178,6 +179,7 @@ _NETS = (
         matters=1.0,
         paper=Said(None, "The paper says so without numbers."),
         cannot="Nets at full width on unscaled inputs, where a start decides more than here.",
+        ours=True,
         rule="not worse",
         controls=(("both from random weights, He's and Glorot's", centre("D-glorot", "D-he")),),
     ),
@@ -190,6 +192,7 @@ _NETS = (
         matters=0.5,
         paper=Said(None, "The paper gives no error without that start."),
         cannot="The start that the paper needed it for: here random nets start by He's rule.",
+        ours=True,
         rivals=(("what the same start does for A itself", centre("A-from-A", "A-S256")),),
     ),
 )
@@ -217,6 +220,7 @@ _SCALES = (
         sides=centre("D-jitter", "D-S384-longer"),
         paper=Said(None, "The paper has no such control."),
         cannot=_COARSE,
+        ours=True,
         primary=True,
         controls=(("by dense evaluation", (one_q("D-jitter"), one_q("D-S384-longer"))),),
         rivals=(_LONGER,),
@@ -227,6 +231,7 @@ _SCALES = (
         sides=(best_q("D-jitter"), best_q("D-S384-longer")),
         paper=Said(None, "The paper tests each net at one Q and at three together."),
         cannot="Q is chosen on the images that it is reported on, alike for both sides.",
+        ours=True,
         test="same start",
     ),
     _jitter(
@@ -263,6 +268,7 @@ _SCALES = (
             "our reading of Tables 3 and 4, against S = 384",
         ),
         cannot="The jittered net's three Q lie further apart, as in the paper.",
+        ours=True,
     ),
     Claim(
         key="scale-gap",

@@ -166,7 +166,8 @@ class Claim:
     right, they have its sign. `rivals` are other explanations on their own: one that comes out as
     large as the claim's difference may be all there is to it. Both are shown and decide nothing.
     `seeds` is the number fixed beforehand: with fewer nothing is decided, and further
-    ones are not used.
+    ones are not used. `ours` marks a claim that this study made sharper than the paper's sentence:
+    what speaks against it does not contradict the paper.
     """
 
     key: str
@@ -186,6 +187,7 @@ class Claim:
     other_length: Sides | None = None
     controls: tuple[tuple[str, Sides], ...] = ()
     rivals: tuple[tuple[str, Sides], ...] = ()
+    ours: bool = False
 
     @property
     def about_errors(self) -> bool:
@@ -472,8 +474,13 @@ def smallest_found(decided: Interval, rule: Rule, matters: float) -> float:
 def _what_would_be_found(decided: Interval, rule: Rule, matters: float) -> str:
     """Why an inconclusive interval says so little."""
     smallest = smallest_found(decided, rule, matters)
-    truth = f"a true difference of {smallest:.2g} is found"
     if rule == "not worse":
-        better = "better by" if smallest > 0 else "worse by no more than"
-        truth = f"“not worse” is found where the first side is {better} {abs(smallest):.2g}"
-    return f"with {decided.n} seeds {truth} with {POWER:.0%} power"
+        how = "better by" if smallest > 0 else "worse by no more than"
+        return (
+            f"{decided.n} seeds show this in {100 * POWER:.0f} % of studies only if the first side "
+            f"is {how} {abs(smallest):.2g}"
+        )
+    return (
+        f"{decided.n} seeds find a true difference in {100 * POWER:.0f} % of studies only from "
+        f"{smallest:.2g} on"
+    )

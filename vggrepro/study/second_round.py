@@ -61,15 +61,12 @@ class SecondClaim(Claim):
 
     A primary claim belongs to a `family`, in which Holm's procedure corrects. `also` is a second
     pair that has to hold as well: the larger p counts. `alive` are pairs whose mean difference
-    must be above zero for the claim to mean anything. `ours` marks a claim that this study made
-    sharper than the paper's sentence: what speaks against it does not contradict the paper.
-    `metric` is the outcome that is compared.
+    must be above zero for the claim to mean anything. `metric` is the outcome that is compared.
     """
 
     family: Family | None = None
     also: Sides | None = None
     alive: tuple[Sides, ...] = ()
-    ours: bool = False
     metric: str = "top1_error"
 
 

@@ -1,0 +1,414 @@
+"""The study on a page: counts, deviations from the paper, cost, and the figure of all claims."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vggrepro.pages.figures import WORD_COLOURS, net_colour, plt
+from vggrepro.pages.report import DATA_NAMES, Column, errors, recorded_columns
+from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
+from vggrepro.study import programme, store
+from vggrepro.study.budgets import BUDGETS, at_budget, deviations
+from vggrepro.study.claims import CLAIMS
+from vggrepro.study.decisions import Decision
+from vggrepro.study.experiments import RUNS, Experiment, centre_crop
+from vggrepro.study.records import BenchRecord
+from vggrepro.study.rules import Claim
+
+ABOUT_ERRORS = tuple(claim for claim in CLAIMS.values() if claim.about_errors)
+
+
+def joined(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+# --- in numbers -----------------------------------------------------------------------------
+
+
+def primary_sentence(found: Verdicts) -> str:
+    """How many primary claims earned which word, and how many claims need no training."""
+    words = Counter(found.word(d) for d in found.decisions.values() if d.claim.primary)
+    counted = joined([f"{count} {word}" for word, count in words.items()])
+    exact = sum(not claim.sides for claim in CLAIMS.values())
+    return (
+        f"Of {words.total()} primary claims: {counted}. {exact} of all {len(CLAIMS)} claims are "
+        "arithmetic."
+    )
+
+
+def counts_sentence(table: pd.DataFrame) -> str:
+    """How many trainings and core-hours a `store.frame` has; one made twice counts once."""
+    trained = table[table.kind == "train"]
+    pilots = trained["round"] == "pilot"
+    made = trained[~pilots].weights_digest.fillna("").replace("", np.nan)
+    study = made.nunique() + made.isna().sum()
+    return (
+        f"{study} trainings for the study, {pilots.sum()} pilots and candidates for its recipe; "
+        f"{cost(table)['core-hours'].sum():.0f} core-hours in all."
+    )
+
+
+def counts_table(found: Verdicts) -> pd.DataFrame:
+    """How many claims earned each word, by kind."""
+    rows = [(found.word(d), kind(d.claim)) for d in found.decisions.values()]
+    table = pd.crosstab(*map(pd.Series, zip(*rows, strict=True)))
+    order = [word for word in WORD_COLOURS if word in table.index]
+    table = table.reindex(index=order, columns=["primary", "secondary", "arithmetic"])
+    return table.replace(0, "–").rename_axis(index=None, columns="verdict")
+
+
+def kind(claim: Claim) -> str:
+    """`primary`, `secondary` or `arithmetic`."""
+    return "arithmetic" if not claim.sides else "primary" if claim.primary else "secondary"
+
+
+def disagreement_sentence(found: Verdicts, claims: Sequence[Claim] = ABOUT_ERRORS) -> str:
+    """Where the two sets of photos differ in sign, both intervals beyond zero."""
+    compared, apart = 0, []
+    for claim in claims:
+        intervals = [
+            one and one.interval for one in (found.found(claim, d) for d in programme.DATA)
+        ]
+        if not all(intervals):
+            continue
+        compared += 1
+        first, second = intervals
+        if first.low > 0 > second.high or second.low > 0 > first.high:
+            here, there = (
+                f"{DATA_NAMES[data]}: {shown_interval(one)}"
+                for data, one in zip(programme.DATA, intervals, strict=True)
+            )
+            apart.append(f"- {linked(claim)} {here}; {there}.")
+    if not compared:
+        return "No difference has an interval on both sets of photos yet."
+    text = (
+        f"{compared} of {len(claims)} differences have an interval on both sets of photos; "
+        f"{len(apart) or 'none'} of them lies beyond zero on one side here and on the other there"
+    )
+    return text + (":\n\n" + "\n".join(apart) if apart else ".")
+
+
+# --- deviations -----------------------------------------------------------------------------
+
+
+def deviations_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """What each column changes against the paper, generated from the declarations.
+
+    Of several runs, those that a chapter's trainings go through: where they differ, their values
+    in order, `50 / 15 / 30`.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for column in columns:
+        changed = [{d.field: d for d in deviations(column.experiment(run))} for run in runs]
+        for name, one in {name: d for found in changed for name, d in found.items()}.items():
+            row = table.setdefault(name.replace("_", " "), {"why": one.why})
+            papers = [_papers(run, name) for run in runs]
+            row["paper"] = _in_order(papers)
+            row[column.title] = _in_order(
+                found[name].ours if name in found else paper
+                for found, paper in zip(changed, papers, strict=True)
+            )
+    order = ["paper", *(c.title for c in columns), "why"]
+    frame = pd.DataFrame.from_dict(table, orient="index").reindex(columns=order)
+    # What only some photos have, as a published size, the paper cannot have had.
+    frame = frame.apply(lambda row: row.fillna("–" if row["paper"] == "–" else "as the paper"), 1)
+    return frame.rename_axis(columns=" / ".join(runs) if len(runs) > 1 else "field")
+
+
+def _papers(run: str, field: str) -> object:
+    """The paper's own value for a run, as `deviations` has it."""
+    declared = RUNS[run]
+    epochs = round(declared.epochs * declared.length)
+    return epochs if field == "epochs" else getattr(declared, field)
+
+
+def _in_order(values: Iterable[object]) -> str:
+    """One value if all are the same, else all of them: `50 / 15 / 30`."""
+    texts = [shown(value) for value in values]
+    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
+
+
+#: Values of declarations in a reader's words.
+WORDS = DATA_NAMES | {
+    "normal-std": "normal, std 0.01 (our reading)",
+    "he": "He's rule",
+    "steps": "fixed steps",
+}
+
+
+def shown(value: object) -> str:
+    """A field of a declaration in a table."""
+    if value in ("", (0, 0), ()):
+        return "–"
+    return f"{value:g}" if isinstance(value, float) else WORDS.get(value, str(value))
+
+
+STAGES = {"scratch": "S = 256", "fine-tune": "S = 384", "jitter": "after S = 384"}
+
+
+def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.DataFrame:
+    """Field by data set: the paper's value and ours, for all runs of the study, and why.
+
+    A field whose values differ among runs has a line for each, with the runs that it is of.
+    """
+    found: dict[str, dict[tuple, list[str]]] = {}
+    why: dict[str, str] = {}
+    for run in RUNS:
+        ours = [at_budget(run, budget, data) for data in data_sets]
+        for one in {d.field: d for experiment in ours for d in deviations(experiment)}.values():
+            why.setdefault(one.field, one.why)
+            values = (one.paper, *(getattr(e, one.field) for e in ours))
+            found.setdefault(one.field, {}).setdefault(values, []).append(run)
+    columns = ("paper", *(DATA_NAMES[data] for data in data_sets))
+    lines = [
+        {
+            "what": name.replace("_", " ") + _which(runs, name),
+            **dict(zip(columns, map(shown, values), strict=True)),
+            "why": "" if place else why[name],
+        }
+        for name, by_values in found.items()
+        for place, (values, runs) in enumerate(by_values.items())
+    ]
+    return pd.DataFrame(lines).set_index("what").rename_axis(index=None, columns="what")
+
+
+def _which(runs: Sequence[str], field: str) -> str:
+    """Those runs in words: by stage, or by stage and length, if that tells them."""
+    if len(runs) == len(RUNS):
+        return ""
+    if set(runs) == {run.name for run in RUNS.values() if field not in run.keeps}:
+        return "<br>(of runs not about it)"
+    for attribute in (_stage, _stage_and_length):
+        groups: dict[str, set[str]] = {}
+        for run in RUNS.values():
+            groups.setdefault(attribute(run), set()).add(run.name)
+        names = [name for name, members in groups.items() if members <= set(runs)]
+        if set(runs) == set().union(*(groups[name] for name in names)):
+            return f"<br>({'; '.join(names)})"
+    return f"<br>({', '.join(runs) if len(runs) < 4 else f'{len(runs)} of {len(RUNS)}'})"
+
+
+def _stage(run: Experiment) -> str:
+    return STAGES[run.stage]
+
+
+def _stage_and_length(run: Experiment) -> str:
+    return _stage(run) + ("" if run.length == 1 else f", {run.length:g} × as long")
+
+
+def other_budgets() -> str:
+    """A line for each other budget and its photos: in which fields it deviates."""
+    lines = []
+    for budget in BUDGETS.values():
+        for data in budget.data if budget.name != programme.BUDGET else ():
+            names = [d.field for run in RUNS for d in deviations(at_budget(run, budget.name, data))]
+            fields = ", ".join(name.replace("_", " ") for name in dict.fromkeys(names))
+            lines.append(
+                f"- `{budget.name}` on {DATA_NAMES[data]}: {fields or 'in none of these'}."
+            )
+    return "\n".join(lines)
+
+
+#: What the code remarks where it deviates, by module and name; a test finds every remark here.
+REMARKS = {
+    "data.images.load": "Minival is held out of the training images. The paper steers its rate by "
+    "the images that it also reports on (Sections 3.1 and 4).",
+    "models.VGG": "LRN's α is multiplied by s² where inputs are divided by s: the paper's are 0 to "
+    "255, and LRN would else do next to nothing.",
+    "recipe.learning_rate_at": "A fixed schedule costs the same for every net; Section "
+    "3.1 watches validation accuracy.",
+    "study.experiments.FUSIONS": "The jittered D of the submission is jittered as a whole; in the "
+    "paper in its FC layers only (Section 4.4).",
+    "study.starts": "First steps are trained on crops of 64 px, 32 drawn images a step, and from a "
+    "net A that had first steps only. The signal before them is measured at 224 px as well.",
+    "windows.dense_window": "Images are trimmed on both sides alike, where floor pooling would "
+    "drop up to 31 px at the right and at the bottom.",
+    "windows.googlenet_windows": "The image is rescaled once, to the smaller size to which Szegedy "
+    "et al. (2014) shrink the square that they cut.",
+}
+
+
+# --- cost -----------------------------------------------------------------------------------
+
+
+def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFrame:
+    """Core-hours by purpose and photos, of a `store.frame` and the measurements beside it.
+
+    A pass over the images that several evaluations share counts once, and a fusion takes none: it
+    averages what its nets have already said.
+    """
+    table = table.assign(
+        hours=table.seconds * table.threads / 3600,
+        purpose=np.select(
+            [
+                table.kind == "first-steps",
+                table.recipe.str.startswith("calibrate"),
+                table["round"] == "pilot",
+            ],
+            ["first steps", "calibration", "pilots"],
+            "the study itself",
+        ),
+        photos=table.data.map(DATA_NAMES),
+    )
+    table.loc[table.kind == "fusion", "hours"] = 0.0
+    tests = table[table.kind == "eval"]
+    passes: dict[tuple, float] = {}
+    # Evaluations of few passes first, since those of many are made of them.
+    for row in sorted(tests.itertuples(), key=lambda row: len(_passes(row))):
+        needed = _passes(row)
+        known = sum(passes.get(one, 0.0) for one in needed)
+        new = [one for one in needed if one not in passes]
+        left = max(0.0, row.hours - known) if new else 0.0
+        passes |= dict.fromkeys(new, left / max(len(new), 1))
+        table.loc[row.Index, "hours"] = left
+    by = table.groupby(["purpose", "photos"], sort=False)
+    found = by.hours.sum().rename("core-hours").to_frame()
+    for name, kinds in (("trainings", ["train"]), ("evaluations", ["eval", "fusion"])):
+        counted = table[table.kind.isin(kinds)].groupby(["purpose", "photos"]).size()
+        found[name] = counted.reindex(found.index).fillna(0).astype(int)
+    bench = [store.read(path) for path in sorted((results_dir / "bench").glob("*.json"))]
+    hours = sum(
+        r.provenance.wall_seconds * r.provenance.threads / 3600
+        for r in bench
+        if isinstance(r, BenchRecord)
+    )
+    found.loc[("time and memory measured", ""), :] = (hours, 0, 0)
+    return found
+
+
+def _passes(row: tuple) -> list[tuple]:
+    """The passes that an evaluation is made of: one trained net at one protocol and Q each."""
+    net = (row.budget, row.data, row.run, row.seed)
+    scales = row.test_scales.split("+")
+    return [(*net, p, q) for p in row.protocol.split(" & ") for q in scales]
+
+
+def cost_table(table: pd.DataFrame) -> pd.DataFrame:
+    """`cost` as a page shows it, with its sum."""
+    found = cost(table)
+    found.index = [", ".join(filter(None, names)) for names in found.index]
+    found.loc["in all"] = found.sum()
+    found["core-hours"] = found["core-hours"].map("{:.2f}".format)
+    counts = ["trainings", "evaluations"]
+    found[counts] = found[counts].astype(int).replace(0, "–")
+    return found[[*counts, "core-hours"]].rename_axis(columns="core-hours for")
+
+
+# --- the finding in one figure --------------------------------------------------------------
+
+PAIRS = {
+    "25 epochs,\nrandom weights": ("A-S256", "D-he"),
+    "25 of A, then 25:\nthe paper's way": ("A-from-A", "D-S256"),
+    "50 epochs,\nrandom weights": ("A-he-long", "D-he-long"),
+}
+"""Eleven layers (A) and sixteen (D), by how they were trained."""
+
+
+def depth_and_time() -> Figure:
+    """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D."""
+    column = recorded_columns(("cifar10",))[0]
+    fig, ax = plt.subplots(figsize=(4.6, 3.4))
+    for place, runs in enumerate(PAIRS.values()):
+        found = [list(errors(column, run, centre_crop(run)).values()) for run in runs]
+        at = [place - 0.18, place + 0.18]
+        means = [np.mean(one) for one in found]
+        ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
+        for x, one, run, side in zip(at, found, runs, ("right", "left"), strict=True):
+            colour = net_colour(run)
+            ax.plot([x] * len(one), one, "o", color=colour, alpha=0.7)
+            name = f"{run[0]} {np.mean(one):.1f}"
+            shift = 0.06 if side == "left" else -0.06
+            ax.text(x + shift, np.mean(one), name, color=colour, ha=side, va="center")
+    ax.set_xticks(range(len(PAIRS)), PAIRS)
+    ax.set_xlim(-0.75, len(PAIRS) - 0.25)
+    ax.tick_params(axis="x", length=0)
+    ax.set_ylabel("top-1 error, %")
+    return fig
+
+
+# --- every claim in one figure --------------------------------------------------------------
+
+MARKERS = {
+    "holds and matters": "^",
+    "holds": "o",
+    "negligible": "s",
+    "inconclusive": "P",
+    "contradicted": "v",
+    "not so here": "v",
+    "reversed by its control": "d",
+    "too few seeds": "X",
+}
+TICKS = (-50, -10, -5, -2, -1, 0, 1, 2, 5, 10)
+WIDTH, ROW = 4.3, 0.44  # inches: narrow, so that it is not shrunk to nothing on a phone
+
+
+def overview(found: Verdicts) -> Figure:
+    """The paper's difference (diamond) and ours for each claim about errors, by chapter.
+
+    Ours with its 95 % interval and a dot for each seed; grey below it the photos that decide
+    nothing. The axis is linear within a point and about logarithmic beyond.
+    """
+    by_chapter = sorted(ABOUT_ERRORS, key=lambda claim: claim.chapter)
+    groups = [(key, list(group)) for key, group in groupby(by_chapter, lambda c: c.chapter)]
+    rows = len(by_chapter) + len(groups)
+    fig, ax = plt.subplots(figsize=(WIDTH, rows * ROW + 1))
+    ax.set_xscale("asinh", linear_width=1.0)
+    ax.set_xlim(-80, 16)
+    top = 0.0
+    at_left = {"transform": ax.get_yaxis_transform(), "va": "center"}
+    for chapter, claims in groups:
+        title = f"{int(chapter[:2])}. {_title(chapter)} ({DATA_NAMES[claims[0].data]})"
+        ax.text(0, top - 0.6, title, size=9.5, weight="bold", **at_left)
+        top -= 1
+        for claim in claims:
+            _line(ax, top, found, found.decisions[claim.key])
+            top -= 1
+    ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
+    ax.set_ylim(top, 0)
+    ax.set_yticks([])
+    ax.set_xticks(TICKS, [f"{tick:+d}".replace("-", "−") if tick else "0" for tick in TICKS])
+    ax.set_xticks([], minor=True)
+    ax.tick_params(axis="x", top=True, labeltop=True, labelsize=8.5)
+    ax.spines[["left"]].set_visible(False)
+    ax.set_xlabel("points of top-1 error; right: as the paper says", size=9)
+    return fig
+
+
+def _title(chapter: str) -> str:
+    script = (store.ROOT / "book" / f"{chapter}.py").read_text(encoding="utf-8")
+    return next(line for line in script.splitlines() if line.startswith("# # "))[4:].split(":")[0]
+
+
+def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
+    claim, word = decision.claim, found.word(decision)
+    name = minus(claim.sides, claim.less) + CLAIMED.get(claim.rule, "")
+    transform = {"transform": ax.get_yaxis_transform(), "va": "center", "size": 8.5}
+    bold = {"weight": "bold"} if claim.primary else {}
+    ax.text(0, top - 0.3, name + (" *" if claim.primary else ""), **transform, **bold)
+    colour = WORD_COLOURS[word]
+    ax.text(1, top - 0.3, word, ha="right", color=colour, **transform)
+    ax.fill_between((-claim.matters, claim.matters), top - 0.95, top - 0.5, color="0.5", alpha=0.2)
+    other = next(data for data in programme.DATA if data != claim.data)
+    here = found.found(claim)
+    for one, y, shade, size in (
+        (found.found(claim, other), top - 0.88, "0.6", 3),
+        (here if here and not here.pilot else None, top - 0.68, colour, 6),
+    ):
+        if one is None:
+            continue
+        seeds = list(one.by_seed.values())
+        ax.plot(seeds, [y] * len(seeds), "o", color=shade, alpha=0.5, markersize=2.5)
+        if one.interval:
+            ax.hlines(y, one.interval.low, one.interval.high, color=shade, linewidth=size / 3)
+        if not one.stalled:  # else the mean is that of no net
+            marker = MARKERS.get(word, "o") if size > 3 else "o"
+            ax.plot(one.mean, y, marker, color=shade, markersize=size)
+    if claim.paper.difference is not None:
+        ax.plot(claim.paper.difference, top - 0.68, "D", color="black", mfc="none", markersize=8)
