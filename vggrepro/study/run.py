@@ -407,7 +407,7 @@ class Run:
 
         Of the second round nobody sees an error before it is complete (`second_round`).
         """
-        val, e, seconds = self.load("val"), self.experiment, tested.seconds
+        val, e, seconds = self.photos.val, self.experiment, tested.seconds  # loaded by all before
         record = (FusionRecord if "parents" in rests_on else EvalRecord)(
             protocol=evaluation.protocol,
             test_scales=evaluation.test_scales,
