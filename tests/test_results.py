@@ -185,8 +185,8 @@ def test_the_table_has_a_row_for_every_record_with_the_numbers_that_it_holds():
         assert error == getattr(record, "top1_error", error) or np.isnan(error)
         if record.kind == "train" and record.curve:
             assert minival == record.curve[-1].minival_error
-    of_some = ["protocol", "test_scales", "train_error", "minival_error"]
-    of_some += ["top1_error", "top5_error", "log_loss"]
+    of_some = ["protocol", "test_scales", "train_error", "minival_error", "init_from"]
+    of_some += ["top1_error", "top5_error", "log_loss", "parent_weights"]
     assert not table.drop(columns=of_some).isna().any(axis=None)
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, 
 
 from vggrepro import UserError
 from vggrepro.recipe import Epoch
-from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment
+from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment, completed
 
 SCHEMA_VERSION = 1
 # Outside `result_digest`: what may differ between two runs that have the same result.
@@ -32,9 +32,11 @@ _DECLARATION = TypeAdapter(Experiment)
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     """As it is in the file, if it can be read as a declaration."""
     try:
-        _DECLARATION.validate_python(experiment)
+        declared = _DECLARATION.validate_python(experiment)
     except UserError as error:
         raise ValueError(str(error)) from error
+    if "/" in (declared.init_from or ""):
+        raise ValueError("init_from is no name of a run")
     return experiment
 
 
@@ -44,6 +46,12 @@ def _possible(epoch: Epoch) -> Epoch:
     if min(epoch.epoch, epoch.learning_rate) < 0 or not all(0 <= s <= 100 for s in shares):
         raise ValueError("errors are from 0 to 100 %, a rate is not negative")
     return epoch
+
+
+def _with_torch(versions: dict[str, str]) -> dict[str, str]:
+    if "torch" not in versions:
+        raise ValueError("no version of torch")
+    return versions
 
 
 class _Strict(BaseModel):
@@ -87,7 +95,7 @@ class Provenance(_Strict):
     command: str
     commit: str
     dirty: bool
-    versions: dict[str, str]
+    versions: Annotated[dict[str, str], AfterValidator(_with_torch)]
     device: str
     processor: str
     threads: Count
@@ -115,6 +123,11 @@ class _Record(_Strict):
     file_digest: str = ""
 
     @property
+    def declared(self) -> dict[str, Any]:
+        """The whole declaration: a field that was added later had its default before."""
+        return completed(self.experiment)
+
+    @property
     def run(self) -> str:
         """The run's name, `D-S256`."""
         return self.experiment["name"]
@@ -127,7 +140,7 @@ class _Record(_Strict):
     @property
     def pilot(self) -> bool:
         """Made before the recipe was frozen: shown, but decides nothing."""
-        return str(self.experiment["recipe"]).startswith(NOT_FROZEN)
+        return self.declared["recipe"].startswith(NOT_FROZEN)
 
 
 class TrainRecord(_Record):
@@ -150,10 +163,6 @@ class TrainRecord(_Record):
     def _has_a_curve(self) -> Self:
         if self.status == "ok" and not self.curve:
             raise ValueError("a training that came to its end has a curve")
-        for epoch in self.curve:
-            errors = (epoch.running_error, epoch.train_error, epoch.minival_error)
-            if not all(0 <= error <= 100 for error in errors):
-                raise ValueError(f"curve: an error of epoch {epoch.epoch} is not from 0 to 100 %")
         return self
 
 

@@ -407,7 +407,7 @@ class Run:
 
         Of the second round nobody sees an error before it is complete (`second_round`).
         """
-        val, e, seconds = self.photos.val, self.experiment, tested.seconds  # loaded by all before
+        val, e, seconds = self.photos.val, self.experiment, tested.seconds  # on rank 0 alone
         record = (FusionRecord if "parents" in rests_on else EvalRecord)(
             protocol=evaluation.protocol,
             test_scales=evaluation.test_scales,

@@ -7,11 +7,12 @@ share the work: none does what another is at, and what a killed one left is take
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from filelock import FileLock, Timeout
@@ -23,7 +24,7 @@ from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
-from vggrepro.study.run import Run, fuse, photos_of
+from vggrepro.study.run import Run, fuse
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
@@ -64,10 +65,17 @@ def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Whe
     with distributed.group(chosen.device):
         if distributed.rank() == 0:
             print(f"device: {describe(chosen)}", file=sys.stderr)
-        distributed.first(lambda: _check_photos(wanted, budget, data_name, where))
         with _progress(wanted, budget, data_name, where) as bar:
-            here = replace(where, progress=bar)
-            left_out = _run_all(wanted, budget, data_name, here, chosen)
+            runs = {}
+            for name, seed in tasks(wanted):
+                # Only what was asked for is run again; its parents are reused.
+                fresh = where.fresh and (name, seed) in wanted
+                here = replace(where, progress=bar, fresh=fresh)
+                runs[name, seed] = Run(at_budget(name, budget, data_name), seed, here, chosen)
+            distributed.first(lambda: _check_photos(list(runs.values())))
+            # Two that run all anew would each do everything, so --fresh does not wait for another.
+            patient = len(wanted) > 1 and not where.fresh
+            left_out = _run_all(runs, impatient=() if patient else wanted)
         distributed.first(lambda: _complain(left_out))
 
 
@@ -78,16 +86,13 @@ def machine_kind(where: Where) -> tuple:
     return (name, known, torch.get_num_threads(), chosen.precision, version("torch"))
 
 
-def _check_photos(wanted: list[Task], budget: str, data_name: str | None, where: Where) -> None:
+def _check_photos(runs: list[Run]) -> None:
     """Raise `UserError` if photos are missing, before a folder is made that looks like a begun run.
 
     Where all is begun, it may be recorded as well, and then needs no photos; with --fresh it does.
     """
-    todo = [(at_budget(name, budget, data_name), seed) for name, seed in tasks(wanted)]
-    begun = (store.folder_of(where.results_dir, e, seed).is_dir() for e, seed in todo)
-    if all(begun) and not where.fresh:
-        return
-    photos_of(todo[0][0], where).check()
+    if any(run.where.fresh or not run.folder.is_dir() for run in runs):
+        runs[0].photos.check()
 
 
 def _progress(
@@ -105,51 +110,70 @@ def _complain(left_out: list[str]) -> None:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
 
 
-def _run_all(
-    wanted: list[Task], budget: str, data_name: str | None, where: Where, chosen: Machine
-) -> list[str]:
-    """Every task, those that others are at last: what had to be left out, and why."""
-    # Two that run all anew would each do everything, so --fresh does not wait for another.
-    patient = len(wanted) > 1 and not where.fresh
+class Busy(NamedTuple):
+    """Another process is at a task, or at what the task needs (then without an error)."""
+
+    error: BusyError | None = None
+
+
+class LeftOut(NamedTuple):
+    """What a task needs has left no weights."""
+
+    why: str
+
+
+class Done(NamedTuple):
+    """A task is recorded; `problem` says why it left no weights to start from, if it did not."""
+
+    problem: str | None
+
+
+def _run_all(runs: dict[Task, Run], impatient: Collection[Task]) -> list[str]:
+    """Every task, those that others are at last: what had to be left out, and why.
+
+    Raises `BusyError` if another process is at one of the `impatient`.
+    """
     without: dict[Task, str] = {}  # what has no weights, and why
-    left_out = []
-    left, later = tasks(wanted), []
-    told = set()
+    left_out, told, left = [], set(), list(runs)
+
+    def attempt(task: Task) -> Busy | LeftOut | Done:
+        if any(need in later for need in _needs(*task)):
+            return Busy()
+        for need in _needs(*task):
+            if need in without:
+                verb = "fuses" if task[0] in FUSIONS else "starts from"
+                return LeftOut(f"{task[0]} {verb} {need[0]}, which is {without[need]}")
+        this = runs[task]
+        try:
+            return Done(run_one(this.experiment, this.seed, this.where, this.machine))
+        except BusyError as error:
+            return Busy(error)
+
     while left:
-        for name, seed in left:
-            experiment, needs = at_budget(name, budget, data_name), _needs(name, seed)
-            if any(need in later for need in needs):
-                later.append((name, seed))
-                continue
-            lacking = next((need for need in needs if need in without), None)
-            if lacking:
-                verb = "fuses" if name in FUSIONS else "starts from"
-                left_out.append(f"{name} {verb} {lacking[0]}, which is {without[lacking]}")
-                without[name, seed] = "left out"
-                where.progress.finish((name, seed))
-                Run(experiment, seed, where, chosen).say(f"left out: {left_out[-1]}")
-                continue
-            # Only what was asked for is run again; its parents are reused.
-            fresh = where.fresh and (name, seed) in wanted
-            try:
-                problem = run_one(experiment, seed, replace(where, fresh=fresh), chosen)
-            except BusyError:
-                if not patient and (name, seed) in wanted:
-                    raise
-                later.append((name, seed))
-                # Of processes that share a rerun nobody wants to know which is at what.
-                if (name, seed) not in told and not where.progress.shared:
-                    Run(experiment, seed, where, chosen).say(
-                        "another process is at it; coming back to it later"
-                    )
-                    told.add((name, seed))
-                continue
-            where.progress.finish((name, seed))
-            if problem:
-                without[name, seed] = problem
+        later: list[Task] = []
+        for task in left:
+            bar = runs[task].where.progress
+            match attempt(task):
+                case Busy(error):
+                    later.append(task)
+                    if error and task in impatient:
+                        raise error
+                    # Of processes that share a rerun nobody wants to know which is at what.
+                    if error and task not in told and not bar.shared:
+                        runs[task].say("another process is at it; coming back to it later")
+                        told.add(task)
+                case LeftOut(why):
+                    left_out.append(why)
+                    without[task] = "left out"
+                    bar.finish(task)
+                    runs[task].say(f"left out: {why}")
+                case Done(problem):
+                    bar.finish(task)
+                    if problem:
+                        without[task] = problem
         if len(later) == len(left):
             time.sleep(WAIT)
-        left, later = later, []
+        left = later
     return left_out
 
 

@@ -33,21 +33,30 @@ def missing_commands(
 
 
 def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+    return _state(results_dir, experiment, seed) in ("complete", "pilot", "diverged")
+
+
+def _state(results_dir: Path, experiment: Experiment, seed: int) -> str:
+    """How far a run or a fusion is, in words."""
+    folder, candidate = store.folder_of(results_dir, experiment, seed), False
+    done = "complete"
     if experiment.name not in FUSIONS:
-        folder = store.folder_of(results_dir, experiment, seed)
-        if (folder / store.BEGUN_ANEW).exists():
-            return False
         trained = store.trainings(results_dir, experiment).get(seed)
-        if trained is None or trained.status == "interrupted":
-            return False
-        if trained.status == "diverged":
-            return True
-    if experiment.budget in CALIBRATION:
-        return True
-    return all(
+        if (folder / store.BEGUN_ANEW).exists():
+            return "interrupted"
+        if trained is None and (folder / "train.json").exists():
+            return "made under another declaration"
+        if trained is None:
+            return "interrupted" if (folder / "checkpoint.pt").exists() else "not trained"
+        if trained.status != "ok":
+            return trained.status
+        candidate = experiment.budget in CALIBRATION  # never tested on val
+        done = "pilot" if trained.pilot and not candidate else done
+    tested = candidate or all(
         seed in store.evaluations(results_dir, experiment, evaluation)
         for evaluation in evaluations_of(experiment.name)
     )
+    return done if tested else "evaluations missing"
 
 
 def status_lines(results_dir: Path) -> list[str]:
@@ -57,19 +66,17 @@ def status_lines(results_dir: Path) -> list[str]:
     lines = [f"{results_dir}:"]
     for budget in ALL_BUDGETS.values():
         for data in budget.data:
-            folder = results_dir / budget.name / data
-            if not folder.is_dir():
+            if not (results_dir / budget.name / data).is_dir():
                 continue
-            done = [name for name in (*RUNS, *FUSIONS) if _begun(folder / name)]
+            every = [at_budget(name, budget.name, data) for name in (*RUNS, *FUSIONS)]
+            done = [experiment for experiment in every if _begun(results_dir, experiment)]
             if not done:
                 continue
-            begun = sum(name in RUNS for name in done)
+            begun = sum(experiment.name in RUNS for experiment in done)
             lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
             if budget.name == programme.BUDGET and data in programme.DATA:
                 lines[-1] += f"; {_of_the_study(results_dir, data)}"
-            lines += [
-                f"    {_status_of(results_dir, at_budget(n, budget.name, data))}" for n in done
-            ]
+            lines += [f"    {_status_of(results_dir, experiment)}" for experiment in done]
     lines += second_round.status_lines(results_dir)
     lines += _first_steps_lines(results_dir)
     measured = sorted((results_dir / "bench").glob("*.json"))
@@ -79,8 +86,9 @@ def status_lines(results_dir: Path) -> list[str]:
     return lines
 
 
-def _begun(run: Path) -> list[Path]:
+def _begun(results_dir: Path, experiment: Experiment) -> list[Path]:
     """The folders of a run's seeds that hold more than a lock: that alone is nothing done."""
+    run = store.folder_of(results_dir, experiment, 0).parent
     folders = sorted(f for f in run.glob("seed*") if f.name[4:].isdecimal())
     return [f for f in folders if any(path.name != ".lock" for path in f.glob("*"))]
 
@@ -112,27 +120,6 @@ def _first_steps_lines(results_dir: Path) -> list[str]:
 
 
 def _status_of(results_dir: Path, experiment: Experiment) -> str:
-    trained = store.trainings(results_dir, experiment)
-    parts = []
-    for folder in _begun(store.folder_of(results_dir, experiment, 0).parent):
-        seed = int(folder.name[4:])
-        if experiment.name in FUSIONS:
-            done = _complete(results_dir, experiment, seed)
-            state = "complete" if done else "evaluations missing"
-        elif (folder / store.BEGUN_ANEW).exists():
-            state = "interrupted"
-        elif seed not in trained:
-            state = (
-                "made under another declaration"
-                if (folder / "train.json").exists()
-                else ("interrupted" if (folder / "checkpoint.pt").exists() else "not trained")
-            )
-        elif trained[seed].status != "ok":
-            state = trained[seed].status
-        elif _complete(results_dir, experiment, seed):
-            candidate = experiment.budget in CALIBRATION
-            state = "pilot" if trained[seed].pilot and not candidate else "complete"
-        else:
-            state = "evaluations missing"
-        parts.append(f"seed {seed} {state}")
-    return f"{experiment.name:20} {', '.join(parts)}"
+    seeds = [int(folder.name[4:]) for folder in _begun(results_dir, experiment)]
+    states = (f"seed {seed} {_state(results_dir, experiment, seed)}" for seed in seeds)
+    return f"{experiment.name:20} {', '.join(states)}"

@@ -20,7 +20,7 @@ from vggrepro import UserError
 from vggrepro.files import write_atomically
 from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
-from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment, completed
+from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
 from vggrepro.study.records import (
     NOT_REPEATABLE,
     SCHEMA_VERSION,
@@ -197,7 +197,7 @@ def _check_place(path: Path, record: Record) -> None:
     if isinstance(record, BenchRecord):
         folder, files = ["bench"], (f"{record.name}.json",)
     else:
-        e, files = record.experiment, record.files
+        e, files = record.declared, record.files
         folder = [e["budget"], e["data"], e["name"], f"seed{record.seed}"]
     here = path.absolute().parts[-len(folder) - 1 :]
     if here not in {(*folder, file) for file in files}:
@@ -235,7 +235,7 @@ def _rests_on(path: Path, record: Record) -> list[tuple[Path, str]]:
     if isinstance(record, BenchRecord) or not record.parent_weights:
         return []
     file = "train.json" if isinstance(record, TrainRecord) else path.name
-    parent = path.parents[2] / record.experiment["init_from"] / path.parent.name / file
+    parent = path.parents[2] / str(record.declared["init_from"]) / path.parent.name / file
     twin = twin_path(parent, record.parent_weights)
     return [(twin if twin.exists() else parent, record.parent_weights)]
 
@@ -276,8 +276,7 @@ def current(path: Path, experiment: Experiment) -> Record:
 def _changed(record: Record, experiment: Experiment) -> list[str]:
     """The fields of a declaration that are not as a record has them."""
     declared = json.loads(json.dumps(asdict(experiment)))
-    then = completed(record.experiment)
-    return [name for name in declared if then.get(name) != declared[name]]
+    return [name for name in declared if record.declared.get(name) != declared[name]]
 
 
 def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
@@ -329,7 +328,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     and of the second round all is before it is complete. What a row does not have is missing.
 
     - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
-    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`
+    - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`,
+      `init_from` (the run that it starts from)
     - `train_scale`: the paper's S as text, "256" or "256-512"
     - `protocol`, `test_scales`: the paper's Q as text, "384" or "256+384+512", "own" for each net's
       own in a fusion; of evaluations and fusions only
@@ -339,8 +339,9 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     - `status`: `ok`, `diverged` or `interrupted`
     - `as_declared`: whether the declaration is today's; others count as not run
     - `seconds`: how long it took, the training or the test; `images_per_second`, `peak_memory_mib`
-    - `processor`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
-    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it
+    - `processor`, `instructions`, `threads`, `precision`, `torch`, `commit`, `dirty`, `finished`
+    - `weights_digest`: equal in a training and its evaluations, so that they can be merged on it;
+      `parent_weights`: that of the training that it starts from
     - `result_digest`, and `path` from `results_dir`, for `read`
 
     Raises `UserError` for a record that cannot be read.
@@ -364,17 +365,19 @@ def by_run(table: "pd.DataFrame") -> "pd.DataFrame":
     return errors.agg(["mean", "std", "count"]).round(2)
 
 
+_DECLARED = ("budget", "data", "config", "recipe", "epochs", "init_from")
 _COLUMNS = (
-    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs"),
+    *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs", "init_from"),
     *("train_scale", "protocol", "test_scales", "top1_error", "top5_error", "log_loss", "images"),
     *("train_error", "minival_error", "status", "as_declared"),
-    *("seconds", "images_per_second", "peak_memory_mib", "processor", "threads", "precision"),
-    *("torch", "commit", "dirty", "finished", "weights_digest", "result_digest", "path"),
+    *("seconds", "images_per_second", "peak_memory_mib", "processor", "instructions", "threads"),
+    *("precision", "torch", "commit", "dirty", "finished"),
+    *("weights_digest", "parent_weights", "result_digest", "path"),
 )
 
 
 def _row(record: Record, path: Path) -> dict[str, Any]:
-    e, p = record.experiment, record.provenance
+    e, p = record.declared, record.provenance
     last = record.curve[-1] if isinstance(record, TrainRecord) and record.curve else None
     row = {
         name: getattr(part, name)
@@ -382,7 +385,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         for name in _COLUMNS
         if hasattr(part, name)
     }
-    row |= {name: e[name] for name in ("budget", "data", "config", "recipe", "epochs")}
+    row |= {name: e[name] for name in _DECLARED}
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {
@@ -393,6 +396,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "as_declared": _as_declared(record, path),
         "seconds": p.wall_seconds,
         "torch": p.versions["torch"],
+        "instructions": p.versions.get("instructions", ""),
         "path": path.as_posix(),
     }
 
@@ -400,8 +404,9 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
 def _as_declared(record: Record, path: Path) -> bool:
     if isinstance(record, FirstStepsRecord):
         return record.run in starts.DECLARED  # in sizes of the reader's own
-    budget = BEGINNING if path.parts[0] == PILOTS else record.experiment["budget"]
+    e = record.declared
+    budget = BEGINNING if path.parts[0] == PILOTS else e["budget"]
     try:
-        return not _changed(record, at_budget(record.run, budget, record.experiment["data"]))
+        return not _changed(record, at_budget(record.run, budget, e["data"]))
     except UserError:
         return False  # a run or a budget of another version
