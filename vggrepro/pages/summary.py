@@ -45,7 +45,7 @@ def primary_sentence(found: Verdicts) -> str:
 
 def counts_sentence(table: pd.DataFrame) -> str:
     """How many trainings and core-hours a `store.frame` has; one made twice counts once."""
-    trained = table[table.kind == "train"]
+    trained = table[(table.kind == "train") & (table["round"] != "quick")]
     pilots = trained["round"] == "pilot"
     made = trained[~pilots].weights_digest.fillna("").replace("", np.nan)
     study = made.nunique() + made.isna().sum()
@@ -242,8 +242,9 @@ def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFram
     """Core-hours by purpose and photos, of a `store.frame` and the measurements beside it.
 
     A pass over the images that several evaluations share counts once, and a fusion takes none: it
-    averages what its nets have already said.
+    averages what its nets have already said. A recorded `make` is no part of the study.
     """
+    table = table[table["round"] != "quick"]
     table = table.assign(
         hours=table.seconds * table.threads / 3600,
         purpose=np.select(
@@ -311,14 +312,18 @@ PAIRS = {
 """Eleven layers (A) and sixteen (D), by how they were trained."""
 
 
-def depth_and_time() -> Figure:
-    """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D."""
-    column = recorded_columns(("cifar10",))[0]
-    fig, ax = plt.subplots(figsize=(4.6, 3.4))
-    for place, runs in enumerate(PAIRS.values()):
+def depth_and_time() -> str:
+    """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D.
+
+    Returns what it shows in words.
+    """
+    column, said = recorded_columns(("cifar10",))[0], []
+    _, ax = plt.subplots(figsize=(4.6, 3.4))
+    for place, (how, runs) in enumerate(PAIRS.items()):
         found = [list(errors(column, run, centre_crop(run)).values()) for run in runs]
         at = [place - 0.18, place + 0.18]
         means = [np.mean(one) for one in found]
+        said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
         for x, one, run, side in zip(at, found, runs, ("right", "left"), strict=True):
             colour = net_colour(run)
@@ -330,7 +335,7 @@ def depth_and_time() -> Figure:
     ax.set_xlim(-0.75, len(PAIRS) - 0.25)
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("top-1 error, %")
-    return fig
+    return f"Top-1 error in percent. {'. '.join(said)}."
 
 
 # --- every claim in one figure --------------------------------------------------------------
