@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vggrepro import UserError, cost
-from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.experiments import Experiment
 
 FIRST_STEPS = "first-steps"
@@ -85,7 +84,7 @@ def _declare(net: str, start: Start) -> Experiment:
         schedule="steps",
         budget=FIRST_STEPS,
         data="synthetic",
-        counts=BUDGETS["quick"].data["synthetic"]["counts"],
+        counts=(4000, 500),
     )
 
 
