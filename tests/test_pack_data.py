@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.image_folders import random_images, write_folders
+from tests.image_folders import load, publish, random_images, write_folders
 from tools import pack_data
 from vggrepro import UserError, data
 from vggrepro.data.sources import CIFAR10_CLASSES
@@ -11,6 +11,7 @@ from vggrepro.data.sources import CIFAR10_CLASSES
 def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr(pack_data, "ROWS", 1)
     monkeypatch.setattr(pack_data, "COLUMNS", 3)
+    publish(monkeypatch, "cifar10", CIFAR10_CLASSES, [7] * 10, [2] * 10)
     for split, count, seed in (("train", 70, 0), ("test", 20, 1)):
         images = random_images(count, seed, (32, 32))
         targets = [i % 10 for i in range(count)]
@@ -21,7 +22,7 @@ def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monke
     for _ in range(2):  # a second call brings nothing new
         pack_data.unpack(tmp_path / "parts", tmp_path / "there")
     for split in data.SPLITS:
-        before, after = (data.load("cifar10", split, tmp_path / d) for d in ("here", "there"))
+        before, after = (load("cifar10", split, tmp_path / d) for d in ("here", "there"))
         assert before.fingerprint == after.fingerprint
         assert (before.targets == after.targets).all()
 

@@ -69,7 +69,8 @@ def _photos(root: Path) -> Iterator[tuple[str, bytes]]:
 def _sheets(data_dir: Path) -> Iterator[tuple[str, bytes]]:
     parts = {"train": ("train", "minival"), "test": ("val",)}
     for part, splits in parts.items():
-        sets = [data.load("cifar10", split, data_dir) for split in splits]
+        photos = data.load("cifar10", data_dir)
+        sets = [getattr(photos, split) for split in splits]
         for target, name in enumerate(CIFAR10_CLASSES):
             images = [s.images[i] for s in sets for i in np.flatnonzero(s.targets == target)]
             for start in range(0, len(images), ROWS * COLUMNS):
