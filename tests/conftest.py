@@ -2,10 +2,13 @@
 
 import os
 import shutil
+import sys
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+# The reader's terminal decides nothing, here and in what the tests start.
+os.environ |= {"COLUMNS": "100", "PYTHONIOENCODING": "utf-8"}
 # Examples are not timed: a busy machine is no failure. CI always draws the same ones, so that it
 # says something about the change and not about its luck; elsewhere they are new every time.
 settings.register_profile(
@@ -15,6 +18,15 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("vggrepro")
+
+
+@pytest.fixture(autouse=True)
+def plain_figures():
+    """No figure and no style of one test is left for the next."""
+    yield
+    if plt := sys.modules.get("matplotlib.pyplot"):
+        plt.close("all")
+        plt.rcdefaults()
 
 
 @pytest.fixture(scope="session")

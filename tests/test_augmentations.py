@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_sets import Pictures, image_set, noise, small_net, statistics_of
+from tests.image_sets import CPU, Pictures, image_set, noise, small_net, statistics_of
 from vggrepro import UserError
 from vggrepro.augmentations import (
     Draws,
     Rescaled,
+    Resident,
     colour_shifts,
     cut_batch,
     training_batch,
@@ -246,6 +247,34 @@ def test_training_batch_against_one_image_at_a_time():
         flips += (flipped := not torch.equal(patch, wanted))
         assert torch.equal(patch, tvf.hflip(wanted) if flipped else wanted)
     assert 0 < flips < 30
+
+
+@given(
+    seed=st.integers(0, 9),
+    epoch=st.integers(0, 9),
+    side=st.integers(8, 37),
+    sizes=st.lists(st.tuples(st.integers(20, 70), st.integers(20, 70)), min_size=1, max_size=3),
+)
+@settings(max_examples=25)
+def test_crops_taken_on_the_device_are_the_same_to_the_byte(seed, epoch, side, sizes):
+    images, draws = image_set(20, sizes=sizes), Draws.of(seed, epoch, 20)
+    rescaled, indices = Rescaled(images, None, (37, 37), side), np.array([7, 3, 19, 3])
+    resident = rescaled.on(CPU.device)
+    assert isinstance(resident, Resident)
+    found, wanted = (training_batch(each, indices, draws) for each in (resident, rescaled))
+    assert found.dtype == torch.uint8
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(found, wanted)
+
+
+def test_what_is_not_kept_rescaled_stays_where_it_is(monkeypatch):
+    jittered = Rescaled(image_set(4), None, (37, 73), 32)
+    assert jittered.on(CPU.device) is jittered
+    with pytest.raises(UserError, match="S = 20 px is smaller than the 32 px crop"):
+        Rescaled(image_set(4), None, (20, 20), 32).on(CPU.device)
+    monkeypatch.setattr(Rescaled, "LIMIT_BYTES", 0)
+    large = Rescaled(image_set(4), None, (37, 37), 32)
+    assert large.on(CPU.device) is large
 
 
 def test_half_of_the_crops_are_flipped():

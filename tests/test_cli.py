@@ -1,6 +1,7 @@
 """The command line: what it says, where it says it, and its exit status."""
 
 import io
+import os
 import shlex
 import shutil
 import subprocess
@@ -45,6 +46,14 @@ def test_nothing_heavy_is_imported_for_help_or_a_bad_name():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_a_terminal_cannot_show_is_no_reason_to_stop():
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "vggrepro", "list"]
+    done = subprocess.run(command, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert b"?" in done.stdout
 
 
 def test_help_names_the_commands(vggrepro):

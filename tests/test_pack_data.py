@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.image_folders import load, publish, random_images, write_folders
+from tests.image_folders import publish, random_images, write_folders
 from tools import pack_data
 from vggrepro import UserError, data
 from vggrepro.data.sources import CIFAR10_CLASSES
@@ -21,8 +21,9 @@ def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monke
     assert all(part.stat().st_size <= 100_000 for part in parts)
     for _ in range(2):  # a second call brings nothing new
         pack_data.unpack(tmp_path / "parts", tmp_path / "there")
+    here, there = (data.load("cifar10", tmp_path / name) for name in ("here", "there"))
     for split in data.SPLITS:
-        before, after = (load("cifar10", split, tmp_path / d) for d in ("here", "there"))
+        before, after = getattr(here, split), getattr(there, split)
         assert before.fingerprint == after.fingerprint
         assert (before.targets == after.targets).all()
 

@@ -1,6 +1,6 @@
 """Carry CIFAR-10 or Imagenette-160 to a machine without network, in parts of a limited size.
 
-    python tools/pack_data.py pack cifar10 DATA PARTS       # two parts below 60 MiB
+    python tools/pack_data.py pack cifar10 DATA PARTS       # two parts of at most 50 MiB
     python tools/pack_data.py pack imagenette DATA PARTS    # three
     python tools/pack_data.py unpack PARTS DATA             # on the other machine; any parts twice
 
@@ -21,7 +21,7 @@ from PIL import Image
 from vggrepro import UserError, data
 from vggrepro.data.sources import CIFAR10_CLASSES
 
-LIMIT = 60 * 2**20  # bytes of a part
+LIMIT = 50 * 2**20  # bytes of a part
 ROWS, COLUMNS, SIDE = 25, 40, 32  # of a sheet, in images, and of an image in pixels
 SHEETS = "sheets"
 
@@ -67,9 +67,9 @@ def _photos(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _sheets(data_dir: Path) -> Iterator[tuple[str, bytes]]:
+    photos = data.load("cifar10", data_dir)
     parts = {"train": ("train", "minival"), "test": ("val",)}
     for part, splits in parts.items():
-        photos = data.load("cifar10", data_dir)
         sets = [getattr(photos, split) for split in splits]
         for target, name in enumerate(CIFAR10_CLASSES):
             images = [s.images[i] for s in sets for i in np.flatnonzero(s.targets == target)]

@@ -57,14 +57,55 @@ class Rescaled:
         """That window of image `index`: (height, width, 3) uint8."""
         if self._kept is None:
             return cut(self.images.images[index], window)
+        bottom, right = window.top + window.height, window.left + window.width
+        return self._whole(index)[window.top : bottom, window.left : right]
+
+    def _whole(self, index: int) -> np.ndarray:
         whole = self._kept[index]
         if whole is None:
-            image = self.images.images[index]
-            height, width = rescaled_size(*image.shape[:2], window.scale)
-            whole = cut(image, Window(window.scale, 0, 0, width, height))
-            self._kept[index] = whole
-        bottom, right = window.top + window.height, window.left + window.width
-        return whole[window.top : bottom, window.left : right]
+            image, scale = self.images.images[index], self.train_scale[0]
+            height, width = rescaled_size(*image.shape[:2], scale)
+            whole = self._kept[index] = cut(image, Window(scale, 0, 0, width, height))
+        return whole
+
+    def on(self, device: torch.device) -> "Rescaled":
+        """The same in the device's memory, or as it is if the images are not kept rescaled."""
+        return self if self._kept is None else Resident(self, device)
+
+
+class Resident(Rescaled):
+    """`Rescaled` images in a device's memory: crops and flips are taken there, by index.
+
+    Windows and draws are the same, and so is every byte of a batch.
+    """
+
+    def __init__(self, rescaled: Rescaled, device: torch.device) -> None:
+        super().__init__(rescaled.images, rescaled.pixels, rescaled.train_scale, rescaled.side)
+        whole = [rescaled._whole(i) for i in range(len(self.images))]
+        self.sizes = np.array([image.shape[:2] for image in whole])
+        self.starts = np.cumsum([0, *self.sizes.prod(1)])[:-1]
+        pixels = np.concatenate([image.reshape(-1, 3) for image in whole])
+        self._on_device = torch.from_numpy(pixels).to(device)  # (all pixels, 3)
+        # An S below the crop is refused here, as by `training_batch`.
+        random_window(tuple(self.sizes[0]), self.train_scale, self.side, np.zeros(3, np.float32))
+
+    def batch(self, indices: np.ndarray, draws: Draws) -> torch.Tensor:
+        """What `training_batch` gives, on the device."""
+        side, device = self.side, self._on_device.device
+        height, width = self.sizes[indices].T
+        uniform = draws.uniform[indices]
+        left, top = (  # in float32, as one by one
+            (uniform[:, i] * (room - side + 1).astype(np.float32)).astype(np.int64)
+            for i, room in ((1, width), (2, height))
+        )
+        first = self.starts[indices] + top * width + left
+        first, width, flip = (
+            torch.from_numpy(one).to(device)[:, None] for one in (first, width, uniform[:, 3] < 0.5)
+        )
+        along = torch.arange(side, device=device)
+        columns = torch.where(flip, side - 1 - along, along)
+        rows = first + along * width
+        return self._on_device[rows[:, :, None] + columns[:, None]].permute(0, 3, 1, 2)
 
 
 def training_batch(images: Rescaled, indices: np.ndarray, draws: Draws) -> torch.Tensor:
@@ -72,6 +113,8 @@ def training_batch(images: Rescaled, indices: np.ndarray, draws: Draws) -> torch
 
     Raises `UserError` for an S below the crop, or a photo that cannot be read.
     """
+    if isinstance(images, Resident):
+        return images.batch(indices, draws)
     side = images.side
     batch = np.empty((len(indices), side, side, 3), np.uint8)
     for row, index in zip(batch, indices, strict=True):

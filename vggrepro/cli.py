@@ -482,6 +482,8 @@ def bench(
 def main() -> None:
     """Entry point: a `UserError` is one message and exit status 1, wrong usage 2, Ctrl-C 130."""
     command = typer.main.get_command(app)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without × or – is no reason to stop
     try:
         # Not `app()`: that turns Ctrl-C into a return value, and its message is lost.
         with command.make_context("vggrepro", sys.argv[1:]) as context:

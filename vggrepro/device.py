@@ -62,7 +62,7 @@ class Machine:
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device, without waiting for the copy where the device allows it."""
-        if self.device.type == "cuda":  # not yet run on a GPU by anyone of us
+        if self.device.type == "cuda" and not tensor.is_cuda:  # not yet run on one by any of us
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 

@@ -263,9 +263,14 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> LambdaLR | Red
 
 
 def rescaled(photos: Photos, recipe: Recipe, model: VGG) -> Rescaled:
-    """The training images at the recipe's S and the net's crop; kept over the epochs."""
+    """The training images at the recipe's S and the net's crop; kept over the epochs.
+
+    For a net on a GPU they are kept in its memory, if they can be.
+    """
     low, high = (scaled(s, model.crop) for s in recipe.train_scale)
-    return Rescaled(photos.train, photos.pixels, (low, high), model.crop)
+    found = Rescaled(photos.train, photos.pixels, (low, high), model.crop)
+    device = next(model.parameters()).device
+    return found.on(device) if device.type == "cuda" else found
 
 
 def fit(photos: Photos) -> ImageSet:

@@ -125,18 +125,24 @@ class Geometry:
 
 
 def resident_step(
-    model: nn.Module, geometry: Geometry, machine: Machine, *, update: bool = True
+    model: nn.Module,
+    geometry: Geometry,
+    machine: Machine,
+    *,
+    update: bool = True,
+    layout: torch.memory_format = torch.channels_last,
+    fused: bool = True,
 ) -> Step:
     """A training step of `model` on one batch that is on the device; without `update` no SGD."""
     generator = torch.Generator().manual_seed(0)
     shape = (geometry.batch, 3, geometry.crop, geometry.crop)
     images = torch.randn(shape, generator=generator)
-    images = images.to(machine.device, memory_format=torch.channels_last)
+    images = images.to(machine.device, memory_format=layout)
     targets = torch.randint(geometry.classes, (geometry.batch,), generator=generator)
     targets = targets.to(machine.device)
-    model.to(machine.device, memory_format=torch.channels_last).train()
+    model.to(machine.device, memory_format=layout).train()
     paper = {"momentum": 0.9, "weight_decay": 5e-4}
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, **paper, fused=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, **paper, fused=fused)
 
     def step() -> None:
         with machine.autocast():

@@ -121,6 +121,16 @@ LARGER = Budget(
     {"imagenette": _EPOCHS["imagenette"]},
 )
 
+# The second round's nets on CIFAR-10 once more with the paper's channels, on one GPU: a column of
+# its own. Nothing else is changed.
+GPU_ROUND = Budget(
+    "gpu-32",
+    "the second round's nets on CIFAR-10 with the paper's channels, on one GPU",
+    5,
+    {"cifar10": {**_CALIBRATED["cifar10"], "width": 1.0, "hidden": 4096}},
+    {"cifar10": _EPOCHS["cifar10"]},
+)
+
 # What the study began with, from trial runs that looked at val. Its records are pilots.
 BEGINNING = Budget(
     "reduced",
@@ -166,7 +176,7 @@ CALIBRATION: dict[str, Budget] = {
 }
 
 
-ALL_BUDGETS = {**BUDGETS, LARGER.name: LARGER, **CALIBRATION}
+ALL_BUDGETS = {**BUDGETS, LARGER.name: LARGER, GPU_ROUND.name: GPU_ROUND, **CALIBRATION}
 
 
 def budget_named(name: str | Budget) -> Budget:

@@ -1,0 +1,236 @@
+"""What a card can do, and what of it is reached: the measurements of a GPU session.
+
+In turns, as in `vggrepro bench`: training steps of D as a share of the fastest matrix product;
+what each switch alone is worth; training from photos and testing, beside torchvision's usual way;
+peak memory. One record, `bench/gpu.json`. A side that fails is named in the settings of the record.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from vggrepro import cost
+from vggrepro.bench import rival, speed
+from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step, take_turns
+from vggrepro.bench.workload import training_step
+from vggrepro.device import Machine, choose
+from vggrepro.study import store
+from vggrepro.study.experiments import Experiment
+from vggrepro.study.provenance import provenance
+from vggrepro.study.records import BenchRecord, Measured
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large and how long things are measured."""
+
+    geometries: tuple[Geometry, ...]
+    product: int
+    """Side of the matrices whose product is the peak."""
+    plan: speed.Plan
+    wide: dict
+    """What makes the nets of the two comparisons from photos to results."""
+
+
+PAPER = Geometry(crop=224, width=1.0, hidden=4096, batch=256, classes=1000)
+CIFAR = Geometry(crop=32, width=1.0, hidden=4096, batch=128, classes=10)
+TINY = Geometry(crop=32, width=1 / 16, hidden=32, batch=8, classes=10)
+SIZES = {
+    "gpu-32": Size(
+        (PAPER, CIFAR),
+        8192,
+        speed.Plan(rounds=3, rounds_at_full_width=3, seconds=0.5, seconds_at_full_width=2.0),
+        speed.PAPER_WIDTH,
+    ),
+    "smoke": Size(
+        (replace(TINY, crop=64), TINY),
+        256,
+        speed.Plan(rounds=2, rounds_at_full_width=2, seconds=0.02, seconds_at_full_width=0.1),
+        {"width": 1 / 16, "hidden": 32, "crop": 32, "batch_size": 8},
+    ),
+}
+PARTS, SWITCHES = 2, 6  # comparisons from photos to results, and sides of a step
+
+
+def seconds_of(budget: str) -> float:
+    """How long the measurements should take; compiling and drawing photos come on top."""
+    size = SIZES[budget]
+    fits, plan = 3, size.plan
+    turns = (fits + plan.rounds) * plan.seconds
+    sides = 4 + SWITCHES * len(size.geometries) + 2 * PARTS
+    return sides * turns + 3 * (fits + plan.rounds) * plan.seconds_at_full_width
+
+
+class Notes(dict):
+    """What failed, by its name: settings of the record."""
+
+    def tried(self, name: str, make: Callable[[], Step]) -> Step | None:
+        """A step that has run once, or None if that fails."""
+        try:
+            step = make()
+            step()
+        except Exception as error:
+            self[f"failed: {name}"] = f"{type(error).__name__}: {error}"[:200]
+            return None
+        return step
+
+
+def peak(machine: Machine, size: Size) -> list[Measured]:
+    """TFLOP/s of the steps of D beside those of a matrix product and of a convolution."""
+    dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float32
+    n = size.product
+    a, b = (torch.randn(n, n, device=machine.device, dtype=dtype) for _ in range(2))
+    batch = size.geometries[0].batch
+    convolution = 2 * 9 * speed.PEAK_CHANNELS**2 * speed.PEAK_SIDE**2 * batch / 1e12
+    sides = [
+        Repeated("matrix product", lambda: a @ b, 2 * n**3 / 1e12),
+        Repeated("convolution", speed._convolution(machine, batch), convolution),
+    ]
+    for geometry in size.geometries:
+        shape = {"width": geometry.width, "crop": geometry.crop, "hidden": geometry.hidden}
+        net = cost.layers("D", num_classes=geometry.classes, **shape)
+        work = 2 * training_step(net).multiply_adds * geometry.batch / 1e12
+        step = resident_step(geometry.model("D"), geometry, machine)
+        sides.append(Repeated(f"D at {geometry.crop} px", step, work))
+    rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
+    return speed._of_sides("arithmetic", "TFLOP/s", rates)
+
+
+def switches(
+    geometry: Geometry, machine: Machine, size: Size, notes: Notes
+) -> tuple[list[Measured], list[Measured]]:
+    """Images per second of a step of D, each switch alone, and the other libraries' nets."""
+
+    def as_trained(net: nn.Module | None = None, **switched) -> Step:
+        net = geometry.model("D") if net is None else net
+        return resident_step(net, geometry, machine, **switched)
+
+    def graphs() -> Step:
+        shape = (geometry.batch, 3, geometry.crop, geometry.crop)
+        images = torch.randn(shape, device=machine.device)
+        images = images.to(memory_format=torch.channels_last)
+        net = geometry.model("D").to(machine.device, memory_format=torch.channels_last).train()
+        with torch.autocast("cuda", torch.bfloat16, machine.precision == "bf16", False):
+            return as_trained(torch.cuda.make_graphed_callables(net, (images,)))
+
+    def torchvision() -> Step:
+        net = rival.PlainVGG(_declared(geometry), geometry.classes)
+        plain = replace(machine, precision="float32")
+        layout = torch.contiguous_format
+        return resident_step(net, geometry, plain, layout=layout, fused=False)
+
+    def timm() -> Step:
+        import timm
+
+        return as_trained(timm.create_model("vgg16", num_classes=geometry.classes))
+
+    backend = "inductor" if machine.device.type == "cuda" else "eager"  # which needs no compiler
+    makers: dict[str, Callable[[], Step]] = {
+        "as trained": as_trained,
+        "default layout": lambda: as_trained(layout=torch.contiguous_format),
+        "unfused SGD": lambda: as_trained(fused=False),
+        "torch.compile": lambda: as_trained(torch.compile(geometry.model("D"), backend=backend)),
+        "torchvision, float32": torchvision,
+    }
+    if machine.device.type == "cuda":
+        makers["CUDA graphs"] = graphs
+    if geometry.crop == 224:
+        makers["timm"] = timm
+    sides, memory = [], []
+    for name, make in makers.items():
+        if machine.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+            before = torch.cuda.memory_allocated()
+        step = notes.tried(f"{name}, {geometry.crop} px", make)
+        if step is None:
+            continue
+        sides.append(Repeated(name, step, geometry.batch))
+        if machine.device.type == "cuda":
+            mib = (torch.cuda.max_memory_allocated() - before) / 2**20
+            of = {"side": name, **geometry.of}
+            memory.append(Measured(name="memory", unit="MiB", of=of, values=(round(mib, 1),)))
+    rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
+    return speed._of_sides("step", "images/s", rates, **geometry.of), memory
+
+
+def _declared(geometry: Geometry) -> Experiment:
+    """What `rival` asks of a declaration."""
+    return Experiment("D", "D", width=geometry.width, crop=geometry.crop, hidden=geometry.hidden)
+
+
+@dataclass(frozen=True)
+class Wide(speed.Photos):
+    """Photos for nets of the size that is measured here."""
+
+    wide: dict = field(default_factory=dict)
+
+    def experiment(self, run: str) -> Experiment:
+        """The declaration of a run at `reduced`, but for the size of the net."""
+        return replace(super().experiment(run), **self.wide)
+
+
+def from_photos(
+    photos: speed.Photos, machine: Machine, size: Size
+) -> dict[str, Callable[[], list[Measured]]]:
+    """Training and testing from photos to results, ours and torchvision's usual way."""
+    return {
+        "training": lambda: speed.training(photos, machine, size.plan, full_width=False),
+        "testing": lambda: speed.evaluation(photos, machine, size.plan),
+    }
+
+
+def measure(
+    machine: Machine, budget: str, data_dir: Path | None, scratch: Path
+) -> tuple[list[Measured], Notes]:
+    """Everything, and what failed."""
+    size, notes, measured = SIZES[budget], Notes(), peak(machine, SIZES[budget])
+    for geometry in size.geometries:
+        found, memory = switches(geometry, machine, size, notes)
+        measured += found + memory
+        if machine.device.type == "cuda":
+            torch.cuda.empty_cache()
+    name = "synthetic" if data_dir is None else "cifar10"
+    counts = (60, 20) if budget == "smoke" else (2000, 200)
+    photos = Wide(name, data_dir, scratch, counts, size.wide)
+    for what, comparison in from_photos(photos, machine, size).items():
+        try:
+            measured += comparison()
+        except Exception as error:
+            notes[f"failed: {what}"] = f"{type(error).__name__}: {error}"[:200]
+    return measured, notes
+
+
+def main() -> None:
+    """The command line that `gpu_session.py` uses."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--budget", required=True, choices=SIZES)
+    parser.add_argument("--data-dir", type=Path)
+    options = parser.parse_args()
+    machine, began = choose(options.device), time.perf_counter()
+    # Photos are decoded into the cache of the trainings.
+    measured, notes = measure(machine, options.budget, options.data_dir, options.work)
+    seconds = time.perf_counter() - began
+    command = f"python tools/gpu_bench.py --device {options.device} --budget {options.budget}"
+    record = BenchRecord(
+        name="gpu",
+        settings={"precision": machine.precision, "budget": options.budget, **notes},
+        measured=tuple(measured),
+        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+    )
+    store.write(record, store.bench_path(options.work, "gpu"))
+    for one in measured:
+        said = f"{min(one.values):,.1f} to {max(one.values):,.1f} {one.unit}"
+        print(one.name, said, *(f"{key}={value}" for key, value in one.of.items()), sep=", ")
+    for name, why in notes.items():
+        print(f"{name}: {why}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""One call on a machine with a GPU: install, test, measure, train, and pack the records.
+
+    python tools/gpu_session.py --wheels WHEELS --data-dir DATA --out OUT --minutes 9.5
+    python tools/gpu_session.py --device cpu --budget smoke --out OUT --minutes 5
+    python tools/gpu_session.py --predict h200      # writes tools/gpu_prediction.csv, before it all
+
+The first is for a bare machine with PyTorch and no network; the second goes through the same steps
+on a processor, so that nothing is tried there for the first time. Needs nothing but Python until
+it has installed what is missing. A part that fails is told and does not stop the others. See
+`tools/README.md`.
+"""
+
+import argparse
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PREDICTION = ROOT / "tools" / "gpu_prediction.csv"
+NEEDED = ("pydantic", "typer", "filelock", "platformdirs", "tqdm", "numpy", "pillow", "scipy")
+NEEDED += ("pandas", "torchvision", "pytest", "hypothesis")
+WANTED = ("timm",)
+"""Measured against if it is there, or among the wheels."""
+SHARES = {"tests": 0.25, "bench": 0.45}
+"""Of the time that is left when a part begins, the most that it may take; the rest trains."""
+PACKING = 10.0  # seconds kept for packing the records
+
+
+def missing(names: tuple[str, ...]) -> list[str]:
+    """Which of these packages are not installed."""
+
+    def is_there(name: str) -> bool:
+        try:
+            return bool(version(name))
+        except PackageNotFoundError:
+            return False
+
+    return [name for name in names if not is_there(name)]
+
+
+def install(wheels: Path | None, log: Path) -> int:
+    """Install what is missing from a folder of wheels, and nothing that is there."""
+    needed = missing(NEEDED)
+    wanted = [name for name in missing(WANTED) if wheels and list(wheels.glob(f"{name}-*.whl"))]
+    if needed and not wheels:
+        print(f"not installed: {', '.join(needed)}; carry their wheels and name the folder")
+        return 1
+    if not needed and not wanted:
+        return 0
+    command = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", str(wheels)]
+    return run([*command, *needed, *wanted], log, None)
+
+
+def run(command: list, log: Path, seconds: float | None) -> int:
+    """Run a command with its output in `log`; 124 if it takes longer than `seconds`."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path}
+    with log.open("w", encoding="utf-8") as output:
+        process = subprocess.Popen(
+            list(map(str, command)), cwd=ROOT, env=environment, stdout=output, stderr=output
+        )
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # not at once: what is trained is at its last epoch
+            process.wait()
+            return 124
+
+
+def parts(options: argparse.Namespace) -> dict[str, list]:
+    """The command of every part after the installation, in their order."""
+    here = ROOT / "tools"
+    on = ["--device", options.device, "--work", options.work, "--budget", options.budget]
+    on += ["--data-dir", options.data_dir] if options.data_dir else []
+    return {
+        "tests": [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "tests/test_gpu.py"],
+        "bench": [sys.executable, here / "gpu_bench.py", *on],
+        "trainings": [sys.executable, here / "gpu_trainings.py", *on],
+    }
+
+
+def session(options: argparse.Namespace) -> int:
+    """All parts, as long as there is time; 0 if each did what it should."""
+    began = time.monotonic()
+    options.out.mkdir(parents=True, exist_ok=True)
+    options.work.mkdir(parents=True, exist_ok=True)
+    done = {"install": _timed(lambda: install(options.wheels, options.out / "install.txt"))}
+    if not done["install"]["status"]:
+        for part, command in parts(options).items():
+            if part in options.skip:
+                continue
+            left = 60 * options.minutes - PACKING - (time.monotonic() - began)
+            limit = left * SHARES.get(part, 1.0)
+            if part == "trainings":
+                command = [*command, "--seconds", f"{limit:.0f}"]
+            log = options.out / f"{part}.txt"
+            done[part] = _timed(lambda c=command, n=log, s=limit: run(c, n, s))
+            print(f"{part}: {done[part]}", flush=True)
+            print("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:]))
+    predicted = _predicted()
+    for part, said in done.items():
+        said["predicted"] = predicted.get(part)
+    (options.out / "parts.json").write_text(json.dumps(done, indent=1))
+    pack(options.work, options.out / "records.tar.gz")
+    # pytest ends with 5 or 0 where all tests are skipped.
+    return int(any(said["status"] not in (0, 5) for said in done.values()))
+
+
+def _timed(part) -> dict[str, float]:
+    began = time.monotonic()
+    status = part()
+    return {"status": status, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _predicted() -> dict[str, float]:
+    if not PREDICTION.exists():
+        return {}
+    with PREDICTION.open(newline="") as file:
+        return {row["part"]: float(row["seconds"]) for row in csv.DictReader(file)}
+
+
+def pack(work: Path, archive: Path) -> None:
+    """The records in `work` as one archive; weights and posteriors stay."""
+    with tarfile.open(archive, "w:gz") as tar:
+        for path in sorted(work.rglob("*.json")):
+            if "cache" not in path.parts:
+                tar.add(path, path.relative_to(work))
+
+
+def predict(card: str, path: Path = PREDICTION) -> None:
+    """Write what the planner expects of each part and of each training on a card."""
+    sys.path.insert(0, str(ROOT))
+    from tools.gpu_bench import seconds_of
+    from tools.gpu_trainings import SEEDS, tasks
+    from vggrepro.bench import planner, workload
+    from vggrepro.study.budgets import at_budget
+
+    rate = planner.on_device(planner.device_named(card))
+    rows = {"install": 10.0, "tests": 60.0, "bench": seconds_of("gpu-32")}
+    of_seed = {}
+    for run, _ in (task for task in tasks("gpu-32") if task[1] == SEEDS[0]):
+        experiment = at_budget(run, "gpu-32", "cifar10")
+        work = workload.training(experiment) + workload.evaluation(experiment)
+        of_seed[f"training {run}"] = rate(work)
+    rows["trainings"] = len(SEEDS) * sum(of_seed.values())
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["part", "seconds", "card"])
+        for part, seconds in {**rows, **of_seed}.items():
+            writer.writerow([part, f"{seconds:.1f}", card])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see the text at the top."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--predict", metavar="CARD", help="write the planner's prediction, and end")
+    parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
+    parser.add_argument("--budget", default="gpu-32", choices=("gpu-32", "smoke"))
+    parser.add_argument("--wheels", type=Path, help="folder of wheels of what is missing")
+    parser.add_argument("--data-dir", type=lambda name: Path(name).resolve())
+    parser.add_argument(
+        "--work",
+        type=lambda name: Path(name).resolve(),
+        default=ROOT / "rerun" / "gpu",
+        help="where records and weights are kept between calls",
+    )
+    parser.add_argument("--out", type=lambda name: Path(name).resolve(), default=Path("gpu-out"))
+    parser.add_argument("--minutes", type=float, default=9.5)
+    parser.add_argument("--skip", nargs="*", default=(), choices=("tests", "bench", "trainings"))
+    options = parser.parse_args(arguments)
+    if options.predict:
+        predict(options.predict)
+        return 0
+    return session(options)
+
+
+if __name__ == "__main__":
+    if not re.match(r"3\.(1[1-9]|[2-9]\d)", sys.version):
+        sys.exit("Python 3.11 or newer is needed")
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""The trainings of the GPU round, seed by seed, all nets of a seed first, as time allows.
+
+Called by `gpu_session.py`; `vggrepro run` does the same without a limit of time. What is recorded
+is skipped, what was stopped goes on.
+"""
+
+import argparse
+import signal
+import time
+from pathlib import Path
+
+from vggrepro.bench import planner, workload
+from vggrepro.study import second_round, store
+from vggrepro.study.budgets import at_budget, data_of
+from vggrepro.study.runner import Task, run_tasks
+from vggrepro.study.where import Where
+
+RUNS = tuple(run for run in second_round.RUNS["cifar10"] if run.endswith("-50"))
+SEEDS = tuple(range(5))
+"""All that are trained: declared before the first call, from the predicted minutes."""
+SEEDS_AT_SMOKE = (0,)
+CARD = "h200"  # what the planner knows of the card; the first training corrects it
+
+
+def tasks(budget: str) -> list[Task]:
+    """Every training of the round, in its order."""
+    seeds = SEEDS_AT_SMOKE if budget == "smoke" else SEEDS
+    return [(run, seed) for seed in seeds for run in RUNS]
+
+
+def train(budget: str, where: Where, seconds: float) -> list[Task]:
+    """Train what there is time for, and return what is left.
+
+    A training is begun only if it should end in time: the planner's seconds, times what the
+    trainings so far took beyond them.
+    """
+    began, data, left = time.monotonic(), data_of(budget), tasks(budget)
+    rate = planner.on_device(planner.device_named(CARD))
+    expected = taken = 0.0
+    while left:
+        experiment = at_budget(left[0][0], budget, data)
+        if not store.train_path(where.results_dir, experiment, left[0][1]).exists():
+            planned = rate(workload.training(experiment))
+            factor = taken / expected if expected else 1.0
+            remaining = seconds - (time.monotonic() - began)
+            if planned * factor > remaining:
+                break
+            started = time.monotonic()
+            run_tasks(left[:1], budget, data, where)
+            taken, expected = taken + time.monotonic() - started, expected + planned
+            name, seed = left[0]
+            print(f"{name} seed {seed}: {time.monotonic() - started:.1f} s, planned {planned:.1f}")
+        left = left[1:]
+    return left
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """The command line that `gpu_session.py` uses."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--budget", required=True)
+    parser.add_argument("--data-dir", type=Path)
+    parser.add_argument("--seconds", type=float, required=True)
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a training that is stopped is recorded
+    cache = options.work / "cache"
+    where = Where(options.work, options.data_dir, cache, device=options.device)
+    left = train(options.budget, where, options.seconds)
+    print(f"{len(left)} trainings are left{': ' if left else ''}{left[:7]}")
+
+
+if __name__ == "__main__":
+    main()
