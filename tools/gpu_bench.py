@@ -214,8 +214,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     machine, began = choose(options.device), time.perf_counter()
-    # Photos are decoded into the cache of the trainings.
-    measured, notes = measure(machine, options.budget, options.data_dir, options.work)
+    # Photos are decoded into the folder of the trainings' cache, beside the records.
+    scratch = options.work.with_name(f"{options.work.name}-cache")
+    measured, notes = measure(machine, options.budget, options.data_dir, scratch)
     seconds = time.perf_counter() - began
     command = f"python tools/gpu_bench.py --device {options.device} --budget {options.budget}"
     record = BenchRecord(
