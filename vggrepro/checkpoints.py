@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from vggrepro import UserError
 from vggrepro.files import open_regular, write_atomically
 
-
 DIGEST = 32
 """Bytes of SHA-256 that a training's state begins with."""
 
