@@ -681,7 +681,7 @@ def _new_net(asked: ToTrain, classes: int) -> VGG:
 
 
 def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
-    """What was found: photos, classes, files that are passed over, and what becomes of them."""
+    """What was found, photos and classes, and what becomes of them."""
     counts = {part: len(getattr(photos, part)) for part in ("train", "minival", "val")}
     classes = photos.classes
     names = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
@@ -690,9 +690,6 @@ def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
         f"{counts['train']} to train on, {counts['minival']} to lower the learning rate by "
         f"(minival), {counts['val']} to test on (val)"
     )
-    if over := sources.passed_over(asked.folder.expanduser()):
-        told = ", ".join(f"{count} {suffix}" for suffix, count in over.items())
-        yield f"passed over, no photos by their names: {told}"
     if not sources.is_split(asked.folder.expanduser()):
         yield "there is no train/ and val/: val is a fifth of every class, chosen by the pixels"
 
