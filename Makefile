@@ -30,12 +30,12 @@ study: $(INSTALLED) ## set up, rerun the study at BUDGET, build the book with it
 	cp -R book _build/book-src
 	cp _build/rerun/*.ipynb _build/book-src/
 	$(BUILD_BOOK) _build/book-src -W --keep-going --quiet
-	@echo "The book with your rerun beside the recorded study: file://$(CURDIR)/_build/html/index.html"
+	@$(BIN)/python -m vggrepro.pages.reruns $(BUDGET)
 
 .PHONY: book
 book: $(INSTALLED) ## build the book from the committed notebooks, rerun nothing
 	$(BUILD_BOOK) book -W --keep-going --quiet
-	@echo "The book: file://$(CURDIR)/_build/html/index.html"
+	@$(BIN)/python -c 'from vggrepro.pages.reruns import BUILT; print("The book:", BUILT.as_uri())'
 
 .PHONY: test
 test: $(INSTALLED) ## lint, unit tests, all notebooks, strict build of the book, render-check

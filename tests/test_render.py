@@ -1,5 +1,7 @@
 """Rendering: the same bytes twice, and nothing written when a chapter fails."""
 
+from contextlib import nullcontext
+
 import nbformat
 import pytest
 
@@ -94,6 +96,23 @@ def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter
     assert list(records.iterdir()) == []
     (output,) = nbformat.read(tmp_path / "out" / "07_some_name.ipynb", 4).cells[-1].outputs
     assert output.text == "True\n"
+
+
+def test_processes_share_the_chapters(vggrepro, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "BOOK", tmp_path)
+    monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "out")
+    monkeypatch.setattr(programme, "CHAPTER_RUNS", {"07_one": ("A-S256",)})
+    monkeypatch.setattr(reruns, "helping", lambda *given: nullcontext())
+    for name in ("07_one", "08_two"):
+        (tmp_path / f"{name}.py").write_text(f"# %%\nprint('{name}')\n")
+    from vggrepro.study import runner
+
+    monkeypatch.setattr(runner, "run_tasks", lambda *given: None)
+    status, out, err = vggrepro("rerun", "all", "--workers", "2", "--results-dir", tmp_path / "rec")
+    copies = [tmp_path / "out" / f"{name}.ipynb" for name in ("07_one", "08_two")]
+    assert (status, out.splitlines()) == (0, [f"executed {copy}" for copy in copies]), err
+    printed = [nbformat.read(copy, 4).cells[0].outputs[0].text for copy in copies]
+    assert printed == ["07_one\n", "08_two\n"]
 
 
 def test_a_folder_that_cannot_be_written_is_known_before_the_trainings(

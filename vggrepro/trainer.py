@@ -65,7 +65,7 @@ def train(
     seed: int = 0,
     *,
     device: Machine | str = "auto",
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool | Told = True,
 ) -> Training:
     """Train `model` in place on `photos.train` for the epochs of the recipe (Section 3.1).
@@ -88,7 +88,7 @@ def train(
     training, save = Training(), lambda training: None
     if checkpoint is not None:
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-        address = address_of(model, photos, recipe, seed, device)
+        checkpoint, address = Path(checkpoint), address_of(model, photos, recipe, seed, device)
         training = _resumed(checkpoint, address, parts)
         save = partial(_save, checkpoint, address, parts)
     net = device.compiled(distributed.parallel(model))

@@ -28,6 +28,7 @@ PARTS = ("train", "val")  # on disk; minival is held out of train
 SPLITS = ("train", "minival", "val")
 FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
 SYNTHETIC_COUNTS = (2000, 500)
+PLAIN = "plain"  # the easier drawings
 IMAGENET_MINIVAL_PER_CLASS = 10
 
 
@@ -106,7 +107,8 @@ def load(
         cache_dir: where decoded images are kept; by default the user's cache directory.
         download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
             the ImageNet archives that lie there.
-        size: of Imagenette's photos: "160px", "320px" (short side) or "full".
+        size: of Imagenette's photos: "160px", "320px" (short side) or "full"; "plain" for the
+            easier ones of the drawn images.
         counts: how many synthetic images to draw, for training (minival included) and for val.
 
     Raises:
@@ -191,7 +193,8 @@ class Photos:
     def _found(self) -> dict[str, cache.Source | Path]:
         """What is decoded for train and val; of ImageNet, with a million files, only where."""
         if self.name == "synthetic":
-            return {part: sources.synthetic_images(part, self.counts) for part in PARTS}
+            plain = self.size == PLAIN
+            return {part: sources.synthetic_images(part, self.counts, plain) for part in PARTS}
         root = _data_root(self.name, self.data_dir, self.download)
         find = {
             "cifar10": lambda part: sources.cifar10(root, part, self.download),

@@ -103,14 +103,14 @@ def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
                 yield name, stat.st_size, stat.st_mtime_ns
 
 
-def synthetic_images(part: str, counts: tuple[int, int]) -> Source:
+def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) -> Source:
     """The embedded data set: `counts` drawings for train and val, always of the same seed."""
     if len(counts) != 2 or min(counts) < 1:
         raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
     count = counts[part == "val"]
 
     def read(i: int) -> tuple[np.ndarray, int]:
-        sample = synthetic.draw(SYNTHETIC_SEED, part, i)
+        sample = synthetic.draw(SYNTHETIC_SEED, part, i, plain)
         return sample.image, sample.target
 
     def open_reader() -> Reader:
@@ -118,7 +118,7 @@ def synthetic_images(part: str, counts: tuple[int, int]) -> Source:
         largest = 3 * synthetic.SHORT_SIDE**2 * synthetic.LONGEST_ASPECT
         return Reader(count, int(count * largest), read)
 
-    origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} images"
+    origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} {'plain ' * plain}images"
     version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
     return Source("synthetic", part, synthetic.CLASSES, origin, version, open_reader)
 

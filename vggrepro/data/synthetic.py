@@ -102,14 +102,17 @@ FIGURES: dict[str, tuple[Part, ...]] = {
 CLASSES: tuple[str, ...] = tuple(FIGURES)
 
 
-def draw(seed: int, split: str, index: int) -> Sample:
-    """Image `index` of a split: a pure function of its three arguments.
+def draw(seed: int, split: str, index: int, plain: bool = False) -> Sample:
+    """Image `index` of a split: a pure function of its arguments.
+
+    With `plain` it is easier: nothing is strewn over the background, and figures are turned by at
+    most a twelfth of a circle.
 
     The image is (H, W, 3) uint8 with a short side of 160 px and an aspect ratio of 1 to 1.6,
     upright or lying; the target is `index % 10`; the box lies inside the image and stays at
     least half visible in every square crop of 86 % of the short side or more.
     """
-    background, paint, alpha = layers(seed, split, index)
+    background, paint, alpha = layers(seed, split, index, plain)
     image = background + alpha[..., None] * (paint - background)
     inside = alpha >= 0.5
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
@@ -117,15 +120,16 @@ def draw(seed: int, split: str, index: int) -> Sample:
     return Sample(_to_uint8(image), index % len(CLASSES), box)
 
 
-def layers(seed: int, split: str, index: int) -> Layers:
+def layers(seed: int, split: str, index: int, plain: bool = False) -> Layers:
     """The background, the object's paint and its coverage, before they are composed."""
     rng = _generator(seed, split, index)
     height, width = _image_size(rng)
     colour = _uniform(rng, 0.2, 0.35) + 0.1 * _colour(rng)
     background = colour + _uniform(rng, 0.25, 0.45) * natural_noise(rng, height, width)
-    for _ in range(int(_uniform(rng, 2, 6))):
+    for _ in range(0 if plain else int(_uniform(rng, 2, 6))):
         _strew(rng, background)
-    parts = _place(rng, _pose(rng, tuple(FIGURES.values())[index % len(CLASSES)]), height, width)
+    figure = tuple(FIGURES.values())[index % len(CLASSES)]
+    parts = _place(rng, _pose(rng, figure, 1 / 12 if plain else 1), height, width)
     alpha = coverage(parts, height, width)
     paint = _texture(rng, _lighter(rng, colour), height, width)
     return Layers(np.clip(background, 0, 1), paint, alpha)
@@ -236,13 +240,13 @@ def _strew(rng: np.random.Generator, background: np.ndarray) -> None:
     background[window] += opacity * (_colour(rng) - background[window])
 
 
-def _pose(rng: np.random.Generator, figure: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The figure with its proportions varied a little, mirrored or not, turned and scaled."""
+def _pose(rng: np.random.Generator, figure: tuple[Part, ...], turns: float) -> tuple[Part, ...]:
+    """The figure, its proportions varied a little, mirrored or not, turned up to so far, scaled."""
     scale = 0.5 * SHORT_SIDE * _uniform(rng, 0.7, 0.82)
     thickness = _uniform(rng, 0.85, 1.15)
     stretch = _uniform(rng, 0.92, 1.0)
     mirror = 1 if rng.random() < 0.5 else -1
-    angle = _uniform(rng, 0, 2 * math.pi)
+    angle = turns * _uniform(rng, 0, 2 * math.pi)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
 
     def turn(x: float, y: float) -> tuple[float, float]:

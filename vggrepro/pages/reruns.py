@@ -1,17 +1,25 @@
 """From chapters to their rerun: their runs, shared among processes, then each with its records."""
 
+import sys
+from collections import defaultdict
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
+from multiprocessing import get_context
 from pathlib import Path
 
+from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import programme, progress
+from vggrepro.study.compare import Compared, compare
 from vggrepro.study.progress import Progress
-from vggrepro.study.store import ROOT
+from vggrepro.study.store import RECORDED, RERUN, ROOT
 from vggrepro.study.where import Where, cores, count, helping
 
 EXECUTED = ROOT / "_build" / "rerun"
+BUILT = ROOT / "_build" / "html" / "index.html"
 
 
 def rerun(
@@ -46,8 +54,50 @@ def rerun(
             "data_dir": str(where.data_dir or ""),
             "results_dir": str(where.results_dir.resolve()),
         }
-        for script in scripts:
-            parameters = shown if render.takes_parameters(script) else {}
-            with bar.chapter(script.stem):
-                output = render.execute(script, EXECUTED / f"{script.stem}.ipynb", parameters)
-            progress.say(f"executed {output}")
+        copies = [EXECUTED / f"{script.stem}.ipynb" for script in scripts]
+        parameters = [shown if render.takes_parameters(script) else {} for script in scripts]
+        with ExitStack() as held:
+            each = map
+            if min(processes, len(scripts)) > 1:
+                # Not by threads: papermill changes the working directory of its whole process.
+                pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
+                each = held.enter_context(pool).map
+            executed = iter(each(render.execute, scripts, copies, parameters))
+            for script in scripts:
+                with bar.chapter(script.stem):
+                    output = next(executed)
+                progress.say(f"executed {output}")
+
+
+def came_out(recorded: Path, rerun: Path, budget: str) -> str:
+    """How a rerun at that budget came out beside the records, run by run, in one sentence.
+
+    Raises `UserError` as `compare` does.
+    """
+    runs: dict[tuple[str, str], list[Compared]] = defaultdict(list)
+    for row in compare(recorded, rerun).like:
+        if row.key.budget == budget and row.shared:
+            runs[row.key.data, row.key.run].append(row)
+    same = sum(all(row.same for row in rows) for rows in runs.values())
+    if same == len(runs):
+        if not runs:
+            return f"Nothing that is like this rerun is recorded at budget {budget}."
+        return f"{same} of {same} runs have the recorded digests."
+    furthest = max(abs(row.difference) for rows in runs.values() for row in rows)
+    return (
+        f"{len(runs)} runs, at most {furthest:.1f} points from the recorded errors; "
+        f"{same} with the recorded digests."
+    )
+
+
+def main(budget: str) -> None:
+    """What `make` ends with: how the rerun came out, and where the book is."""
+    try:
+        print(came_out(RECORDED, RERUN, budget))
+    except UserError as error:
+        print(f"The rerun cannot be compared: {error}.")
+    print(f"The book with your rerun beside the recorded study: {BUILT.as_uri()}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -45,7 +45,7 @@ def primary_sentence(found: Verdicts) -> str:
 
 def counts_sentence(table: pd.DataFrame) -> str:
     """How many trainings and core-hours a `store.frame` has; one made twice counts once."""
-    trained = table[table.kind == "train"]
+    trained = table[(table.kind == "train") & (table["round"] != "quick")]
     pilots = trained["round"] == "pilot"
     made = trained[~pilots].weights_digest.fillna("").replace("", np.nan)
     study = made.nunique() + made.isna().sum()
@@ -242,8 +242,9 @@ def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFram
     """Core-hours by purpose and photos, of a `store.frame` and the measurements beside it.
 
     A pass over the images that several evaluations share counts once, and a fusion takes none: it
-    averages what its nets have already said.
+    averages what its nets have already said. A recorded `make` is no part of the study.
     """
+    table = table[table["round"] != "quick"]
     table = table.assign(
         hours=table.seconds * table.threads / 3600,
         purpose=np.select(

@@ -46,7 +46,7 @@ class Experiment(Recipe):
     # what it is trained on
     budget: str = "full"
     data: str = "imagenet"
-    data_size: str = ""  # which size of Imagenette
+    data_size: str = ""  # which size of Imagenette, or "plain" drawings
     counts: tuple[int, int] = (0, 0)  # images drawn for train and val, synthetic only
 
     def __post_init__(self) -> None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from vggrepro import UserError, cost
 from vggrepro.study import store
-from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.records import FirstStepsRecord, Signal
 
@@ -91,7 +90,7 @@ def _declare(net: str, start: Start) -> Experiment:
         schedule="steps",
         budget=FIRST_STEPS,
         data="synthetic",
-        counts=BUDGETS["quick"].data["synthetic"]["counts"],
+        counts=(4000, 500),
     )
 
 

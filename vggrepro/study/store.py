@@ -327,7 +327,8 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     `kind` is `train`, `eval`, `fusion` or `first-steps`; measurements in `bench/` are left out,
     and of the second round all is before it is complete. What a row does not have is missing.
 
-    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen
+    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen, `quick`
+      for what a reader's `make` is compared with, which is no part of the study
     - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`,
       `init_from` (the run that it starts from)
     - `train_scale`: the paper's S as text, "256" or "256-512"
@@ -389,7 +390,7 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {
-        "round": "pilot" if record.pilot else "second" if record.run in SECOND_ROUND else "first",
+        "round": _round(record),
         "train_scale": str(low) if low == high else f"{low}-{high}",
         "test_scales": ("+".join(map(str, record.test_scales)) or "own") if tested else None,
         "images": record.data.count if tested else record.data[0].count,
@@ -399,6 +400,12 @@ def _row(record: Record, path: Path) -> dict[str, Any]:
         "instructions": p.versions.get("instructions", ""),
         "path": path.as_posix(),
     }
+
+
+def _round(record: Record) -> str:
+    if record.experiment["budget"] == "quick":
+        return "quick"
+    return "pilot" if record.pilot else "second" if record.run in SECOND_ROUND else "first"
 
 
 def _as_declared(record: Record, path: Path) -> bool:
