@@ -35,6 +35,7 @@ from vggrepro.study.rules import (
     difference,
     gains,
     holm,
+    median_ratio,
     one_q,
     p_value,
     paired,
@@ -200,7 +201,7 @@ class Study:
         else it takes two seeds.
         """
         if claim.test == "measurement":
-            return paired(_extra_time(self, claim)) if metric != "log_loss" else None
+            return median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
         found = self.differences(claim, sides, data, metric).values()
         if any(side.evaluation.protocol != "centre-crop" for side in sides or claim.sides):
             return paired(found)
@@ -229,8 +230,8 @@ class Study:
         return nets
 
 
-def _extra_time(study: Study, claim: Claim) -> list[float]:
-    """How much longer the second side's net trains an image, in percent, for each round.
+def _log_ratios(study: Study, claim: Claim) -> list[float]:
+    """Logarithm of the second side's time for an image over the first's, for each round.
 
     At the paper's own geometry, as `vggrepro bench` measured it with the nets taking turns.
     """
@@ -242,7 +243,7 @@ def _extra_time(study: Study, claim: Claim) -> list[float]:
         record.values("training step", net=RUNS[side.run].config, crop=PAPER_CROP)
         for side in claim.sides
     )
-    return list(100 * (second / first - 1))
+    return list(np.log(second / first))
 
 
 # --- decisions ----------------------------------------------------------------------------
@@ -287,7 +288,7 @@ def _decided(
     p: float | None,
     step: HolmStep | None,
 ) -> Decision:
-    seen = _differences(study, claim)
+    seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
     n = interval.n if interval else len(seen)
     if p is None or interval is None:
         found = _undecided(study, claim, n)
@@ -296,15 +297,10 @@ def _decided(
         found = verdict(interval, claim.rule, claim.matters, level)
         found = _at_other_length(study, claim, interval, found)
         found = _provisional(study, claim, found)
-    loss = study.interval(claim, metric="log_loss")
     mean = float(np.mean(seen)) if seen else None
+    mean = interval.estimate if interval else mean
+    loss = study.interval(claim, metric="log_loss")
     return Decision(claim, *found, n, mean, interval, p, step, loss)
-
-
-def _differences(study: Study, claim: Claim) -> list[float]:
-    if claim.test == "measurement":
-        return _extra_time(study, claim)
-    return list(study.differences(claim).values())
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
