@@ -432,9 +432,7 @@ def first_steps(
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
     from vggrepro.study import first_steps as measuring
 
-    measuring.run(experiments, seed, steps, where)
-    for line in starts.lines(where.results_dir, data, [e.name for e in experiments]):
-        typer.echo(line)
+    typer.echo(measuring.table(measuring.run(experiments, seed, steps, where)).to_string())
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.
