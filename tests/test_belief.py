@@ -255,6 +255,15 @@ def test_measurements_are_believed_like_the_rest(folder, vggrepro, changes):
         assert status == 1 and str(path) in err, command
 
 
+@pytest.mark.parametrize("depth", [100, 300, 600])
+def test_what_is_nested_too_deep_is_one_line(folder, vggrepro, depth):
+    path = place(folder, "train.json")
+    resealed(path, {"curve.0.more": json.loads("[" * depth + "]" * depth)})
+    for name, arguments in COMMANDS.items():
+        status, _, err = vggrepro(*arguments(folder))
+        assert status == 1 and str(path) in err, name
+
+
 def test_a_moved_record_is_found_where_it_lies(folder, vggrepro):
     path = place(folder, "eval-dense-256.json")
     moved(path)

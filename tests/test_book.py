@@ -11,6 +11,8 @@ import pytest
 import yaml
 
 from tests.browser import Browser, find_browser
+from vggrepro.study import store
+from vggrepro.study.claims import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,6 +118,18 @@ def test_links_within_the_book_lead_somewhere(html):
             if not parts.scheme and not (page.parent / unquote(parts.path)).exists():
                 broken.append((page.name, address))
     assert broken == []
+
+
+def test_tables_and_toggles_have_names_that_say_what_they_are(html):
+    for page in map(Path.read_text, html.glob("*.html")):
+        assert "<th></th>" not in page and "Toggle hidden content" not in page
+
+
+def test_records_and_claims_can_be_taken_along(html):
+    records = (html / "_static" / "records.csv").read_text(encoding="utf-8").splitlines()
+    claims = (html / "_static" / "claims.csv").read_text(encoding="utf-8").splitlines()
+    assert len(records) == 1 + len(store.frame()) and records[0].startswith("kind,round,budget")
+    assert len(claims) == 1 + len(CLAIMS)
 
 
 @pytest.mark.skipif(not find_browser(), reason="no Chromium on PATH")

@@ -154,7 +154,8 @@ def test_how_far_twins_end_from_their_records(tmp_path):
 
 
 def test_every_rule_and_test_is_explained_and_counted():
-    for table, texts in ((method.rules_table(), RULES), (method.tests_table(), TESTS)):
+    for texts, of in ((RULES, lambda claim: claim.rule), (TESTS, lambda claim: claim.test)):
+        table = method.explained(texts, "rule", of)
         counts = [int(name.split("(")[1].rstrip(")")) for name in table.index]
         assert sum(counts) == len(CLAIMS)
         assert [name.split(" (")[0] for name in table.index] == list(texts)

@@ -54,7 +54,7 @@ def test_rendering_twice_writes_the_same_bytes(chapter, capsys):
     capsys.readouterr()
     assert render.main(["--check"]) == 1
     assert "07_some_name.ipynb differs" in (said := capsys.readouterr().err)
-    assert "cell 2 (outputs)" in said
+    assert "07_some_name.ipynb differs from" in said
     assert b'"2wo' in notebook.read_bytes()
 
 

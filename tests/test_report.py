@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from dataclasses import replace
 
 import matplotlib
 import numpy as np
@@ -29,7 +30,7 @@ def column(tmp_path):
             record = train_record(experiment, seed)
             if run == "A-LRN-S256":
                 spread = (2.0, 2.1, 2.5, 4.0, 6.0)
-                curve = [e.model_copy(update={"lrn_denominator": spread}) for e in record.curve]
+                curve = [replace(e, lrn_denominator=spread) for e in record.curve]
                 record = record.model_copy(update={"curve": tuple(curve)})
             store.write(record, store.train_path(tmp_path, experiment, seed))
             path = store.eval_path(tmp_path, experiment, seed, CENTRE)

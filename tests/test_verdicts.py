@@ -18,6 +18,7 @@ from tests.records_by_hand import (
     write,
     write_nets,
 )
+from tests.test_second_round import unit
 from vggrepro import UserError
 from vggrepro.pages import figures, verdicts
 from vggrepro.pages.report import Column
@@ -139,7 +140,7 @@ def test_the_interval_that_decides_is_named_if_it_is_not_the_usual_one(study):
     wide = decision.interval.at(1 - decision.step.level)
     level = f"{100 * (1 - decision.step.level):.1f}".removesuffix(".0")
     assert f"by the {level} % interval [{wide.low:+.1f}, {wide.high:+.1f}]" in text
-    assert "CIFAR-10, centre crop and flip, Q = 256, 3 seeds" in text and "adjusted p " in text
+    assert "CIFAR-10, centre crop, Q = 256, 3 seeds" in text and "adjusted p " in text
     plain = "\n".join(lines(study, "depth-b-to-d"))
     assert "% interval" not in plain and "adjusted" not in plain
     # A claim of "no worse" is decided at one end: 5 % there are a 90 % interval.
@@ -174,12 +175,11 @@ def test_one_net_tested_in_two_ways_has_the_error_over_photos_too(tmp_path):
     for seed in range(3):
         write(tmp_path, "D-jitter", ONE_Q, {seed: 25.0}, "imagenette")
         write(tmp_path, "D-jitter", THREE_Q, {seed: 20.0}, "imagenette")
-    found, claim = Verdicts(tmp_path), CLAIMS["several-q-jittered"]
-    share = 0.05
+    found, share = Verdicts(tmp_path), 0.05
     expected = 100 * np.sqrt(share * (1 - share) / 2000)
-    assert found.photo_error(claim) == pytest.approx(expected, rel=1e-3)
-    assert found.errors_of(claim) == f"standard error 0.00 over seeds, {expected:.2f} over photos"
-    assert found.errors_of(CLAIMS["depth-a-to-d"]) == ""
+    said = found.errors_of(found.decisions["several-q-jittered"])
+    assert said == f"standard error 0.00 over seeds, {expected:.2f} over photos"
+    assert found.errors_of(found.decisions["depth-a-to-d"]) == ""
 
 
 # --- the board ------------------------------------------------------------------------------
@@ -250,6 +250,24 @@ def test_the_second_round_is_shown_only_when_it_is_complete(study, monkeypatch):
     box = found.box("depth-a-to-d").data
     assert "second round, primary" in box and "Sixteen layers (D) err less" in box
     assert len(found.claims()) == len(CLAIMS) + len(second_round.CLAIMS)
+
+
+def test_a_complete_second_round_stands_beside_the_first(study):
+    """Records as invented as the first round's: D beats A in both, crops only in the second."""
+    for data in second_round.RUNS:
+        for seed in range(3, 7):
+            unit(study, data, seed)
+    assert Verdicts(study).second == {}, "four of five units"
+    for data in second_round.RUNS:
+        unit(study, data, 7)
+    found = Verdicts(study)
+    shown = found.board().reset_index(names="verdict").set_index("claim")["second round"]
+    (depth,) = [cell for claim, cell in shown.items() if "(A) to 16" in claim]
+    assert re.search(r">holds and matters</span><br>\+4\.9 \[.*\], n = 5$", depth)
+    box = found.box("multi-crop-beats-dense").data
+    assert "(second round, primary; " in box and "*difference:* +0.8 [" in box
+    assert "over photos" in box.split("second round, primary")[1]
+    assert CLAIM not in found.rounds_apart().split("\n\n")[0]
 
 
 # --- differences in all columns -------------------------------------------------------------

@@ -38,16 +38,17 @@ def write_tables(app, exception):
         Verdicts().claims().to_csv(static / "claims.csv", index=False)
 
 
-def name_controls(app, pagename, templatename, context, doctree):
-    """A head for the column that names rows, and toggles whose name is what they show."""
+def plain_names(app, pagename, templatename, context, doctree):
+    """No head of a table that says nothing, and no name of a toggle other than what it shows."""
     body = context.get("body", "")
-    context["body"] = body.replace("<th></th>", "<td></td>")
+    body = body.replace("<th></th>", "<td></td>")
+    context["body"] = body.replace(' aria-label="Toggle hidden content"', "")
 
 
 def setup(app):
     app.config.mathjax_path = MATHJAX
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", write_tables)
-    app.connect("html-page-context", name_controls)
+    app.connect("html-page-context", plain_names)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions' own
     return {"parallel_read_safe": True}

@@ -1,11 +1,13 @@
 """Figures from records: every seed a dot, every curve with its band, every axis with its unit."""
 
 from collections.abc import Sequence
+from io import StringIO
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython import get_ipython
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
@@ -17,6 +19,8 @@ from vggrepro.study import store
 from vggrepro.study.experiments import DECLARED, short_name
 from vggrepro.study.records import BenchRecord, TrainRecord
 
+PLAIN = {"Date": None, "Creator": None}
+"""What an SVG says of itself: nothing that a clock or a version would change."""
 #: Letters of all names of nets that still fit side by side below a panel.
 MOST_LETTERS = 14
 STYLE = Path(__file__).with_name("book.mplstyle")
@@ -52,7 +56,19 @@ def use_style() -> None:
     """
     plt.style.use(STYLE)
     if get_ipython():
-        set_matplotlib_formats("svg", metadata={"Date": None, "Creator": None})
+        set_matplotlib_formats("svg", metadata=PLAIN)
+
+
+def show(alt: str) -> None:
+    """Show the figure just drawn, with what it says to those who do not see it.
+
+    `render` puts that text where the page takes it from.
+    """
+    buffer = StringIO()
+    plt.savefig(buffer, format="svg", bbox_inches="tight", metadata=PLAIN)
+    plt.close()
+    drawn = {"image/svg+xml": buffer.getvalue()}
+    display(drawn, raw=True, metadata={"image/svg+xml": {"alt": alt}})
 
 
 def net_colour(run: str) -> str:

@@ -1,6 +1,5 @@
 """How claims are decided and how often that is wrong: generated from the claims and their rules."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -20,8 +19,6 @@ from vggrepro.study.decisions import said
 from vggrepro.study.experiments import FIXED_256
 from vggrepro.study.rules import (
     ALPHA,
-    RULES,
-    TESTS,
     Claim,
     Interval,
     Rule,
@@ -67,24 +64,15 @@ def data_table() -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
-def explained(texts: dict[str, str], of: Callable[[Claim], str], name: str) -> pd.DataFrame:
-    """Rules or tests in words, and how many claims each decides."""
-    rows = [
-        {name: f"{key} ({sum(of(claim) == key for claim in CLAIMS.values())})", "what it is": text}
-        for key, text in texts.items()
-    ]
-    frame = pd.DataFrame(rows).replace(r"`(\w+)`", r"<code>\1</code>", regex=True)
-    return frame.set_index(name).rename_axis(index=None, columns=f"{name} (claims)")
-
-
-def rules_table() -> pd.DataFrame:
-    """How each rule reads an interval."""
-    return explained(RULES, lambda claim: claim.rule, "rule")
-
-
-def tests_table() -> pd.DataFrame:
-    """What the interval of a claim is made from."""
-    return explained(TESTS, lambda claim: claim.test, "interval from")
+def explained(
+    texts: dict[str, str], name: str, of: Callable[[Claim], str] | None = None
+) -> pd.DataFrame:
+    """Rules or tests in words; with `of`, also how many claims of the first round each decides."""
+    counts = Counter(map(of, CLAIMS.values())) if of else {}
+    rows = {f"{key} ({counts[key]})" if of else key: text for key, text in texts.items()}
+    marks = {r"`(\w+)`": r"<code>\1</code>", r"\*(.+?)\*": r"<em>\1</em>"}
+    table = pd.Series(rows, name="what it is").replace(marks, regex=True).to_frame()
+    return table.rename_axis(index=None, columns=f"{name} (claims)" if of else name)
 
 
 def claims_table(found: Verdicts) -> pd.DataFrame:
@@ -390,15 +378,6 @@ def second_claims_table() -> pd.DataFrame:
     return by_claim(rows)
 
 
-def second_rules_table() -> pd.DataFrame:
-    """The tests and rules of the second round, in words."""
-    rows = [
-        {"rule": name, "what it is": re.sub(r"\*(.+?)\*", r"<em>\1</em>", text)}
-        for name, text in (second_round.TESTS | second_round.RULES).items()
-    ]
-    return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
-
-
 def second_power_table() -> pd.DataFrame:
     """Simulated chances of a word, by the spreads of the two nets and the true difference."""
     n, family = second_round.UNITS, [c for c in second_round.PRIMARY.values() if c.family == "nets"]
@@ -422,18 +401,6 @@ def second_power_table() -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows).set_index("spreads of the two nets")
     return frame.rename_axis(index=None, columns="spreads of the two nets")
-
-
-def second_power_sentence() -> str:
-    """What the simulation says, before the first run."""
-    family = [c for c in second_round.PRIMARY.values() if c.family == "nets"]
-    return (
-        f"Simulated before the first run: {STUDIES // 2:,} studies a cell, {second_round.UNITS} "
-        f"seeds a net, Welch's test; from Holm's strictest level, {ALPHA:.0%} / {len(family)}, to "
-        f"{ALPHA:.0%}. A true difference of one point is mostly found, unless a net is slow to "
-        "take off; one of 0.7 is often missed; and where there is none, it is rarely shown to be "
-        "*negligible*."
-    )
 
 
 #: Spreads of two nets that the first round makes likely: alike, unlike, and one slow to take off.

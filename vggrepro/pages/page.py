@@ -1,6 +1,6 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from IPython.display import HTML, Markdown
 
@@ -113,12 +113,25 @@ class Chapter:
     def dots(self, *runs: str) -> None:
         """Top-1 error by centre crop and flip: a dot for each seed, a panel for each column."""
         figures.dots(runs, centre_crop, self.columns)
-        figures.plt.show()
+        figures.show(
+            self._in_words("Top-1 error in percent, means over seeds", runs, self.found.error)
+        )
 
     def curves(self, *runs: str) -> None:
         """Error by epoch on minival and on training images, a panel for each column."""
         figures.curves(runs, self.columns)
-        figures.plt.show()
+        errors = self.found.train_error
+        said = self._in_words("Learning curves. Last error on training images, %", runs, errors)
+        figures.show(said)
+
+    def _in_words(self, what: str, runs: Sequence[str], of: Callable[[str, str], str]) -> str:
+        """A figure of these runs for those who do not see it, from the recorded study."""
+        shown = [
+            f"{report.DATA_NAMES[data]}: "
+            + ", ".join(f"{short_name(run)} {of(data, run)}" for run in runs)
+            for data in self.photos
+        ]
+        return f"{what}. {'; '.join(shown)}."
 
     def fit(self, *runs: str) -> HTML:
         """Errors on training images and on minival after the last epoch; of all runs if none."""

@@ -312,14 +312,18 @@ PAIRS = {
 """Eleven layers (A) and sixteen (D), by how they were trained."""
 
 
-def depth_and_time() -> Figure:
-    """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D."""
-    column = recorded_columns(("cifar10",))[0]
-    fig, ax = plt.subplots(figsize=(4.6, 3.4))
-    for place, runs in enumerate(PAIRS.values()):
+def depth_and_time() -> str:
+    """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D.
+
+    Returns what it shows in words.
+    """
+    column, said = recorded_columns(("cifar10",))[0], []
+    _, ax = plt.subplots(figsize=(4.6, 3.4))
+    for place, (how, runs) in enumerate(PAIRS.items()):
         found = [list(errors(column, run, centre_crop(run)).values()) for run in runs]
         at = [place - 0.18, place + 0.18]
         means = [np.mean(one) for one in found]
+        said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
         for x, one, run, side in zip(at, found, runs, ("right", "left"), strict=True):
             colour = net_colour(run)
@@ -331,7 +335,7 @@ def depth_and_time() -> Figure:
     ax.set_xlim(-0.75, len(PAIRS) - 0.25)
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("top-1 error, %")
-    return fig
+    return f"Top-1 error in percent. {'. '.join(said)}."
 
 
 # --- every claim in one figure --------------------------------------------------------------

@@ -171,19 +171,14 @@ def _way(side: Side, protocol: bool) -> str:
 
 
 def tested(sides: Sides) -> str:
-    """How both sides are tested: `centre crop, Q = 256`, `dense, Q = 384 against 256, 384, 512`."""
-    first, second = sides
-    ways = [side.evaluation.protocol.replace("centre-crop", "centre crop") for side in sides]
-    scales = [f"Q = {', '.join(map(str, side.evaluation.test_scales))}" for side in sides]
-    if first.or_else:
-        scales = ["each at its best Q"] * 2
-    elif first.run != second.run and scales[0] != scales[1]:
-        scales = ["each at its own Q"] * 2
-    if ways[0] != ways[1]:
-        return f"{ways[1]}, {scales[1]} against {ways[0]}, {scales[0]}"
-    if scales[0] != scales[1]:
-        return f"{ways[0]}, {scales[1]} against {scales[0].removeprefix('Q = ')}"
-    return f"{ways[0]}, {scales[0]}"
+    """How both sides are tested: `centre crop, Q = 256`, or each in its own way."""
+    ways = []
+    for side in sides:
+        scales = ", ".join(map(str, side.evaluation.test_scales))
+        scales = "each at its best Q" if side.or_else else f"Q = {scales}"
+        ways.append(f"{side.evaluation.protocol.replace('-crop', ' crop')}, {scales}")
+    first, second = ways
+    return first if first == second else f"{second} against {first}"
 
 
 def linked(claim: Claim) -> str:
@@ -220,9 +215,16 @@ class Verdicts:
             return {}
         return second_decisions.decide_all(self.study.results_dir)
 
+    @cached_property
+    def _round(self) -> second_decisions.SecondRound:
+        return second_decisions.SecondRound(self.study.results_dir)
+
     def found(self, claim: Claim, data: str = "", sides: Sides | None = None) -> Found | None:
         """The difference of a claim, or of other `sides` beside it; None if not run."""
         data, sides = data or claim.data, sides or claim.sides
+        if isinstance(claim, second_round.SecondClaim):
+            interval = self._round.interval(claim, sides)
+            return Found(self._round.gains(claim, sides), interval)
         for study in (self.study, self._pilots):
             if sides == claim.sides:
                 by_seed = differences_of(study, claim, data)
@@ -249,8 +251,8 @@ class Verdicts:
 
     def idle(self, claim: Claim) -> str:
         """`stalled` of the claim's own sides."""
-        if not claim.about_errors:
-            return ""
+        if not claim.about_errors or isinstance(claim, second_round.SecondClaim):
+            return ""  # there *stalled* is a word
         return self.stalled(claim.data, claim.sides, claim.seeds)
 
     # --- one verdict --------------------------------------------------------------------------
@@ -330,34 +332,25 @@ class Verdicts:
         ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
         return f"by the {level} % interval [{ends}]: {reason}"
 
-    def errors_of(self, claim: Claim) -> str:
-        """`standard error 0.05 over seeds, 0.19 over photos`, of one net tested in two ways.
+    def errors_of(self, decision: Decision) -> str:
+        """`standard error 0.04 over seeds, 0.19 over photos`, of one net tested in two ways.
 
         The second is that of the mean over seeds if other photos were drawn and the same trained
         nets tested on them.
         """
-        if claim.test != "same weights":
+        claim, interval = decision.claim, decision.interval
+        if claim.test != "same weights" or not interval:
             return ""
-        found = self.found(claim)
-        if not found or not found.interval:
-            return ""
-        over_photos = self.photo_error(claim)
-        return (
-            f"standard error {found.interval.standard_error:.2f} over seeds, {over_photos:.2f} "
-            "over photos"
-        )
-
-    def photo_error(self, claim: Claim) -> float:
-        """Standard error over photos of the mean difference over seeds, in points."""
-        seeds = differences_of(self.study, claim, claim.data)
-        terms = [(side, sign) for side, sign in zip(claim.sides, (-1, 1), strict=True)]
-        terms += zip(claim.less or (), (1, -1), strict=False)
         total = 0.0
-        for side, sign in terms:
+        for side, sign in zip((*claim.sides, *(claim.less or ())), (-1, 1, 1, -1), strict=False):
             records = self.study.records(side.run, claim.data, side.evaluation)
-            wrong = np.mean([~records[seed].outcomes()[0] for seed in seeds], axis=0)
-            total = total + sign * wrong
-        return float(100 * np.std(total, ddof=1) / np.sqrt(len(total)))
+            wrong = [~records[seed].outcomes()[0] for seed in self.found(claim).by_seed]
+            total = total + sign * np.mean(wrong, axis=0)
+        over_photos = 100 * np.std(total, ddof=1) / np.sqrt(len(total))
+        return (
+            f"standard error {interval.standard_error:.2f} over seeds, {over_photos:.2f} over "
+            "photos"
+        )
 
     # --- in a chapter -------------------------------------------------------------------------
 
@@ -382,7 +375,7 @@ class Verdicts:
         if of or not claim.about_errors:  # the others stand in the table of differences
             lines.append(f"- *difference:* {self.here(decision)}")
         lines.append(f"- *decided by:* {self._decided_by(decision)}")
-        if photos := self.errors_of(claim):
+        if photos := self.errors_of(decision):
             lines.append(f"- *{photos}*")
         if (loss := decision.log_loss) and not self.idle(claim):
             lines.append(
@@ -392,20 +385,17 @@ class Verdicts:
         return "\n".join([lines[0], "", *lines[1:], f"- *not decided:* {claim.cannot}"])
 
     def _decided_by(self, decision: Decision) -> str:
-        claim = decision.claim
+        claim, p = decision.claim, decision.step and decision.step.adjusted_p
+        kind = f"[{claim.test}]({METHOD})"
         if not claim.sides:
-            return f"[{claim.test}]({METHOD}) at the paper's geometry"
-        kind = f"interval from [{claim.test}]({METHOD})"
-        unit = "" if claim.about_errors else " %"
-        if claim.test == "measurement":
-            return f"{claim.seeds} rounds, {kind}; {claim.matters:g}{unit} matter"
-        how = tested(claim.sides).replace("centre crop", "centre crop and flip")
-        text = f"{DATA_NAMES[claim.data]}, {how}, {claim.seeds} seeds, {kind}"
-        text += f"; {claim.matters:g} points matter"
-        if not decision.step or decision.p is None:
-            return text
-        p = decision.step.adjusted_p
-        return f"{text}; adjusted p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
+            return f"{kind} at the paper's geometry"
+        if not claim.about_errors:
+            return f"{claim.seeds} rounds, {kind}; {claim.matters:g} % matter"
+        where = f"{DATA_NAMES[claim.data]}, {tested(claim.sides)}, {claim.seeds} seeds, {kind}"
+        where += f"; {claim.matters:g} points matter"
+        if p is None or decision.p is None:
+            return where
+        return f"{where}; adjusted p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
 
     def in_short(self, *keys: str) -> Markdown:
         """A chapter's answers in one line: each claim with its word and its difference."""
@@ -431,7 +421,7 @@ class Verdicts:
 
     def _row(self, decision: Decision) -> dict[str, str]:
         claim, but = decision.claim, self.but(decision)
-        notes = "; ".join(filter(None, (self.why(decision), self.errors_of(claim))))
+        notes = "; ".join(filter(None, (self.why(decision), self.errors_of(decision))))
         here = f"{self.here(decision)}<br><small>{notes}</small>"
         row = {
             "verdict": marked(self.word(decision)),
@@ -441,7 +431,7 @@ class Verdicts:
         }
         if self.second:
             other = self.second.get(SECOND.get(claim.key, f"2-{claim.key}"))
-            row["second round"] = self._second(other) if other else "–"
+            row["second round"] = f"{marked(other.word)}<br>{self.here(other)}" if other else "–"
         return row
 
     def paper(self, decision: Decision) -> str:
@@ -451,9 +441,6 @@ class Verdicts:
             return f"–<br><small>{claim.paper.where.removesuffix('.')}</small>"
         holds_it = inside(claim.paper.difference, decision.interval)
         return said(claim) + (f"<br>{holds_it}" if holds_it else "")
-
-    def _second(self, decision: Decision) -> str:
-        return f"{marked(decision.word)}<br>{self.here(decision)}"
 
     def arithmetic(self) -> str:
         """The claims that no training decides, in one line."""

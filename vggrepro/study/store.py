@@ -125,7 +125,7 @@ def read(path: Path) -> Record:
         _check_place(path, record)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: {reason}. Restore it, or delete it and run it again") from error
     return record
@@ -162,7 +162,7 @@ def _believed(text: bytes) -> Record:
     edited = [
         name
         for name, without in (("result_digest", NOT_REPEATABLE), ("file_digest", {"file_digest"}))
-        if content.get(name, "") != (digest(content, without) if name in content else "")
+        if name in content and content[name] != digest(content, without)
     ]
     said = "edited after it was written: " if edited else ""
     try:
