@@ -217,7 +217,7 @@ def test_a_spread_of_a_set_has_all_its_classes_and_nothing_twice():
 
 
 def test_folders_of_photos(photos, tmp_path):
-    for split, count in (("train", len(photos.opened().train)), ("val", 12)):
+    for split, count in (("train", len(photos.opened.train)), ("val", 12)):
         assert len(list(photos.folder(split).rglob("*.jpg"))) == count
     write_set(tmp_path / "own", val="test")
     own = Photos("folder", tmp_path / "own", tmp_path)

@@ -86,8 +86,7 @@ def test_every_part_is_told_and_the_records_come_back(tmp_path, monkeypatch):
         }
 
     monkeypatch.setattr(gpu_session, "parts", parts)
-    (work / "cache").mkdir(parents=True)
-    (work / "cache" / "statistics.json").write_text("{}")
+    work.mkdir()
     (work / "weights.pt").touch()
     options = ["--device", "cpu", "--budget", "smoke", "--minutes", "60"]
     assert gpu_session.main([*options, "--work", str(work), "--out", str(out)]) == 1

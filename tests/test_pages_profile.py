@@ -77,6 +77,6 @@ def test_the_table_is_ordered_by_the_narrow_net(made):
 
 
 def test_without_a_record_or_a_profile_nothing_is_said():
-    for nothing in (None, record()):
+    for nothing in (None, record(*training((3,), (1,), (3,), 0.25))):
         assert "Not measured" in costs.limit_sentence(nothing)
         assert list(costs.profile_table(nothing)) == ["not measured"]

@@ -283,18 +283,20 @@ def test_the_paper_s_own_time_comes_out():
 def test_a_plan_has_every_run_and_a_total(vggrepro, budget):
     seconds = planner.on_device(DEVICES["a100-40"], 2)
     name = None if budget != "gpu" else "imagenette"
-    plans = planner.plan(budget, name, "bf16", seconds, seconds)
-    assert [p.experiment.name for p in plans] == list(RUNS)
-    for p in plans:
-        assert p.trainings >= BUDGETS[budget].seeds
-        assert p.images == budgets.data_size(p.experiment).train * p.experiment.epochs
-        assert p.training_hours > 0 and p.evaluation_hours > 0
+    frame = planner.plan(budget, name, "bf16", seconds, seconds)
+    assert list(frame.index) == [*RUNS, "total"]
+    for run, line in frame[:-1].iterrows():
+        declared = at_budget(run, budget, name)
+        assert line["times"] >= BUDGETS[budget].seeds
+        images = budgets.data_size(declared).train * declared.epochs
+        assert line["M images"] == images / 1e6
+        assert line["train h"] > 0 and line["test h"] > 0
     options = ("--budget", budget, "--device", "a100-40", "--devices", "2")
     status, out, _ = vggrepro("plan", *options)
     assert status == 0
     (total,) = [line for line in out.splitlines() if line.startswith("total")]
     assert float(total.split()[-1].replace(",", "")) == pytest.approx(
-        sum(p.hours for p in plans), abs=0.006
+        frame["all h"][:-1].sum(), abs=0.006
     )
     table = [line.split()[0] for line in out.splitlines() if line]
     assert set(RUNS) <= set(table)

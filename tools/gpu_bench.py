@@ -178,10 +178,9 @@ def from_photos(
     photos: speed.Photos, machine: Machine, size: Size
 ) -> dict[str, Callable[[], list[Measured]]]:
     """Training and testing from photos to results, ours and torchvision's usual way."""
-    sets = photos.opened()
     return {
-        "training": lambda: speed.training(photos, sets, machine, size.plan, full_width=False),
-        "testing": lambda: speed.evaluation(photos, sets, sets.val, machine, size.plan),
+        "training": lambda: speed.training(photos, machine, size.plan, full_width=False),
+        "testing": lambda: speed.evaluation(photos, machine, size.plan),
     }
 
 
@@ -215,8 +214,9 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     machine, began = choose(options.device), time.perf_counter()
-    # Photos are decoded into the cache of the trainings.
-    measured, notes = measure(machine, options.budget, options.data_dir, options.work)
+    # Photos are decoded into the folder of the trainings' cache, beside the records.
+    scratch = options.work.with_name(f"{options.work.name}-cache")
+    measured, notes = measure(machine, options.budget, options.data_dir, scratch)
     seconds = time.perf_counter() - began
     command = f"python tools/gpu_bench.py --device {options.device} --budget {options.budget}"
     record = BenchRecord(

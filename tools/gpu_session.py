@@ -130,8 +130,7 @@ def pack(work: Path, archive: Path) -> None:
     """The records in `work` as one archive; weights and posteriors stay."""
     with tarfile.open(archive, "w:gz") as tar:
         for path in sorted(work.rglob("*.json")):
-            if "cache" not in path.parts:
-                tar.add(path, path.relative_to(work))
+            tar.add(path, path.relative_to(work))
 
 
 def predict(card: str, path: Path = PREDICTION) -> None:

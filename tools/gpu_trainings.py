@@ -68,8 +68,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)  # so that a training that is stopped is recorded
-    cache = options.work / "cache"
-    where = Where(options.work, options.data_dir, cache, device=options.device)
+    cache = options.work.with_name(f"{options.work.name}-cache")  # beside the records
+    where = Where(options.work, options.data_dir, cache / "cache", device=options.device)
     left = train(options.budget, where, options.seconds)
     print(f"{len(left)} trainings are left{': ' if left else ''}{left[:7]}")
 

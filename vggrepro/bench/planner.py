@@ -6,7 +6,7 @@ they are, and the plans made of these.
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -310,27 +310,6 @@ WITHIN = 0.25
 _HOUR = 3600
 
 
-@dataclass(frozen=True)
-class RunPlan:
-    """What one run of a budget takes; work and hours are those of one of its trainings."""
-
-    experiment: Experiment
-    trainings: int
-    images: int
-    """Images that the training processes: training images times epochs."""
-    step: Work
-    """Forward and backward pass of one image."""
-    parameters: int
-    memory: Memory
-    training_hours: float
-    evaluation_hours: float
-
-    @property
-    def hours(self) -> float:
-        """All trainings of the run, each with its evaluations."""
-        return self.trainings * (self.training_hours + self.evaluation_hours)
-
-
 def plan(
     budget: str,
     data: str | None,
@@ -338,26 +317,57 @@ def plan(
     training: Seconds,
     evaluation: Seconds,
     seeds: Mapping[str, int] | None = None,
-) -> list[RunPlan]:
-    """Every run of a budget, in the order in which they are run.
+    card: Device | None = None,
+    devices: int = 1,
+) -> pd.DataFrame:
+    """A line for each run of a budget and one for the total; `FORMATS` are those of the terminal.
 
-    `training` and `evaluation` turn work into seconds. `seeds` is how often each run is trained;
-    without it all are, as often as the budget says. Fusions are no runs: what they average is in
-    the evaluations of their nets. Raises `UserError` for an unknown budget or data set.
+    `training` and `evaluation` turn work into seconds; a line's hours are those of one training,
+    but for "all h". `seeds` is how often each run is trained; without it all are, as often as the
+    budget says. Fusions are no runs: what they average is in the evaluations of their nets.
+    Without a card nothing is said of the largest batch. Raises `UserError` for an unknown budget
+    or data set.
     """
-    data = data_of(budget, data)
-    plans = []
+    data, rows = data_of(budget, data), {}
     for name, count in (seeds or workload.trainings(budget_named(budget).seeds)).items():
         if name in FUSIONS:
             continue
         experiment = at_budget(name, budget, data)
-        size, net = data_size(experiment), net_of(experiment)
-        images, weights = size.train * experiment.epochs, sum(layer.parameters for layer in net)
-        of_net = (training_step(net), weights, memory(net, precision))
+        net = net_of(experiment)
+        needed = memory(net, precision)
         hours = training(workload.training(experiment)) / _HOUR
         tested = evaluation(workload.evaluation(experiment)) / _HOUR
-        plans.append(RunPlan(experiment, count, images, *of_net, hours, tested))
-    return plans
+        rows[name] = {
+            "tables": tables_of(name),
+            "times": count,
+            "M param": sum(layer.parameters for layer in net) / 1e6,
+            "GMAC/img": training_step(net).multiply_adds / 1e9,
+            "MiB weights": needed.weights / 2**20,
+            "MiB/img": needed.kept / 2**20,
+            "max batch": _batch(needed, -(-experiment.batch_size // devices), card),
+            "M images": data_size(experiment).train * experiment.epochs / 1e6,
+            "train h": hours,
+            "test h": tested,
+            "all h": count * (hours + tested),
+        }
+    frame = pd.DataFrame.from_dict(rows, orient="index")
+    frame.loc["total", ["times", "all h"]] = frame[["times", "all h"]].sum()
+    return frame
+
+
+FORMATS = {
+    **{"times": "{:.0f}", "M param": "{:.2f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"},
+    **{"MiB/img": "{:.2f}", "M images": "{:.2f}"},
+    **{"train h": "{:.2f}", "test h": "{:.3f}", "all h": "{:,.2f}"},
+}
+
+
+def _batch(memory: Memory, needed: int, card: Device | None) -> str:
+    """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
+    if card is None:
+        return "-"
+    fits = memory.largest_batch(card.memory_gib)
+    return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
 
 
 def tables_of(run: str) -> str:
@@ -388,15 +398,16 @@ def lines(
     if device == THIS_MACHINE:
         if devices != 1 or share is not None:
             raise UserError(f"{device} runs at its recorded rate: leave --devices, --share out")
-        found, card = recorded(results_dir), None
+        found = recorded(results_dir)
         training = fitted(found.trainings)
         evaluation = fitted(found.evaluations) if found.evaluations else training
-        plans = plan(budget, data, found.precision, training, evaluation, seeds)
-        said = _recorded_rate(found, results_dir, plans)
+        frame = plan(budget, data, found.precision, training, evaluation, seeds)
+        runs = [at_budget(name, budget, data) for name in frame.index[:-1]]
+        said = _recorded_rate(found, results_dir, runs)
     else:
         card, share = device_named(device), SHARE if share is None else share
         seconds = on_device(card, devices, share)
-        plans = plan(budget, data, card.precision, seconds, seconds, seeds)
+        frame = plan(budget, data, card.precision, seconds, seconds, seeds, card, devices)
         said = [
             f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
             f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})",
@@ -404,14 +415,13 @@ def lines(
             "less; devices and decoding keep up",
             f"assumed: {USABLE:.0%} of a device's memory is left to tensors",
         ]
-    size = data_size(plans[0].experiment)
+    size = data_size(at_budget(frame.index[0], budget, data))
     height, width = size.typical
     yield (
         f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
         f"{size.val:,} val, each taken as {height}x{width}"
     )
     yield from said
-    frame = table(plans, card, devices)
     formatters = {column: text.format for column, text in FORMATS.items()}
     yield frame.to_string(na_rep="", formatters=formatters)
     yield (
@@ -422,56 +432,14 @@ def lines(
         yield "max batch < what the declared batch needs of each device: it does not fit at once"
 
 
-def _recorded_rate(found: Recorded, results_dir: Path, plans: list[RunPlan]) -> Iterator[str]:
+def _recorded_rate(found: Recorded, results_dir: Path, runs: list[Experiment]) -> Iterator[str]:
     yield f"as recorded in {results_dir}: {found.machine}"
     yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"
     known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
-    if not {(p.experiment.width, p.experiment.crop) for p in plans} <= known:
+    if not {(run.width, run.crop) for run in runs} <= known:
         yield "no training at this crop and width is recorded: the hours are an extrapolation"
     if not any(job.work.lrn_values for job in found.trainings):
         yield "no training with LRN is recorded: its hours leave LRN's own time out"
-
-
-def table(plans: Sequence[RunPlan], card: Device | None = None, devices: int = 1) -> pd.DataFrame:
-    """A line for each run and one for the total, as numbers; `FORMATS` are those of the terminal.
-
-    Without a card nothing is said of the largest batch.
-    """
-    rows = {
-        p.experiment.name: {
-            "tables": tables_of(p.experiment.name),
-            "times": p.trainings,
-            "M param": p.parameters / 1e6,
-            "GMAC/img": p.step.multiply_adds / 1e9,
-            "MiB weights": p.memory.weights / 2**20,
-            "MiB/img": p.memory.kept / 2**20,
-            "max batch": _batch(p, card, devices),
-            "M images": p.images / 1e6,
-            "train h": p.training_hours,
-            "test h": p.evaluation_hours,
-            "all h": p.hours,
-        }
-        for p in plans
-    }
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.loc["total", ["times", "all h"]] = frame[["times", "all h"]].sum()
-    return frame
-
-
-FORMATS = {
-    **{"times": "{:.0f}", "M param": "{:.2f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"},
-    **{"MiB/img": "{:.2f}", "M images": "{:.2f}"},
-    **{"train h": "{:.2f}", "test h": "{:.3f}", "all h": "{:,.2f}"},
-}
-
-
-def _batch(plan: RunPlan, card: Device | None, devices: int) -> str:
-    """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
-    if card is None:
-        return "-"
-    fits = plan.memory.largest_batch(card.memory_gib)
-    needed = -(-plan.experiment.batch_size // devices)
-    return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
 
 
 def paper_table() -> pd.DataFrame:

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,7 @@ class Photos:
     counts: tuple[int, int] = (2000, 500)
     """How many images are drawn if the data set is `synthetic`."""
 
+    @cached_property
     def opened(self) -> data.Photos:
         """The data set as the library reads it: decoded once into a cache of its own."""
         cache_dir, drawn = self.scratch / "cache", self.counts
@@ -73,7 +75,7 @@ class Photos:
     def _drawn(self, split: str) -> Path:
         root = self.scratch / "files" / split
         if not root.exists():
-            images = getattr(self.opened(), split)
+            images = getattr(self.opened, split)
             for i, (image, target) in enumerate(zip(images.images, images.targets, strict=True)):
                 folder = root / images.classes[target].replace(" ", "-")
                 folder.mkdir(parents=True, exist_ok=True)
@@ -169,15 +171,13 @@ class Training(Side):
         )
 
 
-def training(
-    photos: Photos, sets: data.Photos, machine: Machine, plan: Plan, *, full_width: bool
-) -> list[Measured]:
+def training(photos: Photos, machine: Machine, plan: Plan, *, full_width: bool) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
     Ours is the trainer itself on a part of an epoch, torchvision's in `rival`. On
     both sides the first pass is not on the clock: it starts workers and rescales photos.
     """
-    experiment = photos.experiment(RUN)
+    experiment, sets = photos.experiment(RUN), photos.opened
     if full_width:
         experiment = replace(experiment, **PAPER_WIDTH)
     geometry = geometry_of(experiment, len(sets.train.classes))
@@ -201,16 +201,14 @@ def training(
     return _of_sides("training", "images/s", rates, **geometry.of)
 
 
-def share_of_peak(
-    sets: data.Photos, photos: Photos, machine: Machine, plan: Plan
-) -> list[Measured]:
+def share_of_peak(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """TFLOP/s of full-width D's training step beside those of a convolution, by turns.
 
     A multiply-add is two operations. The model's are those of its forward and backward pass,
     whether the update is on the clock or not.
     """
     wide = replace(photos.experiment(RUN), **PAPER_WIDTH)
-    geometry = geometry_of(wide, len(sets.train.classes))
+    geometry = geometry_of(wide, len(photos.opened.classes))
     size = {"width": geometry.width, "crop": geometry.crop, "hidden": geometry.hidden}
     net = cost.layers("D", num_classes=geometry.classes, **size)
     step = 2 * training_step(net).multiply_adds * geometry.batch / 1e12
@@ -264,15 +262,13 @@ class Testing(Side):
         self.test(self.some)
 
 
-def evaluation(
-    photos: Photos, sets: data.Photos, val: ImageSet, machine: Machine, plan: Plan
-) -> list[Measured]:
+def evaluation(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
     Ours is `evaluators.evaluate` on as many images as a turn has room for, the other side takes
     one photo after the other from its file, as in `rival`.
     """
-    experiment = photos.experiment(TESTED)
+    experiment, sets, val = photos.experiment(TESTED), photos.opened, photos.opened.val
     ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
     ours.set_pixel_mean(sets.pixels.mean)
     scales = several_scales(experiment)
@@ -362,7 +358,7 @@ def decoding(photos: Photos, plan: Plan) -> list[Measured]:
     """Seconds to decode a data set into an empty cache, and to open it again from there."""
 
     def load() -> None:
-        opened = photos.opened()
+        opened = replace(photos).opened  # anew
         for split in data.SPLITS:
             getattr(opened, split)
 
@@ -401,7 +397,7 @@ def memory(photos: Photos, chosen: Machine, threads: int, plan: Plan) -> list[Me
     """
     if _anonymous(multiprocessing.current_process().pid) is None:
         return []
-    arguments = (photos, chosen.device.type, chosen.precision, threads, plan.memory_images)
+    arguments = (replace(photos), chosen.device.type, chosen.precision, threads, plan.memory_images)
     process = multiprocessing.get_context("spawn").Process(target=_reduced_run, args=arguments)
     process.start()
     peak = 0.0
@@ -426,7 +422,7 @@ def _anonymous(pid: int | None) -> float | None:
 def _reduced_run(photos: Photos, device: str, precision: str, threads: int, images: int) -> None:
     """What a run does, once: runs in the child."""
     chosen = choose(device, precision, threads)
-    opened = photos.opened()
+    opened = photos.opened
     val, _ = opened.val, opened.pixels
     opened.train = spread(opened.train, images)
     experiment = replace(photos.experiment("D-S256"), epochs=1)
@@ -490,8 +486,7 @@ def _measure(
 
         # First, so that photos that are missing are missed at once.
         measured = part("decoding photos", decoding, photos, plan)
-        sets = photos.opened()
-        trained_on, val = sets.train, sets.val
+        trained_on, val = photos.opened.train, photos.opened.val
         geometry = geometry_of(photos.experiment(RUN), len(trained_on.classes))
         if len(trained_on) < geometry.batch:
             raise UserError(
@@ -500,11 +495,11 @@ def _measure(
             )
         measured += part("starting the program", starting, plan)
         measured += part("memory of a run", memory, photos, machine, threads, plan)
-        on = (photos, sets, machine, plan)
+        on = (photos, machine, plan)
         measured += part("training at a quarter of the width", training, *on, full_width=False)
         measured += part("training at full width", training, *on, full_width=True)
-        measured += part("the convolution peak", share_of_peak, sets, photos, machine, plan)
-        measured += part("testing", evaluation, photos, sets, val, machine, plan)
+        measured += part("the convolution peak", share_of_peak, *on)
+        measured += part("testing", evaluation, *on)
         with tqdm(total=rounds, leave=False, unit="round") as bar_of_nets:
             on = (NETS, geometry, machine, rounds, bar_of_nets)
             measured += part("a step of each net", step_costs, *on)

@@ -270,9 +270,8 @@ def devices_table() -> pd.DataFrame:
         peak = f"{card.flops / 1e12:,.0f} ({card.precision})"
         row = {"GiB": f"{card.memory_gib:g}", "peak, TFLOP/s": peak}
         for budget, devices in (("gpu", 1), ("full", 8)):
-            plans = _plans(budget, card.name, devices)
-            total = sum(plan.hours for plan in plans)
-            longest = max(plan.training_hours for plan in plans)
+            planned = _plan(budget, card.name, devices)
+            total, longest = planned.loc["total", "all h"], planned["train h"].max()
             unit, per = ("h", 1) if budget == "gpu" else ("days", 24)
             on = f"{devices} card{'s' * (devices > 1)}"
             row[f"{budget}: all runs on {on}, {unit}"] = f"{total / per:,.1f}"
@@ -281,10 +280,11 @@ def devices_table() -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index")
 
 
-def _plans(budget: str, device: str, devices: int) -> list[planner.RunPlan]:
+def _plan(budget: str, device: str, devices: int) -> pd.DataFrame:
     card = DEVICES[device]
     seconds = planner.on_device(card, devices)
-    return planner.plan(budget, None, card.precision, seconds, seconds)
+    rates = (seconds, seconds)
+    return planner.plan(budget, None, card.precision, *rates, card=card, devices=devices)
 
 
 # The planner's columns here: title and format.
@@ -302,7 +302,7 @@ _PLANNED = {
 
 def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
     """Every run of a budget on so many cards of a kind, as `vggrepro plan` counts it."""
-    planned = planner.table(_plans(budget, device, devices), DEVICES[device], devices)
+    planned = _plan(budget, device, devices)
     return pd.DataFrame(
         {
             title: planned[column].map(text.format, na_action="ignore").fillna("")

@@ -268,7 +268,7 @@ WHY = {
     "dropout": "a narrow net needs less of it: found in the calibration",
     "input_divisor": "pixels of unit scale keep the first activations near one",
     "data": "photos that can be had without an agreement",
-    "data_size": "which published size of the photos, or which drawings",
+    "data_size": "which published size of the photos",
     "counts": "images drawn for train and val",
 }
 # What names a run rather than changes it.
