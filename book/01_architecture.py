@@ -17,7 +17,7 @@
 # arithmetic and no training. It counts every layer of every net again and lays each count beside
 # the paper's.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,20 +25,16 @@ rerun: bool = False  # True: train first; this chapter has nothing to train
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 import re
 
-import matplotlib.patheffects as effects
-import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
-from IPython.display import HTML, Markdown, display
-from PIL import Image
+from IPython.display import Markdown
 
 from vggrepro import cost
 from vggrepro.configs import CONFIGS, layer_names
 from vggrepro.data import synthetic
-from vggrepro.pages import figures, report
+from vggrepro.pages import figures, nets, report
 from vggrepro.study import paper
 from vggrepro.study.budgets import at_budget
 
@@ -47,17 +43,76 @@ figures.use_style()
 
 NETS = tuple(paper.TABLE_1)
 CROP = 224  # px, the paper's
+SMALL_CROPS = tuple(at_budget("D-S256", "reduced", d).crop for d in ("imagenette", "cifar10"))
+millions = {net: paper.parameters_millions(net) for net in NETS}
+weights = {net: sum(layer.weights for layer in cost.layers(net)) for net in CONFIGS}
+counted = {net: cost.parameters(net) for net in CONFIGS}
+multiply_adds = {net: cost.multiply_adds(net, crop=CROP) for net in CONFIGS}
+theirs, printed = (
+    int(re.search(r"(\d+)(M weights|% more)", paper.quote(key).text).group(1))
+    for key in ("weights", "seven-by-seven")
+)
 
 
 def table(rows, classes="numbers"):
-    """Show rows, one dict each, as a table; the first key heads the lines."""
-    frame = pd.DataFrame(
-        [{k: f"{v:,}" if isinstance(v, int) else v for k, v in row.items()} for row in rows]
-    )
-    corner = frame.columns[0]
-    frame = frame.set_index(corner).rename_axis(index=None, columns=corner)
-    display(HTML(frame.to_html(border=0, escape=False, classes=classes)))
+    """Rows, one dict each, as a table; the first key heads the lines."""
+    frame = pd.DataFrame(rows)
+    frame = frame.set_index(frame.columns[0]).rename_axis(index=None, columns=frame.columns[0])
+    return report.show(frame.map(lambda x: f"{x:,}" if isinstance(x, int) else x), classes)
 
+
+def more(single, stack, digits=0):
+    return f"{single / stack - 1:+.{digits}%}".replace("-", "−")
+
+
+def conv_weights(net, block=""):
+    return sum(x.weights for x in cost.layers(net) if x.name.startswith(f"conv{block}"))
+
+
+def cells(net):
+    """For each block of a net its layers, as the paper writes them in Table 1."""
+    return [
+        [n for c in block for n in (f"conv{c.kernel}-{c.channels}", *["LRN"] * c.lrn)]
+        for block in CONFIGS[net]
+    ]
+
+
+def column(net):
+    """The net's column of Table 1 from the input down, with what all nets share."""
+    head = ("FC-4096", "FC-4096", "FC-1000", "soft-max")
+    return tuple(name for block in cells(net) for name in (*block, "maxpool")) + head
+
+
+def by_group(net, figure):
+    """The sum of a layer's `figure` over each block and FC layer."""
+    net = [layer for layer in cost.layers(net, crop=CROP) if layer.weights]
+    return {g: sum(getattr(x, figure) for x in net if x.name.startswith(g)) for g in GROUPS}
+
+
+def share(net, figure, head):
+    """The share of the groups whose names start with `head`."""
+    sums = by_group(net, figure)
+    return sum(v for g, v in sums.items() if g.startswith(head)) / sum(sums.values())
+
+
+# %% tags=["remove-input"]
+GROUPS = {f"conv{i + 1}": figures.plt.cm.Blues(0.25 + 0.175 * i) for i in range(5)}
+GROUPS |= {"fc6": "#D55E00", "fc7": "#E69F00", "fc8": "#F5CF7D"}
+same = [net for net in NETS if column(net) == paper.TABLE_1[net]]
+wrong = [net for net in NETS if round(counted[net] / 1e6) != millions[net]]
+larger = [net for net in NETS if max(weights[net], counted[net]) > theirs * 1e6]
+seven, five = (kernel**2 / (count * 9) for kernel, count in ((7, 3), (5, 2)))
+held = {net: share(net, "parameters", "fc") for net in NETS}
+done = {net: share(net, "multiply_adds", "conv") for net in NETS}
+Markdown(
+    f"""\
+**In short:** {len(same)} of {len(NETS)} columns of Table 1 come out of the code as printed, and
+{len(NETS) - len(wrong)} of {len(NETS)} exact counts round to the million of Table 2. {"No net is" if not larger else f"{larger} are"}
+larger than {theirs}M; the largest has {weights["E"] / 1e6:.2f}M. “{printed}% more” for 7×7
+{"holds as a sum" if round(100 * (seven - 1)) == printed else "does not hold"}; put into D, 7×7 layers
+change its convolution weights by {more(conv_weights("D-7x7"), conv_weights("D"))} only. These are
+counts: no seed, no data and no margin of error comes in."""
+)
 
 # %% [markdown]
 # ## The claims
@@ -85,50 +140,25 @@ Markdown(
 )
 
 
-# %% tags=["hide-input"]
-def cells(net):
-    """A column of Table 1 made from CONFIGS: for each block its layers, as the paper writes them."""
-    return [
-        [
-            name
-            for conv in block
-            for name in (f"conv{conv.kernel}-{conv.channels}", *["LRN"] * conv.lrn)
-        ]
-        for block in CONFIGS[net]
-    ]
+# %% tags=["remove-input"]
+left_of = dict(zip(NETS[1:], NETS, strict=False))
 
 
-def column(net):
-    """The same column from the input down, with what all nets share."""
-    head = ["FC-4096", "FC-4096", "FC-1000", "soft-max"]
-    return tuple(name for block in cells(net) for name in (*block, "maxpool")) + tuple(head)
-
-
-def bold_if_new(block, left):
-    """Mark what stands at a place where the column on the left has something else, or nothing."""
+def marked(net, i):
+    """A block's layers; bold is what a column adds to the one on its left, as in the paper."""
+    block = cells(net)[i]
+    left = cells(left_of[net])[i] if net in left_of else block
     return "<br>".join(
-        name if left is None or left[i : i + 1] == [name] else f"<b>{name}</b>"
-        for i, name in enumerate(block)
+        name if left[j : j + 1] == [name] else f"<b>{name}</b>" for j, name in enumerate(block)
     )
 
 
-left_of = dict(zip(NETS[1:], NETS, strict=False))
-table(
-    [{"": "weight layers", **{net: len(layer_names(net)) for net in NETS}}]
-    + [
-        {"": f"block {i + 1}"}
-        | {
-            net: bold_if_new(cells(net)[i], cells(left_of[net])[i] if net in left_of else None)
-            for net in NETS
-        }
-        for i in range(5)
-    ],
-    classes="words",
-)
+rows = [{"": f"block {i + 1}"} | {net: marked(net, i) for net in NETS} for i in range(5)]
+table(rows, classes="words")
 
-same = [net for net in NETS if column(net) == paper.TABLE_1[net]]
+# %% tags=["remove-input"]
 Markdown(
-    f"Each block ends in a max-pool, and all nets share three fully-connected layers, fc6 to fc8. "
+    "Each block ends in a max-pool, and all nets share three fully-connected layers, fc6 to fc8. "
     f"Printed in full, **{len(same)} of {len(NETS)} columns are the paper's**, layer for layer."
 )
 
@@ -139,7 +169,7 @@ Markdown(
 # numbers: channels, the side of the map, the receptive field, and the jump (how far apart in the
 # image two neighbours of the map are).
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 report.source("cost", "layers")
 
 # %% [markdown]
@@ -149,53 +179,39 @@ report.source("cost", "layers")
 # %% [markdown]
 # ## Table 2, counted
 #
-# The parameters of each net to the last one, and the multiply-adds (MAC) for one image.
+# The parameters of each net to the last one, and the multiply-adds (MAC) for one image. The first
+# claim compares with the net of Sermanet et al. {cite:p}`sermanet2014overfeat`; its size is the
+# paper's word here, and we do not count it again.
 
 # %% tags=["margin", "remove-input"]
-weights = {net: sum(layer.weights for layer in cost.layers(net)) for net in CONFIGS}
-counted = {net: cost.parameters(net) for net in CONFIGS}
-
-
-def in_millions(number):
-    return round(number / 1e6)
-
-
-matters = [net for net in NETS if in_millions(weights[net]) != in_millions(counted[net])]
+matters = [net for net in NETS if round(weights[net] / 1e6) != round(counted[net] / 1e6)]
+biases = max(counted[net] - weights[net] for net in NETS)
 Markdown(
-    "Table 2 does not say whether biases count. There are at most "
-    f"{max(counted[net] - weights[net] for net in NETS):,} in a net, "
-    + (
-        f"and that changes the rounding of {', '.join(matters)}."
-        if matters
-        else "and no net rounds to another million without them."
-    )
+    f"Table 2 does not say whether biases count. There are at most {biases:,} in a net, and without "
+    f"them {', '.join(matters) or 'no net'} rounds to another million."
 )
 
-# %% tags=["hide-input"]
-millions = {net: paper.parameters_millions(net) for net in NETS}
-multiply_adds = {net: cost.multiply_adds(net, crop=CROP) for net in CONFIGS}
-wrong = [net for net in NETS if in_millions(counted[net]) != millions[net]]
-
+# %% tags=["remove-input"]
 table(
-    [
-        {
-            "net": net,
-            "paper": f"{millions[net]}M",
-            "counted": counted[net],
-            f"GMAC at {CROP} px": f"{multiply_adds[net] / 1e9:.2f}",
-        }
-        for net in NETS
-    ]
+    {
+        "net": net,
+        "weight layers": len(layer_names(net)),
+        "paper": f"{millions[net]}M",
+        "counted": counted[net],
+        f"less than {theirs}M by": f"{theirs - weights[net] / 1e6:.1f}M",
+        "in convolutions": conv_weights(net),
+        f"GMAC at {CROP} px": f"{multiply_adds[net] / 1e9:.2f}",
+    }
+    for net in NETS
 )
+
+# %% tags=["remove-input"]
 Markdown(
-    "\n".join(
-        f"- **{net}**: {counted[net]:,} rounds to {in_millions(counted[net])} million, "
-        + (f"**not the {millions[net]} printed**." if net in wrong else "as printed.")
-        for net in NETS
-    )
-    + f"\n\nFrom A to E the parameters grow by {counted['E'] / counted['A'] - 1:.0%}, and the "
+    f"From A to E the parameters grow by {counted['E'] / counted['A'] - 1:.0%}, and the "
     f"multiply-adds by {multiply_adds['E'] / multiply_adds['A'] - 1:.0%}. Depth is paid for in "
-    "arithmetic, not in parameters."
+    f"arithmetic, not in parameters. E comes closest to the {theirs} million of the claim, with "
+    f"{weights['E'] / (theirs * 1e6):.1%} of them. What keeps it below is fc6 to fc8, which do not "
+    f"grow with depth: E's convolutions alone have {1 - held['E']:.0%} of its parameters."
 )
 
 # %% [markdown]
@@ -204,156 +220,50 @@ Markdown(
 # They sit at opposite ends of the net. In a convolution a few weights work at every place of a
 # large map. In fc6 each weight is used once.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-parameters", "caption": "Parameters (top) and multiply-adds of one image (bottom) by group of layers. The fully-connected layers hold nearly all of the first and do next to none of the second. A-LRN counts as A."}, "image": {"alt": "Two charts of stacked bars, one bar for each net. Above, parameters: fc6 alone fills most of every bar. Below, multiply-adds: the five convolution blocks fill the bars almost to the end, and the bars grow from A to E."}}
-GROUPS = {
-    f"block {i}": shade for i, shade in enumerate(plt.cm.Blues(np.linspace(0.25, 0.95, 5)), 1)
-}
-GROUPS |= {"fc6": "#D55E00", "fc7": "#E69F00", "fc8": "#F5CF7D"}
-drawn = [net for net in NETS if net != "A-LRN"]
-
-
-def group(layer):
-    return f"block {layer.name[4]}" if layer.kind == "conv" else layer.name
-
-
-def by_group(net, figure):
-    """The sum of a layer's `figure` over each group of layers."""
-    net = [layer for layer in cost.layers(net, crop=CROP) if layer.weights]
-    return {g: sum(getattr(layer, figure) for layer in net if group(layer) == g) for g in GROUPS}
-
-
-def share(net, figure, head):
-    """The share of the groups whose names start with `head`."""
-    sums = by_group(net, figure)
-    return sum(v for g, v in sums.items() if g.startswith(head)) / sum(sums.values())
-
-
-fig, axes = plt.subplots(2, 1, figsize=(5.8, 5.6))
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-parameters", "caption": "Parameters (top) and multiply-adds of one image (bottom) by group of layers. The fully-connected layers hold nearly all of the first and do next to none of the second. A-LRN counts as A."}, "image": {"alt": "Two charts of stacked bars, one bar for each net. Above, parameters: fc6 alone fills most of every bar. Below, multiply-adds: the five convolution blocks fill the bars almost to the end, and the bars grow from A to E."}}
+fig, axes = figures.plt.subplots(2, 1, figsize=(5.8, 5.6))
 panels = (
-    ("parameters", 1e6, "parameters, millions", "fc", "in fc"),
-    ("multiply_adds", 1e9, f"multiply-adds at {CROP} px, billions", "block", "in conv."),
+    ("parameters", 1e6, "parameters, millions", "fc"),
+    ("multiply_adds", 1e9, f"multiply-adds at {CROP} px, billions", "conv"),
 )
-for ax, (figure, unit, label, head, where) in zip(axes, panels, strict=True):
+drawn = [net for net in NETS if net != "A-LRN"]
+for ax, (figure, unit, label, head) in zip(axes, panels, strict=True):
     for y, net in enumerate(drawn):
         left = 0
         for name, amount in by_group(net, figure).items():
-            ax.barh(
-                y,
-                amount / unit,
-                left=left,
-                color=GROUPS[name],
-                height=0.72,
-                label=name if y == 0 else None,
-            )
+            named = name.replace("conv", "block ") if y == 0 else None
+            ax.barh(y, amount / unit, left=left, color=GROUPS[name], height=0.72, label=named)
             left += amount / unit
-        ax.annotate(
-            f"{share(net, figure, head):.0%} {where}",
-            (left, y),
-            (6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=9,
-        )
+        ax.text(left, y, f"  {share(net, figure, head):.0%} in {head}", va="center", fontsize=9)
     ax.set(yticks=range(len(drawn)), yticklabels=drawn, xlabel=label)
     ax.set_xlim(0, 1.2 * ax.dataLim.x1)
     ax.invert_yaxis()
     ax.tick_params(axis="y", length=0)
-fig.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside upper center",
-    ncols=4,
-    handlelength=1.2,
-    columnspacing=1.6,
-)
-plt.show()
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+figures.plt.show()
 
-# %% tags=["hide-input"]
-held = {net: share(net, "parameters", "fc") for net in NETS}
-done = {net: share(net, "multiply_adds", "block") for net in NETS}
+# %% tags=["remove-input"]
 least, most = min(held, key=held.get), max(held, key=held.get)
-fc6 = by_group("D", "parameters")["fc6"]
+fc6 = next(layer.parameters for layer in cost.layers("D") if layer.name == "fc6")
 Markdown(
     f"The fully-connected layers hold {held[least]:.0%} ({least}) to {held[most]:.0%} ({most}) "
-    f"of the parameters. The convolutions do {min(done.values()):.1%} to "
-    f"{max(done.values()):.1%} of the multiply-adds. "
-    f"fc6 alone has {fc6:,} parameters, in D {fc6 / counted['D']:.0%} of the net. So a table of "
-    "parameters says little about how deep a net is, and next to nothing about what it costs to "
-    "run."
-)
-
-# %% [markdown]
-# ## Not more weights than a shallower net
-#
-# The first claim compares with the net of Sermanet et al. {cite:p}`sermanet2014overfeat`. Its
-# size is the paper's word here; we do not count that net again.
-
-# %% tags=["hide-input"]
-theirs = int(re.search(r"(\d+)M weights", paper.quote("weights").text).group(1))
-table(
-    [
-        {
-            "net": net,
-            "weights": weights[net],
-            f"less than {theirs}M by": f"{theirs - weights[net] / 1e6:.1f}M",
-            "in convolutions": sum(x.weights for x in cost.layers(net) if x.kind == "conv"),
-        }
-        for net in NETS
-    ]
-)
-
-above = [net for net in NETS if max(weights[net], counted[net]) > theirs * 1e6]
-Markdown(
-    (f"**{', '.join(above)} are larger.** " if above else "**No net is larger.** ")
-    + f"E comes closest, with {weights['E'] / (theirs * 1e6):.1%} of the {theirs} million, and "
-    "rounds to the same number. What makes it so is fc6 to fc8, which do not grow with depth: "
-    f"E's convolutions alone have {1 - share('E', 'parameters', 'fc'):.0%} of its parameters."
+    f"of the parameters. The convolutions do {min(done.values()):.1%} to {max(done.values()):.1%} "
+    f"of the multiply-adds. fc6 alone has {fc6:,} parameters, in D {fc6 / counted['D']:.0%} of the "
+    "net. So a table of parameters says little about how deep a net is, and next to nothing about "
+    "what it costs to run."
 )
 
 # %% [markdown]
 # ## Three small filters or one large one
 #
 # Section 2.3 puts a stack of three 3×3 layers against one 7×7 layer with the same receptive
-# field, and so a pair against one 5×5. The sum is made for C channels in and C channels out,
-# without biases.
+# field, and so a pair against one 5×5. For C channels in and C out, without biases, the stack has
+# $3 \cdot 9\,C^2$ weights and the one layer $49\,C^2$, at any width.
 
-
-# %% tags=["hide-input"]
-def conv(kernel, channels_in, channels):
-    return cost.Layer("", "conv", kernel, channels_in, channels, (channels, 1, 1), kernel, 1)
-
-
-def more(single, stack, digits=0):
-    return f"{single / stack - 1:+.{digits}%}".replace("-", "−")
-
-
-STACKS = {"three 3×3 → 7×7": (3, 7), "two 3×3 → 5×5": (2, 5)}
-channels_used = sorted({layer.channels for block in CONFIGS["D"] for layer in block})
-rows = []
-for pair, (count, kernel) in STACKS.items():
-    for channels in channels_used:
-        stack, single = [conv(3, channels, channels)] * count, conv(kernel, channels, channels)
-        small, large = sum(layer.weights for layer in stack), single.weights
-        rows.append(
-            {
-                "": pair,
-                "C": channels,
-                "stack": small,
-                "one layer": large,
-                "more": more(large, small, 2),
-                "with biases": more(single.parameters, sum(x.parameters for x in stack), 2),
-            }
-        )
-table(rows)
-
-seven, five = (
-    conv(kernel, 1, 1).weights / (count * conv(3, 1, 1).weights)
-    for count, kernel in STACKS.values()
-)
-printed = int(re.search(r"(\d+)% more", paper.quote("seven-by-seven").text).group(1))
+# %% tags=["remove-input"]
 Markdown(
-    f"The 7×7 layer needs {seven - 1:.2%} more weights at any width, the paper's {printed}%: "
-    + ("**the sum is right**. " if round(100 * (seven - 1)) == printed else "**it differs**. ")
-    + f"For the 5×5 layer it is {five - 1:.0%}. Biases change nothing that one could see."
+    f"The 7×7 layer needs {seven - 1:.2%} more weights, the paper's {printed}%: **the sum is right**. "
+    f"For the 5×5 layer it is {five - 1:.0%}."
 )
 
 # %% [markdown]
@@ -364,67 +274,37 @@ Markdown(
 # once; a stack goes on with all C. So we swap the stacks of D for 7×7 layers, and the pairs of B
 # for the 5×5 layers that Section 4.1 trains, and count the real nets.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 TWINS = {"D": "D-7x7", "B": "B-5x5"}
-
-
-def conv_weights(net, block=""):
-    return sum(x.weights for x in cost.layers(net) if x.name.startswith(f"conv{block}"))
-
-
-def swapped(net):
-    """The blocks in which a net and its twin differ."""
-    return [i for i in range(5) if CONFIGS[net][i] != CONFIGS[TWINS[net]][i]]
-
-
-def first_in(net, block):
-    return next(x.in_channels for x in cost.layers(net) if x.name == f"conv{block}_1")
-
-
+swapped = {net: [i for i in range(5) if CONFIGS[net][i] != CONFIGS[TWINS[net]][i]] for net in TWINS}
 table(
-    [
-        {
-            "": f"{twin.replace('x', '×')}, block {i + 1}",
-            "in": first_in(net, i + 1),
-            "C": CONFIGS[net][i][0].channels,
-            "3×3 stack": conv_weights(net, i + 1),
-            "one layer": conv_weights(twin, i + 1),
-            "more": more(conv_weights(twin, i + 1), conv_weights(net, i + 1)),
-        }
-        for net, twin in TWINS.items()
-        for i in swapped(net)
-    ]
+    {
+        "": f"{twin.replace('x', '×')}, block {i + 1}",
+        "in": next(x.in_channels for x in cost.layers(net) if x.name == f"conv{i + 1}_1"),
+        "C": CONFIGS[net][i][0].channels,
+        "3×3 stack": conv_weights(net, i + 1),
+        "one layer": conv_weights(twin, i + 1),
+        "more": more(conv_weights(twin, i + 1), conv_weights(net, i + 1)),
+    }
+    for net, twin in TWINS.items()
+    for i in swapped[net]
 )
 
-fields = {
-    net: max(layer.receptive_field for layer in cost.layers(net) if layer.kind == "conv")
-    for net in CONFIGS
-}
-sentences = []
-for net, twin in TWINS.items():
-    gmac, other = (multiply_adds[name] / 1e9 for name in (net, twin))
-    sentences.append(
-        f"- **{net} → {twin.replace('x', '×')}**: "
-        f"{more(conv_weights(twin), conv_weights(net))} weights in the convolutions, "
-        f"{more(weights[twin], weights[net], 1)} in the whole net ({counted[twin]:,} "
-        f"parameters against {counted[net]:,}), and {other:.1f} billion multiply-adds "
-        f"instead of {gmac:.1f}. The last convolution sees {fields[twin]} px in both."
-        if fields[twin] == fields[net]
-        else f"- **{net} → {twin}**: the fields differ, {fields[net]} and {fields[twin]} px."
-    )
-block5 = more(conv_weights("D-7x7", 5), conv_weights("D", 5))
-block3, block4 = (more(conv_weights("D-7x7", i), conv_weights("D", i)) for i in (3, 4))
-cheaper = [i + 1 for i in swapped("B") if conv_weights("B-5x5", i + 1) < conv_weights("B", i + 1)]
+# %% tags=["remove-input"]
+fields = {net: cost.convolutions(net)[-1].receptive_field for net in CONFIGS}
+block3, block4, block5 = (more(conv_weights("D-7x7", i), conv_weights("D", i)) for i in (3, 4, 5))
 Markdown(
     f"Only block 5, with as many channels in as out, shows the full {block5}; in block 3 it is "
-    f"{block3}, in block 4 {block4}. "
-    + (
-        f"In blocks {cheaper[0]} to {cheaper[-1]} of B the 5×5 layer even needs *fewer* weights "
-        "than the pair.\n\n"
-        if cheaper
-        else "\n\n"
+    f"{block3}, in block 4 {block4}, and in the first blocks of B the 5×5 layer even needs *fewer* "
+    "weights than the pair.\n\n"
+    + "\n".join(
+        f"- **{net} → {twin.replace('x', '×')}**: {more(conv_weights(twin), conv_weights(net))} "
+        f"weights in the convolutions, {more(weights[twin], weights[net], 1)} in the whole net "
+        f"({counted[twin]:,} parameters against {counted[net]:,}), and "
+        f"{multiply_adds[twin] / 1e9:.1f} billion multiply-adds instead of "
+        f"{multiply_adds[net] / 1e9:.1f}. The last convolutions see {fields[net]} and {fields[twin]} px."
+        for net, twin in TWINS.items()
     )
-    + "\n".join(sentences)
 )
 
 # %% [markdown]
@@ -433,108 +313,53 @@ Markdown(
 # Each 3×3 layer widens the receptive field by two steps of its input, and each pool doubles the
 # step. So the field grows slowly at first and fast in block 5.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-fields", "caption": "Receptive field after each layer with weights, up to fc6 (open circle). Dashed: the side of the paper's crop. Dotted: the sides of the crops of our smaller budgets. C's 1x1 layers add depth and no field."}, "image": {"alt": "Lines for nets A, B, C, D and E climbing from 3 px at the first layer. The deeper the net, the more layers and the larger the field; fc6 lies above the crop's side in all of them, and only E's last convolution does."}}
-SMALL_CROPS = tuple(at_budget("D-S256", "reduced", d).crop for d in ("imagenette", "cifar10"))
-fig, ax = plt.subplots(figsize=(5.8, 4.3))
-for net, marker in zip(drawn, "os^Dv", strict=True):
-    sides = [
-        x.receptive_field
-        for x in cost.layers(net, crop=CROP)
-        if x.kind == "conv" or x.name == "fc6"
-    ]
-    depth = range(1, len(sides) + 1)
-    (line,) = ax.plot(depth, sides, marker=marker, markevery=slice(0, -1), markersize=4.5)
-    ax.plot(depth[-1], sides[-1], "o", color=line.get_color(), markerfacecolor="white")
-    ax.annotate(
-        net,
-        (depth[-1], sides[-1]),
-        (7, 0),
-        va="center",
-        textcoords="offset points",
-        color=line.get_color(),
-        weight="bold",
-    )
-for crop, dashes in ((CROP, "--"), *((crop, ":") for crop in SMALL_CROPS)):
-    ax.axhline(crop, color="#555555", linestyle=dashes, linewidth=1.2, zorder=0)
-    ax.annotate(
-        f"crop of {crop} px",
-        (0.8, crop),
-        (0, 3),
-        color="#555555",
-        textcoords="offset points",
-        fontsize=9,
-    )
-ax.set(xlabel="layer with weights, from the input (fc6 last)", ylabel="receptive field, px")
-ax.set(xticks=range(1, 18, 2), xlim=(0.5, 17.6), ylim=(0, 500))
-plt.show()
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-fields", "caption": "Receptive field of each convolution in pixels, with the sides of the paper's crop and of ours. At C's 1×1 layers the line does not rise."}, "image": {"alt": "Lines for nets A, B, C, D and E climbing from 3 px at the first convolution. The deeper the net, the larger the field; only that of E's last convolution is larger than the paper's crop."}}
+nets.field_growth(drawn, (CROP, *SMALL_CROPS))
+figures.plt.show()
 
 # %% [markdown]
 # Later chapters train smaller nets on smaller crops. The field does not shrink with the crop: it
 # counts pixels and depends on the layers alone. The table has the field of the last convolution,
 # divides it by the crop's side, and adds what fc6 sees.
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 table(
-    [
-        {
-            "net": net,
-            "field, px": fields[net],
-            **{f"÷ {crop} px": f"{fields[net] / crop:.2f}" for crop in (CROP, *SMALL_CROPS)},
-            f"fc6 at {CROP} px": f"{cost.layers(net, crop=CROP)[-3].receptive_field} px",
-        }
-        for net in NETS
-    ]
+    {
+        "net": net,
+        "field, px": fields[net],
+        **{f"÷ {crop} px": f"{fields[net] / crop:.2f}" for crop in (CROP, *SMALL_CROPS)},
+        f"fc6 at {CROP} px": f"{cost.layers(net, crop=CROP)[-3].receptive_field} px",
+    }
+    for net in NETS
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-squares", "caption": "What one unit in the middle of D sees, after the last convolution of each block. The three panels have one scale; only the crop differs. Grey is outside the crop, where there is nothing but zero padding. The picture is one of the embedded data set."}, "image": {"alt": "Three panels, each with five nested squares of 5, 14, 40, 92 and 196 px around the middle of a picture. In a picture of 224 px all squares lie inside. In one of 64 px the two largest lie outside, in one of 32 px the three largest."}}
-BLOCK_COLOURS = ("#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#0072B2")
-photo = Image.fromarray(synthetic.draw(0, "val", 14).image)
-short = min(photo.size)
-corner = [(side - short) // 2 for side in photo.size]
-photo = photo.crop((*corner, corner[0] + short, corner[1] + short))
-last_of_block = {
-    layer.name[4]: layer.receptive_field for layer in cost.layers("D") if layer.kind == "conv"
-}
-
-fig, axes = plt.subplots(1, 3, figsize=(5.8, 2.9), sharey=True)
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-squares", "caption": "What one unit in the middle of D sees, after the last convolution of each block. The three panels have one scale; only the crop differs. Grey is outside the crop, where there is nothing but zero padding. The picture is one of the embedded data set."}, "image": {"alt": "Three panels, each with five nested squares of 5, 14, 40, 92 and 196 px around the middle of a picture. In a picture of 224 px all squares lie inside. In one of 64 px the two largest lie outside, in one of 32 px the three largest."}}
+COLOURS = ("#F0E442", "#E69F00", "#D55E00", "#CC79A7", "#0072B2")
+image = synthetic.draw(0, "val", 14).image
+side = min(image.shape[:2])
+top, left = ((length - side) // 2 for length in image.shape[:2])
+seen = {layer.name[4]: layer.receptive_field for layer in cost.convolutions("D")}
+fig, axes = figures.plt.subplots(1, 3, figsize=(5.8, 2.9), sharey=True)
 for ax, crop in zip(axes, (CROP, *SMALL_CROPS), strict=True):
     half = crop / 2
     ax.set_facecolor("#d8d8d8")
-    ax.imshow(
-        photo.resize((crop, crop), Image.Resampling.BILINEAR), extent=(-half, half, half, -half)
-    )
-    for (block, side), colour in zip(last_of_block.items(), BLOCK_COLOURS, strict=True):
-        square = plt.Rectangle(
-            (-side / 2, -side / 2),
-            side,
-            side,
-            fill=False,
-            edgecolor=colour,
-            linewidth=2,
-            label=f"block {block}: {side} px",
-        )
-        square.set_path_effects([effects.withStroke(linewidth=3.5, foreground="white")])
-        ax.add_patch(square)
+    ax.imshow(image[top : top + side, left : left + side], extent=(-half, half, half, -half))
+    for (block, field), colour in zip(seen.items(), COLOURS, strict=True):
+        area = (-field / 2, -field / 2, field / 2, field / 2)
+        ax.add_patch(figures.outline(area, colour, label=f"block {block}: {field} px"))
     ax.set(xlim=(-116, 116), ylim=(116, -116), xticks=(-75, 0, 75), yticks=(-75, 0, 75))
     ax.set(title=f"crop of {crop} px", xlabel="px")
     ax.spines[:].set_visible(False)
 axes[0].set_ylabel("px")
-fig.legend(
-    *axes[0].get_legend_handles_labels(),
-    loc="outside lower center",
-    ncols=3,
-    handlelength=1.2,
-    columnspacing=1.4,
-)
-plt.show()
+fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+figures.plt.show()
 
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 def outgrows(net, crop):
     """The first convolution whose field is larger than the crop, in words."""
-    larger = (x for x in cost.layers(net) if x.kind == "conv" and x.receptive_field > crop)
-    found = next(larger, None)
-    return f"from {found.name} on" if found else "in no convolution"
+    found = [x.name for x in cost.convolutions(net) if x.receptive_field > crop]
+    return f"from {found[0]} on" if found else "in no convolution"
 
 
 Markdown(
@@ -548,25 +373,9 @@ Markdown(
 )
 
 # %% [markdown]
-# ## Verdict
-
-# %% tags=["hide-input"]
-Markdown(
-    f"""\
-- **Table 1**: {"holds" if len(same) == len(NETS) else "**does not hold**"}. \
-{len(same)} of {len(NETS)} columns come out of the code as printed.
-- **Table 2**: {"holds" if not wrong else f"does not hold for {', '.join(wrong)}"}. \
-{len(NETS) - len(wrong)} of {len(NETS)} exact counts round to the printed million.
-- **Not more weights than {theirs}M**: {"holds" if not above else "does not hold"}, \
-as far as a rounded {theirs}M can tell: the largest net has {weights["E"] / 1e6:.2f}M.
-- **{printed}% more for 7×7**: {"holds" if round(100 * (seven - 1)) == printed else "does not hold"} \
-as a sum. Put into D, 7×7 layers change its convolution weights by \
-{more(conv_weights("D-7x7"), conv_weights("D"))}, as only block 5 has as many channels in as out.
-
-These are counts: no seed, no data and no margin of error comes in."""
-)
-
-# %% [markdown]
+# **The next question:** A-LRN is A with one layer that no other net has. Does it earn its place?
+# [](02_lrn)
+#
 # ## Where this comes from
 #
 # Every number above is computed by `vggrepro/cost.py` from `vggrepro/configs.py`, and the paper's

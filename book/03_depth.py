@@ -17,7 +17,7 @@
 # from 11 weight layers (A) to 19 (E), lowers the error until it saturates. This chapter trains the
 # same nets side by side, and asks how much of a gain is depth and how much is longer training.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,179 +25,29 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
+import numpy as np
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    nets,
-    reading,
-    report,
-    tables_deviations,
-    tables_summary,
-    verdicts,
-)
-from vggrepro.study import paper, programme
-from vggrepro.study.experiments import Evaluation, evaluations_of, short_name
+from vggrepro import cost
+from vggrepro.configs import FROM_NET_A
+from vggrepro.pages import figures, nets, report
+from vggrepro.pages.page import Chapter
+from vggrepro.study import paper, store
+from vggrepro.study.experiments import centre_crop, short_name
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-CHAPTER = programme.CHAPTER_RUNS["03_depth"]
-NETS = tuple(run for run in CHAPTER if run.endswith("-S256"))
+chapter = Chapter("03", budget, data, seeds, rerun, data_dir, results_dir)
 BY_DEPTH = ("A-S256", "B-S256", "D-S256", "E-S256")
 FAIR = ("A-S256", "A-from-A", "A-he-long", "A-short", "D-S256", "D-he-long", "D-short")
-CLAIMS = ("depth-a-to-d", "depth-a-to-b", "depth-b-to-d", "depth-saturates")
-options.ensure(CHAPTER)
-columns = options.columns()
 
 # %% tags=["remove-input"]
-verdicts.in_short(*CLAIMS)
+chapter.in_short()
 
 # %% [markdown]
-# ## The claim
+# ## In plain words
 
 # %% tags=["remove-input"]
-report.claim_box("depth", "saturates")
-
-# %% tags=["margin", "remove-input"]
-fixed, jittered = (
-    paper.value(3, net="E", train_scale=scale) - paper.value(3, net="D", train_scale=scale)
-    for scale in (256, "[256;512]")
-)
-Markdown(
-    f"In Table 3 E minus D is {fixed:+.1f} points at S = 256 and {jittered:+.1f} with scale "
-    "jitter. Notes about the paper often say that more than 19 layers are of no use. The paper says "
-    "that larger data sets might want them."
-)
-
-# %% [markdown]
-# ## What the paper did, and what we changed
-#
-# The paper trains the nets of Table 1 on ILSVRC-2012 and tests each at the scale it was trained
-# at, by dense evaluation (Table 3). Ours are the same columns of Table 1 at a smaller size. The
-# centre crop and its flip decide, since dense evaluation of small images depends on where the grid
-# falls; dense evaluation stands beside it.
-#
-# CIFAR-10 decides these claims: it has by far the more photos, and its seeds differ less.
-# Imagenette repeats them. Depth was not expected to pay on so few photos; whether it does tells
-# what depth needs. Where D and its shorter control have values of their own, they stand in order;
-# the epochs of all trainings are further down.
-
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table(("D-S256", "D-short"), columns), "words wrapped")
-
-# %% [markdown]
-# ## The idea: how a deep net gets started
-#
-# The deeper nets are the same five blocks with more layers of 3×3 in them. Random weights could
-# make so deep a net stall, so the paper trains A first and starts the others from its layers. Bold
-# is what A gives; the rest is random.
-
-# %% tags=["remove-input"]
-report.show(nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
-
-# %% [markdown]
-# ```{margin}
-# The paper says “the first four convolutional layers”. Counted from the input, only the first of
-# A's would fit B to E. We take the four places where the shapes fit; the paper does not say which
-# it took.
-# ```
-
-# %% tags=["remove-input"]
-Markdown(nets.inherited_sentence("D"))
-
-# %% tags=["remove-input"]
-report.source("models", "copy_from_a")
-
-# %% [markdown]
-# ### It is also extra training
-#
-# A net that starts from A has had A's epochs before its own. So controls stand beside the paper's
-# nets. **A-from-A** starts another A in the same way: four convolutions and the head are copied,
-# the others are random. **D-he-long** and **A-he-long** start from random weights, by He's rule,
-# and train in one go for as long as A and D together. **A-short** and **D-short** are the paper's
-# pair at another length of training: a verdict on depth has to keep its sign there.
-
-# %% tags=["remove-input"]
-report.show(nets.starts_table(CHAPTER, columns), "words")
-
-# %% [markdown]
-# ## The errors
-
-# %% tags=["remove-input"]
-rows = []
-for protocol in ("centre-crop", "dense"):
-    for run in NETS:
-        evaluation = Evaluation(protocol, (256,))
-        value = report.paper_error(3, run) if protocol == "dense" else None
-        rows.append((f"{short_name(run)}, {protocol}", run, evaluation, value))
-for run in CHAPTER:
-    if run not in NETS:
-        rows.append((f"{run}, centre-crop", run, evaluations_of(run)[0], None))
-report.show(report.error_table(rows, columns))
-
-# %% [markdown]
-# Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. The last rows are
-# the controls. Rows within a column can be compared; columns cannot, since they differ in
-# images, classes and size of the nets.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
-nets.against_depth(BY_DEPTH, ("C-S256",), report.centre_crop, columns)
-figures.plt.show()
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-he-long, A-short, D, D-he-long and D-short, a panel for each data set."}}
-figures.dots(FAIR, report.centre_crop, columns)
-figures.plt.show()
-
-# %% [markdown]
-# ## Had they converged?
-#
-# A deeper net needs more steps. Were it cut off too early, it would look worse than it is.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-depth-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A, B, D and E on minival and on training images, a panel for each data set."}}
-figures.curves(BY_DEPTH, columns)
-figures.plt.show()
-
-# %% tags=["remove-input"]
-Markdown("\n\n".join(nets.settled_sentence(column, BY_DEPTH) for column in columns))
-
-# %% [markdown]
-# If the deeper net also has the higher error on *training* images, it does not overfit: its
-# training has not got as far. If only its minival error is higher, it does. After the last epoch,
-# both in eval mode:
-
-# %% tags=["remove-input"]
-report.show(nets.fit_table(CHAPTER, columns))
-
-# %% [markdown]
-# ## The differences
-#
-# Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the column that decides. Below each claim are
-# its controls. With one seed an interval rests on the spread of the other nets alone.
-
-# %% tags=["remove-input"]
-report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
-
-# %% tags=["remove-input"]
-Markdown(differences.beside_sentence(*CLAIMS))
-
-# %% tags=["remove-input"]
-tables_summary.agreement("03_depth")
-
-# %% [markdown]
-# ## The verdict
-
-# %% tags=["remove-input"]
-verdicts.verdict_box(*CLAIMS)
-
-# %% [markdown]
-# ### In plain words
-
-# %% tags=["remove-input"]
-found = reading.Findings()
+found = chapter.found
 Markdown(
     f"""
 {found.basis(cifar10="D-S256", imagenette="D-S256")}
@@ -231,15 +81,161 @@ improving, by {found.lower("imagenette", "A-S256", "E-S256")}. B and A are
 )
 
 # %% [markdown]
+# ## The claim
+
+# %% tags=["remove-input"]
+chapter.quotes("depth", "saturates")
+
+# %% tags=["margin", "remove-input"]
+fixed, jittered = (
+    paper.value(3, net="E", train_scale=scale) - paper.value(3, net="D", train_scale=scale)
+    for scale in (256, "[256;512]")
+)
+Markdown(
+    f"In Table 3 E minus D is {fixed:+.1f} points at S = 256 and {jittered:+.1f} with scale "
+    "jitter. Notes about the paper often say that more than 19 layers are of no use. The paper says "
+    "that larger data sets might want them."
+)
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# The paper trains the nets of Table 1 on ILSVRC-2012 and tests each at the scale it was trained
+# at, by dense evaluation (Table 3). Ours are the same columns of Table 1 at a smaller size
+# ([all that is changed](summary.html)). The centre crop and its flip decide, since dense
+# evaluation of small images depends on where the grid falls.
+#
+# CIFAR-10 decides these claims: it has by far the more photos, and its seeds differ less.
+# Imagenette repeats them. Depth was not expected to pay on so few photos; whether it does tells
+# what depth needs.
+#
+# ## The idea: how a deep net gets started
+#
+# The deeper nets are the same five blocks with more layers of 3×3 in them. Random weights could
+# make so deep a net stall, so the paper trains A first and starts the others from its layers. Bold
+# is what A gives; the rest is random.
+
+# %% tags=["remove-input"]
+report.show(nets.inherited_table([short_name(run) for run in BY_DEPTH]), "words")
+
+# %% [markdown]
+# ```{margin}
+# The paper says “the first four convolutional layers”. Counted from the input, only the first of
+# A's would fit B to E. We take the four places where the shapes fit; the paper does not say which
+# it took.
+# ```
+
+# %% tags=["remove-input"]
+convolutions = cost.convolutions("D")
+given = [layer.weights for layer in convolutions if layer.name in FROM_NET_A]
+Markdown(
+    f"D takes {len(given)} of its {len(convolutions)} convolutions from A. They hold "
+    f"{sum(given) / nets.conv_weights('D'):.0%} of the weights of its convolutions: what comes "
+    "over is the bottom of the net and its head, and the blocks between them start at random."
+)
+
+# %% [markdown]
+# ### It is also extra training
+#
+# A net that starts from A has had A's epochs before its own. So controls stand beside the paper's
+# nets. **A-from-A** starts another A in the same way: four convolutions and the head are copied,
+# the others are random. **D-he-long** and **A-he-long** start from random weights, by He's rule,
+# and train in one go for as long as A and D together. **A-short** and **D-short** are the paper's
+# pair at another length of training: a verdict on depth has to keep its sign there.
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-epochs", "caption": "For how many epochs each net has been trained when it is tested: blue is its own training, grey that of the net A from which it takes layers. Fair comparisons are those of bars of one length."}, "image": {"alt": "A bar for each net, in epochs. D in the paper's way is as long as the two that train in one go, half of it net A's training; A alone is half as long."}}
+nets.timelines(FAIR, chapter.columns[0])
+figures.plt.show()
+
+# %% [markdown]
+# ## The errors
+
+# %% tags=["remove-input"]
+report.show(nets.error_table([r for r in chapter.runs if r != "A-LRN-S256"], chapter.columns))
+
+# %% [markdown]
+# Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Below the five
+# nets stand the controls. Rows within a column can be compared; columns cannot, since they differ in images,
+# classes and size of the nets. On CIFAR-10 dense evaluation is the centre crop
+# ([why](02_lrn.html#the-errors)).
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
+nets.against_depth(BY_DEPTH, ("C-S256",), centre_crop, chapter.columns)
+figures.plt.show()
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error on CIFAR-10 by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-he-long, A-short, D, D-he-long and D-short; D-he-long is the lowest, A-short and D-short the highest."}}
+figures.dots(FAIR, centre_crop, [c for c in chapter.columns if c.data != "imagenette"])
+figures.plt.show()
+
+# %% [markdown]
+# ## Had they converged?
+#
+# A deeper net needs more steps. Were it cut off too early, it would look worse than it is.
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A, B, D and E on minival and on training images, a panel for each data set."}}
+chapter.curves(*BY_DEPTH)
+
+# %% tags=["remove-input"]
+recorded = chapter.columns[:2]
+
+
+def moved(column, run):
+    """By how much the error on minival still moved in the last fifth of the epochs, points."""
+    trained = store.trainings(column.results_dir, column.experiment(run)).values()
+    errors = [[epoch.minival_error for epoch in record.curve] for record in trained]
+    return np.mean([found[-1] - found[len(found) * 4 // 5 - 1] for found in errors])
+
+
+Markdown(
+    "Over the last fifth of the epochs the error on minival moved, in points: "
+    + "; ".join(
+        f"{c.title.removeprefix('recorded: ')} "
+        + ", ".join(f"{short_name(run)} {moved(c, run):+.1f}" for run in BY_DEPTH)
+        for c in recorded
+    )
+    + "."
+)
+
+# %% [markdown]
+# If the deeper net also has the higher error on *training* images, it does not overfit: its
+# training has not got as far. If only its minival error is higher, it does. After the last epoch,
+# both in eval mode:
+
+# %% tags=["remove-input"]
+chapter.fit()
+
+# %% [markdown]
+# ## The verdict
+#
+# Second minus first, in points of top-1 error, so that a positive number is as the paper says.
+# Brackets are 95 % intervals over seeds; bold is the column that decides. Below each claim are
+# its controls. With one seed an interval rests on the spread of the other nets alone.
+
+# %% tags=["remove-input"]
+chapter.differences()
+
+# %% tags=["remove-input"]
+chapter.agreement()
+
+# %% tags=["remove-input"]
+chapter.verdicts()
+
+# %% [markdown]
+# **D-he-long and A-he-long were declared after the three seeds of the paper's nets were in.** They
+# are the fair pair, and for just that reason they were looked for: what they say is exploration
+# until the second round repeats it with new seeds.
+#
 # What this cannot tell: the nets are narrow and the images small, so the last blocks work on maps
-# of a few units, where another 3×3 layer has little left to see
-# ({doc}`the next chapter <04_filters_1x1>` counts it). Nor can it say where depth stops paying on
-# large data. That is a matter of the data as much as of the net.
+# of a few units, where another 3×3 layer has little left to see. Nor can it say where depth stops
+# paying on large data. That is a matter of the data as much as of the net.
+#
+# **The next question:** D differs from B in three layers. Is it the extra non-linearity that they
+# bring, or the wider view? [](04_filters_1x1)
 #
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, CHAPTER), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("03_depth", CHAPTER)
+chapter.rerun()

@@ -17,7 +17,7 @@
 # shallow twin. It argues further that three layers of 3×3 need fewer weights than one of 7×7, but
 # it trains no such net. This chapter trains both twins.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,41 +25,54 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# %% tags=["remove-input"]
 import numpy as np
 from IPython.display import Markdown
 
 from vggrepro.configs import layer_names
-from vggrepro.pages import (
-    differences,
-    figures,
-    nets,
-    reading,
-    report,
-    tables_deviations,
-    tables_summary,
-    verdicts,
-)
-from vggrepro.study import paper, programme
-from vggrepro.study.experiments import RUNS, evaluations_of
+from vggrepro.pages import figures, nets, report
+from vggrepro.pages.page import Chapter
+from vggrepro.study import paper
+from vggrepro.study.experiments import RUNS, centre_crop
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-CHAPTER = programme.CHAPTER_RUNS["05_large_filters"]
-NETS = tuple(RUNS[run].config for run in CHAPTER)
-CLAIMS = ("small-filters", "three-small-filters")
-options.ensure(CHAPTER)
-columns = options.columns()
+photos = ("cifar10",)
+chapter = Chapter("05", budget, data, seeds, rerun, data_dir, results_dir, photos=photos)
+NETS = tuple(RUNS[run].config for run in chapter.runs)
 
 # %% tags=["remove-input"]
-verdicts.in_short(*CLAIMS)
+chapter.in_short()
+
+# %% [markdown]
+# ## In plain words
+
+# %% tags=["remove-input"]
+found = chapter.found
+Markdown(
+    f"""
+{found.basis(cifar10="B-he")} Imagenette has no part in this chapter.
+
+**Two 3×3 are hardly better than one 5×5 here:** B errs less than its twin by
+{found.lower("cifar10", "B-he", "B-5x5-he")} points in the mean, where the paper has seven. B's
+seeds have {found.by_seed("cifar10", "B-he")} %, the twin's {found.by_seed("cifar10", "B-5x5-he")}
+%; those of the deeper net lie further apart, which three cannot establish. B also fits its training
+images less well than the twin ({found.fits_worse("cifar10", "B-he", "B-5x5-he")}). With five layers fewer the twin is
+easier to train, and on maps of one or two units neither filter has much to look at.
+
+**Three 3×3 are not better than one 7×7.** D's twin errs less by
+{found.lower("cifar10", "D-7x7-he", "D-he")} points. It has {len(layer_names("D-7x7"))} weight
+layers to train where D has {len(layer_names("D"))}, and fits its training images far better in the
+same epochs ({found.fits_better("cifar10", "D-7x7-he", "D-he")}). The paper argues from the number
+of weights and trains no such net, so nothing here contradicts a result of it. D trained for twice
+as long ([the chapter on depth](03_depth.html)) errs less than the twin, by
+{found.lower("cifar10", "D-he-long", "D-7x7-he")} points, but the twin was not given those epochs.
+"""
+)
 
 # %% [markdown]
 # ## The claim
 
 # %% tags=["remove-input"]
-report.claim_box("small-filters", "seven-by-seven")
+chapter.quotes("small-filters", "seven-by-seven")
 
 # %% tags=["margin", "remove-input"]
 b = paper.value(3, net="B")
@@ -78,18 +91,15 @@ Markdown(
 #
 # **Fair sides.** A deep net of the paper starts from net A, whose 3×3 kernels do not fit into 5×5.
 # So that neither side has a better start, all four nets here begin with random weights by He's
-# rule and train for as many epochs.
-
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table("B-he", columns), "words wrapped")
-
-# %% [markdown]
+# rule and train for as many epochs. All else that is changed stands in
+# [the summary](summary.html).
+#
 # ## The idea: a large filter, taken apart
 #
 # A unit after two layers of 3×3 sees five by five places, as one 5×5 does; after three it sees
 # seven by seven. What differs is how the places count.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-stacks", "caption": "In how many ways a unit is reached from each place it sees. In a stack the middle is reached most often; a large filter has one weight for each place."}, "image": {"alt": "Squares of numbers for two 3×3 layers, one 5×5, three 3×3 and one 7×7; the stacks count the middle most, the single filters every place once."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-stacks", "caption": "In how many ways a unit is reached from each place it sees. In a stack the middle is reached most often; a large filter has one weight for each place."}, "image": {"alt": "Squares of numbers for two 3×3 layers, one 5×5, three 3×3 and one 7×7; the stacks count the middle most, the single filters every place once."}}
 nets.seen_through({"two 3×3": [3, 3], "one 5×5": [5], "three 3×3": [3, 3, 3], "one 7×7": [7]})
 figures.plt.show()
 
@@ -99,9 +109,9 @@ figures.plt.show()
 # are not. Here a horizontal difference is followed by a smoothing, on a drawn image:
 
 # %% tags=["remove-input"]
-report.source("pages.nets", "responses")
+chapter.source("pages.nets", "responses")
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: a drawn image and what they make of it; red is positive, blue negative. With a ReLU between the two only edges of one direction are left."}, "image": {"alt": "Three filters as coloured squares, a drawn image and two filtered ones; in the last of them one sign is missing."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-responses", "caption": "Above: two 3×3 filters and the one 5×5 filter that they make. Below: a drawn image and what they make of it; red is positive, blue negative. With a ReLU between the two only edges of one direction are left."}, "image": {"alt": "Three filters as coloured squares, a drawn image and two filtered ones; in the last of them one sign is missing."}}
 image = nets.grey_drawing()
 nets.stack_and_filter(image)
 figures.plt.show()
@@ -137,75 +147,53 @@ Markdown(
 # ## The errors
 
 # %% tags=["remove-input"]
-rows = [
-    (f"{RUNS[r].config}, He's start, centre-crop", r, evaluations_of(r)[0], None) for r in CHAPTER
-]
-report.show(report.error_table(rows, columns))
+report.show(nets.error_table(chapter.runs, chapter.columns).drop(columns="paper, dense"))
 
 # %% [markdown]
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. The paper gives a
 # difference only, which stands in the table of differences below. In the
-# [chapter on depth](03_depth.ipynb) B and D start from net A and have more epochs in all. Rows within a column can be
-# compared; columns cannot, since they differ in images, classes and size of the nets.
+# [chapter on depth](03_depth.ipynb) B and D start from net A and have more epochs in all.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error by centre crop and flip against what the convolutions hold (left) and what they do for one image (right), at the size that was trained. A dot is a seed, a bar the mean."}, "image": {"alt": "Error against weights and against multiply-adds for B, its 5×5 twin, D and its 7×7 twin, two panels for each data set."}}
-nets.cost_and_error(CHAPTER, report.centre_crop, columns)
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error by centre crop and flip against what the convolutions hold (left) and what they do for one image (right), at the size that was trained. A dot is a seed, a bar the mean."}, "image": {"alt": "Error against weights and against multiply-adds for B, its 5×5 twin, D and its 7×7 twin."}}
+nets.cost_and_error(chapter.runs, centre_crop, chapter.columns)
 figures.plt.show()
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-large-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of B, its 5×5 twin, D and its 7×7 twin, a panel for each data set."}}
-figures.curves(CHAPTER, columns)
-figures.plt.show()
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-large-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of B, its 5×5 twin, D and its 7×7 twin."}}
+chapter.curves(*chapter.runs)
 
 # %% [markdown]
 # Did the better net learn its training images better, or does it say more about others? Error on
 # training images and on as many of minival, which is never trained on, after the last epoch:
 
 # %% tags=["remove-input"]
-report.show(nets.fit_table(CHAPTER, columns))
-
-# %% [markdown]
-# ## The differences
-#
-# Second minus first, in points of top-1 error, so that a positive number is as the paper says.
-# Brackets are 95 % intervals over seeds; bold is the column that decides. With one seed an
-# interval rests on the spread of the other nets alone.
-
-# %% tags=["remove-input"]
-report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
-
-# %% tags=["remove-input"]
-tables_summary.agreement("05_large_filters")
+chapter.fit()
 
 # %% [markdown]
 # ## The verdict
+#
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-verdicts.verdict_box(*CLAIMS)
-
-# %% [markdown]
-# ### In plain words
+chapter.differences()
 
 # %% tags=["remove-input"]
-found = reading.Findings()
+chapter.verdicts()
+
+# %% tags=["remove-input"]
+by_seed = [
+    {
+        seed: record.top1_error
+        for seed, record in chapter.found.study.records(run, "cifar10", centre_crop(run)).items()
+    }
+    for run in ("B-he", "B-5x5-he")
+]
+gains = [by_seed[1][seed] - by_seed[0][seed] for seed in sorted(by_seed[0])]
 Markdown(
-    f"""
-{found.basis(cifar10="B-he")} Imagenette has no part in this chapter.
-
-**Two 3×3 are hardly better than one 5×5 here:** B errs less than its twin by
-{found.lower("cifar10", "B-he", "B-5x5-he")} points in the mean, where the paper has seven. B's
-seeds have {found.by_seed("cifar10", "B-he")} %, the twin's {found.by_seed("cifar10", "B-5x5-he")}
-%; those of the deeper net lie further apart, which three cannot establish. B also fits its training
-images less well than the twin ({found.fits_worse("cifar10", "B-he", "B-5x5-he")}). With five layers fewer the twin is
-easier to train, and on maps of one or two units neither filter has much to look at.
-
-**Three 3×3 are not better than one 7×7.** D's twin errs less by
-{found.lower("cifar10", "D-7x7-he", "D-he")} points. It has {len(layer_names("D-7x7"))} weight
-layers to train where D has {len(layer_names("D"))}, and fits its training images far better in the
-same epochs ({found.fits_better("cifar10", "D-7x7-he", "D-he")}). The paper argues from the number
-of weights and trains no such net, so nothing here contradicts a result of it. D trained for twice
-as long ([the chapter on depth](03_depth.html)) errs less than the twin, by
-{found.lower("cifar10", "D-he-long", "D-7x7-he")} points, but the twin was not given those epochs.
-"""
+    f"The interval of B against its twin is narrower than its own seeds, "
+    f"{', '.join(f'{gain:+.1f}' for gain in gains)}: nets of one data set share one variance "
+    "([how](method.html#from-errors-to-an-interval)), and that of the others is smaller. One "
+    "training took off late: B's with seed 1, the one that errs more than its twin."
 )
 
 # %% [markdown]
@@ -214,10 +202,13 @@ as long ([the chapter on depth](03_depth.html)) errs less than the twin, by
 # paper. {numref}`fig-padding` applies too, and more so: a 7×7 filter on a map of a few units sees
 # mostly padding.
 #
+# **The next question:** so far every net has seen one size of image. Does it help to train at
+# many? [](06_scale_jitter)
+#
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, CHAPTER), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("05_large_filters", CHAPTER)
+chapter.rerun()

@@ -17,7 +17,7 @@
 # In the paper it does, clearly. But its jittered nets were also trained for longer. This chapter
 # repeats the comparison, and then takes that advantage away.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,146 +25,33 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    reading,
-    report,
-    scales,
-    tables_deviations,
-    verdicts,
-)
-from vggrepro.study import programme
+from vggrepro.pages import figures, nets, report, scales
+from vggrepro.pages.page import Chapter
+from vggrepro.study import store
+from vggrepro.study.decisions import decide
 from vggrepro.study.rules import three_q
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-RUNS = programme.CHAPTER_RUNS["06_scale_jitter"]
-NETS = [[run for run in RUNS if run.startswith(net)] for net in "CDE"]
+chapter = Chapter("06", budget, data, seeds, rerun, data_dir, results_dir)
+NETS = [[run for run in chapter.runs if run.startswith(net)] for net in "CDE"]
 PAIR = ("D-S384-longer", "D-jitter")
-STAGES = ("D-S256", "D-S384", "D-jitter")
-options.ensure(RUNS)
-columns = options.columns(recorded=("imagenette",))
-crop = columns[-1].experiment("D-jitter").crop
 
 # %% tags=["remove-input"]
-verdicts.in_short("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
+chapter.in_short()
 
 # %% [markdown]
-# ## The claim
+# ## In plain words
 
 # %% tags=["remove-input"]
-report.claim_box("jitter-training")
-
-# %% [markdown]
-# ## What the paper did, and what we changed
-#
-# S is the shortest side of a training image after rescaling; the net sees a random crop of it.
-# The paper trains C, D and E three times: at S = 256; from those weights on at S = 384; and from
-# there on with S drawn anew for every image between 256 and 512. Each is tested at one Q.
-#
-# So the jittered net went on from the S = 384 net that it is compared with. It differs in its
-# scales, and in all the epochs that it had in addition. The control that the paper lacks goes on
-# from the same weights for equally many epochs, at the same rates, and keeps S = 384. It has the
-# suffix *longer* below.
-
-# %% [markdown]
-# ```{margin}
-# The paper gives the rate of fine-tuning, $10^{-3}$, for S = 384 only, and no number of epochs for
-# either stage. Jitter is sometimes said to start from S = 256 or 384; the paper says 384.
-# ```
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-chain", "caption": "The trainings of net D, generated from their declarations: who starts from whom, S in pixels, epochs and the first learning rate. The last two differ in S alone. C and E go the same way."}, "image": {"alt": "A diagram: net A at S = 256 gives layers to net D at S = 256, whose weights go to S = 384, and from there to both the jittered net and the control that stays at S = 384."}}
-scales.chain(PAIR[::-1], columns[-1])
-figures.plt.show()
-
-# %% [markdown]
-# What else differs from the paper. Where the stages of the chain have values of their own, they
-# stand in order: S = 256, S = 384, jitter.
-
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped")
-
-# %% [markdown]
-# ## The idea
-#
-# A crop has the same number of pixels at every S. At S = 256 it shows most of the image; at
-# S = 512 it shows less than half of the shortest side, and everything in it is twice as large.
-
-# %% tags=["remove-input"]
-report.source("windows", "random_window")
-
-# %% [markdown]
-# ```{margin}
-# The paper says that S is drawn from a range, not how. Here every whole number of pixels is equally
-# likely. In a small geometry the range has fewer of them: S shrinks with the crop.
-# ```
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-crops", "caption": "What a net sees of one drawn image at three S: where four random crops lie, then their pixels. A net at a fixed S knows one of the rows, a jittered net all of them and what is between."}, "image": {"alt": "Three rows for S = 256, 384 and 512. On the left a drawn image with four outlined squares, smaller at larger S; on the right the four crops, in which the figure is larger and less complete at larger S."}}
-scales.crops((256, 384, 512), crop)
-figures.plt.show()
-
-# %% [markdown]
-# ## The errors
-#
-# Each net at the Q of Section 4.1: its S, and for a jittered net the middle of the range,
-# $Q = 0.5\,(S_\min + S_\max)$.
-
-# %% tags=["remove-input"]
-report.show(scales.training_table(RUNS, columns))
-
-# %% [markdown]
-# Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n
-# seeds. Dense evaluation is the paper's protocol. The centre crop and its flip decide, since a
-# small image has only a few positions for dense evaluation to average over.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-dots", "caption": "Top-1 error of each training by centre crop and flip, at Q = S, or 384 for a range. A dot is a seed, a bar the mean. Grey lines join a seed's net with those that went on from its weights."}, "image": {"alt": "Three panels for nets C, D and E with the top-1 error of the four trainings, S = 256, S = 384, S = 384 for longer, and S from 256 to 512; a dot for each seed."}}
-scales.trainings(NETS, columns)
-figures.plt.show()
-
-# %% [markdown]
-# ## Each at its best Q
-#
-# One Q for both sides favours the net that was trained there. So both are also tested at several
-# Q, by dense evaluation, and each is taken at its best (bold). The best is picked on the images
-# that it is reported on, alike for both.
-
-# %% tags=["remove-input"]
-report.show(scales.by_scale_table(PAIR[::-1], columns))
-
-# %% tags=["remove-input"]
-Markdown("\n\n".join(scales.best_scale_sentence(c, PAIR[::-1]) for c in columns))
-
-# %% [markdown]
-# ## The verdict
-
-# %% tags=["remove-input"]
-verdicts.verdict_box("jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper")
-
-# %% [markdown]
-# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
-# bold is the column that decides.
-
-# %% tags=["remove-input"]
-report.show(
-    differences.differences_table(
-        "jitter-equal-epochs", "jitter-best-q", "jitter-as-in-the-paper", columns=columns
-    ),
-    "words wrapped",
-)
-
-# %% tags=["remove-input"]
-Markdown(differences.beside_sentence("jitter-as-in-the-paper"))
-
-# %% [markdown]
-# ### In plain words
-
-# %% tags=["remove-input"]
-found = reading.Findings()
+found = chapter.found
+decided = decide("jitter-equal-epochs", store.RECORDED)
+inside = decided.claim.matters + decided.decided_by.low
+at_512 = [
+    scales.errors_by_scale(chapter.columns[0], run)[512] for run in ("D-jitter", "D-S384-longer")
+]
+alive = ", ".join(f"{at_512[1][seed] - at_512[0][seed]:+.1f}" for seed in at_512[0])
 Markdown(
     f"""
 {found.basis(imagenette="D-jitter")}
@@ -185,23 +72,123 @@ smaller part of the image, and the centre crop of a test image leaves more of it
 matter of Q as much as of training. Tested densely at its three Q, the jittered net is the better
 one, by {found.lower("imagenette", three_q("D-jitter"), three_q("D-S256"))} points ([the chapter on
 test scales](07_test_scales.html) has the scales one by one).
+
+**That verdict hangs on a hair.** The interval that decides ends {inside:.4f} points inside the margin.
+And jitter was hardly alive: at Q = 512, which the jittered net has seen in training and the control
+has not, the two differ by {alive} points, seed by seed. At the rate of fine-tuning the last stage
+hardly moves the net.
+
+**Three seeds are three lineages.** Each jittered net and its control go back to one net A, over
+D at S = 256 and S = 384; what that chain has by chance all its nets have.
 """
 )
 
 # %% [markdown]
-# What cannot be decided here: whether jitter gains as much at the paper's size. A net has to learn
-# every class at every scale. A narrow net, few photos and a short schedule may leave it too little
-# room for that. Whether the two trainings had converged is seen in their learning curves:
+# ## The claim
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-jitter-curves", "caption": "Error while training of the jittered D and of its control, in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of the jittered net D and of the net that goes on at S = 384, on minival and on training images."}}
-figures.curves(PAIR, columns)
+# %% tags=["remove-input"]
+chapter.quotes("jitter-training")
+
+# %% [markdown]
+# ## What the paper did, and what we changed
+#
+# S is the shortest side of a training image after rescaling; the net sees a random crop of it.
+# The paper trains C, D and E three times: at S = 256; from those weights on at S = 384; and from
+# there on with S drawn anew for every image between 256 and 512. Each is tested at one Q.
+#
+# So the jittered net went on from the S = 384 net that it is compared with. It differs in its
+# scales, and in all the epochs that it had in addition. The control that the paper lacks goes on
+# from the same weights for equally many epochs, at the same rates, and keeps S = 384. It has the
+# suffix *longer* below.
+
+# %% [markdown]
+# ```{margin}
+# The paper gives the rate of fine-tuning, $10^{-3}$, for S = 384 only, and no number of epochs for
+# either stage. Jitter is sometimes said to start from S = 256 or 384; the paper says 384.
+# ```
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-chain", "caption": "The trainings of net D, generated from their declarations: who starts from whom, S in pixels, epochs and the first learning rate. The last two differ in S alone. C and E go the same way."}, "image": {"alt": "A diagram: net A at S = 256 gives layers to net D at S = 256, whose weights go to S = 384, and from there to both the jittered net and the control that stays at S = 384."}}
+scales.chain(PAIR[::-1], chapter.columns[-1])
 figures.plt.show()
 
 # %% [markdown]
+# ## The idea
+#
+# A crop has the same number of pixels at every S. At S = 256 it shows most of the image; at
+# S = 512 it shows less than half of the shortest side, and everything in it is twice as large.
+
+# %% tags=["remove-input"]
+chapter.source("windows", "random_window")
+
+# %% [markdown]
+# ```{margin}
+# The paper says that S is drawn from a range, not how. Here every whole number of pixels is equally
+# likely. In a small geometry the range has fewer of them: S shrinks with the crop.
+# ```
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-crops", "caption": "What a net sees of one drawn image at three S: where four random crops lie, then their pixels. A net at a fixed S knows one of the rows, a jittered net all of them and what is between."}, "image": {"alt": "Three rows for S = 256, 384 and 512. On the left a drawn image with four outlined squares, smaller at larger S; on the right the four crops, in which the figure is larger and less complete at larger S."}}
+scales.crops((256, 384, 512), chapter.columns[-1].experiment("D-jitter").crop)
+figures.plt.show()
+
+# %% [markdown]
+# ## The errors
+#
+# Each net at the Q of Section 4.1: its S, and for a jittered net the middle of the range,
+# $Q = 0.5\,(S_\min + S_\max)$.
+
+# %% tags=["remove-input"]
+table = nets.error_table(chapter.runs, chapter.columns)
+report.show(table.set_axis([scales.name_of(run) for run in chapter.runs]))
+
+# %% [markdown]
+# Top-1 error in percent, the paper's in its Table 3, ours as mean ± standard deviation over n
+# seeds. Dense evaluation is the paper's protocol. The centre crop and its flip decide, since a
+# small image has only a few positions for dense evaluation to average over.
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-dots", "caption": "Top-1 error of each training by centre crop and flip, at Q = S, or 384 for a range. A dot is a seed, a bar the mean. Grey lines join a seed's net with those that went on from its weights."}, "image": {"alt": "Three panels for nets C, D and E with the top-1 error of the four trainings, S = 256, S = 384, S = 384 for longer, and S from 256 to 512; a dot for each seed."}}
+scales.trainings(NETS, chapter.columns)
+figures.plt.show()
+
+# %% [markdown]
+# ## Each at its best Q
+#
+# One Q for both sides favours the net that was trained there. So both are also tested at several
+# Q, by dense evaluation, and each is taken at its best (bold). The best is picked on the images
+# that it is reported on, alike for both.
+
+# %% tags=["remove-input"]
+report.show(scales.by_scale_table(PAIR[::-1], chapter.columns))
+
+# %% [markdown]
+# ## Had they converged?
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-curves", "caption": "Error while training of the jittered D and of its control, in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of the jittered net D and of the net that goes on at S = 384, on minival and on training images."}}
+chapter.curves(*PAIR)
+
+# %% [markdown]
+# ## The verdict
+#
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides.
+
+# %% tags=["remove-input"]
+chapter.differences()
+
+# %% tags=["remove-input"]
+chapter.verdicts()
+
+# %% [markdown]
+# What cannot be decided here: whether jitter gains as much at the paper's size. A net has to learn
+# every class at every scale. A narrow net, few photos and a short schedule may leave it too little
+# room for that.
+#
+# **The next question:** a net that knows many scales can be tested at many. Is that better than
+# one? [](07_test_scales)
+#
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, RUNS), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("06_scale_jitter", PAIR, data="imagenette")
+chapter.rerun()

@@ -18,7 +18,7 @@
 # chapter compares both on the same weights, and lays beside them another way of looking several
 # times.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -26,42 +26,74 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    reading,
-    report,
-    scales,
-    tables_deviations,
-    verdicts,
-)
-from vggrepro.study import programme
+from vggrepro.pages import figures, report, scales
+from vggrepro.pages.page import Chapter
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.rules import Side, one_q, three_q
 from vggrepro.windows import PAPER_CROP
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-RUNS = programme.CHAPTER_RUNS["07_test_scales"]
-CURVES = [run for run in RUNS if len(scales.single_test_scales(run)) > 1]
-CLAIMS = ("several-q-fixed", "several-q-jittered", "several-q-help-jittered-more", "scale-gap")
-STAGES = ("D-S256", "D-S384", "D-jitter")
-options.ensure(RUNS)
-columns = options.columns(recorded=("imagenette",))
-crop = columns[-1].experiment("D-jitter").crop
+chapter = Chapter("07", budget, data, seeds, rerun, data_dir, results_dir)
+CURVES = [run for run in chapter.runs if len(scales.single_test_scales(run)) > 1]
+CROPS = (PAPER_CROP, chapter.columns[-1].experiment("D-jitter").crop)
 
 # %% tags=["remove-input"]
-verdicts.in_short(*CLAIMS)
+chapter.in_short()
+
+# %% [markdown]
+# ## In plain words
+
+# %% tags=["remove-input"]
+found = chapter.found
+jittered, longer, fixed = "D-jitter", "D-S384-longer", "D-S256"
+far = Side(fixed, Evaluation("dense", (512,)))
+lineage = "; ".join(
+    f"{gain:.1f} points for {run}, seed {seed}, trained on {processor.removesuffix('(R)')}"
+    for (run, seed, processor), gain in scales.dense_gains(
+        chapter.columns[0], ("C-S384", "D-S384"), 384
+    ).items()
+)
+Markdown(
+    f"""
+{found.basis(imagenette="D-jitter")}
+
+**Several Q help in the mean, and the jittered net most.** Three Q in place of one take
+{found.lower("imagenette", three_q(jittered), one_q(jittered))} points off the error of the
+jittered D, and {found.lower("imagenette", three_q(longer), one_q(longer))} off that of the net
+that went on at S = 384 for as long. The paper's gains have the same order and are smaller. But the
+three trainings differ: with one Q the jittered net has
+{found.by_seed("imagenette", one_q(jittered))} %, with three
+{found.by_seed("imagenette", three_q(jittered))} %. That is why so plain a mean does not earn a
+verdict with three seeds.
+
+**Part of it is the number of passes.** Four passes at one Q, on shifted grids, take
+{found.lower("imagenette", one_q(jittered, "dense-shifted"), one_q(jittered))} points off the
+jittered net's error; three Q are better still, by
+{found.lower("imagenette", three_q(jittered), one_q(jittered, "dense-shifted"))}. And part of it is
+that the middle of the range is not the best single Q here: the curve below has its lowest point at
+a smaller Q, of which the average takes its share.
+
+**The gap between scales is plain.** A net trained at S = 256 and tested at Q = 512 loses
+{found.lower("imagenette", one_q(fixed), far)} points. The paper says that such a gap hurts and
+gives no number. It is also where the trainings differ most: at Q = 512 they have
+{found.by_seed("imagenette", far)} %, at Q = 256 {found.by_seed("imagenette", one_q(fixed))} %. How
+well a net bears another scale can hardly be told from its error at its own, and a single training
+would have said little about it.
+
+**Much of that spread is lineage.** The nets at S = 384 and the jittered ones go on from the D of
+the same seed, so a seed that bears a large Q badly does so in all of them, and three seeds are
+three chains. It is not the processor: at Q = 384 dense evaluation gains on the centre crop
+{lineage}.
+"""
+)
 
 # %% [markdown]
 # ## The claims
 
 # %% tags=["remove-input"]
-report.claim_box("jitter-testing", "scale-gap")
+chapter.quotes("jitter-testing", "scale-gap")
 
 # %% [markdown]
 # ## What the paper did, and what we changed
@@ -83,23 +115,17 @@ report.claim_box("jitter-testing", "scale-gap")
 # ```
 
 # %% [markdown]
-# What else differs from the paper. Where the stages of the chain have values of their own, they
-# stand in order: S = 256, S = 384, jitter.
-
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped")
-
-# %% [markdown]
 # ## The idea
 #
 # At each Q the net gives a posterior, the soft-max of the class scores averaged over its score
-# map. The posteriors of the three Q are averaged, with equal weights.
+# map. The posteriors of the three Q are averaged, with equal weights. The same mean puts crops,
+# protocols and nets together in the next chapters.
 
 # %% tags=["remove-input"]
-report.source("study.experiments", "several_scales")
+chapter.source("study.experiments", "several_scales")
 
 # %% tags=["remove-input"]
-report.source("evaluators", "combine")
+chapter.source("evaluators", "combine")
 
 # %% [markdown]
 # ## What a score map looks at
@@ -107,8 +133,8 @@ report.source("evaluators", "combine")
 # Dense evaluation gives one vector of class scores for every place where a crop would fit on a grid
 # of 32 px. A larger Q has more such places, and each of them sees a smaller part of the image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-score-maps", "caption": "The places that a score map looks at, on a drawn image at three Q: in the paper's geometry, and in ours. Dots are the centres of the positions, boxes what the first and the last of them stand for. What is pale is trimmed, so that the grid is centred."}, "image": {"alt": "A drawn image six times, for three test scales in two geometries, with a grid of dots and two outlined squares: few dots and large squares at Q = 256, many dots and small squares at Q = 512, fewer dots in the small geometry."}}
-scales.looks((256, 384, 512), (PAPER_CROP, crop))
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-score-maps", "caption": "The places that a score map looks at, on a drawn image at three Q: in the paper's geometry, and in ours. Dots are the centres of the positions, boxes what the first and the last of them stand for. What is pale is trimmed, so that the grid is centred."}, "image": {"alt": "A drawn image six times, for three test scales in two geometries, with a grid of dots and two outlined squares: few dots and large squares at Q = 256, many dots and small squares at Q = 512, fewer dots in the small geometry."}}
+scales.looks((256, 384, 512), CROPS)
 figures.plt.show()
 
 # %% [markdown]
@@ -119,7 +145,7 @@ figures.plt.show()
 # ```
 
 # %% tags=["remove-input"]
-report.show(scales.score_maps_table(RUNS, columns))
+report.show(scales.score_maps_table(chapter.runs, chapter.columns))
 
 # %% [markdown]
 # Positions on the short side of the score map, with Q in our pixels in brackets; then positions per
@@ -130,93 +156,45 @@ report.show(scales.score_maps_table(RUNS, columns))
 # ## The errors
 
 # %% tags=["remove-input"]
-report.show(scales.gains_table(RUNS, columns))
+report.show(scales.gains_table(chapter.runs, chapter.columns))
 
 # %% [markdown]
 # Top-1 error in percent at one Q → at three, and below it the gain in points: the paper's from its
 # Tables 3 and 4, ours as means over seeds. A gain is taken seed by seed and has its standard deviation.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-gains", "caption": "How much lower the top-1 error is at three Q than at one. A dot is a seed, a bar the mean; open diamonds are the paper's, on other images and classes. The last row is the control: several passes at one Q, shifted, against one pass."}, "image": {"alt": "Gain in points of top-1 error from three test scales for each net and training scale, a dot for each seed, the paper's gain as an open diamond."}}
-scales.gains(RUNS, [("D-jitter", "dense-shifted")], columns)
-figures.plt.show()
-
 # %% [markdown]
 # ## The gap between scales
 #
-# The same weights at one Q after the other. At the bottom stands what each net was trained at.
+# The same weights at one Q after the other.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Diamonds mark a fixed S, the bar the range of S of the jittered net."}, "image": {"alt": "Curves of top-1 error against the test scale for net D trained at S = 256, at S = 384 for longer, and with S from 256 to 512; marks at the bottom show the training scales."}}
-scales.curve(CURVES, columns)
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Below: at which S each net was trained, a diamond for one, a bar for a range."}, "image": {"alt": "Curves of top-1 error against the test scale for net D trained at S = 256, at S = 384 for longer, and with S from 256 to 512; a strip below shows the training scales."}}
+scales.curve(CURVES, chapter.columns)
 figures.plt.show()
-
-# %% tags=["remove-input"]
-Markdown("\n\n".join(scales.best_scale_sentence(c, CURVES) for c in columns))
 
 # %% [markdown]
 # ## The verdict
+#
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-verdicts.verdict_box(*CLAIMS)
-
-# %% [markdown]
-# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
-# bold is the column that decides.
+chapter.differences()
 
 # %% tags=["remove-input"]
-report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
-
-# %% [markdown]
-# ### In plain words
-
-# %% tags=["remove-input"]
-found = reading.Findings()
-jittered, longer, fixed = "D-jitter", "D-S384-longer", "D-S256"
-far = Side(fixed, Evaluation("dense", (512,)))
-Markdown(
-    f"""
-{found.basis(imagenette="D-jitter")}
-
-**Several Q help in the mean, and the jittered net most.** Three Q in place of one take
-{found.lower("imagenette", three_q(jittered), one_q(jittered))} points off the error of the
-jittered D, and {found.lower("imagenette", three_q(longer), one_q(longer))} off that of the net
-that went on at S = 384 for as long. The paper's gains have the same order and are smaller. But the
-three trainings differ: with one Q the jittered net has
-{found.by_seed("imagenette", one_q(jittered))} %, with three
-{found.by_seed("imagenette", three_q(jittered))} %. That is why so plain a mean does not earn a
-verdict with three seeds.
-
-**Part of it is the number of passes.** Four passes at one Q, on shifted grids, take
-{found.lower("imagenette", one_q(jittered, "dense-shifted"), one_q(jittered))} points off the
-jittered net's error; three Q are better still, by
-{found.lower("imagenette", three_q(jittered), one_q(jittered, "dense-shifted"))}. And part of it is
-that the middle of the range is not the best single Q here: the curve above has its lowest point at
-a smaller Q, of which the average takes its share.
-
-**The gap between scales is plain.** A net trained at S = 256 and tested at Q = 512 loses
-{found.lower("imagenette", one_q(fixed), far)} points. The paper says that such a gap hurts and
-gives no number. It is also where the trainings differ most: at Q = 512 they have
-{found.by_seed("imagenette", far)} %, at Q = 256 {found.by_seed("imagenette", one_q(fixed))} %. How
-well a net bears another scale can hardly be told from its error at its own, and a single training
-would have said little about it.
-
-**Much of that spread is one chain.** The nets at S = 384 and the jittered ones go on from the D of
-the same seed, so a seed that bears a large Q badly does so in all of them, and three seeds are
-three chains. They were also trained on two kinds of processor
-({found.processors("imagenette", fixed)}): what is seed and what is machine cannot be told apart
-here. At a net's own scale another processor moves a training nearly as much as another seed does
-([how a claim is decided](method.html)).
-"""
-)
+chapter.verdicts()
 
 # %% [markdown]
 # What cannot be decided here: how much several Q gain where every Q has a map of many positions. And
 # a curve over Q is drawn for net D alone, so how depth and the gap between scales go together
 # stays open.
 #
+# **The next question:** is the whole image the best look at one Q, or are many crops of it?
+# [](08_multi_crop)
+#
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, RUNS), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("07_test_scales", CURVES, data="imagenette")
+chapter.rerun()

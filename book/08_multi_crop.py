@@ -18,7 +18,7 @@
 # does so too, puts the protocols of AlexNet, GoogLeNet and OverFeat beside them on the same nets,
 # and sets every error against the work it took.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -26,40 +26,65 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    protocols,
-    reading,
-    report,
-    tables_deviations,
-    verdicts,
-)
-from vggrepro.study import programme
-from vggrepro.study.experiments import RUNS, Evaluation, several_scales
+from vggrepro.pages import figures, protocols, report
+from vggrepro.pages.page import Chapter
+from vggrepro.study import store
 from vggrepro.study.rules import three_q
 from vggrepro.windows import PAPER_CROP
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-NETS = programme.CHAPTER_RUNS["08_multi_crop"]
-CLAIMS = ("multi-crop-beats-dense", "both-beat-dense", "both-beat-multi-crop")
-options.ensure(NETS)
-columns = options.columns(recorded=("imagenette",))
-crops = list(dict.fromkeys([PAPER_CROP, *(c.experiment(NETS[0]).crop for c in columns)]))
+chapter = Chapter("08", budget, data, seeds, rerun, data_dir, results_dir)
+crops = list(dict.fromkeys([PAPER_CROP, *(c.experiment("D-jitter").crop for c in chapter.columns)]))
 
 # %% tags=["remove-input"]
-verdicts.in_short(*CLAIMS)
+chapter.in_short()
+
+# %% [markdown]
+# ## In plain words
+
+# %% tags=["remove-input"]
+found = chapter.found
+crops_of_d, dense_of_d, shifted, both = (
+    three_q(chapter.runs[0], protocol)
+    for protocol in ("multi-crop", "dense", "dense-shifted", "multi-crop & dense")
+)
+crops_of_e, both_of_e = (
+    three_q(chapter.runs[1], protocol) for protocol in ("multi-crop", "multi-crop & dense")
+)
+Markdown(
+    f"""
+{found.basis(imagenette="D-jitter")}
+
+**In the mean many crops are ahead, and three seeds do not decide it:** by
+{found.lower("imagenette", crops_of_d, dense_of_d)} points over dense evaluation at the same Q. The
+trainings differ in how much: crops have {found.by_seed("imagenette", crops_of_d)} %, dense evaluation
+{found.by_seed("imagenette", dense_of_d)} %, which is mostly lineage ([test scales](07_test_scales.html)). Dense
+evaluation of a small image has few positions to average over, and at a large Q they show a part of
+the object each. On shifted grids, with four times the positions, it gets back
+{found.lower("imagenette", shifted, dense_of_d)} of these points, and
+{found.lower("imagenette", crops_of_d, shifted)} remain.
+
+**For D, both together gain nothing over crops.** They beat dense evaluation by
+{found.lower("imagenette", both, dense_of_d)} points, but are within
+{found.alike("imagenette", both, crops_of_d, within=0.5)} of the crops alone: the better half does
+the work. Neither is decided, and E, one seed, is another case: there the two together beat crops by
+{found.lower("imagenette", both_of_e, crops_of_e)}. In the paper, where both are about equally good,
+their mean beats either.
+
+**Part of the gain can be had for less.** The crops take five to seven times the multiply-adds of
+dense evaluation. Shifted grids, for half of the crops' work here and seven tenths of it at the
+paper's size, come within {found.alike("imagenette", shifted, crops_of_d, within=2)} points of them,
+a difference that three seeds do not decide.
+"""
+)
 
 # %% [markdown]
 # ## The claim
 
 # %% tags=["remove-input"]
-report.claim_box("multi-crop", "boundary", "crops-not-justified")
+chapter.quotes("multi-crop", "boundary", "crops-not-justified")
 
 # %% [markdown]
 # ## What the paper did, and what we changed
@@ -70,9 +95,6 @@ report.claim_box("multi-crop", "boundary", "crops-not-justified")
 # see every window as it is and mirrored. Images are photos of Imagenette
 # {cite:p}`howard2019imagenette` here, since photos of CIFAR-10 are as small as one crop.
 
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table(NETS[0], columns), "words wrapped")
-
 # %% [markdown]
 # ## Where each protocol looks
 
@@ -82,7 +104,7 @@ report.show(tables_deviations.deviations_table(NETS[0], columns), "words wrapped
 # rescaled image, corners included.
 # ```
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-windows", "caption": "What each protocol looks at, at one of its Q and for the paper's crop, on a drawn image. The other Q are alike, and every window is also seen mirrored."}, "image": {"alt": "Seven copies of one drawn image. The centre crop sees a square in the middle, AlexNet's crops the central square, GoogLeNet's three squares, VGG's grid and dense evaluation all or nearly all of the image; OverFeat's map of scores is twice as fine as the dense one."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-windows", "caption": "What each protocol looks at, at one of its Q and for the paper's crop, on a drawn image. The other Q are alike, and every window is also seen mirrored."}, "image": {"alt": "Seven copies of one drawn image. The centre crop sees a square in the middle, AlexNet's crops the central square, GoogLeNet's three squares, VGG's grid and dense evaluation all or nearly all of the image; OverFeat's map of scores is twice as fine as the dense one."}}
 protocols.windows()
 figures.plt.show()
 
@@ -111,21 +133,15 @@ figures.plt.show()
 # is twenty-five.
 
 # %% tags=["remove-input"]
-report.source("windows", "dense_window")
+chapter.source("windows", "dense_window")
 
 # %% tags=["remove-input"]
-report.source("windows", "grid_windows")
+chapter.source("windows", "grid_windows")
 
 # %% [markdown]
 # The net runs over every window in the same way, fully convolutionally; for a crop the map of
 # scores has one position. All that follows is averaging: several Q, crops and dense evaluation
-# together, even several nets are means of posteriors.
-
-# %% tags=["remove-input"]
-report.source("evaluators", "combine")
-
-# %% tags=["remove-input", "hide-output"]
-report.source("evaluators", "run_windows")
+# together, even several nets are means of posteriors ([the code](07_test_scales.html#the-idea)).
 
 # %% [markdown]
 # ```{margin}
@@ -138,7 +154,7 @@ report.source("evaluators", "run_windows")
 # bottom only. A grid of crops has no such flaw, so it could win for a reason that has nothing to do
 # with crops. Here dense evaluation is trimmed on both sides alike, in every chapter.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Dense evaluation for a crop of 64 px at Q = 256. Left: what pooling keeps when it rounds down. Right: the same size, centred."}, "image": {"alt": "Two copies of a drawn image; left the window misses the right and the bottom, right it misses a little on all sides."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-grid", "caption": "Dense evaluation for a crop of 64 px at Q = 256. Left: what pooling keeps when it rounds down. Right: the same size, centred."}, "image": {"alt": "Two copies of a drawn image; left the window misses the right and the bottom, right it misses a little on all sides."}}
 protocols.grids(crop=64, test_scale=256)
 figures.plt.show()
 
@@ -149,117 +165,55 @@ figures.plt.show()
 # D's receptive field is larger than the crop. Around a crop there are zeros, at the image and at
 # every map in between. In dense evaluation there is the rest of the image.
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-padding-reach", "caption": "The maps of a crop after each pool of net D. Blue units see pixels of the crop alone, orange ones may also see padding, in dense evaluation the neighbouring image. Below: the share of blue ones."}, "image": {"alt": "Five maps for each size of crop. The share of units that padding cannot reach shrinks from nearly all after the first pool to one unit or none after the last."}}
-protocols.padding(RUNS[NETS[0]].config, crops)
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-padding-reach", "caption": "The maps of a crop after each pool of net D. Blue units see pixels of the crop alone, orange ones may also see padding, in dense evaluation the neighbouring image. Below: the share of blue ones."}, "image": {"alt": "Five maps for each size of crop. The share of units that padding cannot reach shrinks from nearly all after the first pool to one unit or none after the last."}}
+protocols.padding("D", crops)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown("\n".join(f"- {protocols.padding_sentence(RUNS[NETS[0]].config, crop)}" for crop in crops))
+Markdown("\n".join(f"- {protocols.padding_sentence('D', crop)}" for crop in crops))
 
 # %% [markdown]
 # So nearly all that the classifier gets may differ between the two, which is the paper's reason to
 # average them. How *much* it differs this arithmetic does not say.
 #
-# ## What each costs
+# ## What each costs, and what it gives
 
 # %% tags=["remove-input"]
-report.show(protocols.cost_table(NETS[0], columns))
-
-# %% [markdown]
-# Net D on one image of shape 4:3, cheapest first. A pass is a window as it is or mirrored. G are
-# billions of multiply-adds at that size of crop, × is how many times the work of a centre crop and
-# its mirror image. Overlapping crops compute the same pixels again and again, dense evaluation
-# once.
-#
-# ## The errors
+report.show(protocols.protocol_table(chapter.runs, chapter.columns))
 
 # %% tags=["remove-input"]
-rows = [
-    (
-        f"{RUNS[net].config}, {protocols.label(evaluation)}",
-        net,
-        evaluation,
-        protocols.paper_error_of(net, evaluation),
-    )
-    for net in NETS
-    for evaluation in protocols.compared(net)
-]
-report.show(report.error_table(rows, columns))
+evaluations = store.frame().query("run in @chapter.runs and kind == 'eval' and budget == 'reduced'")
+tested = evaluations.groupby(["run", "processor"]).seed.unique()
+on = "; ".join(
+    f"{run}, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, sorted(seeds)))} on {processor}"
+    for (run, processor), seeds in tested.items()
+)
+Markdown(
+    f"Top-1 error in percent: the paper's on its validation images (Tables 3 to 5), ours on `val`, "
+    f"mean ± standard deviation over n seeds. Work is multiply-adds for one image of shape 4:3 and its "
+    f"mirror image, × is how many times that of a centre crop; overlapping crops compute the same "
+    f"pixels again and again, dense evaluation once. Times are those of the recorded evaluations "
+    f"({on}), with whatever else the machine did meanwhile: they show the order of magnitude. The "
+    "centre crop is at a disadvantage: of an image rescaled to Q = 384 it sees the middle only."
+)
 
-# %% [markdown]
-# Top-1 error in percent: the paper's on its validation images (Tables 3 to 5), ours on `val`, mean
-# ± standard deviation over n seeds. The Q are the paper's. Compare within a column and a net. The
-# centre crop is at a disadvantage: of an image rescaled to Q = 384 it sees the middle only.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-protocol-costs", "caption": "Top-1 error against what it costs, by arithmetic and as it was timed. Filled: net D, hollow: net E; a dot is a seed. Colours are protocols; the shape says which Q: a triangle 256, a circle 384, a square several."}, "image": {"alt": "Scatter plots of top-1 error against multiply-adds per image and against milliseconds per image, both on a logarithmic axis, a colour for each protocol."}}
-protocols.cost_and_error(NETS, columns)
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-protocol-costs", "caption": "Top-1 error of net D against what it costs, by arithmetic: a dot is a seed, a bar the mean. The line joins what is better than all that is cheaper."}, "image": {"alt": "A scatter plot of top-1 error against multiply-adds per image, on a logarithmic axis, each protocol named beside its mean; a stepped line joins the best for their cost."}}
+protocols.cost_and_error("D-jitter", chapter.columns)
 figures.plt.show()
 
-# %% tags=["remove-input"]
-dense, multi_crop = (
-    Evaluation(protocol, several_scales(RUNS[NETS[0]])) for protocol in ("dense", "multi-crop")
-)
-Markdown(
-    "\n".join(
-        f"- {protocols.time_sentence(c, net, dense, multi_crop)}" for c in columns for net in NETS
-    )
-)
-
 # %% [markdown]
-# Times are those of the recorded evaluations, cutting and rescaling included, with whatever else
-# the machine did meanwhile. They show the order of magnitude; multiply-adds are exact.
-#
 # ## The verdict
+#
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides. Beside
+# the spread over seeds the photos have one of their own: claims about one net tested in two ways
+# show its standard error too.
 
 # %% tags=["remove-input"]
-verdicts.verdict_box(*CLAIMS)
-
-# %% [markdown]
-# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
-# bold is the column that decides.
+chapter.differences()
 
 # %% tags=["remove-input"]
-report.show(differences.differences_table(*CLAIMS, columns=columns), "words wrapped")
-
-# %% [markdown]
-# ### In plain words
-
-# %% tags=["remove-input"]
-found = reading.Findings()
-crops_of_d, dense_of_d, shifted, both = (
-    three_q(NETS[0], protocol)
-    for protocol in ("multi-crop", "dense", "dense-shifted", "multi-crop & dense")
-)
-crops_of_e, both_of_e = (
-    three_q(NETS[1], protocol) for protocol in ("multi-crop", "multi-crop & dense")
-)
-Markdown(
-    f"""
-{found.basis(imagenette="D-jitter")}
-
-**Many crops are ahead here by more than the paper's hair,** in the mean by
-{found.lower("imagenette", crops_of_d, dense_of_d)} points over dense evaluation at the same Q. The
-trainings differ in how much: crops have {found.by_seed("imagenette", crops_of_d)} %, dense evaluation
-{found.by_seed("imagenette", dense_of_d)} %, so that three do not earn a verdict (nor can seed and
-machine be told apart: [test scales](07_test_scales.html)). Dense
-evaluation of a small image has few positions to average over, and at a large Q they show a part of
-the object each. On shifted grids, with four times the positions, it gets back
-{found.lower("imagenette", shifted, dense_of_d)} of these points, and
-{found.lower("imagenette", crops_of_d, shifted)} remain.
-
-**For D, both together gain nothing over crops.** They beat dense evaluation by
-{found.lower("imagenette", both, dense_of_d)} points, but are within
-{found.alike("imagenette", both, crops_of_d, within=0.5)} of the crops alone: the better half does
-the work. Neither is decided, and E, one seed, is another case: there the two together beat crops by
-{found.lower("imagenette", both_of_e, crops_of_e)}. In the paper, where both are about equally good,
-their mean beats either.
-
-**Part of the gain can be had for less.** The crops take five to seven times the multiply-adds of
-dense evaluation. Shifted grids, for half of the crops' work here and seven tenths of it at the
-paper's size, come within {found.alike("imagenette", shifted, crops_of_d, within=2)} points of them,
-a difference that three seeds do not decide.
-"""
-)
+chapter.verdicts()
 
 # %% [markdown]
 # What this budget cannot decide: whether it is so at the paper's size. The score maps here have a
@@ -267,10 +221,13 @@ a difference that three seeds do not decide.
 # difference of the size that the paper reports is about what moving the grid does; hence the
 # control.
 #
+# **The next question:** crops and dense evaluation are two views of one net. What do two nets give?
+# [](09_fusion)
+#
 # ## Where the numbers come from
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, NETS), "words")
+chapter.trainings()
 
 # %% tags=["remove-input"]
-report.commands("08_multi_crop", NETS, "imagenette")
+chapter.rerun()

@@ -17,7 +17,7 @@
 # net? The paper averages the posteriors of several nets, and its best number comes from only two.
 # It has no control for "any second net". This chapter declares one.
 
-# %% tags=["parameters", "hide-input"]
+# %% tags=["parameters", "hide-input"] mystnb={"code_prompt_show": "Parameters of a rerun", "code_prompt_hide": "Parameters of a rerun"}
 budget: str = "reduced"  # of a rerun: smoke, quick, reduced, gpu or full
 data: str = ""  # data set of a rerun; empty: the budget's first
 seeds: int = 0  # how many seeds a rerun trains; 0: the budget's own number
@@ -25,41 +25,54 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# %% tags=["hide-input"]
+# % tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import (
-    differences,
-    figures,
-    protocols,
-    reading,
-    report,
-    tables_deviations,
-    verdicts,
-)
-from vggrepro.study import programme
-from vggrepro.study.experiments import FUSIONS, evaluation_in
+from vggrepro.pages import protocols, report
+from vggrepro.pages.page import Chapter
+from vggrepro.study.experiments import FUSIONS
 from vggrepro.study.rules import Side, three_q
 
-options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-figures.use_style()
-
-FUSED = programme.CHAPTER_RUNS["09_fusion"]
+chapter = Chapter("09", budget, data, seeds, rerun, data_dir, results_dir)
 SUBMISSION, TWO_NETS, CONTROL = "ILSVRC-submission", "D-jitter+E-jitter", "D-jitter+D-jitter"
-STAGES = ("D-S256", "D-S384", "D-jitter")
-options.ensure(FUSED)
-columns = options.columns(recorded=("imagenette",))
-nets = list(dict.fromkeys(run for fusion in FUSIONS.values() for run in fusion.runs))
-dense, _, both = FUSIONS[TWO_NETS].evaluations
 
 # %% tags=["remove-input"]
-verdicts.in_short("two-nets-beat-one")
+chapter.in_short()
+
+# %% [markdown]
+# ## In plain words
+
+# %% tags=["remove-input"]
+found = chapter.found
+two, seven, control = (
+    three_q(TWO_NETS),
+    Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
+    three_q(CONTROL),
+)
+Markdown(
+    f"""
+{found.basis(imagenette="E-jitter")}
+
+**With one seed two nets err less than one, which decides nothing:** D with E by {found.lower("imagenette", two, three_q("D-jitter"))}
+points less than D alone, by dense evaluation at three Q, about as much as in the paper.
+
+**Any second net may do.** Two D that differ in their seed alone err less than the first of them
+by {found.lower("imagenette", control, three_q("D-jitter"))} points. They have other seeds than the
+D that was put together with E, so the two gains cannot be set against each other, and the control
+counts as not run: how much is owed to E being another net stays open.
+
+**Seven nets against two.** The seven of the submission err less than D with E by
+{found.lower("imagenette", seven, two)} points, while in the paper the two best are ahead of them.
+One seed decides nothing; two D of other seeds have {found.error("imagenette", control)} %, the seven
+{found.error("imagenette", seven)} %.
+"""
+)
 
 # %% [markdown]
 # ## The claim
 
 # %% tags=["remove-input"]
-report.claim_box("fusion")
+chapter.quotes("fusion")
 
 # %% [markdown]
 # The sentence says what is done, not what it gains. That two nets err less than one is implied by
@@ -79,58 +92,37 @@ report.claim_box("fusion")
 #
 # **The control:** two D that differ in their seed alone. What D and E gain over it is owed to their
 # being different nets, the rest to there being two.
-#
-# What else differs from the paper. Where the stages of the chain have values of their own, they
-# stand in order: S = 256, S = 384, jitter.
-
-# %% tags=["remove-input"]
-report.show(tables_deviations.deviations_table(STAGES, columns), "words wrapped")
 
 # %% [markdown]
 # ## The idea
 #
 # Every net gives each image a posterior, and the mean of them is a posterior again. It is the same
-# mean that puts several Q and several protocols together, with the same weight for each net.
+# mean that puts several Q and several protocols together ([the code](07_test_scales.html#the-idea)),
+# with the same weight for each net. A fusion is declared by its nets. A run that is named twice
+# takes part with two seeds, so fusion number k of the control has seeds k and k + 1, and
+# neighbouring fusions share a net.
 
 # %% tags=["remove-input"]
-report.source("evaluators", "combine")
-
-# %% [markdown]
-# A fusion is declared by its nets. A run that is named twice takes part with two seeds, so fusion
-# number k of the control has seeds k and k + 1, and neighbouring fusions share a net.
-
-# %% tags=["remove-input"]
-report.source("study.experiments", "Fusion")
+chapter.source("study.experiments", "Fusion")
 
 # %% [markdown]
 # ## The errors
 
 # %% tags=["remove-input"]
-rows = []
-for run, evaluation in protocols.members(SUBMISSION) + protocols.members(TWO_NETS)[1:]:
-    value = protocols.paper_error_of(run, evaluation)
-    rows.append((f"{run} alone", run, evaluation, value))
-for fusion, declared in FUSIONS.items():
-    for evaluation in declared.evaluations:
-        value = protocols.paper_error_of(fusion, evaluation)
-        rows.append(
-            (f"{protocols.short(fusion)}, {evaluation.protocol}", fusion, evaluation, value)
-        )
-report.show(report.error_table(rows, columns))
+alone = [*protocols.members(SUBMISSION), *protocols.members(TWO_NETS)[1:]]
+chapter.errors(
+    [(f"{run} alone", run, evaluation) for run, evaluation in alone]
+    + [
+        (f"{protocols.short(fusion)}, {evaluation.protocol}", fusion, evaluation)
+        for fusion, declared in FUSIONS.items()
+        for evaluation in declared.evaluations
+    ]
+)
 
 # %% [markdown]
 # Top-1 error in percent, at three Q for each net: the paper's on its validation images (Tables 4
 # and 6), ours on `val`, mean ± standard deviation over n. Nets alone are tested densely. D + D and
 # D + E are jittered nets.
-
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-fusion", "caption": "Top-1 error by dense evaluation at three Q: single nets, two seeds of D, D with E, and the seven nets of the submission. A dot is a seed, a line the mean; grey lines join what has the same first seed."}, "image": {"alt": "Top-1 error of D, E, two seeds of D, D and E, and seven nets, a dot for each seed."}}
-entries = [
-    ("D", "D-jitter", evaluation_in(dense, "D-jitter")),
-    ("E", "E-jitter", evaluation_in(dense, "E-jitter")),
-    *((protocols.short(f), f, FUSIONS[f].evaluations[0]) for f in (CONTROL, TWO_NETS, SUBMISSION)),
-]
-protocols.side_by_side(entries, columns)
-figures.plt.show()
 
 # %% [markdown]
 # ## Do the two nets err on the same images?
@@ -140,10 +132,10 @@ figures.plt.show()
 # of those than two of one kind.
 
 # %% tags=["remove-input"]
-report.show(protocols.overlap_table((CONTROL, TWO_NETS), columns), "words wrapped")
+report.show(protocols.overlap_table((CONTROL, TWO_NETS), chapter.columns), "words wrapped")
 
 # %% [markdown]
-# Percent of the images of `val`, by dense evaluation at three Q, means over n seeds. “Both wrong”
+# Percent of the images of `val`, by dense evaluation at three Q, means over seeds. “Both wrong”
 # may be with different classes, so that their mean can still be right.
 #
 # ## Beside the field
@@ -153,66 +145,34 @@ report.show(protocols.overlap_table((CONTROL, TWO_NETS), columns), "words wrappe
 # GoogLeNet's own paper gives the error of its single net on the validation images.
 # ```
 #
-# The paper's Table 7, as printed, with our fusions below it. **The two cannot be compared:** ours
-# are other images, ten classes in place of a thousand, and narrow nets at a small size.
+# The paper's Table 7, as printed, errors in percent. Ours do not stand beside it: they are of other
+# images, of ten classes in place of a thousand, by narrow nets at a small size.
 
 # %% tags=["remove-input"]
-ours = [
-    ("2 nets, multi-crop & dense", TWO_NETS, both),
-    ("1 net (E), multi-crop & dense", "E-jitter", evaluation_in(both, "E-jitter")),
-    ("7 nets, dense", SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
-]
-report.show(protocols.field_table(ours, columns), "words wrapped")
+report.show(protocols.table_7(), "words wrapped")
 
 # %% [markdown]
-# Errors in percent. Ours have no top-5 error, here or elsewhere in this book: of ten classes five
-# are half, so blind guessing would be right for every second image. Records hold it all the same.
+# This book shows no top-5 errors of ours: of ten classes five are half, so blind guessing would be
+# right for every second image. Records hold it all the same.
 #
 # ## The verdict
+#
+# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
+# 95 % intervals over seeds; bold is the column that decides.
 
 # %% tags=["remove-input"]
-verdicts.verdict_box("two-nets-beat-one")
-
-# %% [markdown]
-# In points of top-1 error; positive is as the paper says. Brackets are 95 % intervals over seeds;
-# bold is the column that decides.
+chapter.differences()
 
 # %% tags=["remove-input"]
-report.show(differences.differences_table("two-nets-beat-one", columns=columns), "words wrapped")
-
-# %% [markdown]
-# ### In plain words
-
-# %% tags=["remove-input"]
-found = reading.Findings()
-two, seven, control = (
-    three_q(TWO_NETS),
-    Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
-    three_q(CONTROL),
-)
-Markdown(
-    f"""
-{found.basis(imagenette="E-jitter")}
-
-**Two nets err less than one:** D with E by {found.lower("imagenette", two, three_q("D-jitter"))}
-points less than D alone, by dense evaluation at three Q, about as much as in the paper.
-
-**Any second net may do.** Two D that differ in their seed alone err less than the first of them
-by {found.lower("imagenette", control, three_q("D-jitter"))} points. They have other seeds than the
-D that was put together with E, so the two gains cannot be set against each other, and the control
-counts as not run: how much is owed to E being another net stays open.
-
-**Seven nets against two.** The seven of the submission err less than D with E by
-{found.lower("imagenette", seven, two)} points, while in the paper the two best are ahead of them.
-One seed decides nothing; two D of other seeds have {found.error("imagenette", control)} %, the seven
-{found.error("imagenette", seven)} %.
-"""
-)
+chapter.verdicts()
 
 # %% [markdown]
 # What this budget cannot decide: the claim needs three seeds of the jittered E, at the end of a
 # chain of trainings that the plan pays for once. Nor can it say why two nets beat seven in the
 # paper: only one net of the submission is jittered, and that one in its FC layers alone.
+#
+# **The next question:** all these nets could be trained at all. What does it take for that?
+# [](10_initialisation)
 #
 # ## Where the numbers come from
 #
@@ -220,7 +180,7 @@ One seed decides nothing; two D of other seeds have {found.error("imagenette", c
 # weights of each.
 
 # %% tags=["remove-input", "hide-output"] mystnb={"code_prompt_show": "Every training, a line each", "code_prompt_hide": "Every training, a line each"}
-report.show(report.provenance_table(columns, nets), "words")
+chapter.trainings(*dict.fromkeys(run for fusion in FUSIONS.values() for run in fusion.runs))
 
 # %% tags=["remove-input"]
-report.commands("09_fusion", FUSED, "imagenette")
+chapter.rerun()

@@ -4,6 +4,7 @@ import errno
 import multiprocessing
 import os
 import pickle
+import shutil
 import threading
 
 import numpy as np
@@ -306,3 +307,32 @@ def test_default_cache_dir_follows_xdg(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     if os.name == "posix" and os.uname().sysname == "Linux":
         assert cache.default_cache_dir() == tmp_path / "vggrepro"
+
+
+@pytest.mark.parametrize("file", ["pixels.bin", "index.npz", "meta.json"])
+def test_a_flipped_bit_is_never_trained_on(tmp_path, file):
+    """At places all over each file: the set is decoded again, or the flip changed nothing."""
+    source = source_of(random_images(6), [0, 1] * 3)
+    before = cache.open_or_build(source, tmp_path)
+    expected = [image.tobytes() for image in before.images]
+    (path,) = tmp_path.glob(f"*/{file}")
+    whole = path.read_bytes()
+    for place in range(0, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(bytes([*whole[:place], whole[place] ^ 4, *whole[place + 1 :]]))
+        after = cache.open_or_build(source, tmp_path)
+        assert [image.tobytes() for image in after.images] == expected
+        assert np.array_equal(after.targets, before.targets)
+        assert np.array_equal(after.digests, before.digests)
+
+
+def test_a_set_in_use_outlives_its_files(tmp_path):
+    images = cache.open_or_build(source_of(random_images(6), [0, 1] * 3), tmp_path).images
+    expected = [image.tobytes() for image in images]
+    shutil.rmtree(tmp_path)
+    assert [image.tobytes() for image in images.subset(np.arange(len(images)))] == expected
+
+
+def test_what_killed_writers_left_is_removed(tmp_path):
+    (tmp_path / ".writing-0123456789abcdef").touch()
+    cache.keep(tmp_path / "kept", b"content")
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".small-files.lock"}

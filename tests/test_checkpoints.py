@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from vggrepro import UserError
-from vggrepro.checkpoints import read, resume, save, save_weights, weights_digest
+from vggrepro.checkpoints import DamagedError, read, resume, save, save_weights, weights_digest
 
 
 def net(seed=0):
@@ -119,7 +120,7 @@ def test_another_address_changes_nothing(tmp_path):
 
 def test_weights_are_not_an_unfinished_training(tmp_path):
     save_weights(net(), tmp_path / "w.pt")
-    with pytest.raises(UserError, match=r"w\.pt was left by another training"):
+    with pytest.raises(DamagedError, match=r"w\.pt is not a readable checkpoint"):
         resume(tmp_path / "w.pt", "here", after_steps())
 
 
@@ -132,9 +133,12 @@ def test_a_truncated_file_is_named(tmp_path, kept):
     save(path, "here", after_steps(), {})
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    for load in (read, lambda p: resume(p, "here", after_steps())):
-        with pytest.raises(UserError, match=r"c\.pt is not a readable checkpoint.*delete it"):
-            load(path)
+    save_weights(net(), tmp_path / "w.pt")
+    weights = (tmp_path / "w.pt").read_bytes()
+    (tmp_path / "w.pt").write_bytes(weights[: int(kept * len(weights))])
+    for load in (lambda: read(tmp_path / "w.pt"), lambda: resume(path, "here", after_steps())):
+        with pytest.raises(UserError, match=r"[cw]\.pt is not a readable checkpoint.*delete it"):
+            load()
 
 
 @pytest.mark.parametrize("content", [b"not a checkpoint", b"PK\x03\x04" + bytes(100)])
@@ -149,6 +153,82 @@ def test_a_missing_file_is_named(tmp_path):
         read(tmp_path / "c.pt")
 
 
+def state(parts):
+    optimizer = parts["optimizer"].state_dict()["state"]
+    return [
+        weights_digest(parts["model"].state_dict()),
+        [weights_digest({"": s["momentum_buffer"]}) for s in optimizer.values()],
+        parts["scheduler"].state_dict(),
+    ]
+
+
+def test_a_flipped_bit_is_seen_wherever_it_is(tmp_path):
+    path, others = tmp_path / "c.pt", after_steps(seed=1)
+    save(path, "here", after_steps(), {"seconds": 1.5})
+    before, whole = state(others), path.read_bytes()
+    for place in [*range(40), *range(40, len(whole), len(whole) // 100)]:
+        path.write_bytes(bytes([*whole[:place], whole[place] ^ 16, *whole[place + 1 :]]))
+        with pytest.raises(DamagedError, match="digest does not fit"):
+            resume(path, "here", others)
+    assert state(others) == before
+
+
+def sealed(content, path):
+    """A file of any content, with the digest that fits."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    path.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+def states(**changed):
+    """What `save` writes of a training, with other states of some parts."""
+    parts = {name: part.state_dict() for name, part in after_steps().items()}
+    return {"address": "here", "parts": parts | changed, "done": {}}
+
+
+def of_model(change):
+    return {name: change(tensor) for name, tensor in net().state_dict().items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    {
+        "a list": lambda: [],
+        "a number": lambda: 1,
+        "no parts": lambda: {"address": "here", "done": {}},
+        "no done": lambda: {"address": "here", "parts": states()["parts"]},
+        "a part too few": lambda: {"address": "here", "parts": {}, "done": {}},
+        "another shape": lambda: states(model=of_model(lambda t: t[:1])),
+        "no weights": lambda: states(model={}),
+        "not a number": lambda: states(model=of_model(lambda t: t * float("nan"))),
+        "infinite": lambda: states(model=of_model(lambda t: t / 0)),
+        "an optimizer of another net": lambda: states(optimizer={"state": {}, "param_groups": []}),
+    }.values(),
+)
+def test_what_cannot_be_loaded_changes_nothing(tmp_path, content):
+    sealed(content(), tmp_path / "c.pt")
+    others = after_steps(seed=1)
+    before = state(others)
+    with pytest.raises(DamagedError, match=r"c\.pt is not a readable checkpoint"):
+        resume(tmp_path / "c.pt", "here", others)
+    assert state(others) == before
+
+
+@pytest.mark.parametrize("content", [[], 1, {"a": 1}, {"a": {"b": torch.ones(1)}}, None])
+def test_what_is_no_weights_is_named(tmp_path, content):
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(DamagedError, match=r"w\.pt is not a readable checkpoint.*no weights"):
+        read(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.name)])
+def test_what_is_no_file_is_named(tmp_path, make):
+    make(tmp_path / "c.pt")
+    for load in (read, lambda path: resume(path, "here", after_steps())):
+        with pytest.raises(DamagedError, match=r"c\.pt is not a readable checkpoint"):
+            load(tmp_path / "c.pt")
+
+
 class Code:
     """What unpickling would run."""
 
@@ -161,11 +241,16 @@ class Code:
 
 def test_code_in_a_file_is_not_run(tmp_path):
     ran = tmp_path / "ran"
-    torch.save({"address": "here", "parts": {}, "done": Code(ran)}, tmp_path / "c.pt")
+    content = {"address": "here", "parts": {}, "done": Code(ran)}
+    sealed(content, tmp_path / "c.pt")
     with pytest.raises(UserError, match=r"c\.pt is not a readable checkpoint"):
         resume(tmp_path / "c.pt", "here", {})
     assert not ran.exists()
-    torch.load(tmp_path / "c.pt", weights_only=False)
+    torch.save(content, tmp_path / "w.pt")
+    with pytest.raises(DamagedError):
+        read(tmp_path / "w.pt")
+    assert not ran.exists()
+    torch.load(tmp_path / "w.pt", weights_only=False)
     assert ran.exists()  # it would have run
 
 

@@ -1,6 +1,7 @@
 """Image sets: sources, canonical order, splits, fingerprints, statistics."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.image_folders import load, pairs, random_images, write_folders, write_set
+from tests.image_folders import load, pairs, publish, random_images, write_folders, write_set
 from vggrepro import UserError, data
-from vggrepro.data import sources, synthetic
+from vggrepro.data import published, sources, synthetic
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -78,7 +79,7 @@ def test_duplicates_stay_on_one_side(tmp_path):
     images = [few[i % 4] for i in range(30)]
     write_folders(tmp_path / "train", images, [0] * 30, ["thing"])
     write_folders(tmp_path / "train", random_images(20, seed=2), [0] * 20, ["other"])
-    write_folders(tmp_path / "val", few[:2], [0, 1], ["thing", "other"])
+    write_folders(tmp_path / "val", random_images(2, seed=3), [0, 1], ["thing", "other"])
     train, minival = (load("folder", split, tmp_path) for split in ("train", "minival"))
     assert len(train) + len(minival) == 50 and len(minival) >= 7
     assert not set(pairs(train)) & set(pairs(minival))
@@ -163,18 +164,19 @@ def test_bad_folders_are_clear_errors(tmp_path):
         load("folder", "train", single)
 
 
-def test_photos_are_looked_for_without_opening_any(tmp_path):
+def test_photos_are_looked_for_without_opening_any(tmp_path, monkeypatch):
     root = write_set(tmp_path / "set")
     (root / "train" / "cat" / "0000.png").write_bytes(b"no image")
     data.load("folder", root)
     data.load("synthetic")
     data.load("cifar10", tmp_path / "nowhere", download=True)
+    publish(monkeypatch, "imagenet", ("cat", "dog"), [40], [6])
     write_set(tmp_path / "imagenet")
     data.load("imagenet", tmp_path / "imagenet")
     shutil.rmtree(root / "val")
     for name, message in (
         ("folder", r"no folder.*val"),
-        ("cifar10", "--download"),
+        ("cifar10", "class folders of cifar10.*lacking: airplane"),
         ("imagenette", "imagenette2-160"),
         ("imagenet", r"expected val/<WordNet id>"),
     ):
@@ -262,6 +264,146 @@ def test_pixel_statistics_are_kept_and_recomputed_when_damaged(tmp_path):
     again = data.pixel_statistics(train, tmp_path / "cache")
     assert np.array_equal(first.mean, again.mean)
     assert np.array_equal(first.eigenvectors, again.eigenvectors)
-    path.write_text("{")
-    with pytest.raises(TypeError):
-        data.pixel_statistics(train, tmp_path / "cache")
+    kept = path.read_text()
+    digits = kept.replace('"n": ', '"n": 1')
+    for damaged in ("{", "[]", "0", digits, kept.replace("digest", "other"), "[" * 5000):
+        path.write_text(damaged)
+        with pytest.raises(TypeError):
+            data.pixel_statistics(train, tmp_path / "cache")
+
+
+# -- what is refused, and what is said --------------------------------------------------------
+
+
+def link_to(target):
+    return lambda path: path.symlink_to(target)
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    {
+        "a dangling link": (
+            link_to("nowhere"),
+            "x.png, a link to nowhere, cannot be read: No",
+        ),
+        "a link to itself": (link_to("x.png"), "x.png, a link to x.png, cannot be read: Too many"),
+        "a pipe": (os.mkfifo, "x.png is not a regular file"),
+        "a device": (link_to("/dev/zero"), "x.png is not a regular file"),
+        "a link up": (link_to("."), "x.png leads back to a folder above it"),
+        "empty": (lambda path: path.touch(), "x.png cannot be read as an image"),
+        "noise": (lambda path: path.write_bytes(bytes(range(256))), "x.png cannot be read as an"),
+    }.values(),
+)
+def test_a_hostile_photo_is_named_before_a_training(tmp_path, part, make, message):
+    root = write_set(tmp_path / "set")
+    make(root / part / "dog" / "x.png")
+    with pytest.raises(UserError, match=message):
+        load("folder", "train", root)
+
+
+def test_links_to_photos_are_photos(tmp_path):
+    root = write_set(tmp_path / "set")
+    before = load("folder", "train", root).fingerprint
+    photo = root / "train" / "dog" / "0001.png"
+    photo.symlink_to(photo.rename(tmp_path / "photo.png"))
+    (root / "train" / "cat").rename(tmp_path / "cat")
+    (root / "train" / "cat").symlink_to(tmp_path / "cat")
+    assert load("folder", "train", root).fingerprint == before
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("place", ["train/cat/@eaDir/0.png/thumb.png", "train/__MACOSX/0.png"])
+def test_what_file_servers_leave_is_no_photo(tmp_path, place):
+    root = write_set(tmp_path / "set")
+    (root / place).parent.mkdir(parents=True)
+    shutil.copy(root / "train" / "cat" / "0000.png", root / place)
+    assert len(load("folder", "train", root)) == 36
+
+
+@pytest.mark.parametrize("place", ["train/x.png", "train/cat/x.gif", "val/dog/x.jfif", "val/x"])
+def test_what_is_passed_over_is_said(tmp_path, place):
+    root = write_set(tmp_path / "set")
+    shutil.copy(root / "train" / "cat" / "0000.png", root / place)
+    with pytest.warns(
+        UserWarning, match=rf"passed over 1 of the files .* such as \S*{os.path.basename(place)}"
+    ):
+        load("folder", "train", root)
+
+
+@pytest.mark.parametrize("how", ["copied", "linked", "saved anew"])
+def test_val_that_is_train_is_refused(tmp_path, how):
+    root = write_set(tmp_path / "set")
+    shutil.rmtree(root / "val")
+    if how == "linked":
+        (root / "val").symlink_to(root / "train")
+    elif how == "copied":
+        shutil.copytree(root / "train", root / "val")
+    else:
+        write_folders(root / "val", random_images(40), [0, 1] * 20, ("cat", "dog"), ".bmp")
+    with pytest.raises(UserError, match="all 40 photos of val are among the training photos"):
+        load("folder", "train", root)
+
+
+def test_a_photo_that_train_and_val_share_is_said(tmp_path):
+    root = write_set(tmp_path / "set")
+    shutil.copy(root / "train" / "cat" / "0000.png", root / "val" / "dog" / "x.png")
+    with pytest.warns(UserWarning, match="1 of the 7 photos of val are among the training photos"):
+        load("folder", "train", root)
+
+
+@pytest.mark.parametrize("change", ["missing in val", "renamed in val", "missing in both"])
+@pytest.mark.parametrize("name", ["imagenet", "imagenette", "cifar10", "folder"])
+def test_classes_are_compared_before_a_photo_is_opened(tmp_path, monkeypatch, name, change):
+    root = tmp_path / ("imagenette2-160" if name == "imagenette" else "set")
+    classes = ("a", "b", "c", "d")
+    write_set(root, classes, n=80)
+    publish(monkeypatch, "imagenette-160px" if name == "imagenette" else name, classes, [80], [6])
+    if change == "renamed in val":
+        (root / "val" / "a").rename(root / "val" / "e")
+    else:
+        shutil.rmtree(root / "val" / "a")
+    if change == "missing in both":
+        shutil.rmtree(root / "train" / "a")
+        if name == "folder":  # has no publication
+            return
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(UserError, match=r"'a'|lacking: a"):
+        data.load(name, root if name != "imagenette" else tmp_path)
+
+
+def test_three_folders_are_not_imagenet(tmp_path):
+    root = write_set(tmp_path / "set", ("n01440764", "n01443537", "n01484850"))
+    with pytest.raises(UserError, match=r"set/train should hold .* 1,000 WordNet ids .*\(3\)"):
+        data.load("imagenet", root)
+
+
+def test_published_sets_have_their_published_counts(tmp_path):
+    classes = tuple(published.IMAGENETTE_CLASSES)
+    write_set(tmp_path / "imagenette2-160", classes, n=20)
+    write_folders(tmp_path / "imagenette2-160" / "val", random_images(10), range(10), classes)
+    for folder in (tmp_path, tmp_path / "imagenette2-160"):  # its own folder will do
+        with pytest.raises(UserError, match=r"20 photos in all, not 9,469 \(by class \[2, 2"):
+            data.load("imagenette", folder)
+    write_set(tmp_path / "set", published.CIFAR10_CLASSES)
+    write_folders(tmp_path / "set" / "val", random_images(10), range(10), published.CIFAR10_CLASSES)
+    with pytest.raises(UserError, match="40 photos in all, not 50,000"):
+        data.load("cifar10", tmp_path / "set")
+
+
+def test_other_pixels_than_the_published_ones_are_said(tmp_path, monkeypatch):
+    publish(monkeypatch, "cifar10", published.CIFAR10_CLASSES, [40], [10])
+    images = random_images(50, shape=(32, 32))
+    for part, some in (("train", images[:40]), ("val", images[40:])):
+        targets = [i % 10 for i in range(len(some))]
+        write_folders(tmp_path / part, some, targets, published.CIFAR10_CLASSES)
+    known = load("cifar10", "val", tmp_path).fingerprint
+    monkeypatch.setitem(published.SETS["cifar10"].fingerprints, "val", known[::-1])
+    with pytest.warns(UserWarning, match="the val photos of cifar10 have other pixels"):
+        load("cifar10", "val", tmp_path)
+
+
+def test_drawn_images_have_no_folder(tmp_path):
+    for options in ({"data_dir": tmp_path}, {"download": True}):
+        with pytest.raises(UserError, match="do nothing for synthetic, which is drawn"):
+            data.load("synthetic", **options)

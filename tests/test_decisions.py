@@ -21,7 +21,7 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study, control_interval, decide, decide_all, interval_of
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
-from vggrepro.study.rules import POOLED
+from vggrepro.study.rules import POOLED, median_ratio
 
 
 def test_nothing_recorded_is_not_run_and_arithmetic_holds(tmp_path):
@@ -216,6 +216,15 @@ def test_time_is_a_ratio_of_turns(tmp_path, slower, word):
     found = decide("lrn-costs-time", tmp_path)
     assert (found.word, found.n) == (word, 12)
     assert found.interval.estimate == pytest.approx(100 * (slower - 1), abs=0.1)
+    assert found.difference == pytest.approx(found.interval.estimate)
+
+
+def test_a_few_slow_rounds_do_not_move_a_median_of_ratios():
+    quiet = np.log([1.5, 1.49, 1.51, 1.5, 1.52, 1.48, 1.5])
+    found, disturbed = median_ratio(quiet), median_ratio([*quiet[:-1], np.log(4.0)])
+    assert found.estimate == pytest.approx(50) == disturbed.estimate
+    assert found.low > 45 and disturbed.low < 0  # but the interval says that they were there
+    assert median_ratio(quiet[:1]) is None
 
 
 def test_pilots_are_counted_where_they_are_only_shown(tmp_path, monkeypatch):

@@ -74,3 +74,27 @@ def test_a_chapter_says_in_plain_words_what_was_found_and_the_records_agree(scri
     text = "\n".join(output.data.get("text/markdown", "") for output in outputs)
     assert "only a verdict decides" in text
     assert CONTRADICTED not in text
+
+
+@all_scripts
+def test_what_cells_say_has_no_markup_that_only_prose_can_have(script):
+    """Formulas and roles of MyST are plain text in the output of a cell."""
+    code = [cell for cell in executed(script).cells if cell.cell_type == "code"]
+    said = [o.get("data", {}).get("text/markdown", "") for cell in code for o in cell.outputs]
+    assert (
+        re.findall(r"\$[^$\n]*[\\^_][^$\n]*\$|\{(?:cite|numref|doc)[:\w]*\}`", "\n".join(said))
+        == []
+    )
+
+
+def test_figures_that_hold_images_keep_a_light_card_on_a_dark_page():
+    """Turned around with the rest, an image would be its own negative."""
+    css = (BOOK / "assets" / "custom.css").read_text(encoding="utf-8")
+    for script in SCRIPTS:
+        for cell in executed(script).cells:
+            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            drawn = [
+                o.data.get("image/svg+xml", "") for o in cell.get("outputs", []) if "data" in o
+            ]
+            if any("data:image/png" in text for text in drawn):
+                assert f"#{name}" in css

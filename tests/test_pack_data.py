@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.image_folders import random_images, write_folders
+from tests.image_folders import publish, random_images, write_folders
 from tools import pack_data
 from vggrepro import UserError, data
 from vggrepro.data.sources import CIFAR10_CLASSES
@@ -11,6 +11,7 @@ from vggrepro.data.sources import CIFAR10_CLASSES
 def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monkeypatch):
     monkeypatch.setattr(pack_data, "ROWS", 1)
     monkeypatch.setattr(pack_data, "COLUMNS", 3)
+    publish(monkeypatch, "cifar10", CIFAR10_CLASSES, [7] * 10, [2] * 10)
     for split, count, seed in (("train", 70, 0), ("test", 20, 1)):
         images = random_images(count, seed, (32, 32))
         targets = [i % 10 for i in range(count)]

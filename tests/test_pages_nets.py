@@ -128,10 +128,26 @@ def test_cost_is_that_of_the_trained_size(column):
 
 
 def test_epochs_count_those_of_the_parents(column):
-    table = nets.starts_table(("A-S256", "D-S256", "D-he-long"), [column])
-    epochs = table[f"epochs, {column.title}"]
-    assert list(epochs) == ["2", "2, 4 in all", "4"]
-    assert list(table["starts from"]) == ["random weights", "A-S256", "random weights"]
+    ax = nets.timelines(("A-S256", "D-S256", "D-he-long"), column).axes[0]
+    ends = [(round(bar.get_y() + 0.35), bar.get_x(), bar.get_x() + bar.get_width())
+            for bar in ax.patches]  # fmt: skip
+    assert ends == [(0, 0, 2), (1, 0, 2), (1, 2, 4), (2, 0, 4)]
+    assert [text.get_text() for text in ax.texts] == ["A: 2", "A: 2", "D: 2", "D: 4"]
+
+
+def test_errors_have_a_column_for_what_is_recorded_and_none_for_the_same_again(column):
+    table = nets.error_table(("A-S256", "B-S256"), [column])
+    assert list(table) == ["paper, dense", f"{column.title}, centre crop"]
+    assert list(table.iloc[:, 0]) == ["29.6", "28.7"]
+    assert table.iloc[1, 1] == "–"
+    dense = Evaluation("dense", (256,))
+    experiment = column.experiment("A-S256")
+    path = store.eval_path(column.results_dir, experiment, 0, dense)
+    for size, shown in (("1x1", False), ("2x1", True)):
+        made = eval_record(experiment, 0, protocol="dense", positions={size: 11})
+        store.write(made, path)
+        table = nets.error_table(("A-S256",), [column])
+        assert (f"{column.title}, dense" in table) == shown
 
 
 def test_sizes_are_those_of_the_fact_sheet():
@@ -159,25 +175,6 @@ def test_bold_is_what_is_copied(config):
         assert bold == {name for name in copied if name.startswith(f"conv{i}_")}
 
 
-def test_what_net_a_gives_is_counted():
-    said = nets.inherited_sentence("D")
-    # 27·64 + 9·64·128 + 9·128·256 + 9·256·256 of 14,710,464 weights
-    given = 27 * 64 + 9 * (64 * 128 + 128 * 256 + 256 * 256)
-    assert said.startswith("D takes 4 of its 13 convolutions from A.")
-    assert f"hold {100 * given / 14_710_464:.0f}% of" in said
-
-
-def test_how_far_the_curve_still_moved(tmp_path, column):
-    experiment = at_budget("D-S256", "smoke")
-    first = train_record(experiment).curve[0]
-    falling = [first.model_copy(update={"minival_error": 50.0 - epoch}) for epoch in range(10)]
-    record = train_record(experiment, curve=tuple(falling))
-    store.write(record, store.train_path(tmp_path, experiment, 0))
-    said = nets.settled_sentence(column, ["A-S256", "B-S256", "D-S256"])
-    assert said.endswith("moved by A +0.0, D -2.0 points.")
-    assert nets.settled_sentence(column, ["B-S256"]).endswith("not run.")
-
-
 def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
     table = nets.fit_table(["A-S256", "B-S256"], [column])
     trained = store.trainings(column.results_dir, column.experiment("A-S256")).values()
@@ -186,12 +183,3 @@ def test_the_fit_is_a_mean_over_seeds_of_the_last_epoch(column):
     minival = sum(epoch.minival_error for epoch in last) / len(last)
     assert table.loc["A", column.title] == f"{train:.1f} → {minival:.1f}"
     assert table.loc["B", column.title] == "not run"
-
-
-def test_sentences_about_fields_and_padding():
-    fields = nets.field_sentence(["C", "D"], (64, 224))
-    assert "140 px in C (2.2, 0.6 crop widths)" in fields
-    assert "196 px in D (3.1, 0.9 crop widths)" in fields
-    padding = nets.padding_sentence("D", (32, 224))
-    assert "56% of the taps at 32 px (a map of 2×2)" in padding
-    assert "9% of the taps at 224 px (a map of 14×14)" in padding

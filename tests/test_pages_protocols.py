@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE, eval_record
 from vggrepro import configs
-from vggrepro.pages import (
-    differences,
-    figures,
-    protocols,
-    report,
-)
+from vggrepro.pages import figures, protocols, report, verdicts
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
@@ -61,13 +56,14 @@ def record(column, run, evaluation, seed, wrong, parents=None, **changes):
 # --- cost ---------------------------------------------------------------------------------
 
 
-def test_the_papers_numbers_of_passes():
-    table = protocols.cost_table("D-jitter", [])
-    assert table.loc["multi-crop, 3 Q", "passes"] == "150"
-    assert table.loc["AlexNet's 10, Q = 256", "passes"] == "10"
-    assert table.loc["GoogLeNet's 144, 4 Q", "passes"] == "144"
-    assert table.loc["dense, 3 Q", "passes"] == "6"
-    assert table.loc["multi-crop & dense, 3 Q", "passes"] == "156"
+def test_the_papers_numbers_of_windows_each_seen_twice():
+    table = protocols.protocol_table(["D-jitter"], [])
+    windows = {label: int(count) for label, count in table.windows.items()}
+    assert windows["multi-crop, 3 Q"] == 75
+    assert windows["AlexNet's 10, Q = 256"] == 5
+    assert windows["GoogLeNet's 144, 4 Q"] == 72
+    assert windows["dense, 3 Q"] == 3
+    assert windows["multi-crop & dense, 3 Q"] == 78
 
 
 def test_the_work_of_crops_is_that_of_as_many_centre_crops():
@@ -80,10 +76,19 @@ def test_the_work_of_crops_is_that_of_as_many_centre_crops():
     assert both == crops + dense
 
 
-def test_columns_of_one_crop_are_counted_once(column):
-    table = protocols.cost_table("D-jitter", [column, column])
+def test_one_table_has_work_time_and_errors_of_all_nets(column):
+    for seed, rate in ((0, 100.0), (1, 50.0)):
+        provenance = PROVENANCE.model_copy(update={"images_per_second": rate, "wall_seconds": 0.1})
+        record(column, "D-jitter", CROPS, seed, [0], provenance=provenance)
+    table = protocols.protocol_table(NETS, [column])
     assert [title for title in table if "×" in title] == ["× at 224 px", "× at 32 px"]
-    assert table.loc["multi-crop, 3 Q", "× at 32 px"] == "75.0"
+    crops, dense = table.loc["multi-crop, 3 Q"], table.loc["dense, Q = 256"]
+    assert crops["× at 32 px"] == "75.0"
+    assert crops[f"ms, {column.title}"] == "15.0"
+    assert crops[f"D, {column.title}"] == f"{100 / 11:.1f} ± 0.0<br>n = 2"
+    assert (crops["D, paper"], crops["E, paper"]) == ("24.6", "24.6")
+    assert dense[f"D, {column.title}"] == dense[f"ms, {column.title}"] == "not run"
+    assert dense[f"E, {column.title}"] == "–"  # nobody asked for it
 
 
 def test_a_readers_own_photos_have_a_cost():
@@ -117,16 +122,6 @@ def test_time_per_image_is_from_the_more_exact_number(rate, wall, expected):
     provenance = PROVENANCE.model_copy(update={"images_per_second": rate, "wall_seconds": wall})
     found = protocols.seconds_per_image(eval_record(provenance=provenance))
     assert found == pytest.approx(expected, nan_ok=True)
-
-
-def test_times_are_compared_on_the_seeds_that_have_both(column):
-    for seed, evaluation, rate in ((0, DENSE, 100.0), (0, CROPS, 20.0), (1, DENSE, 1.0)):
-        provenance = PROVENANCE.model_copy(update={"images_per_second": rate, "wall_seconds": 0.1})
-        record(column, "D-jitter", evaluation, seed, [], provenance=provenance)
-    said = protocols.time_sentence(column, "D-jitter", DENSE, CROPS)
-    assert "multi-crop, 3 Q took 50.0 ms an image and dense, 3 Q 10.0 ms, 5.0 times" in said
-    assert said.endswith("n = 1).")
-    assert protocols.time_sentence(column, "E-jitter", DENSE, CROPS).endswith("not run.")
 
 
 # --- padding ------------------------------------------------------------------------------
@@ -193,43 +188,25 @@ def test_every_protocol_has_its_panel():
 # --- errors -------------------------------------------------------------------------------
 
 
-def test_every_seed_is_a_dot_against_both_costs(column):
-    for seed in range(2):
-        for evaluation in (DENSE, CROPS):
-            record(column, "D-jitter", evaluation, seed, [0])
-    record(column, "E-jitter", DENSE, 0, [0, 1])
-    work, time = protocols.cost_and_error(NETS, [column]).axes
-    for ax in (work, time):
-        assert sorted(len(line.get_xdata()) for line in ax.lines) == [1, 2, 2]
-        assert ax.get_xscale() == "log"
-    assert work.get_xlabel() == "multiply-adds per image, G"
-    assert time.get_xlabel() == "time per image, ms"
-    hollow = [line for line in work.lines if line.get_markerfacecolor() == "none"]
-    assert [line.get_ydata()[0] for line in hollow] == [pytest.approx(100 * 2 / 11)]
+def test_every_seed_is_a_dot_and_the_line_joins_what_is_better_than_all_cheaper(column):
+    for evaluation, wrong in ((DENSE, [0, 1]), (CROPS, [0]), (BOTH, [0, 1, 2])):
+        for seed in range(2):
+            record(column, "D-jitter", evaluation, seed, wrong)
+    ax = protocols.cost_and_error("D-jitter", [column]).axes[0]
+    dots = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [len(line.get_xdata()) for line in dots] == [2, 2, 2]
+    assert {text.get_text() for text in ax.texts} == {
+        "dense, 3 Q", "multi-crop, 3 Q", "multi-crop & dense, 3 Q"
+    }  # fmt: skip
+    (frontier,) = [line for line in ax.lines if line.get_linestyle() == "-"]
+    assert list(frontier.get_ydata()) == pytest.approx([200 / 11, 100 / 11])
+    assert (ax.get_xscale(), ax.get_xlabel()) == ("log", "multiply-adds per image, G")
     figures.plt.close("all")
 
 
 def test_what_was_not_run_says_so(column):
-    entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
-    drawn = [
-        protocols.cost_and_error(NETS, [column]),
-        protocols.side_by_side(entries, [column]),
-    ]
-    for figure in drawn:
-        assert "not run" in [text.get_text() for text in figure.axes[0].texts]
-    figures.plt.close("all")
-
-
-def test_nets_and_fusions_stand_side_by_side(column):
-    for seed, wrong in ((0, [0, 1]), (1, [0])):
-        record(column, "D-jitter", DENSE, seed, wrong)
-    record(column, TWO_NETS, DENSE, 0, [0], parents=PARENTS)
-    entries = [("D", "D-jitter", DENSE), ("D + E", TWO_NETS, DENSE)]
-    ax = protocols.side_by_side(entries, [column]).axes[0]
-    dots = [line for line in ax.lines if line.get_marker() == "o"]
-    assert [list(line.get_xdata()) for line in dots] == [[0, 0], [1]]
-    joined = [list(line.get_xdata()) for line in ax.lines if line.get_marker() != "o"]
-    assert joined == [[0, 1], [0]]
+    (ax,) = protocols.cost_and_error("D-jitter", [column]).axes
+    assert "not run" in [text.get_text() for text in ax.texts]
     figures.plt.close("all")
 
 
@@ -238,7 +215,7 @@ def test_a_difference_of_differences_is_shown(column):
     for (first, second), wrong in ((claim.sides, [0, 1, 2]), (claim.less, [0])):
         record(column, first.run, first.evaluation, 0, [])
         record(column, second.run, second.evaluation, 0, wrong)
-    table = differences.differences_table(claim.key, columns=[column])
+    table = verdicts.differences_table(claim.key, columns=[column])
     assert list(table[column.title]) == [f"{200 / 11:+.1f}<br>n = 1"]
 
 
@@ -276,23 +253,16 @@ def test_nets_tested_on_other_images_do_not_overlap(column):
     assert list(table.loc["D + E"])[1:] == ["not run"] * 4 + ["0"]
 
 
-def test_table_7_is_whole_and_ours_are_marked(column):
-    record(column, TWO_NETS, BOTH, 0, [0], parents=PARENTS)
-    ours = [("2 nets", TWO_NETS, BOTH), ("1 net", "E-jitter", BOTH)]
-    table = protocols.field_table(ours, [column])
-    printed = table.loc["paper"]
+def test_table_7_is_whole():
+    printed = protocols.table_7()
     assert len(printed) == max(row.row for row in paper.table(7))
     cells = printed[list(protocols.TABLE_7)].to_numpy().ravel()
     numbers = [cell for cell in cells if cell != "–"]
     merged = sum("merged" in row.split for row in paper.table(7))
     assert len(numbers) == len(paper.table(7)) + merged  # one cell over two columns
     assert sum(cell.endswith("*") for cell in numbers) == 2 * merged
-    assert list(table.loc["ours", "top-1, val"]) == [f"{100 / 11:.1f}, n = 1", "not run"]
-    assert all("not comparable" in method for method in table.loc["ours", "method"])
-    assert set(table.loc["ours", "top-5, val"]) == {"–"}
 
 
 def test_chapters_choose_their_recorded_data(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
     assert [c.data for c in chosen.columns(recorded=("imagenette",))] == ["imagenette", "synthetic"]
-    assert "--data imagenette" in report.commands("09_fusion", NETS, "imagenette").data

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torchvision.models import vgg11
 
-from tests.records_by_hand import PROVENANCE, train_record
+from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
 from vggrepro.pages import starts as page
-from vggrepro.study import starts, store
+from vggrepro.study import first_steps, store
 from vggrepro.study.budgets import at_budget
+from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
 from vggrepro.study.starts import DECLARED, NETS, STARTS
 
@@ -83,18 +84,18 @@ def dead():
     ],
 )
 def test_what_becomes_of_a_net(made, outcome):
-    assert starts.outcome(made) == outcome
+    assert made.outcome == outcome
 
 
 def test_chance_is_the_logarithm_of_the_number_of_classes():
-    assert starts.chance(record()) == pytest.approx(math.log(10))
+    assert record().chance == pytest.approx(math.log(10))
 
 
 def written(folder, *records):
     for made in records:
         e = DECLARED[made.run]
         store.write(made, store.first_steps_path(folder, e, made.seed))
-    return starts.load(folder)
+    return page.load(folder)
 
 
 @pytest.fixture
@@ -117,75 +118,41 @@ def test_the_table_has_every_start_and_what_is_not_run(found):
     assert table.loc["Glorot", "D"] == "5.0 × 10⁻⁴<br>learns"
     assert table.loc["variance 0.01", "D"] == "5.0 × 10⁻⁴<br>diverged"
     assert table.loc["He", "D"] == "5.0 × 10⁻⁴<br>dead"
-    assert table.loc["He", "E"] == "not run"
+    assert table.loc["He", "E"] == "–"
     assert table.loc["from net A", "A"] == "–"
 
 
-def test_sentences_say_what_is_there(found):
-    measured = page.how_measured(found)
-    assert "20 steps of 32 crops of 64 px in bf16" in measured
-    assert f"5 of {len(DECLARED)} starts, seeds 0, 1" in measured
-    pair = page.pair_sentence(found, "Net D", "D-normal-std", "D-glorot")
-    assert pair == (
-        "*Net D:* normal of std 0.01 → at chance (last loss 2.30); "
-        "Glorot → learns (last loss 1.50, 1.50)."
+def test_evidence_is_what_became_of_nets_that_were_measured(found):
+    assert page.evidence(found, "Net D", "D-normal-std", "D-glorot", "D-he-scaled") == (
+        "*Net D:* normal of std 0.01 → at chance, last loss 2.30; "
+        "Glorot → learns, last loss 1.50; Glorot → learns, last loss 1.50."
     )
-    overflown = page.pair_sentence(found, "Net D", "D-normal-variance")
+    overflown = page.evidence(found, "Net D", "D-normal-variance")
     assert overflown == "*Net D:* normal of variance 0.01 → diverged."
-    # ln 10, since the records are of ten classes
-    assert page.learns_sentence(found).endswith(
-        "below 95% of chance, the logarithm of the number of classes: 2.30 here."
-    )
-    half = page.pair_sentence(found, "Net E", "E-he")
-    assert half == (
-        "*Net E:* He → not run. Missing: `vggrepro first-steps E-he --data imagenette "
-        "--data-dir DATA --results-dir results`."
-    )
-    # 3 / 50 forwards, 1e-3 / 0.5 backwards
-    ratios = page.ratio_sentence(found, "D")
-    assert "Glorot: activations × 0.06, gradients × 2.0 × 10⁻³" in ratios
+    assert page.evidence(found, "Net E", "E-he") == "*Net E:* not run."
 
 
-@pytest.mark.parametrize(("losses", "said"), [((2.3,) * 20, True), ((1.5,) * 20, False)])
-def test_where_scaling_was_not_enough_the_next_step_is_named(tmp_path, losses, said):
-    found = written(tmp_path, record("D-he-scaled", losses))
-    text = page.scaling_sentence(found)
-    assert (text == "Scaling alone was not enough at a rate of 0.01: see step 6.") == said
-    assert bool(text) == said
-
-
-def test_nothing_recorded_names_the_command(tmp_path):
-    none = starts.load(tmp_path)
-    for said in (
-        page.how_measured(none),
-        page.ratio_sentence(none),
-        page.pair_sentence(none, "Net D", "D-he"),
-    ):
-        assert "ot run" in said
-        assert "vggrepro first-steps" in said
-    assert set(page.first_steps_table(none)["E"]) == {"not run"}
-    assert starts.lines(tmp_path, "synthetic", DECLARED)[1:] == []
+def test_nothing_recorded_is_shown_as_such(tmp_path):
+    assert set(page.first_steps_table(page.load(tmp_path))["E"]) == {"–"}
 
 
 def test_records_of_different_sizes_are_not_shown_together(tmp_path):
     other = replace(DECLARED["A-he"], crop=96)
     with pytest.raises(UserError, match="different sizes"):
         written(tmp_path, record("D-he"), record("A-he", experiment=other))
-    for name in ("D-he", "A-he"):  # each by itself can be
-        assert len(starts.lines(tmp_path, "synthetic", [name])) == 2
 
 
-def test_columns_of_the_terminal_never_run_together(tmp_path):
+def test_the_terminal_has_a_row_for_each_record(tmp_path):
     losses = (3.5e27,) * 10 + (470158246.0,) * 10
-    long = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
-    written(tmp_path, long, record("D-normal-std", seed=1234567))
-    head, *rows = starts.lines(tmp_path, "synthetic", ["D-normal-std"])
-    assert head.split() == ["seed", "logits", "step/weight", "first", "last", "outcome"]
-    assert rows[0].split() == [
-        *("D-normal-std", "0", "1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at", "chance"),
+    made = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
+    written(tmp_path, made, record("D-he"), record("E-he", losses=()))
+    paths = [store.first_steps_path(tmp_path, DECLARED[n], 0) for n in ("D-normal-std", "E-he")]
+    table = first_steps.table(paths)
+    assert list(table) == ["logits", "step/weight", "first loss", "last", "outcome"]
+    assert table.loc["D-normal-std seed 0"].to_list() == [
+        *("1.2e-31", "0.0005", "3.5e+27", "4.7e+08", "at chance"),
     ]
-    assert rows[1].split()[:2] == ["D-normal-std", "1234567"]
-    assert rows[1].split()[-2:] == ["1.50", "learns"]
+    assert table.loc["E-he seed 0"].to_list()[2:] == ["–", "–", "diverged"]
 
 
 def test_numbers_as_people_write_them():
@@ -219,18 +186,22 @@ def column(tmp_path):
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 
-def test_trainings_that_diverged_are_shown_as_such(column, tmp_path):
-    empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    table = page.trained_table([empty, column])
+def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
+    glorot = column.experiment("D-glorot")
+    for seed, minival in ((0, 20.0), (1, 90.0)):
+        curve = train_record(glorot, seed).curve
+        last = replace(curve[-1], minival_error=minival)
+        made = train_record(glorot, seed, curve=(*curve[:-1], last))
+        store.write(made, store.train_path(tmp_path, glorot, seed))
+        path = store.eval_path(tmp_path, glorot, seed, Evaluation("centre-crop", (256,)))
+        store.write(eval_record(glorot, seed), path)
+    table = page.trained_table(column)
     assert list(table.columns) == ["A", "D", "E"]
-    assert len(table) == 5  # a column without records has no rows
-    assert table.loc["drawn images, smoke:<br>normal of variance 0.01", "D"] == "diverged (seed 0)"
-    assert table.loc["drawn images, smoke:<br>from net A", "A"] == "–"
-    said = page.trained_sentence(column)
-    assert "2 of 14 runs are recorded" in said
-    assert "diverged: D-normal-variance (seed 0, no longer finite in epoch 1)" in said
-    assert "vggrepro run A-normal-variance" in said
-    assert "not run" in page.trained_sentence(empty)
+    assert table.loc["normal of variance 0.01", "D"] == "diverged"
+    assert table.loc["Glorot", "D"] == "27.3, 27.3"
+    assert list(table.loc["from net A"]) == ["–", "–", "–"]
+    empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
+    assert set(page.trained_table(empty).to_numpy().ravel()) == {"–"}
 
 
 # --- figures ----------------------------------------------------------------------------------
@@ -241,16 +212,15 @@ def texts(ax):
 
 
 def test_figures_have_a_panel_per_net_and_every_seed(found):
-    grid = page.losses(found).axes
-    at = {(start, net): grid[3 * i + j] for i, start in enumerate(STARTS)
-          for j, net in enumerate(NETS)}  # fmt: skip
-    curves = [line for line in at["glorot", "D"].lines if len(line.get_xdata()) == 20]
-    assert len(curves) == 2  # two seeds
-    assert curves[0].get_ydata()[-1] == pytest.approx(1.5)
-    assert texts(at["glorot", "D"]) == ["learns"]
-    assert texts(at["normal-variance", "D"]) == ["diverged at step 3\nfrom 5.0 × 10⁷"]
-    assert texts(at["glorot", "E"]) == ["not run"]
-    assert texts(at["from-A", "A"]) == ["–"]
+    _, d, e = page.losses(found).axes
+    curves = [line for line in d.lines if line.get_color() == page.STYLES["glorot"]["color"]]
+    assert [list(line.get_ydata()) for line in curves] == [
+        pytest.approx([2.0])
+    ] * 2  # two seeds, the mean of twenty steps
+    assert texts(d) == ["diverged:\nnormal of variance 0.01 (from 5.0 × 10⁷)"]
+    low, high = d.get_ylim()
+    assert low < math.log(10) < high
+    assert texts(e) == ["not run"]
     axes = page.signals(found).axes
     assert [ax.get_title() for ax in axes[:2]] == ["A: activations", "A: gradients"]
     assert texts(axes[0]) == texts(axes[5]) == ["not run"]

@@ -1,5 +1,7 @@
 """The numbers of a chapter's sentences, and what a sentence says when the records disagree."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.records_by_hand import CENTRE_256, train_record, write
@@ -66,7 +68,7 @@ def test_errors_on_training_images_are_those_after_the_last_epoch(found):
     for run, error in {"A-S256": 12.0, "D-S256": 11.0}.items():
         experiment = at_budget(run, "reduced", "cifar10")
         made = train_record(experiment)
-        last = made.curve[-1].model_copy(update={"train_error": error})
+        last = replace(made.curve[-1], train_error=error)
         made = train_record(experiment, curve=(*made.curve[:-1], last))
         store.write(made, store.train_path(folder, experiment, 0))
     assert found.train_error("cifar10", "A-S256") == "12.0¹"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, nets, report, summary
+from vggrepro.pages import figures, report, summary
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -158,12 +158,6 @@ def test_provenance_names_commit_and_digest(column):
     assert table["result digest"].str.len().eq(12).all()
 
 
-def test_a_denominator_that_varies_is_called_alive(column):
-    said = nets.denominator_sentence(column, "A-LRN-S256")
-    assert "from 2.00 (1 %) to 6.00 (99 %), a ratio of 3.0: LRN was alive." in said
-    assert nets.denominator_sentence(column, "B-S256").endswith("not run.")
-
-
 def _bench():
     times = {"A": (10.0, 11.0, 12.0), "A-LRN": (15.0, 16.5, 18.0), "A-LRN (torch)": (20, 22, 24)}
     kept = {"A": 100.0, "A-LRN": 150.0, "A-LRN (torch)": 160.0}
@@ -180,13 +174,6 @@ def _bench():
         name="lrn", settings={"rounds": 3, "precision": "bf16"}, measured=tuple(measured),
         provenance=PROVENANCE,
     )  # fmt: skip
-
-
-def test_cost_is_a_ratio_within_turns():
-    said = nets.cost_sentence(_bench())
-    assert "A-LRN: +50 % time, +50 % kept" in said
-    assert "A-LRN (torch): +100 % time, +60 % kept" in said
-    assert "vggrepro bench lrn" in nets.cost_sentence(None)
 
 
 def test_figures_show_every_seed_and_name_their_axes(column):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
@@ -146,16 +146,6 @@ def test_runs_are_named_by_their_scales():
     ]
 
 
-def test_training_table_has_both_protocols_and_the_papers_error(column):
-    write(column, "D-jitter", dense(384), {0: 20, 1: 24})
-    write(column, "D-jitter", Evaluation("centre-crop", (384,)), {0: 26})
-    table = scales.training_table(["D-jitter", "E-S384-longer"], [column])
-    ours = table.loc["D, S ∈ [256; 512]"]
-    assert list(ours) == ["384", "25.6", "22.0 ± 2.8<br>n = 2", "26.0<br>n = 1"]
-    # Dense evaluation of E's control is not declared: it is not missing.
-    assert list(table.loc["E, S = 384, longer"]) == ["384", "–", "–", "not run"]
-
-
 def test_the_curve_has_every_single_scale_that_is_declared():
     assert scales.single_test_scales("D-jitter") == (256, 320, 384, 448, 512)
     assert scales.single_test_scales("C-S256") == (256,)
@@ -165,20 +155,20 @@ def test_the_best_scale_is_chosen_on_the_seeds_that_have_all(column):
     for q, error in ((256, 30), (320, 28), (384, 26), (448, 22), (512, 24)):
         write(column, "D-jitter", dense(q), {0: error, 2: error + 4})
     write(column, "D-jitter", dense(256), {1: 2})  # alone at 256: no step in the curve
-    means = scales.mean_by_scale(column, "D-jitter")
-    assert means == pytest.approx({256: 32, 320: 30, 384: 28, 448: 24, 512: 26})
+    found = scales.errors_by_scale(column, "D-jitter")
+    assert all(sorted(by_seed) == [0, 2] for by_seed in found.values())
     table = scales.by_scale_table(["D-jitter", "D-S384-longer"], [column])
     bold = [q for q in table.index if "<b>" in "".join(table.loc[q])]
     assert bold == ["Q = 448"]
-    said = scales.best_scale_sentence(column, ["D-jitter", "D-S384-longer"])
-    assert "errs least at Q = 448, 4.0 points less than at Q = 384 (n = 2)" in said
-    assert said.endswith("D, S = 384, longer is not run.")
 
 
 def test_a_gain_is_over_the_seeds_that_have_both(column):
     write(column, "D-S256", dense(256), {0: 30, 1: 20, 2: 90})
     write(column, "D-S256", dense(224, 256, 288), {0: 26, 1: 22})
-    assert scales.gain(column, "D-S256").points == pytest.approx([4, -2])
+    assert scales.gained(column, "D-S256") == {
+        0: pytest.approx((30, 26)),
+        1: pytest.approx((20, 22)),
+    }
     table = scales.gains_table(["D-S256", "D-S384-longer"], [column])
     assert table.loc["D, S = 256", "paper"] == "27.0 → 26.6<br>+0.4"
     ours = table.loc["D, S = 256", column.title]
@@ -186,13 +176,18 @@ def test_a_gain_is_over_the_seeds_that_have_both(column):
     assert list(table.loc["D, S = 384, longer"]) == ["352, 384, 416", "–", "not run"]
 
 
-def test_shifts_are_against_one_pass_at_the_same_scale(column):
-    write(column, "D-jitter", dense(384), {0: 30})
-    write(column, "D-jitter", dense(256, 384, 512), {0: 20})
-    write(column, "D-jitter", Evaluation("dense-shifted", (384,)), {0: 28})
-    assert scales.gain(column, "D-jitter").points == pytest.approx([10])
-    shifted = scales.gain(column, "D-jitter", "dense-shifted")
-    assert shifted.points == pytest.approx([2])
+def test_what_dense_evaluation_gains_is_by_seed_and_processor(column):
+    experiment = column.experiment("D-S384")
+    for seed, error in ((0, 30), (1, 26)):
+        write(column, "D-S384", Evaluation("centre-crop", (384,)), {seed: error})
+        write(column, "D-S384", dense(384), {seed: 24})
+        provenance = PROVENANCE.model_copy(update={"processor": f"processor {seed}"})
+        trained = train_record(experiment, seed, provenance=provenance)
+        store.write(trained, store.train_path(column.results_dir, experiment, seed))
+    found = scales.dense_gains(column, ["D-S384"], 384)
+    assert found.to_dict() == pytest.approx(
+        {("D-S384", 0, "processor 0"): 6, ("D-S384", 1, "processor 1"): 2}
+    )
 
 
 @pytest.mark.parametrize("run", programme.CHAPTER_RUNS["07_test_scales"])
@@ -250,25 +245,13 @@ def test_seeds_are_joined_with_what_went_on_from_them(column):
 def test_the_curve_marks_what_a_net_was_trained_at(column):
     for q in (256, 320, 384, 448, 512):
         write(column, "D-jitter", dense(q), {0: q / 32 * 2, 1: q / 32 * 2 + 4})
-    ax = scales.curve(["D-S256", "D-jitter"], [column]).axes[0]
+    ax, strip = scales.curve(["D-S256", "D-jitter"], [column]).axes
     drawn = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines]
     at = [256, 320, 384, 448, 512]
     assert drawn[0] == (at, pytest.approx([q / 32 * 2 + 2 for q in at]))
-    assert [x for x, _ in drawn[1:]] == [[256], [256, 512]]
-    assert list(ax.get_xticks()) == at
-
-
-def test_gains_show_every_seed_beside_the_papers(column):
-    write(column, "D-jitter", dense(384), {0: 30, 1: 30})
-    write(column, "D-jitter", dense(256, 384, 512), {0: 28, 1: 32})
-    runs, controls = ["D-S256", "D-jitter"], [("D-jitter", "dense-shifted")]
-    ax = scales.gains(runs, controls, [column]).axes[0]
-    paper = [list(line.get_xdata()) for line in ax.lines if line.get_marker() == "D"]
-    assert paper == [[0.4], [0.8]]
-    (seeds,) = [line for line in ax.lines if line.get_marker() == "o"]
-    assert list(seeds.get_xdata()) == pytest.approx([2, -2])
-    assert list(seeds.get_ydata()) == [1, 1]
-    assert [t.get_text() for t in ax.get_yticklabels()][-1] == "D, S ∈ [256; 512], shifts"
+    assert len(drawn) == 1
+    assert [list(line.get_xdata()) for line in strip.lines] == [[256, 256], [256, 512]]
+    assert list(strip.get_xticks()) == at
 
 
 def test_score_maps_are_drawn_with_all_positions():
@@ -284,14 +267,5 @@ def test_what_was_not_run_says_so(column):
     for figure in (
         scales.trainings([runs], [column]),
         scales.curve(runs, [column]),
-        scales.gains(runs, [], [column]),
     ):
         assert any("not run" in text.get_text() for text in figure.axes[0].texts)
-
-
-def test_a_training_that_failed_is_named_in_the_table(column):
-    experiment = column.experiment("D-S384")
-    record = train_record(experiment, 1, status="diverged", reason="loss is nan")
-    store.write(record, store.train_path(column.results_dir, experiment, 1))
-    table = scales.training_table(["D-S384"], [column])
-    assert list(table.loc["D, S = 384"])[2:] == ["diverged (seed 1)"] * 2

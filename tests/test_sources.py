@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from torchvision import datasets
 
-from tests.image_folders import load, pairs, random_images, write_folders, write_set
+from tests.image_folders import load, pairs, publish, random_images, write_folders, write_set
 from vggrepro import UserError, data
 from vggrepro.data import sources
 
@@ -46,6 +46,7 @@ def cifar(tmp_path, monkeypatch):
             (part / names[label]).mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(part / names[label] / f"{i}-{j}.png")
     _, md5 = write("batches.meta", {"label_names": names})
+    publish(monkeypatch, "cifar10", sources.CIFAR10_CLASSES, [6] * 10, [2] * 10)
     monkeypatch.setattr(datasets.CIFAR10, "train_list", batches[:2])
     monkeypatch.setattr(datasets.CIFAR10, "test_list", batches[2:])
     monkeypatch.setattr(datasets.CIFAR10, "meta", {**datasets.CIFAR10.meta, "md5": md5})
@@ -102,8 +103,9 @@ def test_imagenette_classes_are_torchvisions():
     assert list(first_names) == sorted(first_names)
 
 
-def test_imagenette_layout(tmp_path):
+def test_imagenette_layout(tmp_path, monkeypatch):
     wnids = list(sources.IMAGENETTE_CLASSES)
+    publish(monkeypatch, "imagenette-320px", wnids, [4] * 10, [1] * 10)
     write_set(tmp_path / "imagenette2-320", wnids, n=40, suffix=".JPEG")
     val_folder = tmp_path / "imagenette2-320" / "val"
     write_folders(val_folder, random_images(10, seed=2), range(10), wnids, ".JPEG")
@@ -119,11 +121,14 @@ def test_imagenette_layout(tmp_path):
         load("imagenette", "train", tmp_path)
     shutil.rmtree(tmp_path / "imagenette2-320" / "train" / wnids[3])
     shutil.rmtree(val_folder / wnids[3])
-    with pytest.raises(UserError, match="ten class folders"):
+    with pytest.raises(
+        UserError, match=f"class folders of imagenette.*lacking: {wnids[3]}; unknown: none"
+    ):
         load("imagenette", "train", tmp_path, size="320px")
 
 
-def test_imagenet_streams_without_copying_pixels(tmp_path):
+def test_imagenet_streams_without_copying_pixels(tmp_path, monkeypatch):
+    publish(monkeypatch, "imagenet", ("n01", "n02"), [20] * 2, [3] * 2)
     root = write_set(tmp_path / "imagenet", ("n01", "n02"), n=40)
     train, minival, val = (load("imagenet", split, root) for split in data.SPLITS)
     assert np.bincount(minival.targets).tolist() == [10, 10]

@@ -1,6 +1,7 @@
 """The training loop: each step against the update by hand, each run against an undisturbed one."""
 
 import math
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -359,6 +360,25 @@ def test_ctrl_c_keeps_the_epochs_that_are_done(sets, undisturbed, tmp_path):
     assert again.status == "ok"
     assert again.curve == undisturbed[0].curve
     assert weights_digest(model.state_dict()) == undisturbed[1]
+
+
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut", "a pipe"])
+def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(
+    sets, undisturbed, tmp_path, damage
+):
+    path = tmp_path / "checkpoint.pt"
+    run(sets, path, progress=stop_in(1, KeyboardInterrupt))
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole if damage == "a flipped bit" else whole[:-1])
+    if damage == "a pipe":
+        path.unlink()
+        os.mkfifo(path)
+    with pytest.warns(UserWarning, match=r"checkpoint.pt is damaged: kept as checkpoint.damaged"):
+        again, model = run(sets, path)
+    assert again.curve == undisturbed[0].curve
+    assert weights_digest(model.state_dict()) == undisturbed[1]
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint.damaged", "checkpoint.pt"]
 
 
 def test_a_checkpoint_of_another_training_is_refused(sets, tmp_path):

@@ -308,6 +308,27 @@ def verify(
     typer.echo(f"{len(paths)} records, all as they were written")
 
 
+@app.command("check-data")
+def check_data(
+    data_dir: Annotated[Path, typer.Argument(help="Folder with train/ and val/.")],
+    data: Annotated[str, typer.Option(help="Data set that it should be.")] = "folder",
+) -> None:
+    """Open every photo and list all that is wrong with a data folder, before any training.
+
+    What is broken, passed over or no image, classes that differ, photos that train and val share.
+    """
+    from vggrepro.data.check import check
+
+    found = check(data_dir, data)
+    for note in found.notes:
+        typer.echo(f"note: {note}")
+    for problem in found.problems:
+        typer.echo(problem)
+    if found.problems:
+        raise UserError(f"{len(found.problems)} problems in {data_dir}")
+    typer.echo(f"{found.photos} photos, ready to be trained on")
+
+
 @app.command()
 def compare(
     first: Annotated[Path, typer.Argument(help="A folder of records, such as results.")],
@@ -395,9 +416,7 @@ def first_steps(
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
     from vggrepro.study import first_steps as measuring
 
-    measuring.run(experiments, seed, steps, where)
-    for line in starts.lines(where.results_dir, data, [e.name for e in experiments]):
-        typer.echo(line)
+    typer.echo(measuring.table(measuring.run(experiments, seed, steps, where)).to_string())
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.

@@ -1,16 +1,35 @@
 """Files that are there as a whole or not at all, and how many cores there are to make them."""
 
+import errno
 import os
 import secrets
+import stat
 import tempfile
 from pathlib import Path
+from typing import BinaryIO
 
 from vggrepro import UserError
+
+WRITING = ".writing-"  # begins the name of a file that is not complete yet
 
 
 def cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_regular(path: str | os.PathLike, *, links: bool = True) -> BinaryIO:
+    """A regular file, opened for reading; with `links`, what a link leads to.
+
+    Raises `OSError` for anything else: a pipe or a device may never end.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0)
+    flags |= 0 if links else getattr(os, "O_NOFOLLOW", 0)
+    file = os.fdopen(os.open(path, flags), "rb")
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+    return file
 
 
 def make_writable(folder: Path) -> None:
@@ -20,7 +39,7 @@ def make_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-"):
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=WRITING):
             pass
     except OSError as error:
         reason = "it is not a folder" if isinstance(error, FileExistsError) else error.strerror
@@ -39,7 +58,7 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by tempfile, whose files no one else may read: here the umask says who may.
-        temporary = path.with_name(f".writing-{secrets.token_hex(8)}")
+        temporary = path.with_name(f"{WRITING}{secrets.token_hex(8)}")
         with temporary.open("xb") as file:
             file.write(content)
             file.flush()
@@ -53,3 +72,12 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written below `folder`, which nobody else writes to.
+
+    Who calls it holds the lock that all who write there hold.
+    """
+    for left in folder.rglob(f"{WRITING}*"):
+        left.unlink(missing_ok=True)

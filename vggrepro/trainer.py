@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
@@ -65,7 +66,7 @@ def train(
     seed: int = 0,
     *,
     device: Machine | str = "auto",
-    checkpoint: Path | None = None,
+    checkpoint: str | Path | None = None,
     progress: bool | Told = True,
 ) -> Training:
     """Train `model` in place on `photos.train` for the epochs of the recipe (Section 3.1).
@@ -77,7 +78,8 @@ def train(
     function as `Told`.
 
     Raises `UserError` for a net with another number of classes, an S below its crop, a checkpoint
-    that is truncated or of another training, or when the disk is full.
+    of another training, or when the disk is full. A damaged checkpoint is set aside with a
+    warning, and the training begins anew.
     """
     device = choose(device)
     check_classes(model, photos.train)
@@ -88,7 +90,7 @@ def train(
     training, save = Training(), lambda training: None
     if checkpoint is not None:
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-        address = address_of(model, photos, recipe, seed, device)
+        checkpoint, address = Path(checkpoint), address_of(model, photos, recipe, seed, device)
         training = _resumed(checkpoint, address, parts)
         save = partial(_save, checkpoint, address, parts)
     net = device.compiled(distributed.parallel(model))
@@ -301,10 +303,24 @@ def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Ma
 
 def _resumed(checkpoint: Path, address: str, parts: dict[str, Any]) -> Training:
     """The training that the checkpoint holds, its states loaded into `parts`; else a new one."""
-    if not distributed.first(checkpoint.exists):
+    done = distributed.first_then_others(lambda: _read(checkpoint, address, parts))
+    if done is None:
         return Training()
-    done = distributed.first_then_others(lambda: checkpoints.resume(checkpoint, address, parts))
     return Training(**{**done, "curve": [Epoch(**epoch) for epoch in done["curve"]]})
+
+
+def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, Any] | None:
+    """What the checkpoint holds, None if there is none; a damaged one is set aside."""
+    if not checkpoint.exists():
+        return None
+    try:
+        return checkpoints.resume(checkpoint, address, parts)
+    except checkpoints.DamagedError:
+        aside = checkpoint.with_suffix(".damaged")
+        checkpoint.replace(aside)
+        text = f"{checkpoint} is damaged: kept as {aside.name}, and the training begins anew"
+        warnings.warn(text, stacklevel=2)
+        return None
 
 
 def _save(checkpoint: Path, address: str, parts: dict[str, Any], training: Training) -> None:

@@ -5,11 +5,8 @@ It may import only what stands directly in `vggrepro/` (`files`).
 """
 
 from vggrepro.data.images import (
-    FETCHED,
     IMAGENET_MINIVAL_PER_CLASS,
-    NAMES,
     SPLITS,
-    SYNTHETIC_COUNTS,
     ImageSet,
     Photos,
     PixelStatistics,
@@ -20,11 +17,8 @@ from vggrepro.data.images import (
 )
 
 __all__ = [
-    "FETCHED",
     "IMAGENET_MINIVAL_PER_CLASS",
-    "NAMES",
     "SPLITS",
-    "SYNTHETIC_COUNTS",
     "ImageSet",
     "Photos",
     "PixelStatistics",

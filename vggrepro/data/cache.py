@@ -16,7 +16,7 @@ import io
 import json
 import os
 import shutil
-import zipfile
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -31,7 +31,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import cores
+from vggrepro.files import cores, open_regular, sweep, write_atomically
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -85,10 +85,17 @@ class CachedImages(Sequence):
     the file themselves.
     """
 
-    def __init__(self, path: Path, offsets: np.ndarray, sizes: np.ndarray) -> None:
+    def __init__(
+        self,
+        path: Path,
+        offsets: np.ndarray,
+        sizes: np.ndarray,
+        pixels: np.ndarray | None = None,
+    ) -> None:
         self.path, self.offsets, self.sizes = path, offsets, sizes
-        # A plain array over the mapping: indexing np.memmap itself is several times slower.
-        self._pixels = np.asarray(np.memmap(path, np.uint8, mode="r"))
+        # A plain array over the mapping: indexing np.memmap itself is several times slower. Kept
+        # by subsets, because another process may have replaced the file since.
+        self._pixels = np.asarray(np.memmap(path, np.uint8, mode="r")) if pixels is None else pixels
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -102,12 +109,15 @@ class CachedImages(Sequence):
 
     def subset(self, indices: np.ndarray) -> "CachedImages":
         """The images at `indices`, in that order, over the same file."""
-        return CachedImages(self.path, self.offsets[indices], self.sizes[indices])
+        return CachedImages(self.path, self.offsets[indices], self.sizes[indices], self._pixels)
 
 
 def default_cache_dir() -> Path:
     """The user's cache directory for vggrepro (`~/.cache/vggrepro`, or below XDG_CACHE_HOME)."""
-    return user_cache_path("vggrepro", appauthor=False)
+    path = user_cache_path("vggrepro", appauthor=False)
+    if not path.is_absolute():  # "~/.cache", where neither HOME nor the user is known
+        raise UserError("there is no home folder for the image cache: name one with --cache-dir")
+    return path
 
 
 def version_of(origin: str, parts: Iterable[str]) -> str:
@@ -159,16 +169,19 @@ def open_or_build(source: Source, cache_dir: Path) -> Decoded:
     cannot be written.
     """
     folder = cache_dir / f"{source.name}-{source.part}-{source.version[:16]}"
-    decoded = _open(folder, source.version)
+    decoded = _open(source, folder)
     if decoded:
         return decoded
     with writing(cache_dir):
         _remove_leftovers(cache_dir)
         with _lock(folder):
-            decoded = _open(folder, source.version)  # built while we waited for the lock?
+            decoded = _open(source, folder)  # built while we waited for the lock?
             if not decoded:
+                if folder.exists():
+                    text = f"{folder} is damaged: its photos are decoded again"
+                    warnings.warn(text, stacklevel=2)
                 _build(source, folder)
-                decoded = _open(folder, source.version)
+                decoded = _open(source, folder)
     if not decoded:
         raise UserError(f"The image cache {folder} was changed while it was built; try again.")
     return decoded
@@ -224,18 +237,56 @@ def _write(source: Source, reader: Reader, folder: Path) -> None:
         _sync(file)
 
 
-def _open(folder: Path, version: str) -> Decoded | None:
-    """The set in `folder`, or None if it is missing, of another version, or damaged."""
+def _open(source: Source, folder: Path) -> Decoded | None:
+    """The set in `folder`, or None if it is missing, of another version, or damaged.
+
+    All pixels are read and compared with their digests: a second or two for a gigabyte.
+    """
+    pixels = folder / "pixels.bin"
     try:
-        meta = json.loads((folder / "meta.json").read_text())
-        pixels = folder / "pixels.bin"
-        if meta["version"] != version or pixels.stat().st_size != meta["n_bytes"]:
+        with open_regular(folder / "meta.json") as file:
+            meta = json.load(file)
+        if meta["version"] != source.version or pixels.stat().st_size != meta["n_bytes"]:
             return None
-        with np.load(folder / "index.npz") as index:
-            images = CachedImages(pixels, index["offsets"], index["sizes"])
-            return Decoded(index["targets"], index["digests"], images)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        index = read_arrays(folder / "index.npz")
+        images = CachedImages(pixels, index["offsets"], index["sizes"])
+        whole = _as_decoded(images, index["digests"])
+        return Decoded(index["targets"], index["digests"], images) if whole else None
+    except Exception:  # whatever a damaged file makes NumPy, zipfile and json raise
         return None
+
+
+def _as_decoded(images: CachedImages, digests: np.ndarray) -> bool:
+    """Whether every image has the digest that it was decoded with."""
+    expected = [digest.tobytes() for digest in digests]
+    # In blocks: of CIFAR-10's photos one is too little work for a thread.
+    starts = range(0, len(images), CHUNK)
+
+    def right(start: int) -> bool:
+        block = range(start, min(start + CHUNK, len(images)))
+        return all(image_digest(images[i]) == expected[i] for i in block)
+
+    with ThreadPoolExecutor(cores()) as pool:
+        return len(expected) == len(images) > 0 and all(pool.map(right, starts))
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, which has a checksum of each.
+
+    Raises `FileNotFoundError` if it is missing, and about anything else if it is damaged.
+    """
+    with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Write a small file into the cache; what killed writers left there is removed first.
+
+    Raises `UserError` if it cannot be written.
+    """
+    with writing(path.parent), FileLock(path.parent / ".small-files.lock"):
+        sweep(path.parent)
+        write_atomically(path, content)
 
 
 def _check_space(source: Source, n_bytes: int, cache_dir: Path) -> None:
@@ -251,8 +302,9 @@ def _remove_outdated(source: Source, folder: Path) -> None:
     """Remove what `folder` replaces: a damaged set there, and sets of the same origin."""
     for other in folder.parent.glob(f"{source.name}-{source.part}-*"):
         try:
-            outdated = json.loads((other / "meta.json").read_text())["origin"] == source.origin
-        except (OSError, KeyError, ValueError):
+            with open_regular(other / "meta.json") as file:
+                outdated = json.load(file)["origin"] == source.origin
+        except (OSError, KeyError, ValueError, TypeError):
             outdated = other == folder
         if outdated:
             shutil.rmtree(other, ignore_errors=True)

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.data import cache, sources
+from vggrepro.data import cache, published, sources
 from vggrepro.data.sources import decode, read_size
-from vggrepro.files import cores, write_atomically
+from vggrepro.files import cores, open_regular
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 PARTS = ("train", "val")  # on disk; minival is held out of train
@@ -103,7 +104,7 @@ def load(
             folders (`train`, `test`), in `data_dir` or in `cifar10` or `cifar-10` below it;
             `imagenette` and `imagenet` as torchvision lays them out; `folder` from
             `train/<class>/` and `val/<class>/` (or `test/<class>/`).
-        data_dir: where the data lies; not used by `synthetic`.
+        data_dir: where the data lies; `synthetic` takes none.
         cache_dir: where decoded images are kept; by default the user's cache directory.
         download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
             the ImageNet archives that lie there.
@@ -134,6 +135,11 @@ class Photos:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise UserError(f"Unknown data set {self.name!r}; it is one of {', '.join(NAMES)}.")
+        if self.name == "synthetic" and (self.data_dir or self.download):
+            raise UserError(
+                "a data folder and --download do nothing for synthetic, which is drawn: leave them "
+                "out, or name the photos with --data"
+            )
         self.cache_dir = Path(self.cache_dir or cache.default_cache_dir())
 
     def check(self) -> None:
@@ -162,8 +168,7 @@ class Photos:
     @cached_property
     def val(self) -> ImageSet:
         """The images that errors are reported on. They steer nothing."""
-        part = self._part("val")
-        return part.split("val", np.arange(len(part.images)))
+        return self._val.split("val", np.arange(len(self._val.images)))
 
     @cached_property
     def pixels(self) -> "PixelStatistics":
@@ -176,9 +181,15 @@ class Photos:
         return self.train.classes
 
     @cached_property
+    def _val(self) -> "_Part":
+        return self._part("val")
+
+    @cached_property
     def _training(self) -> tuple[ImageSet, ImageSet]:
         part = self._part("train")
         images = part.images
+        if self.name == "folder":  # of what others published they have seen to that
+            _check_apart(part, self._val)
         held_out = hold_out(images.targets, part.digests, images.classes, part.minival_of)
         train, minival = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         return part.split("train", train), part.split("minival", minival)
@@ -186,7 +197,10 @@ class Photos:
     def _part(self, part: str) -> "_Part":
         found = self._found[part]
         if isinstance(found, Path):
-            return _streamed(sources.list_images(found), self.cache_dir)
+            listing = sources.list_images(found)
+            published.check_counts(self.name, part, found, listing.targets)
+            listing.tell()
+            return _streamed(listing, self.cache_dir)
         return _cached(found, self.cache_dir)
 
     @cached_property
@@ -215,11 +229,13 @@ class _Part(NamedTuple):
 
     def split(self, name: str, chosen: np.ndarray) -> ImageSet:
         fingerprint = self.fingerprint(chosen)
+        published.check_pixels(self.images.name, name, fingerprint)
         return replace(self.images.subset(chosen), split=name, fingerprint=fingerprint)
 
 
 def _cached(source: cache.Source, cache_dir: Path) -> _Part:
     targets, digests, images = cache.open_or_build(source, cache_dir)
+    published.check_counts(source.name, source.part, source.origin, targets)
     if source.name == "cifar10" and (images.sizes != 32).any():
         raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
 
@@ -229,6 +245,28 @@ def _cached(source: cache.Source, cache_dir: Path) -> _Part:
 
     whole = ImageSet(source.name, source.part, source.classes, targets, "", images, images.sizes)
     return _Part(whole, digests, fingerprint, _a_tenth)
+
+
+def shared(one: _Part, other: _Part) -> np.ndarray:
+    """Which images of `one` are in `other` too, whatever their class: (N,) bool."""
+    known = {digest.tobytes() for digest in other.digests}
+    return np.array([digest.tobytes() in known for digest in one.digests], bool)
+
+
+def _check_apart(train: _Part, val: _Part) -> None:
+    """Raise `UserError` if val has no photo of its own; warn if it shares some with train."""
+    both = shared(val, train)
+    if both.all():
+        raise UserError(
+            f"all {len(both)} photos of val are among the training photos: an error on them says "
+            "nothing. Put other photos into val."
+        )
+    if both.any():
+        warnings.warn(
+            f"{both.sum()} of the {len(both)} photos of val are among the training photos: errors "
+            "on them are too low",
+            stacklevel=2,
+        )
 
 
 def _a_tenth(count: int) -> int:
@@ -312,15 +350,15 @@ def _streamed(listing: sources.Listing, cache_dir: Path) -> _Part:
 
 def _image_sizes(listing: sources.Listing, cache_dir: Path) -> np.ndarray:
     """Height and width of every image, (N, 2), read from the headers once and then kept."""
-    path = cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npy"
+    path = cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npz"
     try:
-        return np.load(path)
-    except (OSError, EOFError, ValueError):
+        return cache.read_arrays(path)["sizes"]
+    except Exception:  # missing, or damaged
         paths = [listing.root / name for name in listing.names]
         sizes = np.array(list(cache.in_threads(read_size, paths, "measuring imagenet")))
         content = io.BytesIO()
-        np.save(content, sizes)
-        write_atomically(path, content.getvalue())
+        np.savez(content, sizes=sizes)
+        cache.keep(path, content.getvalue())
         return sizes
 
 
@@ -355,13 +393,12 @@ def pixel_statistics(
     """
     path = Path(cache_dir or cache.default_cache_dir())
     path = path / f"statistics-{image_set.fingerprint[:32]}.json"
-    try:
-        sums = json.loads(path.read_text())
-        n, total, products = sums["n"], sums["total"], sums["products"]
-    except (OSError, ValueError, KeyError):
-        n, total, products = _pixel_sums(image_set)
-        sums = {"n": n, "total": total, "products": products}
-        write_atomically(path, json.dumps(sums).encode())
+    sums = _kept_sums(path)
+    if sums is None:
+        sums = _pixel_sums(image_set)
+        named = dict(zip(("n", "total", "products"), sums, strict=True))
+        cache.keep(path, json.dumps(named | {"digest": _sums_digest(sums)}).encode())
+    n, total, products = sums
     mean = np.array([t / n for t in total])
     # In integers until the last division: E[x²] - E[x]² in floats loses digits.
     covariance = np.array(
@@ -374,7 +411,25 @@ def pixel_statistics(
     return PixelStatistics(mean, covariance, eigenvalues.clip(min=0), eigenvectors)
 
 
-def _pixel_sums(image_set: ImageSet) -> tuple[int, list[int], list[list[int]]]:
+Sums = tuple[int, list[int], list[list[int]]]
+
+
+def _kept_sums(path: Path) -> Sums | None:
+    """The sums in a file of the cache, None if it is missing, damaged or has no digest."""
+    try:
+        with open_regular(path) as file:
+            kept = json.load(file)
+        sums = kept["n"], kept["total"], kept["products"]
+        return sums if kept["digest"] == _sums_digest(sums) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _sums_digest(sums: Sums) -> str:
+    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
+
+
+def _pixel_sums(image_set: ImageSet) -> Sums:
     """Number of pixels, sum of each channel, and sums of products of each pair of channels."""
 
     def sums(i: int) -> np.ndarray:

@@ -5,37 +5,29 @@ without opening an image. A class's index is the position of its name among the 
 """
 
 import os
-from collections.abc import Callable, Iterator
+import stat
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from vggrepro import UserError
-from vggrepro.data import synthetic
+from vggrepro.data import published, synthetic
 from vggrepro.data.cache import Reader, Source, in_threads, version_of
+from vggrepro.data.published import CIFAR10_CLASSES, IMAGENETTE_CLASSES
+from vggrepro.files import open_regular
 
 SYNTHETIC_SEED = 1409_1556
-CIFAR10_CLASSES = tuple(
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-)
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
-IMAGENETTE_CLASSES = {
-    "n01440764": "tench",
-    "n02102040": "English springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives leave among photos
 
 
 @dataclass(frozen=True)
@@ -43,7 +35,7 @@ class Listing:
     """The image files below one folder of class folders, by class and then by name.
 
     `names` are relative to `root`; `targets` (N,) int64; `sizes` in bytes; `times` of the last
-    change in nanoseconds.
+    change in nanoseconds; `passed_over` are the files that are no images and not hidden.
     """
 
     root: Path
@@ -52,19 +44,51 @@ class Listing:
     targets: np.ndarray
     sizes: tuple[int, ...]
     times: tuple[int, ...]
+    passed_over: tuple[str, ...] = ()
 
     def version(self) -> str:
         """Changes when a file is added, removed, renamed, resized or written again."""
         files = zip(self.names, self.sizes, self.times, strict=True)
         return version_of(str(self.root), (f"{n}/{size}/{time}" for n, size, time in files))
 
+    def tell(self) -> None:
+        """Warn of the files that were passed over, if there are any."""
+        if self.passed_over:
+            warnings.warn(told_of(self.root, self.passed_over), stacklevel=2)
+
+
+class File(NamedTuple):
+    """A file below a folder of class folders: name there, size, time of change, what is wrong."""
+
+    name: str
+    size: int
+    time: int
+    problem: str | None = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is an image by its suffix."""
+        return self.name.lower().endswith(SUFFIXES)
+
+
+def told_of(root: Path, passed_over: Sequence[str]) -> str:
+    """One line on files that do not count: how many, of which kinds."""
+    kinds = sorted({Path(name).suffix or "no suffix" for name in passed_over})
+    return (
+        f"{root}: passed over {len(passed_over)} of the files ({', '.join(kinds)}), such as "
+        f"{passed_over[0]}: what counts is images in class folders ({', '.join(SUFFIXES)})"
+    )
+
 
 def class_names(root: Path) -> tuple[str, ...]:
     """The class folders of `root`, sorted. Raises UserError if there are none, or no access."""
     if not root.is_dir():
-        raise UserError(f"There is no folder {root}: expected {root.name}/<class>/<image files>.")
+        raise UserError(
+            f"There is no folder {root}: expected {root.name}/<class>/<image files>. Class folders "
+            "that are not split yet: move a share of the photos of each class to val/<class>/."
+        )
     with _naming(root):
-        names = sorted(p.name for p in root.iterdir() if p.is_dir() and p.name[0] != ".")
+        names = sorted(p.name for p in root.iterdir() if not _hidden(p.name) and p.is_dir())
     if not names:
         raise UserError(f"{root} has no class folders: expected {root.name}/<class>/<image files>.")
     return tuple(names)
@@ -74,33 +98,69 @@ def list_images(root: Path) -> Listing:
     """List the image files in the class folders of `root`, at any depth.
 
     Files are images by their suffix; hidden files and folders are passed over. Raises UserError
-    if there is no class folder, or a class without an image.
+    if there is no class folder, a class without an image, or an image that is no regular file.
     """
     classes, files = class_names(root), []
+    passed_over = beside(root)
     for target, class_name in enumerate(classes):
-        with _naming(root / class_name):
-            found = sorted(_image_files(os.fspath(root / class_name), class_name))
+        below = files_below(root, class_name)
+        if problem := next((file.problem for file in below if file.problem), None):
+            raise UserError(problem)
+        found = [file for file in below if file.counts]
+        passed_over += [file.name for file in below if not file.counts]
         if not found:
             raise UserError(
                 f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
                 "or remove it."
             )
-        files += ((name, target, size, time) for name, size, time in found)
-    names, targets, sizes, times = zip(*files, strict=True)
-    return Listing(root, classes, names, np.array(targets, np.int64), sizes, times)
+        files += ((name, size, time, target) for name, size, time, _ in found)
+    names, sizes, times, targets = zip(*files, strict=True)
+    targets = np.array(targets, np.int64)
+    return Listing(root, classes, names, targets, sizes, times, tuple(passed_over))
 
 
-def _image_files(folder: str, prefix: str) -> Iterator[tuple[str, int, int]]:
+def beside(root: Path) -> list[str]:
+    """The files beside the class folders of `root`, which belong to no class."""
+    with _naming(root), os.scandir(root) as entries:
+        return sorted(e.name for e in entries if not (_hidden(e.name) or e.is_dir()))
+
+
+def files_below(root: Path, class_name: str) -> list[File]:
+    """All files of a class that are not hidden, at any depth and through links, by name.
+
+    Raises UserError for a folder that cannot be read.
+    """
+    with _naming(root / class_name):
+        return sorted(_files(os.fspath(root / class_name), class_name))
+
+
+def _hidden(name: str) -> bool:
+    return name[0] == "." or name in HIDDEN
+
+
+def _files(folder: str, prefix: str, above: tuple[str, ...] = ()) -> Iterator[File]:
+    above = (*above, os.path.realpath(folder))
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name[0] == ".":
-                continue
             name = f"{prefix}/{entry.name}"
-            if entry.is_dir():
-                yield from _image_files(entry.path, name)
-            elif entry.name.lower().endswith(SUFFIXES):
-                stat = entry.stat()
-                yield name, stat.st_size, stat.st_mtime_ns
+            if _hidden(entry.name):
+                continue
+            try:
+                found = entry.stat()  # of what a link leads to
+            except OSError as error:
+                yield File(name, 0, 0, _unreadable(entry.path, error))
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                if os.path.realpath(entry.path) in above:
+                    problem = f"{entry.path} leads back to a folder above it: remove the link."
+                    yield File(name, 0, 0, problem)
+                else:
+                    yield from _files(entry.path, name, above)
+                continue
+            file = File(name, found.st_size, found.st_mtime_ns)
+            if file.counts and not stat.S_ISREG(found.st_mode):
+                file = file._replace(problem=f"{entry.path} is not a regular file: remove it.")
+            yield file
 
 
 def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) -> Source:
@@ -125,16 +185,12 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
 
 def cifar10(data_dir: Path, part: str, download: bool) -> Source:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
+    data_dir = data_dir.parent if data_dir.name == CIFAR10_BATCHES else data_dir
     roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
     batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
-    folders = [root for root in roots if (root / "train" / CIFAR10_CLASSES[0]).is_dir()]
+    folders = [root for root in roots if (root / "train").is_dir()]
     if not batches and folders:
-        source = class_folders("cifar10", folders[0], part)
-        if source.classes != CIFAR10_CLASSES:
-            raise UserError(
-                f"{source.origin} should hold CIFAR-10's classes; it has {source.classes}."
-            )
-        return source
+        return class_folders("cifar10", folders[0], part)
     if not batches and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
@@ -149,7 +205,7 @@ def cifar10(data_dir: Path, part: str, download: bool) -> Source:
         what, train = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})", part == "train"
         return _with_torchvision(what, lambda: CIFAR10(str(root), train, download=download))
 
-    if not batches:
+    if download:  # also what is incomplete
         dataset(download=True)
 
     def open_reader() -> Reader:
@@ -169,6 +225,7 @@ def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
     """Imagenette in torchvision's layout; classes are ordered by WordNet id, named in English."""
     if size not in IMAGENETTE_FOLDERS:
         raise UserError(f"Unknown Imagenette size {size!r}; it is one of {[*IMAGENETTE_FOLDERS]}.")
+    data_dir = data_dir.parent if data_dir.name == IMAGENETTE_FOLDERS[size] else data_dir
     root = data_dir / IMAGENETTE_FOLDERS[size]
     if not root.is_dir() and not download:
         raise UserError(
@@ -182,11 +239,6 @@ def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
             f"Imagenette ({root})", lambda: Imagenette(str(data_dir), size=size, download=True)
         )
     source = class_folders(f"imagenette-{size}", root, part)
-    if source.classes != tuple(IMAGENETTE_CLASSES):
-        raise UserError(
-            f"{source.origin} should hold Imagenette's ten class folders; it has "
-            f"{source.classes}. Remove it and unpack it again."
-        )
     return source._replace(classes=tuple(IMAGENETTE_CLASSES.values()))
 
 
@@ -195,35 +247,64 @@ def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
 
     `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
     `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
-    Raises UserError, which says how, if there is neither.
+    Raises UserError, which says how, if there is neither, or not with the published classes.
     """
-    if download and not (data_dir / part).is_dir():
-        from torchvision.datasets import ImageNet
+    folders = [data_dir / one for one in ("train", "val")]
+    for folder in folders:
+        if download and not folder.is_dir():
+            from torchvision.datasets import ImageNet
 
-        _with_torchvision(f"ImageNet ({data_dir})", lambda: ImageNet(str(data_dir), split=part))
-    if not (data_dir / part).is_dir():
-        raise UserError(
-            f"ImageNet is not in {data_dir}: expected {part}/<WordNet id>/ there. Get the archives "
-            "from https://image-net.org, put them there, and pass --download to unpack them."
-        )
+            made = f"ImageNet ({data_dir})"
+            _with_torchvision(made, partial(ImageNet, str(data_dir), split=folder.name))
+        if not folder.is_dir():
+            raise UserError(
+                f"ImageNet is not in {data_dir}: expected {folder.name}/<WordNet id>/ there. Get "
+                "the archives from https://image-net.org, put them there, and pass --download to "
+                "unpack them."
+            )
+    check_class_folders("imagenet", *folders)
     return data_dir / part
+
+
+def root_of(name: str, data_dir: Path) -> Path:
+    """The folder that holds a set's `train/` and `val/`, however its data folder was named."""
+    below = {"cifar10": ("cifar10", "cifar-10"), "imagenette": (IMAGENETTE_FOLDERS["160px"],)}
+    roots = [data_dir / folder for folder in below.get(name, ())]
+    return next((root for root in roots if (root / "train").is_dir()), data_dir)
+
+
+def both(root: Path) -> tuple[Path, Path]:
+    """The folders of the two parts of a set of class folders; `test` may stand for `val`."""
+    test = root / "test"
+    return root / "train", test if test.is_dir() and not (root / "val").is_dir() else root / "val"
+
+
+def check_class_folders(name: str, train: Path, val: Path) -> tuple[str, ...]:
+    """The class folders of a set. Raises UserError unless train, val and the publication agree.
+
+    Both are asked for at once, so that a missing one is found before the training, not after: a
+    class's index is its place among the sorted names, and one missing would shift all others.
+    """
+    classes = class_names(train)
+    published.check_classes(name, train, classes)
+    others = class_names(val)
+    if others != classes:
+        raise UserError(
+            f"{train} and {val} must have the same class folders; only one has "
+            f"{published.differing(classes, others)}."
+        )
+    if len(classes) < 2:
+        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
+    return classes
 
 
 def class_folders(name: str, root: Path, part: str) -> Source:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
-    train = root / "train"
-    test = root / "test"
-    val = test if test.is_dir() and not (root / "val").is_dir() else root / "val"
+    train, val = both(root)
+    check_class_folders(name, train, val)
     listing = list_images(train if part == "train" else val)
-    other = val if part == "train" else train
-    # Both are asked for at once, so that a missing one is found before the training, not after.
-    if (others := class_names(other)) != listing.classes:
-        differing = sorted(set(others) ^ set(listing.classes))
-        raise UserError(
-            f"{train} and {val} must have the same class folders; only one has {differing}."
-        )
-    if len(listing.classes) < 2:
-        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
+    published.check_counts(name, part, listing.root, listing.targets)
+    listing.tell()
     paths = [os.fspath(listing.root / name) for name in listing.names]
 
     def open_reader() -> Reader:
@@ -256,7 +337,7 @@ def decode(path: str | os.PathLike) -> np.ndarray:
     animation the first frame. Raises UserError, naming the file, when it is corrupt, truncated,
     or not an image.
     """
-    with _naming(path), Image.open(path) as image:
+    with _naming(path), open_regular(path) as file, Image.open(file) as image:
         pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     pixels.flags.writeable = False
     return pixels
@@ -267,7 +348,7 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
 
     Raises UserError, naming the file, when the header is not an image's.
     """
-    with _naming(path), Image.open(path) as image:
+    with _naming(path), open_regular(path) as file, Image.open(file) as image:
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # 0x0112: EXIF orientation
     return (width, height) if turned else (height, width)
@@ -278,13 +359,28 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
     """Turn whatever a decoder raises into a UserError that names the file."""
     try:
         yield
+    except UserError:
+        raise
     except PermissionError as error:
         raise UserError(f"{error.filename or path} cannot be read: give permission") from error
+    except OSError as error:
+        if not error.errno:  # PIL's own
+            raise _broken(path, error) from error
+        raise UserError(_unreadable(error.filename or path, error)) from error
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
-        raise UserError(
-            f"{os.fspath(path)} cannot be read as an image ({error}). "
-            "It may be corrupt or truncated: replace it or remove it."
-        ) from error
+        raise _broken(path, error) from error
+
+
+def _unreadable(path: str | os.PathLike, error: OSError) -> str:
+    target = f", a link to {os.readlink(path)}," if os.path.islink(path) else ""
+    return f"{os.fspath(path)}{target} cannot be read: {error.strerror}"
+
+
+def _broken(path: str | os.PathLike, error: Exception) -> UserError:
+    return UserError(
+        f"{os.fspath(path)} cannot be read as an image ({error}). "
+        "It may be corrupt or truncated: replace it or remove it."
+    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

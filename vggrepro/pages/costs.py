@@ -14,18 +14,15 @@ from vggrepro.bench import planner, targets, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
-from vggrepro.pages.protocols import seconds_per_image
+from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column
 from vggrepro.study import store
 from vggrepro.study.budgets import PUBLISHED, at_budget
-from vggrepro.study.experiments import ROWS, RUNS, Experiment, evaluations_of
+from vggrepro.study.experiments import ROWS, RUNS, Experiment
 from vggrepro.study.records import BenchRecord
-from vggrepro.study.second_round import shown
-from vggrepro.study.store import ROOT
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
 QUARTER = 0.25  # the width of every recorded training
-TESTED = "D-jitter"  # the net on which protocols are compared
 NOT_MEASURED = "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
 
 
@@ -84,37 +81,18 @@ def nets_table(record: BenchRecord | None) -> pd.DataFrame:
 
 
 def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
-    """Training images per second and peak memory of each net's recorded runs."""
-    table = {net: {c.title: _trained(c, f"{net}-S256") for c in columns} for net in NETS}
-    return pd.DataFrame.from_dict(table, orient="index")
-
-
-def _trained(column: Column, run: str) -> str:
-    found = store.trainings(column.results_dir, column.experiment(run)).values()
-    done = [record.provenance for record in found if record.status == "ok"]
-    if not done:
-        return "not run"
-    speed = np.mean([p.images_per_second for p in done])
-    seconds = np.mean([p.wall_seconds for p in done])
-    took = f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
-    return (
-        f"{speed:,.0f} images/s<br>{took}, "
-        f"{max(p.peak_memory_mib for p in done):,.0f} MiB<br>n = {len(done)}"
-    )
-
-
-def lrn_sentence(record: BenchRecord | None) -> str:
-    """What A-LRN adds to A though it has no multiply-add more."""
-    pair = [step_of(record, net) for net in ("A", "A-LRN")]
-    if None in pair:
-        return NOT_MEASURED
-    (time, kept), (lrn_time, lrn_kept) = pair
-    slower = 100 * (np.median(lrn_time / time) - 1)
-    return (
-        f"A-LRN has as many multiply-adds as A. Beside A its step took {slower:+.0f} % time and "
-        f"kept {100 * (lrn_kept / kept - 1):+.0f} % bytes: multiply-adds leave out what passes "
-        "through memory."
-    )
+    """Training speed, time and peak memory of each net's recorded runs, means over seeds."""
+    table = {}
+    for column in columns:
+        rows = rows_of(column)
+        for run, of in rows[(rows.kind == "train") & (rows.status == "ok")].groupby("run"):
+            if run in RUNS and run in [f"{net}-S256" for net in NETS]:
+                table.setdefault(RUNS[run].config, {})[column.title] = (
+                    f"{of.images_per_second.mean():,.0f} images/s<br>"
+                    f"{of.seconds.mean() / 60:.1f} min, {of.peak_memory_mib.max():,.0f} MiB<br>"
+                    f"n = {len(of)}"
+                )
+    return pd.DataFrame.from_dict(table, orient="index").reindex(sorted(table)).fillna("–")
 
 
 # --- speed --------------------------------------------------------------------------------
@@ -138,67 +116,6 @@ def _code(text: str) -> str:
     while "`" in text:
         text = text.replace("`", "<code>", 1).replace("`", "</code>", 1)
     return text
-
-
-def speed_sentence(record: BenchRecord | None) -> str:
-    """On what it was measured, and how many targets were met."""
-    if record is None:
-        return NOT_MEASURED
-    s, p = record.settings, record.provenance
-    met = [row["met"] for row in targets.rows(record) if row["met"] != "–"]
-    said = (
-        f"{met.count('yes') + met.count('the first')} of {len(met)} targets were met"
-        if met
-        else "Drawn or other photos: no target is met or missed"
-    )
-    return (
-        f"{said}. Measured on {report.DATA_NAMES.get(s['data'], s['data'])} in "
-        f"{p.wall_seconds / 60:.1f} minutes, on {p.processor}, {s['threads']} "
-        f"thread{'s' * (s['threads'] > 1)}, {s['precision']}, torch {p.versions['torch']}, commit "
-        f"{p.commit[:8]}{' (modified)' * p.dirty}. Medians over turns; in brackets the lowest and "
-        "the highest."
-    )
-
-
-# --- testing ------------------------------------------------------------------------------
-
-
-def protocols_table(columns: Sequence[Column]) -> pd.DataFrame:
-    """What each protocol costs and what it gives: D-jitter, each at the Q that tables name.
-
-    Work is counted at the paper's size, on a photo of the typical shape, as a multiple of the
-    centre crop's; both include the mirror image.
-    """
-    paper = at_budget(TESTED, "full")
-    evaluations = evaluations_of(TESTED)
-    work = {e: _work(paper, e.parts) for e in evaluations}
-    (cheapest,) = [work[e] for e in evaluations if e.protocol == "centre-crop"]
-    table = {}
-    for evaluation in sorted(evaluations, key=work.get):
-        row = {"work, centre crop = 1": f"{work[evaluation] / cheapest:.1f}"}
-        for column in columns:
-            row[column.title] = _tested(column, evaluation)
-        label = f"{evaluation.protocol}<br>Q = {', '.join(map(str, evaluation.test_scales))}"
-        table[label] = row
-    return pd.DataFrame.from_dict(table, orient="index")
-
-
-def _work(experiment: Experiment, parts: Sequence[tuple[str, int]]) -> float:
-    return sum(workload.per_image(experiment, *part).multiply_adds for part in parts)
-
-
-def _tested(column: Column, evaluation) -> str:
-    found = store.evaluations(column.results_dir, column.experiment(TESTED), evaluation).values()
-    if not found:
-        return "not run"
-    seconds = np.mean([seconds_per_image(r) for r in found])
-    error = np.mean([r.top1_error for r in found])
-    return f"{1000 * seconds:.1f} ms an image<br>error {error:.1f} %, n = {len(found)}"
-
-
-def chapter_link(stem: str, text: str) -> str:
-    """A link to another chapter if the book has it, else its name alone."""
-    return f"[{text}]({stem}.html)" if (ROOT / "book" / f"{stem}.py").exists() else text
 
 
 # --- growth -------------------------------------------------------------------------------
@@ -258,11 +175,6 @@ def growth_sentence(found: planner.Recorded | None, record: BenchRecord | None) 
 # --- what was not run ---------------------------------------------------------------------
 
 
-def paper_table() -> pd.DataFrame:
-    """The planner's, without its verdict."""
-    return planner.paper_table().drop(columns="verdict")
-
-
 def devices_table() -> pd.DataFrame:
     """The whole study, by planner: hours at `gpu` on one card, days at `full` on eight."""
     table = {}
@@ -285,105 +197,6 @@ def _plan(budget: str, device: str, devices: int) -> pd.DataFrame:
     seconds = planner.on_device(card, devices)
     rates = (seconds, seconds)
     return planner.plan(budget, None, card.precision, *rates, card=card, devices=devices)
-
-
-# The planner's columns here: title and format.
-_PLANNED = {
-    "M param": ("weights, million", "{:.1f}"),
-    "GMAC/img": ("step, GMAC", "{:.1f}"),
-    "MiB/img": ("kept, MiB an image", "{:.0f}"),
-    "max batch": ("largest batch", "{}"),
-    "train h": ("training, h", "{:,.2f}"),
-    "test h": ("testing, h", "{:,.3f}"),
-    "times": ("trainings", "{:.0f}"),
-    "all h": ("all, h", "{:,.1f}"),
-}
-
-
-def plan_table(budget: str, device: str, devices: int) -> pd.DataFrame:
-    """Every run of a budget on so many cards of a kind, as `vggrepro plan` counts it."""
-    planned = _plan(budget, device, devices)
-    return pd.DataFrame(
-        {
-            title: planned[column].map(text.format, na_action="ignore").fillna("")
-            for column, (title, text) in _PLANNED.items()
-        }
-    )
-
-
-def gpu_sentence(columns: Sequence[Column]) -> str:
-    """What the records say was run on a GPU."""
-    folders = dict.fromkeys(column.results_dir for column in columns)
-    records = [store.read(path) for f in folders for path in shown(f, store.record_files(f))]
-    on_gpu = [r for r in records if r.provenance.device.startswith("cuda")]
-    if not on_gpu:
-        return (
-            f"**Run on a GPU so far: nothing.** All {len(records)} records were made on "
-            "processors; the code for CUDA has not been tried."
-        )
-    cards = sorted({r.provenance.processor for r in on_gpu})
-    return (
-        f"**Run on a GPU so far:** {len(on_gpu)} of {len(records)} records, on {', '.join(cards)}."
-    )
-
-
-# --- where the time goes ---------------------------------------------------------------------
-
-CONVOLUTIONS = ("convolution, forward", "convolution, backward")
-PROFILED = {"a quarter of the width": 0.25, "full width": 1.0}
-
-
-def shares(record: BenchRecord, width: float) -> dict[str, float]:
-    """Percent of a training step of D by kind of operation, the largest first."""
-    found = [m for m in record.measured if m.name == "profile" and m.of["width"] == width]
-    ordered = sorted(found, key=lambda m: -m.values[0])
-    return {str(m.of["kind"]): m.values[0] for m in ordered}
-
-
-def profile_table(record: BenchRecord | None) -> pd.DataFrame:
-    """Shares of a training step, a column for each width, in percent."""
-    if record is None or not shares(record, QUARTER):
-        return pd.DataFrame({"not measured": []})
-    columns = {title: shares(record, width) for title, width in PROFILED.items()}
-    order = list(columns[next(iter(PROFILED))])
-    frame = pd.DataFrame(columns).reindex(order)
-    return frame.map(lambda share: "–" if pd.isna(share) else f"{share:.1f} %")
-
-
-def limit_sentence(record: BenchRecord | None) -> str:
-    """What this machine leaves to be gained over torchvision's way, in training and in testing."""
-    if record is None or not shares(record, QUARTER):
-        return "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
-    gain = _ratio(record, "arithmetic", "convolution", "float32 convolution")
-    parts = [
-        f"A convolution of this machine is {gain:.1f} times as fast in "
-        f"{record.settings['precision']} and channels-last as in float32 and the default layout."
-    ]
-    for title, width in PROFILED.items():
-        ratio = _ratio(record, "training", "vggrepro", "torchvision", width=width)
-        share = sum(shares(record, width)[kind] for kind in CONVOLUTIONS)
-        parts.append(
-            f"At {title} convolutions take {share:.0f} % of a step: if everything else, photos "
-            f"included, took no time at all, training would be {100 * ratio / share:.1f} times as "
-            f"fast as torchvision's way instead of {ratio:.1f} times."
-        )
-    crops, dense = (
-        _ratio(record, "testing", "vggrepro", "one at a time", protocol=protocol)
-        for protocol in ("multi-crop", "dense")
-    )
-    parts.append(
-        "Testing is convolutions on both sides. One photo's crops are a batch there too, so about "
-        f"the gain of {record.settings['precision']} is all there is: {crops:.1f} times, where a "
-        f"convolution gains {gain:.1f}. Dense evaluation also gains from testing photos of one "
-        f"shape together: {dense:.1f} times."
-    )
-    return " ".join(parts)
-
-
-def _ratio(record: BenchRecord, name: str, side: str, other: str, **of: float) -> float:
-    """One side's rate over the other's: the median over turns."""
-    rates = (record.values(name, side=s, **of) for s in (side, other))
-    return float(np.median(np.divide(*rates)))
 
 
 # --- figures ---------------------------------------------------------------------------------

@@ -14,24 +14,39 @@ from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, same_span, say_not_run, short_title
-from vggrepro.pages.report import Column, errors
+from vggrepro.pages.report import Column, centre_crop, errors, recorded
 from vggrepro.study import store
-from vggrepro.study.experiments import RUNS, Evaluation, lineage, short_name
-from vggrepro.study.records import BenchRecord
+from vggrepro.study.experiments import ROWS, RUNS, Evaluation, lineage, one_scale, short_name
 from vggrepro.windows import PAPER_CROP
 
 
-def starts_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
-    """What every run starts from and for how many epochs it trains, with its parents' in all."""
-    table = {}
-    for run in runs:
-        row = {"starts from": RUNS[run].init_from or "random weights"}
-        for column in columns:
-            epochs = [column.experiment(ancestor).epochs for ancestor in lineage(run)]
-            total = f", {sum(epochs)} in all" if len(epochs) > 1 else ""
-            row[f"epochs, {column.title}"] = f"{epochs[-1]}{total}"
-        table[run] = row
-    return pd.DataFrame.from_dict(table, orient="index")
+def rows_of(column: Column) -> pd.DataFrame:
+    """What a column shows of `store.frame`: records as they are declared now, and no pilots."""
+    table = store.frame(column.results_dir)
+    here = (table.budget == column.budget) & (table.data == column.data)
+    return table[here & table.as_declared & (table["round"] != "pilot")]
+
+
+def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """Top-1 errors, %: the paper's by dense evaluation at S = Q, ours by centre crop and densely.
+
+    What is nowhere recorded is no column, nor is dense evaluation whose score map is one position:
+    its window is then the centre crop's, and every error the same.
+    """
+    in_paper = {row.run for row in ROWS if row.table == 3}
+    paper = [f"{report.paper_error(3, run):.1f}" if run in in_paper else "–" for run in runs]
+    table = {"paper, dense": paper}
+    for column in columns:
+        for how, evaluation_of in (("centre crop", centre_crop), ("dense", one_scale)):
+            tests = [(column.experiment(run), evaluation_of(run)) for run in runs]
+            found = [store.evaluations(column.results_dir, *test).values() for test in tests]
+            maps = {size for records in found for r in records for size in r.positions}
+            if maps and (how == "centre crop" or maps != {"1x1"}):
+                cells = [recorded(column.results_dir, *test) for test in tests]
+                table[f"{column.title}, {how}"] = [
+                    cell.replace(", n = ", "<br>n = ").replace("not run", "–") for cell in cells
+                ]
+    return pd.DataFrame(table, index=[short_name(run) for run in runs])
 
 
 def sizes_table(configs: Sequence[str]) -> pd.DataFrame:
@@ -78,35 +93,6 @@ def _marked(layer: str, text: str) -> str:
     return f"<b>{text}</b>" if layer in FROM_NET_A else text
 
 
-def inherited_sentence(config: str) -> str:
-    """How much of a deeper net net A gives, in layers and in weights of convolutions."""
-    convolutions = cost.convolutions(config)
-    given = [layer for layer in convolutions if layer.name in FROM_NET_A]
-    share = sum(layer.weights for layer in given) / conv_weights(config)
-    return (
-        f"{config} takes {len(given)} of its {len(convolutions)} convolutions from A. "
-        f"They hold {share:.0%} of the weights of its convolutions: what comes over is the "
-        "bottom of the net and its head, and the blocks between them start at random."
-    )
-
-
-def settled_sentence(column: Column, runs: Sequence[str]) -> str:
-    """By how much the error on minival still moved in the last fifth of the epochs, per run."""
-    parts = []
-    for run in runs:
-        trained = store.trainings(column.results_dir, column.experiment(run)).values()
-        curves = [[e.minival_error for e in r.curve] for r in trained if r.status == "ok"]
-        if curves:
-            moved = np.mean([curve[-1] - curve[len(curve) * 4 // 5 - 1] for curve in curves])
-            parts.append(f"{short_name(run)} {moved:+.1f}")
-    if not parts:
-        return f"{column.title}: not run."
-    return (
-        f"{column.title}: over the last fifth of the epochs the error on minival moved by "
-        f"{', '.join(parts)} points."
-    )
-
-
 def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Error on training images and on minival after the last epoch, %: `12.2 → 17.0` per run.
 
@@ -124,74 +110,6 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
                 cells[column.title] = "{:.1f} → {:.1f}".format(*fit)
         table[short_name(run)] = cells
     return pd.DataFrame.from_dict(table, orient="index").rename_axis(columns="train → minival")
-
-
-def field_sentence(configs: Sequence[str], crops: Sequence[int]) -> str:
-    """What the last convolution of each net sees, in pixels and in widths of each crop."""
-    parts = []
-    for config in configs:
-        last = cost.convolutions(config)[-1]
-        widths = ", ".join(f"{last.receptive_field / crop:.1f}" for crop in crops)
-        parts.append(f"{last.receptive_field} px in {config} ({widths} crop widths)")
-    sizes = ", ".join(map(str, crops))
-    return (
-        f"The last convolution sees {' and '.join(parts)}, for crops of {sizes} px. A field wider "
-        "than the crop has padding in it, wherever it lies."
-    )
-
-
-def padding_sentence(config: str, crops: Sequence[int]) -> str:
-    """The share of the last convolution's taps on padding at each crop."""
-    last = {crop: cost.convolutions(config, crop=crop)[-1] for crop in crops}
-    shares = ", ".join(
-        f"{cost.padding_share(layer.kernel, layer.output_shape[1]):.0%} of the taps at {crop} px "
-        f"(a map of {layer.output_shape[1]}×{layer.output_shape[1]})"
-        for crop, layer in last.items()
-    )
-    return f"In the last convolution padding takes {shares}."
-
-
-# --- LRN -------------------------------------------------------------------------------------
-
-
-def denominator_sentence(column: Column, run: str) -> str:
-    """How much LRN's denominator varied after the last epoch, per column."""
-    trained = store.trainings(column.results_dir, column.experiment(run)).values()
-    last = [record.curve[-1].lrn_denominator for record in trained if record.status == "ok"]
-    if not last:
-        return f"{column.title}: not run."
-    low, *_, high = np.mean(last, axis=0)
-    alive = "alive" if high / low > 1.5 else "close to a constant factor"
-    return (
-        f"{column.title}: after the last epoch the denominator reaches from {low:.2f} (1 %) to "
-        f"{high:.2f} (99 %), a ratio of {high / low:.1f}: LRN was {alive}."
-    )
-
-
-def cost_sentence(record: BenchRecord | None) -> str:
-    """What LRN added to a training step at the paper's geometry, in words."""
-    if record is None:
-        return "Not measured yet: `vggrepro bench lrn --results-dir results`."
-    parts = []
-    for net in ("A-LRN", "A-LRN (torch)"):
-        time, kept = (
-            record.values(name, net=net, crop=PAPER_CROP)
-            / record.values(name, net="A", crop=PAPER_CROP)
-            for name in ("training step", "kept")
-        )
-        parts.append(
-            f"{net}: {100 * (np.median(time) - 1):+.0f} % time, {100 * (kept[0] - 1):+.0f} % kept"
-        )
-    p = record.provenance
-    return (
-        f"At {PAPER_CROP} px and full width, {'; '.join(parts)} (medians of "
-        f"{record.settings['rounds']} turns on {p.processor}, {p.threads} threads, "
-        f"{record.settings['precision']}). In time it costs most where the net is "
-        "narrowest: LRN works at the full resolution of the image, where a convolution over few "
-        "channels is cheap. The verdicts below count differently: of the time the mean over turns, "
-        "which slow turns pull up; of the memory one more layer's output, by arithmetic, where "
-        "PyTorch keeps more."
-    )
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -217,6 +135,28 @@ def _grid(count: int, columns: int, height: float, **options) -> tuple[Figure, l
 def depth_of(run: str) -> int:
     """Weight layers of a run's net, as the paper counts depth."""
     return len(layer_names(RUNS[run].config))
+
+
+def timelines(runs: Sequence[str], column: Column) -> Figure:
+    """How long each net trains: a bar a training, in epochs, net A's first where it starts from A.
+
+    A bar is as long as its epochs and says of which net they are.
+    """
+    fig, (ax,) = _grid(1, 1, 0.35 * len(runs) + 0.7)
+    for place, run in enumerate(runs):
+        done = 0
+        for ancestor in lineage(run):
+            epochs, own = column.experiment(ancestor).epochs, ancestor == run
+            look = {"color": "C0" if own else "0.8", "edgecolor": "white"}
+            ax.barh(place, epochs, left=done, height=0.7, **look)
+            ax.text(done + epochs / 2, place, f"{RUNS[ancestor].config}: {epochs}",
+                    ha="center", va="center", color="white" if own else "0.2")  # fmt: skip
+            done += epochs
+    ax.set_yticks(range(len(runs)), [short_name(run) for run in runs])
+    ax.tick_params(axis="y", length=0)
+    ax.invert_yaxis()
+    ax.set_xlabel(f"epochs, {column.title.removeprefix('recorded: ')}")
+    return fig
 
 
 def against_depth(
@@ -312,7 +252,7 @@ def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
     fig, (ax,) = _grid(1, 1, 3.4)
     names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
-    styles = (("o", "-"), ("s", "--"), ("^", "-."))
+    styles = (("o", "-"), ("s", "--"), ("^", "-."), ("D", "-"), ("v", ":"))
     for config, (marker, line) in zip(configs, styles, strict=False):
         net = cost.convolutions(config)
         ax.plot(

@@ -1,6 +1,6 @@
 """Chapters 8 and 9, on test protocols and fusion: windows, work, time, padding, shared errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from vggrepro import cost
 from vggrepro.bench import workload
 from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import legend, outline, panels, say_not_run, seed_dots, short_title
+from vggrepro.pages.figures import outline, panels, say_not_run, short_title
 from vggrepro.pages.report import Column, errors, paper_value, recorded
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import (
@@ -91,33 +91,36 @@ def _sized(experiment: Experiment) -> Experiment:
     return replace(experiment, data="imagenette") if experiment.data == "folder" else experiment
 
 
-def cost_table(run: str, columns: Sequence[Column]) -> pd.DataFrame:
-    """Windows, passes and multiply-adds of one image under every protocol compared.
+def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """What each protocol costs the first of `nets` and what it gives all of them, cheapest first.
 
-    Multiply-adds at the paper's geometry in G, and relative to the centre crop there and at the
-    crops of `columns`.
+    Work is counted in multiply-adds of a photo of the typical shape: at the paper's geometry in G,
+    and there and at the crops of `columns` as a multiple of a centre crop's; time in ms an image.
+    Errors in percent, the paper's first.
     """
-    paper = RUNS[run]
-    once = Evaluation("centre-crop", (PAPER_CROP,))
+    first, once = nets[0], Evaluation("centre-crop", (PAPER_CROP,))
+    here = [column.experiment(first) for column in columns]
+    sizes = {e.crop: e for e in (RUNS[first], *here)}
     rows = {}
-    for evaluation in compared(run):
-        windows, work = windows_of(paper, evaluation), multiply_adds(paper, evaluation)
-        cells = {
-            "windows": str(windows),
-            "passes": str(2 * windows),
-            f"G at {PAPER_CROP} px": f"{work / 1e9:,.0f}",
-            f"× at {PAPER_CROP} px": f"{work / multiply_adds(paper, once):.1f}",
-        }
-        for crop, experiment in _by_crop(run, columns).items():
-            here = multiply_adds(experiment, evaluation) / multiply_adds(experiment, once)
-            cells[f"× at {crop} px"] = f"{here:.1f}"
+    for evaluation in compared(first):
+        cells = {"windows": str(windows_of(RUNS[first], evaluation))}
+        cells["work, G"] = f"{multiply_adds(RUNS[first], evaluation) / 1e9:,.0f}"
+        for crop, e in sizes.items():
+            cells[f"× at {crop} px"] = (
+                f"{multiply_adds(e, evaluation) / multiply_adds(e, once):.1f}"
+            )
+        for column in columns:
+            took = list(times(column, first, evaluation).values())
+            cells[f"ms, {column.title}"] = f"{np.mean(took):.1f}" if took else "not run"
+        for net in nets:
+            said = paper_error_of(net, evaluation)
+            cells[f"{RUNS[net].config}, paper"] = "–" if said is None else f"{said:.1f}"
+            for column in columns:
+                cell = recorded(column.results_dir, column.experiment(net), evaluation)
+                shown = cell if evaluation in evaluations_of(net) else "–"
+                cells[f"{RUNS[net].config}, {column.title}"] = shown.replace(", n = ", "<br>n = ")
         rows[label(evaluation)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _by_crop(run: str, columns: Sequence[Column]) -> dict[int, Experiment]:
-    found = [column.experiment(run) for column in columns]
-    return {experiment.crop: experiment for experiment in found if experiment.crop != PAPER_CROP}
 
 
 def seconds_per_image(record: EvalRecord) -> float:
@@ -133,25 +136,6 @@ def times(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
     """Milliseconds per image by seed."""
     found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
     return {seed: 1e3 * seconds_per_image(record) for seed, record in found.items()}
-
-
-def time_sentence(column: Column, run: str, first: Evaluation, second: Evaluation) -> str:
-    """How long two protocols took on the seeds that have both, and by arithmetic."""
-    one, other = times(column, run, first), times(column, run, second)
-    shared = sorted(one.keys() & other.keys())
-    if not shared:
-        return f"{column.title}, {run}: not run."
-    experiment = column.experiment(run)
-    works = [multiply_adds(experiment, evaluation) for evaluation in (first, second)]
-    ratio = np.mean([other[seed] / one[seed] for seed in shared])
-    record = store.evaluations(column.results_dir, experiment, first)[shared[0]]
-    p = record.provenance
-    return (
-        f"{column.title}, {run}: {label(second)} took {np.mean([other[s] for s in shared]):.1f} ms "
-        f"an image and {label(first)} {np.mean([one[s] for s in shared]):.1f} ms, "
-        f"{ratio:.1f} times as long for {works[1] / works[0]:.1f} times the multiply-adds "
-        f"({p.processor}, {p.threads} thread{'s' * (p.threads > 1)}, n = {len(shared)})."
-    )
 
 
 # --- padding ------------------------------------------------------------------------------
@@ -274,26 +258,18 @@ def _wrong(record: EvalRecord) -> np.ndarray:
     return ~record.outcomes()[0]
 
 
-def field_table(
-    ours: Sequence[tuple[str, str, Evaluation]], columns: Sequence[Column]
-) -> pd.DataFrame:
-    """Table 7 as the paper prints it, then (label, run, evaluation) of ours, marked as another."""
+def table_7() -> pd.DataFrame:
+    """Table 7 of the paper, as it prints it."""
     printed: dict[int, dict[str, str]] = {}
     for number in paper.table(7):
-        row = printed.setdefault(number.row, {"": "paper", "method": number.net})
+        row = printed.setdefault(number.row, {"method": number.net} | dict.fromkeys(TABLE_7, "–"))
         for title, (metric, split) in TABLE_7.items():
             if (number.metric, number.split) == (metric, split):
                 row[title] = f"{number.value:.1f}"
             elif number.split == _MERGED and number.metric == metric:
                 row[title] = f"{number.value:.1f}*"
-    rows = list(printed.values())
-    for column in columns:
-        for name, run, evaluation in ours:
-            error = recorded(column.results_dir, column.experiment(run), evaluation)
-            method = f"<em>not comparable:</em> {name}, {column.title}"
-            rows.append({"": "ours", "method": method, "top-1, val": error})
-    frame = pd.DataFrame(rows, columns=["", "method", *TABLE_7]).fillna("–")
-    return frame.set_index("").rename_axis(index=None, columns="")
+    frame = pd.DataFrame(list(printed.values())).set_index("method")
+    return frame.rename_axis(index=None, columns="method")
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -426,81 +402,41 @@ def padding(config: str, crops: Sequence[int]) -> Figure:
 # --- error --------------------------------------------------------------------------------
 
 
-def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
-    """Top-1 error against multiply-adds and against measured time, a row of panels per column.
+def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
+    """Top-1 error against multiply-adds of every protocol: a dot for each seed, named at its mean.
 
-    A dot is a seed; the first run is filled, the second hollow. A protocol has its colour, a set
-    of Q its shape.
+    The line is the frontier: what errs less, in the mean, than all that is cheaper.
     """
-    fig, axes = plt.subplots(
-        len(columns), 2, figsize=(5.8, 3.0 * len(columns) + 1.6), squeeze=False, sharey="row"
-    )
-    for pair, column in zip(axes, columns, strict=True):
-        for run in runs:
-            for evaluation in compared(run):
-                _point(pair, column, run, evaluation, hollow=run != runs[0])
-        for ax, name in zip(
-            pair, ("multiply-adds per image, G", "time per image, ms"), strict=True
-        ):
-            if ax.has_data():
-                ax.set_xscale("log")
-            else:
-                ax.set_xticks([])
-            say_not_run(ax)
-            ax.set_xlabel(name)
-        pair[0].set_title(short_title(column))
-        pair[0].set_ylabel("top-1 error, %")
-    legend(fig, list(axes.flat))
-    return fig
-
-
-def _point(
-    pair: Sequence[Axes],
-    column: Column,
-    run: str,
-    evaluation: Evaluation,
-    hollow: bool,
-) -> None:
-    found = errors(column, run, evaluation)
-    if not found:
-        return
-    work = multiply_adds(column.experiment(run), evaluation) / 1e9
-    took = times(column, run, evaluation)
-    colour = _COLOURS.get(evaluation.protocol, "C3")
-    shapes = {(256,): "v", (384,): "o"}
-    style = {
-        "marker": shapes.get(evaluation.test_scales, "s"),
-        "color": colour,
-        "linestyle": "none",
-        "markerfacecolor": "none" if hollow else colour,
-        "label": None if hollow else label(evaluation),
-    }
-    pair[0].plot([work] * len(found), list(found.values()), **style)
-    pair[1].plot([took[seed] for seed in found], list(found.values()), **style)
-
-
-def side_by_side(
-    entries: Sequence[tuple[str, str, Evaluation]],
-    columns: Sequence[Column],
-) -> Figure:
-    """Top-1 error of (name, run or fusion, evaluation), a dot per seed and a bar at the mean.
-
-    Grey lines join what has the same first seed. A panel per column, one below the other.
-    """
-    fig, axes = plt.subplots(
-        len(columns), 1, figsize=(5.8, 2.7 * len(columns) + 0.4), squeeze=False
-    )
+    fig, axes = plt.subplots(len(columns), 1, figsize=(5.8, 4.6 * len(columns)), squeeze=False)
     for ax, column in zip(axes[:, 0], columns, strict=True):
-        found = [errors(column, run, evaluation) for _, run, evaluation in entries]
-        for seed in sorted(set().union(*found)):
-            joined = [(place, e[seed]) for place, e in enumerate(found) if seed in e]
-            ax.plot(*zip(*joined, strict=True), color="0.8", lw=1, zorder=1)
-        for place, by_seed in enumerate(found):
-            seed_dots(ax, place, list(by_seed.values()), f"C{place % 7}", alpha=0.8)
+        frontier: list[tuple[float, float]] = []
+        found = {e: list(errors(column, run, e).values()) for e in compared(run)}
+        means = {e: np.mean(by_seed) for e, by_seed in found.items() if by_seed}
+        for evaluation, mean in means.items():
+            work = multiply_adds(column.experiment(run), evaluation) / 1e9
+            colour = _COLOURS.get(evaluation.protocol, "C3")
+            of_seeds = found[evaluation]
+            ax.plot([work] * len(of_seeds), of_seeds, "o", color=colour, alpha=0.35, markersize=4)
+            ax.plot(work, mean, "_", color=colour, markersize=14, markeredgewidth=2)
+            _named(ax, label(evaluation), (work, mean), means.values(), colour)
+            if not frontier or mean < frontier[-1][1]:
+                frontier.append((work, mean))
         say_not_run(ax)
-        ax.set_xticks(range(len(entries)), [name for name, _, _ in entries])
-        ax.set_xlim(-0.6, len(entries) - 0.4)
-        ax.margins(y=0.2)
+        if frontier:
+            ax.step(*zip(*frontier, strict=True), where="post", color="0.75", zorder=0)
+            ax.set_xscale("log")
+            ax.margins(x=0.25)
         ax.set_title(short_title(column).replace("\n", " "))
-        ax.set_ylabel("top-1 error, %")
+        ax.set(xlabel="multiply-adds per image, G", ylabel="top-1 error, %")
     return fig
+
+
+def _named(
+    ax: Axes, text: str, at: tuple[float, float], heights: Iterable[float], colour: str
+) -> None:
+    """A name beside its point: out of the way of those whose height is nearly the same."""
+    above, below = (any(0 < sign * (y - at[1]) < 0.25 for y in heights) for sign in (1, -1))
+    right = not (above and below)
+    va = "center" if above == below else "top" if above else "bottom"
+    ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va,
+                ha="left" if right else "right", fontsize=8, color=colour)  # fmt: skip

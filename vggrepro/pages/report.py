@@ -17,7 +17,6 @@ from vggrepro import UserError
 from vggrepro.bench import workload
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
-from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
@@ -61,12 +60,6 @@ class Column:
 def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
     return [Column(DATA_NAMES[data], store.RECORDED, "reduced", data) for data in data_sets]
-
-
-def larger_crop() -> Column:
-    """The second look at Imagenette on crops of 96 px, recorded too."""
-    title = f"{DATA_NAMES['imagenette']}, 96 px"
-    return Column(title, store.RECORDED, "reduced-96", "imagenette")
 
 
 @dataclass(frozen=True)
@@ -273,28 +266,6 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     if not rows:
         return pd.DataFrame({"not run": []})
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
-
-
-def commands(chapter: str, runs: Sequence[str], data: str = "cifar10") -> Markdown:
-    """How to rerun this chapter, on the recorded data set that decides it; to be copied.
-
-    With as many seeds as the claim that takes most of them.
-    """
-    claimed = (c for c in CLAIMS.values() if c.chapter == chapter and c.test != "measurement")
-    seeds = max((claim.seeds for claim in claimed), default=1)
-    return Markdown(
-        f"""```bash
-# on drawn images, in minutes
-papermill book/{chapter}.ipynb out.ipynb -p budget quick -p rerun True
-
-# on real photos, the runs above (torchvision downloads them with --download)
-vggrepro run {" ".join(runs)} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
-vggrepro rerun {chapter} --budget reduced --data {data} --data-dir DATA --seeds {seeds}
-
-# exactly what was recorded, for all chapters, each run with its own seeds
-vggrepro run --study --data {data} --data-dir DATA --threads 1
-```"""
-    )
 
 
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:

@@ -5,7 +5,6 @@ Scales are the paper's S and Q, for a crop of 224 px; images in figures are draw
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,10 +13,10 @@ from matplotlib.figure import Figure
 
 from vggrepro.data import synthetic
 from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
+from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import (
     Column,
     errors,
-    mean_and_spread,
     paper_error,
     recorded,
 )
@@ -32,7 +31,6 @@ from vggrepro.study.experiments import (
     lineage,
     one_scale,
     several_scales,
-    single_scale,
     three_scales,
 )
 from vggrepro.windows import (
@@ -62,36 +60,11 @@ def is_control(run: str) -> bool:
     return RUNS[run].stage == "jitter" and low == high
 
 
-# --- scale in training ---------------------------------------------------------------------
-
-
-def training_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
-    """Table 3's rows beside ours, %: by dense evaluation as the paper, and by centre crop.
-
-    A run that the paper does not have (the longer control) has no number of the paper's.
-    """
-    in_paper = {row.run for row in ROWS if row.table == 3}
-    rows = {}
-    for run in runs:
-        cells = {"Q": str(single_scale(RUNS[run]))}
-        cells["paper, dense"] = f"{paper_error(3, run):.1f}" if run in in_paper else "–"
-        for column in columns:
-            for evaluation in (one_scale(run), centre_crop(run)):
-                head = f"{column.title}, {evaluation.protocol.replace('-', ' ')}"
-                cells[head] = _cell(column, run, evaluation)
-        rows[name_of(run)] = cells
-    return _frame(rows)
-
-
 def _cell(column: Column, run: str, evaluation: Evaluation) -> str:
     if evaluation not in evaluations_of(run):
         return "–"
     cell = recorded(column.results_dir, column.experiment(run), evaluation)
     return cell.replace(", n = ", "<br>n = ")  # room on a phone
-
-
-def _frame(rows: dict[str, dict[str, str]]) -> pd.DataFrame:
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def single_test_scales(run: str) -> tuple[int, ...]:
@@ -111,13 +84,14 @@ def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     rows: dict[str, dict[str, str]] = {f"Q = {q}": {} for q in scales}
     for column in columns:
         for run in runs:
-            means = mean_by_scale(column, run)
+            found = errors_by_scale(column, run)
+            means = {q: np.mean(list(by_seed.values())) for q, by_seed in found.items()}
             for q in scales:
                 cell = _cell(column, run, Evaluation("dense", (q,)))
-                best = bool(means) and q == min(means, key=lambda scale: means[scale])
+                best = bool(means) and q == min(means, key=means.get)
                 head = f"{name_of(run)}<br>{column.title}"
                 rows[f"Q = {q}"][head] = f"<b>{cell}</b>" if best else cell
-    return _frame(rows)
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def errors_by_scale(column: Column, run: str) -> dict[int, dict[int, float]]:
@@ -132,82 +106,50 @@ def errors_by_scale(column: Column, run: str) -> dict[int, dict[int, float]]:
     return {q: {seed: by_seed[seed] for seed in sorted(shared)} for q, by_seed in found.items()}
 
 
-def mean_by_scale(column: Column, run: str) -> dict[int, float]:
-    """The mean of those over seeds, by Q; empty without records."""
-    found = errors_by_scale(column, run)
-    return {q: float(np.mean(list(by_seed.values()))) for q, by_seed in found.items()}
-
-
-def best_scale_sentence(column: Column, runs: Sequence[str]) -> str:
-    """At which Q each run errs least, and how far that is from the Q of Section 4.1."""
-    said = []
-    for run in runs:
-        means = mean_by_scale(column, run)
-        if not means:
-            said.append(f"{name_of(run)} is not run")
-            continue
-        best, own = min(means, key=lambda q: means[q]), single_scale(RUNS[run])
-        seeds = len(next(iter(errors_by_scale(column, run).values())))
-        text = f"{name_of(run)} errs least at Q = {best}"
-        if best != own:
-            text += f", {means[own] - means[best]:.1f} points less than at Q = {own}"
-        said.append(f"{text} (n = {seeds})")
-    return f"{column.title}: {'; '.join(said)}."
-
-
 # --- scale in testing ----------------------------------------------------------------------
 
 
-class Gain(NamedTuple):
-    """What three Q gain over one: errors in percent of either, and their difference, by seed."""
-
-    one: dict[int, float]
-    three: dict[int, float]
-
-    @property
-    def points(self) -> list[float]:
-        """One Q minus three, for each seed that has both; positive where three are better."""
-        return [self.one[s] - self.three[s] for s in sorted(self.one.keys() & self.three.keys())]
-
-
-def gain(column: Column, run: str, control: str | None = None) -> Gain:
-    """Three Q against one, both dense; with `control` that protocol at one Q in place of three."""
-    against = one_scale(run, control) if control else three_scales(run)
-    return Gain(errors(column, run, one_scale(run)), errors(column, run, against))
-
-
-def paper_gain(run: str) -> float | None:
-    """Table 3's error minus Table 4's in points, which have one decimal; None for a control."""
-    in_paper = {row.run for row in ROWS if row.table == 4}
-    return round(paper_error(3, run) - paper_error(4, run), 1) if run in in_paper else None
+def gained(column: Column, run: str) -> dict[int, tuple[float, float]]:
+    """Errors in percent at one Q and at three, both dense, of each seed that has both."""
+    one, three = (errors(column, run, test(run)) for test in (one_scale, three_scales))
+    return {seed: (one[seed], three[seed]) for seed in sorted(one.keys() & three.keys())}
 
 
 def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Tables 3 and 4 beside ours: error at one Q → at three Q (%), and the gain in points."""
+    in_paper = {row.run for row in ROWS if row.table == 4}
     rows = {}
     for run in runs:
-        cells = {"three Q": ", ".join(map(str, several_scales(RUNS[run])))}
-        said = paper_gain(run)
-        cells["paper"] = "–"
-        if said is not None:
+        cells = {"three Q": ", ".join(map(str, several_scales(RUNS[run]))), "paper": "–"}
+        if run in in_paper:
             one, three = paper_error(3, run), paper_error(4, run)
-            cells["paper"] = f"{one:.1f} → {three:.1f}<br>{said:+.1f}"
+            cells["paper"] = f"{one:.1f} → {three:.1f}<br>{one - three:+.1f}"
         for column in columns:
-            cells[column.title] = _gain_cell(column, run)
+            found = np.array(list(gained(column, run).values()))
+            cells[column.title] = _gain_cell(found) if len(found) else "not run"
         rows[name_of(run)] = cells
-    return _frame(rows)
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _gain_cell(column: Column, run: str) -> str:
-    found = gain(column, run)
-    points = found.points
-    if not points:
-        return "not run"
-    shared = found.one.keys() & found.three.keys()
-    one, three = (np.mean([side[seed] for seed in shared]) for side in found)
-    spread = mean_and_spread(points)
-    signed = spread if spread.startswith("-") else f"+{spread}"
-    return f"{one:.1f} → {three:.1f}<br>{signed}" + " (pilot)" * column.experiment(run).pilot
+def _gain_cell(found: np.ndarray) -> str:
+    """Of errors (seeds, 2): the means, and below them the gain with its spread over seeds."""
+    one, three = found.mean(0)
+    points = found[:, 0] - found[:, 1]
+    spread = f" ± {points.std(ddof=1):.1f}" if len(points) > 1 else ""
+    return f"{one:.1f} → {three:.1f}<br>{points.mean():+.1f}{spread}, n = {len(points)}"
+
+
+def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Series:
+    """Points that dense evaluation gains on the centre crop at one Q: one for each run and seed.
+
+    The index is of run, seed, and the processor that trained the net.
+    """
+    table = rows_of(column)
+    table = table[table.run.isin(runs)].set_index(["run", "seed"])
+    trained = table[table.kind == "train"].processor
+    tested = table[table.test_scales == str(test_scale)].pivot(columns="protocol")["top1_error"]
+    gained = (tested["centre-crop"] - tested["dense"]).dropna()
+    return gained.to_frame("gain").join(trained).set_index("processor", append=True)["gain"]
 
 
 # --- score maps ----------------------------------------------------------------------------
@@ -230,7 +172,7 @@ def score_maps_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataF
             cells[column.title] = here
             cells[f"{column.title}, per image"] = mean_positions(column, runs, q)
         rows[f"Q = {q}"] = cells
-    return _frame(rows)
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _short_side(test_scale: int, crop: int) -> str:
@@ -390,77 +332,31 @@ def _tick(run: str) -> str:
 def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error by dense evaluation against Q, a line per run at the mean.
 
-    The band is from the lowest to the highest seed. At the bottom are the scales that each run
-    was trained at.
+    The band is from the lowest to the highest seed. In a strip below are the scales that each run
+    was trained at: a diamond for one S, a bar for a range.
     """
-    fig, axes = plt.subplots(1, len(columns), figsize=(5.8, 3.9), squeeze=False)
-    for ax, column in zip(axes[0], columns, strict=True):
+    size = {"figsize": (5.8, 4.2), "height_ratios": (7, 1), "squeeze": False}
+    fig, grid = plt.subplots(2, len(columns), sharex="col", **size)
+    scales = sorted({q for run in runs for q in single_test_scales(run)})
+    for (ax, strip), column in zip(grid.T, columns, strict=True):
         for place, run in enumerate(runs):
             found = errors_by_scale(column, run)
             if found:
                 values = np.array([list(by_seed.values()) for by_seed in found.values()])
                 band(ax, list(found), values.T, "o-", f"C{place}", name_of(run))
+            low, high = RUNS[run].train_scale
+            mark = "D" if low == high else "|-"
+            strip.plot([low, high], [-place] * 2, mark, color=f"C{place}", linewidth=4)
         say_not_run(ax)
-        _mark_train_scales(ax, runs)
-        scales = sorted({q for run in runs for q in single_test_scales(run)})
-        ax.set_xticks(scales)
-        ax.set_xlim(min(scales) - 20, max(scales) + 20)
         ax.set_title(short_title(column))
-        ax.set_xlabel("Q, px for a crop of 224 px")
-    axes[0, 0].set_ylabel("top-1 error, %")
-    legend(fig, list(axes[0]))
+        ax.tick_params(bottom=False)
+        strip.set(yticks=[], ylim=(0.8 - len(runs), 0.8), xlabel="px for a crop of 224 px")
+        strip.set_xticks(scales)
+        strip.set_xlim(min(scales) - 20, max(scales) + 20)
+    grid[0, 0].set_ylabel("top-1 error at Q, %")
+    grid[1, 0].set_ylabel("trained\nat S", rotation=0, ha="right", va="center")
+    legend(fig, list(grid[0]))
     return fig
-
-
-def _mark_train_scales(ax: Axes, runs: Sequence[str]) -> None:
-    """A bar (a diamond for one S) above the x axis for each run, in the run's colour."""
-    for place, run in enumerate(runs):
-        low, high = RUNS[run].train_scale
-        height = 0.03 + 0.035 * place
-        style = {"color": f"C{place}", "transform": ax.get_xaxis_transform(), "label": name_of(run)}
-        if low == high:
-            ax.plot([low], [height], "D", **style)
-        else:
-            ax.plot([low, high], [height] * 2, "|-", linewidth=4, **style)
-    bottom, top = ax.get_ylim()
-    ax.set_ylim(bottom - (0.06 + 0.035 * len(runs)) * (top - bottom), top)
-
-
-def gains(
-    runs: Sequence[str], controls: Sequence[tuple[str, str]], columns: Sequence[Column]
-) -> Figure:
-    """How much lower the error is at three Q than at one: a dot per seed, a bar at the mean.
-
-    Diamonds are the paper's. `controls` are (run, protocol): that protocol at one Q in place of
-    three.
-    """
-    sides = [(run, None) for run in runs] + list(controls)
-    fig, axes = plt.subplots(
-        1, len(columns), figsize=(5.8, 0.33 * len(sides) + 1), squeeze=False, sharey=True
-    )
-    for ax, column in zip(axes[0], columns, strict=True):
-        for place, (run, control) in enumerate(sides):
-            said = None if control else paper_gain(run)
-            if said is not None:
-                ax.plot([said], [place], "D", color="0.45", fillstyle="none", label="the paper")
-            points, colour = gain(column, run, control).points, "C1" if control else "C0"
-            if points:
-                label = "shifts at one Q" if control else "here"
-                ax.plot(points, [place] * len(points), "o", color=colour, alpha=0.7, label=label)
-                ax.vlines(np.mean(points), place - 0.3, place + 0.3, color=colour)
-        if not any(gain(column, *side).points for side in sides):
-            ax.text(0.97, 0.03, "here: not run", ha="right", va="bottom", transform=ax.transAxes)
-        ax.axvline(0, color="0.3", linewidth=1)
-        ax.set_yticks(range(len(sides)), [_gain_name(*side) for side in sides])
-        ax.set_ylim(len(sides) - 0.5, -0.5)
-        ax.set_title(short_title(column))
-        ax.set_xlabel("gain, points")
-    legend(fig, list(axes[0]))
-    return fig
-
-
-def _gain_name(run: str, control: str | None) -> str:
-    return name_of(run) + ", shifts" * (control is not None)
 
 
 def looks(test_scales: Sequence[int], crops: Sequence[int]) -> Figure:

@@ -542,13 +542,3 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
             row[column.title] = text
         rows.append(row)
     return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
-
-
-def in_short(*keys: str) -> Markdown:
-    """Until every chapter stands on `Chapter`."""
-    return Verdicts().in_short(*keys)
-
-
-def verdict_box(*keys: str) -> Markdown:
-    """Until every chapter stands on `Chapter`."""
-    return Verdicts().box(*keys)

@@ -35,6 +35,7 @@ from vggrepro.study.rules import (
     deciding,
     difference,
     holm,
+    median_ratio,
     one_q,
     p_value,
     paired,
@@ -234,7 +235,7 @@ def interval_of(
     if claim.test == "between trainings":
         return study.by_pooled(claim.sides, data, claim.seeds, metric)
     if claim.test == "measurement":
-        return _paired(_extra_time(study, claim)) if metric == "top1_error" else None
+        return median_ratio(_log_ratios(study, claim)) if metric == "top1_error" else None
     return _paired(differences_of(study, claim, data, metric).values())
 
 
@@ -254,8 +255,8 @@ def _paired(differences: Iterable[float]) -> Interval | None:
     return paired(values) if len(values) > 1 else None
 
 
-def _extra_time(study: Study, claim: Claim) -> list[float]:
-    """How much longer the second side's net trains an image, in percent, for each round.
+def _log_ratios(study: Study, claim: Claim) -> list[float]:
+    """Logarithm of the second side's time for an image over the first's, for each round.
 
     At the paper's own geometry, as `vggrepro bench` measured it with the nets taking turns.
     """
@@ -267,7 +268,7 @@ def _extra_time(study: Study, claim: Claim) -> list[float]:
         record.values("training step", net=RUNS[side.run].config, crop=PAPER_CROP)
         for side in claim.sides
     )
-    return list(100 * (second / first - 1))
+    return list(np.log(second / first))
 
 
 # --- decisions ----------------------------------------------------------------------------
@@ -331,12 +332,14 @@ def _decided(
         found = _provisional(study, claim, found)
     loss = interval_of(study, claim, metric="log_loss")
     mean = float(np.mean(seen)) if seen else None
+    if claim.test == "measurement" and seen:
+        mean = 100 * float(np.expm1(np.median(seen)))
     return Decision(claim, *found, n, mean, interval, p, step, loss)
 
 
 def _differences(study: Study, claim: Claim) -> list[float]:
     if claim.test == "measurement":
-        return _extra_time(study, claim)
+        return _log_ratios(study, claim)
     return list(differences_of(study, claim, claim.data).values())
 
 

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -280,3 +281,17 @@ def take_steps(
                 if len(losses) == count:
                     return tuple(losses), None
     raise AssertionError("unreachable: epochs do not end")
+
+
+def table(paths: list[Path]) -> pd.DataFrame:
+    """What became of each of these first steps, for a terminal: a row for each record."""
+    rows = {}
+    for r in map(store.read, paths):
+        rows[f"{r.run} seed {r.seed}"] = {
+            "logits": f"{r.signal_at(r.experiment['crop']).activation[-1]:.2g}",
+            "step/weight": f"{r.first_step:.2g}",
+            "first loss": f"{r.losses[0]:.3g}" if r.losses else "–",
+            "last": f"{r.last_loss:.3g}" if r.status == "ok" else "–",
+            "outcome": r.outcome,
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")

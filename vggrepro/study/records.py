@@ -9,6 +9,7 @@ A record that cannot be true is refused here: shares beyond 100 %, sizes below o
 import base64
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from vggrepro.recipe import Epoch
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment, completed
 
 SCHEMA_VERSION = 1
+LEARNS = 0.95  # a loss below this share of chance is not at chance any more
 # Outside `result_digest`: what may differ between two runs that have the same result.
 NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
 
@@ -260,6 +262,39 @@ class FirstStepsRecord(_Record):
     after: Signal | None  # None where there is nothing finite to be measured
     steps: Count
     losses: tuple[float, ...]
+
+    @property
+    def chance(self) -> float:
+        """The loss of a net that finds every class as likely: ln of their number, in nats."""
+        return math.log(self.classes)
+
+    @property
+    def last_loss(self) -> float:
+        """Mean loss over the last tenth of the steps, in nats."""
+        return float(np.mean(self.losses[-max(1, self.steps // 10) :]))
+
+    @property
+    def outcome(self) -> Literal["learns", "at chance", "dead", "diverged"]:
+        """What became of the net.
+
+        Dead is one in which no unit of fc7 lets anything through any more: it has no gradient.
+        """
+        if self.status != "ok":
+            return "diverged"
+        if self.after is not None and self.after.activation[-2] == 0:
+            return "dead"
+        return "learns" if self.last_loss < LEARNS * self.chance else "at chance"
+
+    @property
+    def first_step(self) -> float:
+        """By what share of its size the first step moves a weight, in the median layer."""
+        signal = self.signal_at(self.experiment["crop"])
+        moved = np.divide(signal.weight_gradient, signal.weight)
+        return float(self.experiment["learning_rate"] * np.median(moved))
+
+    def signal_at(self, crop: int) -> Signal:
+        """The signal before the first step at that crop (px), or at the nearest there is."""
+        return min(self.before, key=lambda signal: abs(signal.crop - crop))
 
 
 class Measured(_Strict):

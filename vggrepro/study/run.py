@@ -327,10 +327,10 @@ class Run:
 
     def _train(self) -> tuple[VGG, TrainRecord]:
         e, parent = self.experiment, self._parent()
-        for part in ("train", "minival", "pixels"):
+        # What is wrong with val is said before the training, and before hours of statistics.
+        tested = () if e.budget in CALIBRATION else ("val",)
+        for part in ("train", "minival", *tested, "pixels"):
             self.load(part)
-        if e.budget not in CALIBRATION:
-            self.load("val")  # what is wrong with it is said before the training, not after
         model = build(e, len(self.photos.classes))
         weights, parent_digest = parent or (None, None)
         if e.inherit == "all":

@@ -91,8 +91,9 @@ def _check_photos(runs: list[Run]) -> None:
 
     Where all is begun, it may be recorded as well, and then needs no photos; with --fresh it does.
     """
+    photos = runs[0].photos
     if any(run.where.fresh or not run.folder.is_dir() for run in runs):
-        runs[0].photos.check()
+        photos.check()
 
 
 def _progress(

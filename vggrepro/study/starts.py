@@ -1,22 +1,16 @@
 """How a net may start, declared: random by four rules, or from net A; and what theory expects.
 
 Section 3.1 at full width on pixels of 0 to 255. `first_steps` measures these declarations; the
-signal that it finds at every layer stands beside the one that is expected here, and what became
-of each net is said of its record.
+signal that it finds at every layer stands beside the one that is expected here.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vggrepro import UserError, cost
-from vggrepro.study import store
 from vggrepro.study.experiments import Experiment
-from vggrepro.study.records import FirstStepsRecord, Signal
 
 FIRST_STEPS = "first-steps"
 """Stands in place of a budget: of these nets only the first steps are trained."""
@@ -189,88 +183,3 @@ def expected_activations(net: str, init: str, input_rms: float, **sizes: object)
         found.append(rms)
     found[-1] *= math.sqrt(2)  # the logits have no ReLU that would take half
     return found
-
-
-# --- what became of them ------------------------------------------------------------------
-
-LEARNS = 0.95  # a loss below this share of chance is not at chance any more
-
-Records = dict[str, list[FirstStepsRecord]]
-
-
-def load(
-    results_dir: Path, data: str = "synthetic", names: Iterable[str] = tuple(DECLARED)
-) -> Records:
-    """The records of each net and start, such as "D-he", by seed; nothing for what is not run.
-
-    Raises `UserError` if they were not all made with the same sizes: no figure could hold them.
-    """
-    found: Records = {}
-    for name in names:
-        paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
-        records = sorted((store.read(path) for path in paths), key=lambda r: r.seed)
-        if records:
-            found[name] = records
-    made = [sizes(r.experiment, r.steps, r.precision) for of in found.values() for r in of]
-    if any(those != made[0] for those in made):
-        raise UserError(
-            f"{results_dir / FIRST_STEPS / data}: the first steps there were made with different "
-            "sizes; give each its own --results-dir, or make them again with --fresh"
-        )
-    return found
-
-
-def signal_at(record: FirstStepsRecord, crop: int) -> Signal:
-    """The signal before the first step at that crop, or at the nearest there is."""
-    return min(record.before, key=lambda signal: abs(signal.crop - crop))
-
-
-def chance(record: FirstStepsRecord) -> float:
-    """The loss of a net that finds every class as likely: the logarithm of their number, nats."""
-    return math.log(record.classes)
-
-
-def last_loss(record: FirstStepsRecord) -> float:
-    """Mean loss over the last tenth of the steps, nats."""
-    return float(np.mean(record.losses[-max(1, record.steps // 10) :]))
-
-
-def outcome(record: FirstStepsRecord) -> str:
-    """`learns`, `at chance`, `dead` or `diverged`: what became of a net in its first steps.
-
-    Dead is a net in which no unit of fc7 lets anything through any more: it has no gradient.
-    """
-    if record.status != "ok":
-        return "diverged"
-    if record.after is not None and record.after.activation[-2] == 0:
-        return "dead"
-    return "learns" if last_loss(record) < LEARNS * chance(record) else "at chance"
-
-
-def first_step(record: FirstStepsRecord) -> float:
-    """By what share of its size the first step moves a weight, in the median layer."""
-    signal = signal_at(record, record.experiment["crop"])
-    rate = record.experiment["learning_rate"]
-    return float(np.median(rate * np.array(signal.weight_gradient) / np.array(signal.weight)))
-
-
-def lines(results_dir: Path, data: str, names: Iterable[str]) -> list[str]:
-    """A line for each of these nets and starts that is recorded. Raises as `load`."""
-    found = [_line("", ("seed", "logits", "step/weight", "first", "last"), "outcome")]
-    for name, records in load(results_dir, data, names).items():
-        found += [_line(name, _cells(record), outcome(record)) for record in records]
-    return found
-
-
-def _cells(record: FirstStepsRecord) -> tuple[object, ...]:
-    logits = signal_at(record, record.experiment["crop"]).activation[-1]
-    first = f"{record.losses[0]:.3g}" if record.losses else "–"
-    last = last_loss(record) if record.status == "ok" else None
-    shown = "–" if last is None else f"{last:.2f}" if last < 1000 else f"{last:.3g}"
-    return record.seed, f"{logits:.2g}", f"{first_step(record):.2g}", first, shown
-
-
-def _line(name: str, cells: tuple[object, ...], outcome: str) -> str:
-    """Columns that never run together, however long a number is."""
-    wide = zip(cells, (4, 9, 12, 9, 7), strict=True)
-    return f"{name:20}" + "".join(f" {cell:>{width}}" for cell, width in wide) + f"  {outcome}"

@@ -7,7 +7,6 @@ digests and counts the errors again from the outcome of every image.
 import errno
 import json
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cache
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.files import write_atomically
+from vggrepro.files import open_regular, write_atomically
 from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
 from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
@@ -136,10 +135,7 @@ def _read_regular(path: Path, most: int) -> bytes:
 
     Raises `OSError` for anything else: a link may lead anywhere, and a pipe never end.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-    with open(os.open(path, flags), "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file")
+    with open_regular(path, links=False) as file:
         content = file.read(most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"longer than {most / 2**20:.0f} MiB")
