@@ -10,7 +10,7 @@ from vggrepro.study.runner import asked, tasks
 
 NAMES = list(dict.fromkeys(name for names in CHAPTER_RUNS.values() for name in names))
 TASKS = tasks(asked(NAMES, range(1)))
-# They show what does not train. Glorot's rule fails E at `reduced` too, and D in one of its seeds; in
+# They show what does not train. Glorot's rule fails E at `reduced` too, and D in one seed; in
 # the few steps of `quick` it fails A as well. A variance of 10^-2 suits nets as narrow as these.
 AT_CHANCE = ("-normal-std", "-glorot")
 
