@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.study import store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, decide_all
@@ -277,9 +277,8 @@ def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
     Drawn images decide nothing, so budgets on them are left out.
     """
     found = {}
-    deciding = {claim.data for claim in CLAIMS.values() if claim.sides}
     for budget in BUDGETS.values():
-        if deciding & set(budget.data) and all(
+        if set(programme.DATA) & set(budget.data) and all(
             (folder / budget.name).is_dir() for folder in (first, second)
         ):
             one, other = (decide_all(folder, budget.name) for folder in (first, second))

@@ -226,7 +226,7 @@ def _log_ratios(study: Study, claim: Claim) -> list[float]:
 # --- decisions ----------------------------------------------------------------------------
 
 
-def decide(key: str, results_dir: Path, budget: str = "reduced") -> Decision:
+def decide(key: str, results_dir: Path, budget: str = programme.BUDGET) -> Decision:
     """One claim, among all: the level of a primary claim depends on the others.
 
     Raises `UserError` as `claim_named` and `decide_all` do.
@@ -234,7 +234,7 @@ def decide(key: str, results_dir: Path, budget: str = "reduced") -> Decision:
     return decide_all(results_dir, budget)[claim_named(key).key]
 
 
-def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision]:
+def decide_all(results_dir: Path, budget: str = programme.BUDGET) -> dict[str, Decision]:
     """Every claim by key, from the records below `results_dir`.
 
     Raises `UserError` for an unknown budget or a record that cannot be read.

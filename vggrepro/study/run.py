@@ -133,7 +133,8 @@ class Net(NamedTuple):
     digest: str
 
 
-def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+def weights_in(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """The weights in a file, which must have that digest; raises `UserError` if not."""
     state = checkpoints.read(path)
     if checkpoints.weights_digest(state) != digest:
         raise UserError(
@@ -274,7 +275,7 @@ class Run:
         """
         kept = distributed.first(lambda: self._kept(done, twin))
         if kept is not None:
-            state = distributed.first_then_others(lambda: _weights(*kept))
+            state = distributed.first_then_others(lambda: weights_in(*kept))
             model = build(self.experiment, len(self.load("train").classes))
             _fill(model, state, str(kept[0]))
             return Net(model, kept[1])

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vggrepro import UserError
-from vggrepro.study import claims, store
+from vggrepro.study import claims, programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import SECOND_ROUND, WIDER_CURVE, Evaluation, evaluations_of
 from vggrepro.study.records import EvalRecord, TrainRecord
@@ -29,7 +29,7 @@ from vggrepro.study.rules import (
     three_q,
 )
 
-BUDGET = "reduced"
+BUDGET = programme.BUDGET
 #: What each set of photos decides: the nets on CIFAR-10, scale and testing on Imagenette. The
 #: longest trainings come first, so that processes that share a unit end together.
 RUNS: dict[str, tuple[str, ...]] = {
