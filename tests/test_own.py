@@ -1,6 +1,7 @@
 """`vggrepro evaluate` and `train`: photos, nets and weights of the reader's own."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -308,6 +309,19 @@ def test_photos_of_ilsvrcs_training_are_refused_by_their_names(vggrepro, weights
     assert "has 'cats', which is none of them" in vggrepro(*asked(weights, copy, tmp_path))[2]
 
 
+def test_weights_of_a_run_say_what_they_are(vggrepro, study, smoke, tmp_path):
+    trained = store.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    weights = study / "smoke" / "synthetic" / "A-S256" / "seed0" / "weights.pt"
+    net = own.net(own.Asked(weights=str(weights)))
+    assert (net.model.config, net.model.crop, net.name) == ("A", 32, "A-S256-seed0")
+    assert net.digest == trained.weights_digest
+    assert net.model.inputs.mean == pytest.approx(trained.pixel_mean)
+    assert net.model.inputs.deviation == trained.experiment["input_divisor"]
+    alone = shutil.copy(weights, tmp_path / "weights.pt")
+    (problem,) = vggrepro("evaluate", "--weights", alone, "--data", "synthetic")[2].splitlines()
+    assert "does not say of which net it is" in problem
+
+
 def test_published_weights_are_known_by_their_digest(weights, monkeypatch):
     net = load_weights(weights, "A", "torchvision")
     assert own._published(weights, net) is None
@@ -391,6 +405,8 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     words = said.strip().splitlines()[-1].split("vggrepro ")[1].split()
     status, said, _ = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
     assert status == 0 and "8 photos of 4 classes" in said
+    assert "the fifth of every class that `train` sets aside" in said
+    assert "not the photos of its training" not in said
     (path, *_) = store.record_files(tmp_path / "own")
     tested = store.read(path)
     assert tested.data == record.data[2]
@@ -400,8 +416,15 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     status, _, err = vggrepro(*to_train(drawn, out))
     assert status == 1 and "is there already: --fresh" in err
     before = out.read_bytes()
-    assert vggrepro(*to_train(drawn, out, "--fresh"))[0] == 0
+    named = shlex.split(record.provenance.command)[1:]
+    named[2], named[4] = drawn, out
+    assert vggrepro(*named, "--fresh")[0] == 0
     assert out.read_bytes() == before
+    shutil.copytree(drawn, tmp_path / "more")
+    Image.new("RGB", (40, 40)).save(tmp_path / "more" / synthetic.CLASSES[0] / "new.png")
+    words[-1] = str(tmp_path / "more")
+    said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
+    assert "these are not the photos of its training" in said
     shutil.copytree(drawn, tmp_path / "less", ignore=shutil.ignore_patterns(synthetic.CLASSES[0]))
     words[-1] = str(tmp_path / "less")
     status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
