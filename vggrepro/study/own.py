@@ -630,6 +630,11 @@ class ToTrain:
         """The file of that ending beside the weights: `.json`, `.png`."""
         return self.out.with_suffix(ending)
 
+    def said(self) -> dict[str, Any]:
+        """The recipe as options say it: S as 256 or 256-512."""
+        scales = "-".join(map(str, dict.fromkeys(self.recipe.train_scale)))
+        return asdict(self.recipe) | {"train_scale": scales}
+
     def check(self) -> None:
         """Raise `UserError` for an unknown start, or an `out` that cannot or should not be written.
 
@@ -716,10 +721,7 @@ def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
 
 
 def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
-    recipe = ", ".join(
-        f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if name == 'train_scale' else value}"
-        for name, value in asdict(asked.recipe).items()
-    )
+    recipe = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asked.said().items())
     return (
         f"net {asked.config}, width {asked.width:g}, crop {asked.crop} px, {asked.hidden} hidden "
         f"units, dropout {asked.dropout:g}: {count_parameters(model):,} weights; start "
@@ -728,12 +730,10 @@ def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
 
 
 def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
-    recipe = asdict(asked.recipe)
-    recipe["train_scale"] = "-".join(map(str, recipe["train_scale"]))
     own = {name: getattr(asked, name) for name in _OF_THE_NET}
     said = " ".join(
         f"--{name.replace('_', '-')} {value}"
-        for name, value in (own | recipe).items()
+        for name, value in (own | asked.said()).items()
         if name not in ("momentum", "colour_shift")  # always the paper's
     )
     command = f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {said}"
