@@ -1,5 +1,6 @@
 """`vggrepro evaluate` and `train`: photos, nets and weights of the reader's own."""
 
+import json
 import re
 import shlex
 import shutil
@@ -260,6 +261,24 @@ def test_a_record_elsewhere_is_not_believed(vggrepro, weights, root, tmp_path):
     assert "not of this place" in problem
 
 
+def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn, tmp_path):
+    vggrepro(*asked(weights, root, tmp_path / "own", "--scales", "256"))
+    vggrepro(*to_train(drawn, tmp_path / "d.safetensors", "--epochs", "1"))
+    (tested,) = store.record_files(tmp_path / "own")
+    for path, field, value in (
+        (tested, "top1_error", 1.0),
+        (tested, "resize", "torchvision"),
+        (tmp_path / "d.json", "width", 1.0),
+        (tmp_path / "d.json", "recipe", {"epochs": 0}),
+    ):
+        content = json.loads(path.read_text())
+        as_it_was = path.read_bytes()
+        path.write_text(json.dumps(content | {field: value}, indent=1, sort_keys=True) + "\n")
+        assert len(store.verify([path])) == 1, field
+        path.write_bytes(as_it_was)
+        assert store.verify([path]) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -385,9 +404,8 @@ def to_train(folder, out, *more):
 
 def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     out = tmp_path / "made" / "d.safetensors"
-    with pytest.warns(UserWarning, match=r"passed over 2 of the files \(\.gif, \.txt\)"):
-        status, said, _ = vggrepro(*to_train(drawn, out))
-    assert status == 0
+    status, said, err = vggrepro(*to_train(drawn, out))
+    assert status == 0 and err.count("passed over 2 of the files (.gif, .txt)") == 1
     assert "40 photos of 4 classes (" in said and "val is a fifth of every class" in said
     assert "28 to train on, 4 to lower the learning rate by (minival), 8 to test on" in said
     assert "epochs 2, batch size 8, learning rate 0.01" in said and "start he, seed 0" in said

@@ -636,13 +636,15 @@ class ToTrain:
         return asdict(self.recipe) | {"train_scale": scales}
 
     def check(self) -> None:
-        """Raise `UserError` for an unknown start, or an `out` that cannot or should not be written.
+        """Raise `UserError` for an unknown start or net, or an `out` that should not be written.
 
         The photos come later: they may take longer.
         """
         if self.start not in INITIALISATIONS:
             known = ", ".join(INITIALISATIONS)
             raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        with torch.device("meta"):
+            _new_net(self, 2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
         there = [path for path in (self.out, self.beside(".json")) if path.exists()]
