@@ -521,7 +521,7 @@ def train(
 
 @app.command()
 def evaluate(
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
     config: Annotated[
         str | None, typer.Option(help="A net of Table 1, if the file does not say.")
     ] = None,
