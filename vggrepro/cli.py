@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so `--help` answers at once
 
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +15,7 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.files import make_writable
+from vggrepro.process import in_order
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
@@ -24,6 +24,8 @@ from vggrepro.study.where import MOST, Where
 
 # --- the options that several commands share ----------------------------------------------
 
+MOST_SEED = 2**32 - 1
+MOST_THREADS = 1024  # more than any machine has cores
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
@@ -33,18 +35,22 @@ Results = Annotated[Path, typer.Option(help="Folder of records.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; all cores if not given.")
+]
 Workers = Annotated[
     int,
     typer.Option(
         "--workers",
         min=0,
+        max=64,
         help=f"Processes that share the runs; 0: one for each core, at most {MOST}, and "
         "one if there is a GPU.",
     ),
 ]
 MicroBatch = Annotated[
-    int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
+    int | None,
+    typer.Option(min=1, max=4096, help="Images at once; gradients are summed up to the batch."),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
 Study = Annotated[
@@ -145,7 +151,9 @@ def list_rows(
     results_dir: Results = RECORDED,
     missing: Missing = False,
     data_dir: DataDir = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --missing: seeds 0 to n - 1.")
+    ] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded.
 
@@ -154,7 +162,11 @@ def list_rows(
     from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
+    if results_dir.exists():
+        _check_records(results_dir)
     if missing:
+        if data == "synthetic":
+            does_nothing(context, "with drawn images", "data_dir")
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
@@ -220,8 +232,8 @@ def run(
     study_round: Round = 1,
     budget: Budget = "quick",
     data: Data = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Just this seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to n - 1.")] = 1,
     micro_batch: MicroBatch = None,
     compile: Compile = False,
 ) -> None:
@@ -272,7 +284,7 @@ def rerun(
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
     budget: Budget = "quick",
     data: Data = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="Seeds of each run.")] = None,
     processes: Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
@@ -362,7 +374,7 @@ def plan(
     device: Annotated[
         str | None, typer.Option(help="A card, or this-machine; lists them if not given.")
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="How many of it.")] = 1,
     share: Annotated[
         float | None, typer.Option(help="Share of its peak that is reached, if not the usual.")
     ] = None,
@@ -407,13 +419,17 @@ def first_steps(
     nets: Annotated[
         list[str] | None, typer.Argument(help="A net and its start, such as D-he; all if none.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to train.")] = starts.STEPS,
-    crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = starts.CROP,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = starts.BATCH,
+    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps to train.")] = starts.STEPS,
+    crop: Annotated[
+        int, typer.Option(min=32, max=512, help="Side of the crops, px.")
+    ] = starts.CROP,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images in a step.")] = starts.BATCH,
     width: Annotated[
         float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
+    ] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
     """Does it train? The signal at every layer of a net, and the loss in its first steps.
@@ -505,7 +521,7 @@ def train(
 
 @app.command()
 def evaluate(
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
     config: Annotated[
         str | None, typer.Option(help="A net of Table 1, if the file does not say.")
     ] = None,
@@ -638,18 +654,17 @@ def bench(
     typer.echo(f"written to {path}")
 
 
-def main() -> None:
-    """Entry point: a `UserError` is one message and exit status 1, wrong usage 2, Ctrl-C 130."""
+def call(arguments: list[str]) -> None:
+    """Run a command. Ends in `SystemExit` for help and for wrong usage (2), else raises."""
     command = typer.main.get_command(app)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without × or – is no reason to stop
     try:
         # Not `app()`: that turns Ctrl-C into a return value, and its message is lost.
-        with command.make_context("vggrepro", sys.argv[1:]) as context:
+        with command.make_context("vggrepro", arguments) as context:
+            if empty := [
+                one for one in arguments if not one or (one[:2] == "--" and one[-1] == "=")
+            ]:
+                raise UserError(f"there is an argument without a value: {empty[0] or repr('')}")
             command.invoke(context)
-    except UserError as error:
-        print(f"vggrepro: {error}", file=sys.stderr)
-        sys.exit(1)
     except UsageError as error:
         error.show()
         option = getattr(error, "option_name", None)
@@ -660,11 +675,11 @@ def main() -> None:
                 file=sys.stderr,
             )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        print(f"vggrepro: {str(stop) or 'stopped; the same command goes on'}", file=sys.stderr)
-        sys.exit(130)
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)
-    except BrokenPipeError:  # `vggrepro list | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+
+
+def main() -> None:
+    """Entry point: one message, and an exit status as `in_order` gives it."""
+    with in_order():
+        call(sys.argv[1:])

@@ -322,7 +322,10 @@ def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) ->
         what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"
     if data_dir is None:
         raise UserError(f"{name} needs a data folder: {what_to_do}.")
-    root = Path(data_dir).expanduser().resolve()
+    try:
+        root = Path(data_dir).expanduser().resolve()
+    except RuntimeError as error:  # ~nosuchuser, or a cycle of links
+        raise UserError(f"The data folder {data_dir} cannot be: {error}") from error
     if not root.is_dir() and not download:
         state = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"The data folder {root} {state}: {what_to_do}.")

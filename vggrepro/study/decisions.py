@@ -186,25 +186,20 @@ class Study:
 
     def spread(self, data: str, metric: str = "top1_error") -> rules.Pooled:
         """The spread of one training, pooled over the nets in `POOLED`, of their planned seeds."""
-        return rules.pooled(
-            {
-                run: {seed: getattr(record, metric) for seed, record in found.items()}
-                for run, found in self._pooled(data).items()
-            }
-        )
+        return rules.pooled(self.pooled_errors(data, metric))
 
     def missing(self, data: str) -> int:
         """How many planned trainings the pooled spread lacks."""
         planned = programme.seeds(data) if data in rules.POOLED else {}
-        return sum(planned[run] - len(found) for run, found in self._pooled(data).items())
+        return sum(planned[run] - len(found) for run, found in self.pooled_errors(data).items())
 
-    def _pooled(self, data: str) -> dict[str, dict[int, EvalRecord]]:
+    def pooled_errors(self, data: str, metric: str = "top1_error") -> dict[str, dict[int, float]]:
+        """What `spread` is pooled from: `metric` by net and planned seed."""
         planned = programme.seeds(data) if data in rules.POOLED else {}
-        nets = {}
-        for run in rules.POOLED.get(data, ()):
-            found = self.records(run, data, rules.one_q(run, "centre-crop").evaluation)
-            nets[run] = {seed: record for seed, record in found.items() if seed < planned[run]}
-        return nets
+        return {
+            run: self.errors(rules.one_q(run, "centre-crop"), data, range(planned[run]), metric)
+            for run in rules.POOLED.get(data, ())
+        }
 
 
 def _log_ratios(study: Study, claim: Claim) -> list[float]:

@@ -29,7 +29,7 @@ def missing_commands(
         )
         for seed in range(seeds)
         for name in in_order([*RUNS, *FUSIONS])
-        if not _complete(results_dir, at_budget(name, budget, data), seed)
+        if not complete(results_dir, at_budget(name, budget, data), seed)
     ]
 
 
@@ -45,7 +45,8 @@ def elsewhere(recorded: Path, rerun: Path) -> Iterator[str]:
             yield f"\nyour own: {shlex.join(['vggrepro', 'list', *options])}"
 
 
-def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+def complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+    """Whether a run or a fusion has all its records, under its declaration as it is now."""
     return _state(results_dir, experiment, seed) in ("complete", "pilot", "diverged")
 
 
@@ -110,7 +111,7 @@ def _of_the_study(results_dir: Path, data: str) -> str:
     """How much of the programme on these photos is recorded."""
     tasks = programme.tasks(data)
     done = sum(
-        _complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
+        complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
     )
     return f"{done} of the study's {len(tasks)} trainings and fusions complete"
 

@@ -211,8 +211,9 @@ def _check_place(path: Path, record: Record) -> None:
 
 
 def record_files(results_dir: Path) -> list[Path]:
-    """All record files below `results_dir`, in a fixed order."""
-    return sorted(results_dir.rglob("*.json"))
+    """All record files below `results_dir`, in a fixed order; what editors hide is none."""
+    paths = sorted(results_dir.rglob("*.json"))
+    return [p for p in paths if not any(n[0] == "." for n in p.relative_to(results_dir).parts)]
 
 
 def problems(path: Path) -> Iterator[str]:
