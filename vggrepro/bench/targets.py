@@ -71,8 +71,10 @@ class Target:
 
 
 def _short(value: float) -> str:
-    """Three digits: 0.412, 4.30, 43.1, 1430."""
-    return np.format_float_positional(value, 3, unique=False, fractional=False).rstrip(".")
+    """Three digits: 0.412, 4.31, 43.1, 1,431."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{2 - int(np.floor(np.log10(value)))}f}" if value >= 0.1 else f"{value:.2g}"
 
 
 _ALONE, _D = "–", "training D at {}, photos to updated weights"
