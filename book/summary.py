@@ -25,7 +25,6 @@ from vggrepro.pages import figures, reading, report, summary
 from vggrepro.pages.verdicts import Verdicts
 from vggrepro.study import store
 from vggrepro.study.claims import claim_named
-from vggrepro.study.decisions import interval_of
 from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
@@ -35,7 +34,7 @@ dense, several, crops = (
     three_q("D-jitter"),
     three_q("D-jitter", "multi-crop"),
 )
-loss = interval_of(found.study, claim_named("depth-a-to-d"), "imagenette", "log_loss")
+loss = found.study.interval(claim_named("depth-a-to-d"), data="imagenette", metric="log_loss")
 Markdown(
     f"""
 - **Depth pays if the deep net is given the time.** D beats A by

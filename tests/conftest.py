@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+import warnings
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -73,7 +74,13 @@ def copied(study, tmp_path):
 @pytest.fixture
 def vggrepro(monkeypatch, capsys):
     """The command line in this process: `vggrepro("run", "A-S256")` is (exit status, out, err)."""
-    from vggrepro import cli
+    from vggrepro import cli, process
+
+    def raised(error):  # what nobody foresaw is seen by a test
+        raise error
+
+    monkeypatch.setattr(process, "_unexpected", raised)
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
 
     def call(*arguments):
         monkeypatch.setattr("sys.argv", ["vggrepro", *map(os.fspath, arguments)])

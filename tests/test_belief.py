@@ -284,3 +284,12 @@ def test_a_folder_may_be_a_link(folder, tmp_path, vggrepro):
     assert vggrepro("verify", "--results-dir", tmp_path / "linked")[0] == 0
     shutil.rmtree(folder)
     assert vggrepro("verify", "--results-dir", tmp_path / "linked")[0] == 1
+
+
+@pytest.mark.parametrize("name", ["._train.json", ".ipynb_checkpoints/train-checkpoint.json"])
+def test_what_editors_hide_is_no_record(folder, vggrepro, name):
+    path = place(folder, name)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"\0")
+    for command in ("verify", "results", "status"):
+        assert vggrepro(*COMMANDS[command](folder))[0] == 0

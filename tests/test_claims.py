@@ -44,6 +44,9 @@ def test_sides_are_fit_to_be_compared(claim):
             assert side.evaluation.test_scales == (single_scale(RUNS[side.run]),)
         assert set(POOLED[claim.data]) & {first.run, second.run}
         assert single_scale(RUNS[first.run]) == single_scale(RUNS[second.run])
+    else:  # `Study.interval` knows by the protocol which spread a difference has
+        centre = all(side.evaluation.protocol == "centre-crop" for side in claim.sides)
+        assert centre == (claim.test == "measurement")
     if claim.test == "same weights":
         assert first.run == second.run or first.run.startswith(f"{second.run}+")
     # A side may choose its Q only if the other may choose among the same.

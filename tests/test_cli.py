@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from tests.records_by_hand import eval_record, written
 from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, in_order
+from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, comes_first, in_order
 from vggrepro.study.records import DataUsed, summarise
 
 
@@ -59,7 +60,8 @@ def test_what_a_terminal_cannot_show_is_no_reason_to_stop():
 def test_help_names_the_commands(vggrepro):
     status, out, err = vggrepro("--help")
     assert (status, err) == (0, "")
-    for command in ("list", "results", "run", "rerun", "status", "verify", "compare", "plan"):
+    known = "list results run rerun status verify compare plan train evaluate"
+    for command in known.split():
         assert f" {command} " in out
 
 
@@ -416,3 +418,67 @@ def test_a_folder_that_is_not_there_is_told(vggrepro, tmp_path):
             assert err.startswith(f"vggrepro: no folder {missing}: --results-dir is where")
     status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
     assert status == 0 and "vggrepro run A-S256" in out
+
+
+# --- names that forgive -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("D", "did you mean D-S256 or D-he?"),
+        ("d-s256", "D-S256?"),
+        ("vgg16", "did you mean D-S256 or D-he?"),
+        ("VGG11", "A-S256 or A-he?"),
+        ("D-jiter", "D-jitter?"),
+        ("nothing-like-it", "choose one of: A-S256"),
+    ],
+)
+def test_a_name_that_is_nearly_right_suggests_the_run_and_runs_nothing(
+    vggrepro, tmp_path, name, meant
+):
+    status, out, err = vggrepro("run", name, "--results-dir", tmp_path / "made")
+    assert (status, out, len(err.splitlines())) == (1, "", 1)
+    assert meant in err
+    assert not (tmp_path / "made").exists()
+
+
+def test_a_run_says_what_comes_first_and_how_to_do_without():
+    assert comes_first("D-S256", ["D-S256"]) == (
+        "D-S256 starts from A-S256; trained first: A-S256; D-he starts from random weights"
+    )
+    assert "trained first: A-S256, D-S256, D-S384;" in comes_first("D-jitter", [])
+    assert comes_first("D-he", []) == comes_first("D-jitter+E-jitter", []) == ""
+    assert comes_first("D-S256", ["A-S256", "D-S256"]) == ""
+
+
+def test_what_is_no_option_of_a_run_points_to_train(vggrepro):
+    status, _, err = vggrepro("run", "D-he", "--epochs", "3")
+    assert status == 2 and "--epochs is an option of `vggrepro train`" in err
+    status, _, err = vggrepro("list", "--epochs", "3")
+    assert status == 2 and "train" not in err
+
+
+def test_list_finds_what_a_first_run_wrote(vggrepro, study, monkeypatch):
+    monkeypatch.setattr(cli, "RERUN", study)
+    last = vggrepro("list")[1].splitlines()[-1]
+    assert last == f"your own: vggrepro list --budget smoke --data synthetic --results-dir {study}"
+    words = shlex.split(last)[3:]
+    assert vggrepro(*words)[1].startswith("top-1 errors in percent; budget smoke")
+
+
+def test_without_a_clone_it_is_said_where_the_study_is(tmp_path):
+    installed, here = tmp_path / "installed", tmp_path / "here"
+    shutil.copytree(Path(cli.__file__).parent, installed / "vggrepro")
+    here.mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(installed)}
+    for command in ("list", "results", "verify"):
+        done = subprocess.run(
+            [sys.executable, "-m", "vggrepro", command],
+            cwd=here,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert "comes with a clone" in done.stdout + done.stderr, command
+        assert "Traceback" not in done.stderr

@@ -124,7 +124,7 @@ def test_a_kernel_is_odd_and_there_is_a_channel(cell):
 @pytest.mark.parametrize("row", ["64 | 64 | 64 | 64", "64 | 64 | | 64 | 64", ""])
 def test_a_row_has_five_blocks(row):
     with pytest.raises(UserError, match="five blocks of at least one layer"):
-        configs._parse(row)
+        configs.row(row)
 
 
 def test_a_kernel_may_have_two_digits():

@@ -18,7 +18,7 @@ from vggrepro import UserError
 from vggrepro.study import store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import Study, control_interval, decide, decide_all, interval_of
+from vggrepro.study.decisions import Study, decide, decide_all
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.study.rules import POOLED, median_ratio
@@ -176,7 +176,7 @@ def test_controls_stand_beside(tmp_path):
     found = decide("jitter-equal-epochs", tmp_path)
     assert found.interval.estimate == pytest.approx(1.0)
     beside = {
-        name: control_interval(Study(tmp_path, "reduced"), found.claim, sides, "imagenette")
+        name: Study(tmp_path, "reduced").interval(found.claim, sides)
         for name, sides in (*found.claim.controls, *found.claim.rivals)
     }
     assert beside["longer training alone"].estimate == pytest.approx(2.0, abs=0.06)
@@ -191,8 +191,8 @@ def test_another_data_set_is_reported_beside(tmp_path):
         )
     claim = CLAIMS["depth-b-to-d"]
     study = Study(tmp_path, "reduced")
-    assert interval_of(study, claim) is None
-    assert interval_of(study, claim, "imagenette").estimate == pytest.approx(-1, abs=0.1)
+    assert study.interval(claim) is None
+    assert study.interval(claim, data="imagenette").estimate == pytest.approx(-1, abs=0.1)
 
 
 @pytest.mark.parametrize(("slower", "word"), [(1.3, "holds and matters"), (0.8, "contradicted")])
@@ -231,8 +231,8 @@ def test_pilots_are_counted_where_they_are_only_shown(tmp_path, monkeypatch):
     monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
     write_nets(tmp_path, NETS)
     claim = CLAIMS["depth-b-to-d"]
-    assert interval_of(Study(tmp_path, "reduced"), claim) is None
-    assert interval_of(Study(tmp_path, "reduced", with_pilots=True), claim).n == 3
+    assert Study(tmp_path, "reduced").interval(claim) is None
+    assert Study(tmp_path, "reduced", with_pilots=True).interval(claim).n == 3
 
 
 def test_drawn_images_decide_nothing(tmp_path):

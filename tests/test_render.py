@@ -156,3 +156,28 @@ def test_unknown_chapter_and_no_book(chapter, capsys):
     chapter.unlink()
     with pytest.raises(UserError, match="clone the repository"):
         render.chapters()
+
+
+BAR = """# %%
+import time
+
+from vggrepro.study.progress import Progress, say
+
+with Progress({("A-S256", 0): {"training": 1.0}}) as bar:
+    with bar.part(("A-S256", 0), "training", 1.0, 5, "img") as update:
+        for _ in range(5):
+            time.sleep(0)
+            update()
+            bar._show()
+    bar.finish(("A-S256", 0))
+say("done")
+"""
+
+
+def test_a_bar_leaves_one_line_in_a_notebook(chapter, tmp_path):
+    chapter.write_text(BAR)
+    (cell,) = nbformat.read(render.execute(chapter, tmp_path / "x.ipynb"), 4).cells
+    shown, said = cell.outputs
+    assert len(shown.data["text/plain"].splitlines()) == 1
+    assert shown.data["text/plain"].startswith("1 of 1: 100%")
+    assert said.text == "done\n"

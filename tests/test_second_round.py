@@ -91,8 +91,17 @@ def test_the_design_as_it_was_fixed():
     assert sides["2-context"] == ["D-he-50", "C-he-50"]
     assert sides["2-non-linearity"] == ["C-he-50", "B-he-50"]
     assert sides["2-small-filters"] == ["B-he-50", "B-5x5-he-50"]
-    margins = {key: claim.matters for key, claim in PRIMARY.items()}
-    assert list(margins.values()) == [0.5, 0.5, 0.5, 1.0, 1.0, 0.3, 0.2]
+    margins = [claim.matters for claim in CLAIMS.values()]
+    assert margins[: len(PRIMARY)] == [0.5, 0.5, 0.5, 1.0, 1.0, 0.3, 0.2]
+    assert margins[len(PRIMARY) :] == [0.5, 0.5, 0.02, 0.5, 0.5, 1.0, 1.0, 0.3, 0.3, 1.0, 0.2, 0.2]
+    rules = {key: claim.rule for key, claim in CLAIMS.items() if claim.rule != "lower"}
+    assert rules == {"2-saturates": "saturates", "2-lrn": "not worse"}
+    ours = {"depth-log-loss", "jitter-best-q", "jitter-centre-crop", "several-q-help-jittered-more"}
+    assert {key for key, claim in CLAIMS.items() if claim.ours} == {f"2-{key}" for key in ours}
+    paper = [claim.paper.difference for claim in CLAIMS.values()]
+    assert paper[: len(PRIMARY)] == [2.6, 1.1, 0.6, 7.0, 1.2, 0.8, 0.2]
+    said = [-0.3, 0.1, None, 0.9, 1.7, None, None, 0.4, 0.5, None, 0.4, 0.2]
+    assert paper[len(PRIMARY) :] == said
     assert [claim.family for claim in PRIMARY.values()] == ["nets"] * 4 + ["scale"] * 3
     assert second_round.UNITS == 5 and second_round.SEEDS[:5] == (3, 4, 5, 6, 7)
 

@@ -47,7 +47,7 @@ def test_no_process_outlives_the_rerun(monkeypatch, problem):
     started, real = [], subprocess.Popen
 
     def endless_run(command, **options):
-        assert command[:4] == [sys.executable, "-m", "vggrepro", "run"]
+        assert command[:4] == [sys.executable, "-c", where.HELPER, "run"]
         assert command[4:] == ["A-S256", "--budget", "smoke"]
         endless = [sys.executable, "-c", "import threading; threading.Event().wait()"]
         started.append(real(endless, **options))

@@ -17,6 +17,8 @@ _LAZY = {
     "Recipe": ("vggrepro.recipe", "Recipe"),
     "train": ("vggrepro.trainer", "train"),
     "evaluate": ("vggrepro.evaluators", "evaluate"),
+    "load_weights": ("vggrepro.weights", "load_weights"),
+    "save_weights": ("vggrepro.weights", "save_weights"),
     "results": ("vggrepro.study.store", "frame"),
 }
 

@@ -12,7 +12,15 @@ import numpy as np
 import torch
 
 from vggrepro.data import ImageSet, PixelStatistics
-from vggrepro.windows import Window, centre_window, cut, random_window, rescaled_size
+from vggrepro.windows import (
+    Mirrored,
+    Window,
+    centre_window,
+    cut,
+    cut_as_torchvision,
+    random_window,
+    rescaled_size,
+)
 
 # --- training (Section 3.1) ---------------------------------------------------------------
 
@@ -145,15 +153,24 @@ def colour_shifts(
 # --- testing (Section 3.2) ----------------------------------------------------------------
 
 
-def cut_batch(images: ImageSet, indices: np.ndarray, windows: list[Window]) -> torch.Tensor:
+def cut_batch(
+    images: ImageSet, indices: np.ndarray, windows: list[Window], resize: str = "isotropic"
+) -> torch.Tensor:
     """Windows of one size, each of its image: (B, 3, height, width) uint8, channels last.
 
     Consecutive windows of one image read it once: where sets are not cached, that is decoding.
     """
     patches = []
     for index, of_image in groupby(zip(indices, windows, strict=True), key=itemgetter(0)):
-        image = images.images[index]
-        patches += [cut(image, window) for _, window in of_image]
+        image, own = images.images[index], [window for _, window in of_image]
+        if resize == "torchvision":
+            found = cut_as_torchvision(image, own)
+        else:
+            found = [cut(image, window) for window in own]
+        patches += [
+            patch[:, ::-1] if isinstance(window, Mirrored) else patch
+            for patch, window in zip(found, own, strict=True)
+        ]
     return torch.from_numpy(np.stack(patches)).permute(0, 3, 1, 2)
 
 

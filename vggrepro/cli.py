@@ -5,7 +5,6 @@ Nothing heavy is imported before a command needs it, so `--help` answers at once
 
 import functools
 import inspect
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,14 +15,17 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.files import make_writable
+from vggrepro.process import in_order
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS
-from vggrepro.study.store import RECORDED, RERUN
+from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
+from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
 # --- the options that several commands share ----------------------------------------------
 
+MOST_SEED = 2**32 - 1
+MOST_THREADS = 1024  # more than any machine has cores
 _BUDGETS = ", ".join(BUDGETS)
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
@@ -33,18 +35,22 @@ Results = Annotated[Path, typer.Option(help="Folder of records.")]
 Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores if not given.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; all cores if not given.")
+]
 Workers = Annotated[
     int,
     typer.Option(
         "--workers",
         min=0,
+        max=64,
         help=f"Processes that share the runs; 0: one for each core, at most {MOST}, and "
         "one if there is a GPU.",
     ),
 ]
 MicroBatch = Annotated[
-    int | None, typer.Option(min=1, help="Images at once; gradients are summed up to the batch.")
+    int | None,
+    typer.Option(min=1, max=4096, help="Images at once; gradients are summed up to the batch."),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
 Study = Annotated[
@@ -134,6 +140,7 @@ app = typer.Typer(
 )
 
 BENCHMARKS = ("speed", "lrn")
+OF_TRAIN = ("--epochs", "--batch-size", "--learning-rate", "--lr", "--width", "--crop", "--start")
 
 
 @app.command("list")
@@ -144,7 +151,9 @@ def list_rows(
     results_dir: Results = RECORDED,
     missing: Missing = False,
     data_dir: DataDir = None,
-    seeds: Annotated[int, typer.Option(min=1, help="With --missing: seeds 0 to n - 1.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --missing: seeds 0 to n - 1.")
+    ] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded.
 
@@ -153,7 +162,11 @@ def list_rows(
     from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
+    if results_dir.exists():
+        _check_records(results_dir)
     if missing:
+        if data == "synthetic":
+            does_nothing(context, "with drawn images", "data_dir")
         for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
             typer.echo(command)
         return
@@ -164,6 +177,9 @@ def list_rows(
 
     for line in listing.lines(results_dir, budget, data):
         typer.echo(line)
+    if results_dir == RECORDED:
+        for line in status_of.elsewhere(RECORDED, RERUN):
+            typer.echo(line)
 
 
 @app.command()
@@ -193,6 +209,8 @@ def results(
 
 
 def _check_records(results_dir: Path) -> None:
+    if results_dir == RECORDED and not results_dir.is_dir():
+        raise UserError(f"no folder {results_dir}: {NO_CLONE}")
     if not results_dir.is_dir():
         raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
 
@@ -214,8 +232,8 @@ def run(
     study_round: Round = 1,
     budget: Budget = "quick",
     data: Data = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Just this seed.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to n - 1.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Just this seed.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to n - 1.")] = 1,
     micro_batch: MicroBatch = None,
     compile: Compile = False,
 ) -> None:
@@ -243,6 +261,8 @@ def run(
         raise UserError(f"name a run, or use --all or --study; there are: {', '.join(known)}")
     for name in names:
         at_budget(name, budget, data)  # bad names fail before anything is loaded
+        if told := comes_first(name, names):
+            typer.echo(told, err=True)
     from vggrepro.study import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
@@ -264,7 +284,7 @@ def rerun(
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
     budget: Budget = "quick",
     data: Data = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds of each run.")] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="Seeds of each run.")] = None,
     processes: Workers = 1,
 ) -> None:
     """Run what a chapter needs, then execute the chapter with it into `_build/rerun/`."""
@@ -296,10 +316,12 @@ def verify(
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
     from vggrepro.study import store
 
-    folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN) if f.is_dir()]
+    folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN, OWN) if f.is_dir()]
     paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
-        raise UserError(f"no records in {', '.join(map(str, folders)) or 'results or rerun'}")
+        why = "" if results_dir or RECORDED.is_dir() else f": {NO_CLONE}"
+        where = ", ".join(map(str, folders)) or "results or rerun"
+        raise UserError(f"no records in {where}{why}")
     found = store.verify(paths)
     for problem in found:
         typer.echo(problem, err=True)
@@ -352,7 +374,7 @@ def plan(
     device: Annotated[
         str | None, typer.Option(help="A card, or this-machine; lists them if not given.")
     ] = None,
-    devices: Annotated[int, typer.Option(min=1, help="How many of it.")] = 1,
+    devices: Annotated[int, typer.Option(min=1, max=1024, help="How many of it.")] = 1,
     share: Annotated[
         float | None, typer.Option(help="Share of its peak that is reached, if not the usual.")
     ] = None,
@@ -397,13 +419,17 @@ def first_steps(
     nets: Annotated[
         list[str] | None, typer.Argument(help="A net and its start, such as D-he; all if none.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps to train.")] = starts.STEPS,
-    crop: Annotated[int, typer.Option(min=32, help="Side of the crops, px.")] = starts.CROP,
-    batch: Annotated[int, typer.Option(min=1, help="Images in a step.")] = starts.BATCH,
+    steps: Annotated[int, typer.Option(min=1, max=10**6, help="Steps to train.")] = starts.STEPS,
+    crop: Annotated[
+        int, typer.Option(min=32, max=512, help="Side of the crops, px.")
+    ] = starts.CROP,
+    batch: Annotated[int, typer.Option(min=1, max=4096, help="Images in a step.")] = starts.BATCH,
     width: Annotated[
         float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
     ] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
+    ] = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
     """Does it train? The signal at every layer of a net, and the loss in its first steps.
@@ -417,6 +443,157 @@ def first_steps(
     from vggrepro.study import first_steps as measuring
 
     typer.echo(measuring.table(measuring.run(experiments, seed, steps, where)).to_string())
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(help="A net of Table 1: A, A-LRN, B, C, D, E.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PHOTOS", help="A folder for each class, or those in train and val."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Weights, with the record and the curves beside.")],
+    epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = 30,
+    start: Annotated[
+        str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")
+    ] = "he",
+    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
+    schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
+    train_scale: Annotated[str, typer.Option(help="S, 256 or for jitter 256-512.")] = "256",
+    weight_decay: Annotated[float, typer.Option(help="On all weights.")] = 5e-4,
+    dropout: Annotated[float, typer.Option(help="After fc6 and fc7.")] = 0.5,
+    width: Annotated[float, typer.Option(help="Channels, as a share of the paper's.")] = 1.0,
+    crop: Annotated[int, typer.Option(help="Side of the crops, px, from 32.")] = 224,
+    hidden: Annotated[int, typer.Option(help="Units in fc6 and fc7.")] = 4096,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    micro_batch: MicroBatch = None,
+    fresh: Fresh = False,
+) -> None:
+    """Train a net of Table 1 on your own photos.
+
+    Writes weights that torchvision can load if they have its size, the record of the training and
+    its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
+    `--width 0.25 --crop 64 --hidden 256`.
+    """
+    from vggrepro.recipe import Recipe
+
+    try:
+        low, *high = map(int, train_scale.split("-"))
+        scale = (low, *high) if high else (low, low)
+    except ValueError:
+        scale = (0, 0)  # which is refused below
+    recipe = Recipe(
+        train_scale=scale if len(scale) == 2 else (0, 0),
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        weight_decay=weight_decay,
+    )
+    from vggrepro.device import choose
+    from vggrepro.study import own
+
+    asked = own.ToTrain(
+        config=config,
+        folder=folder,
+        out=out,
+        recipe=recipe,
+        start=start,
+        seed=seed,
+        width=width,
+        crop=crop,
+        hidden=hidden,
+        dropout=dropout,
+        machine=choose(device, precision, threads, micro_batch),
+        cache_dir=cache_dir,
+        fresh=fresh,
+    )
+    for line in own.train_lines(asked):
+        typer.echo(line)
+
+
+@app.command()
+def evaluate(
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="A net of Table 1, if the file does not say.")
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="A file, or torchvision:VGG16_Weights.IMAGENET1K_V1 and its like."),
+    ] = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(help="paper, caffe, torchvision, or mean/deviation as R,G,B/R,G,B."),
+    ] = None,
+    resize: Annotated[str, typer.Option(help="isotropic or torchvision.")] = "isotropic",
+    data: Annotated[str, typer.Option(help="imagenet, folder, cifar10 …")] = "folder",
+    data_dir: DataDir = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="Labels of ILSVRC's photos, if they lie in one folder.")
+    ] = None,
+    protocol: Annotated[
+        list[str] | None, typer.Option(help="dense, multi-crop, single-crop …; dense if none.")
+    ] = None,
+    scales: Annotated[
+        list[int] | None, typer.Option(help="Q, one or more: --scales 256 384 512.")
+    ] = None,
+    fuse: Annotated[
+        list[str] | None, typer.Option(help="Records of other nets, to average with: --fuse A B.")
+    ] = None,
+    download: Annotated[bool, typer.Option("--download", help="Fetch published weights.")] = False,
+    results_dir: Annotated[Path, typer.Option(help="Folder of records.")] = OWN,
+    cache_dir: CacheDir = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    fresh: Fresh = False,
+) -> None:
+    """Test any weights of a net of Table 1 on any photos, under any protocol.
+
+    Published weights, those of `vggrepro train`, those of a run. Errors are printed beside the
+    paper's where it has them and recorded; what is recorded is not done again, and what was
+    stopped goes on.
+    """
+    # An option takes one value; what follows it belongs to it all the same.
+    numbers = [int(text) for text in more or [] if text.isdecimal()]
+    others = [text for text in more or [] if not text.isdecimal()]
+    if (numbers and not scales) or (others and not fuse):
+        raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
+    if not (weights or fuse):
+        raise UserError("name the weights to test with --weights, or records to average: --fuse")
+    from vggrepro.device import choose
+    from vggrepro.study import own
+
+    asked = None
+    if weights:
+        asked = own.Asked(
+            weights=weights,
+            config=config,
+            inputs=inputs,
+            data=data,
+            data_dir=data_dir,
+            ground_truth=ground_truth,
+            cache_dir=cache_dir,
+            download=download,
+        )
+    way = own.Way(
+        own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
+        own.known_resize(resize),
+        choose(device, precision, threads),
+        results_dir,
+        fresh,
+    )
+    averaged = [Path(path).expanduser() for path in [*(fuse or []), *others]]
+    for line in own.evaluate_lines(asked, way, averaged):
+        typer.echo(line)
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.
@@ -477,26 +654,32 @@ def bench(
     typer.echo(f"written to {path}")
 
 
-def main() -> None:
-    """Entry point: a `UserError` is one message and exit status 1, wrong usage 2, Ctrl-C 130."""
+def call(arguments: list[str]) -> None:
+    """Run a command. Ends in `SystemExit` for help and for wrong usage (2), else raises."""
     command = typer.main.get_command(app)
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="replace")  # a terminal without × or – is no reason to stop
     try:
         # Not `app()`: that turns Ctrl-C into a return value, and its message is lost.
-        with command.make_context("vggrepro", sys.argv[1:]) as context:
+        with command.make_context("vggrepro", arguments) as context:
+            if empty := [
+                one for one in arguments if not one or (one[:2] == "--" and one[-1] == "=")
+            ]:
+                raise UserError(f"there is an argument without a value: {empty[0] or repr('')}")
             command.invoke(context)
-    except UserError as error:
-        print(f"vggrepro: {error}", file=sys.stderr)
-        sys.exit(1)
     except UsageError as error:
         error.show()
+        option = getattr(error, "option_name", None)
+        if option in OF_TRAIN and error.ctx.command.name in ("run", "rerun"):
+            print(
+                f"A run's recipe is declared, and its budget shortens it; {option} is an option of "
+                "`vggrepro train`, which trains a net on photos of your own.",
+                file=sys.stderr,
+            )
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        print(f"vggrepro: {str(stop) or 'stopped; the same command goes on'}", file=sys.stderr)
-        sys.exit(130)
     except typer.Exit as exit_:
         sys.exit(exit_.exit_code)
-    except BrokenPipeError:  # `vggrepro list | head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+
+
+def main() -> None:
+    """Entry point: one message, and an exit status as `in_order` gives it."""
+    with in_order():
+        call(sys.argv[1:])

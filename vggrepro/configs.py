@@ -27,9 +27,13 @@ class Conv(NamedTuple):
 Blocks = tuple[tuple[Conv, ...], ...]
 
 
-def _parse(table: str) -> Blocks:
-    """Read cells like `64`, `1-256`, `64-LRN`: a kernel if it is not 3x3, channels, a mark."""
-    read = tuple(tuple(_parse_cell(cell) for cell in row.split()) for row in table.split("|"))
+def row(table: str) -> Blocks:
+    """A net as `CONFIGS` has it, of five blocks with | between.
+
+    Cells are `64`, `1-256`, `64-LRN`, `64-linear`: a kernel if it is not 3x3, channels, a mark.
+    Raises `UserError` for anything else.
+    """
+    read = tuple(tuple(map(_parse_cell, block.split())) for block in table.split("|"))
     if len(read) != 5 or not all(read):
         raise UserError(
             f"{table!r} is no row: write five blocks of at least one layer, with | between"
@@ -53,7 +57,7 @@ def _parse_cell(cell: str) -> Conv:
 
 # fmt: off
 CONFIGS: dict[str, Blocks] = {
-    name: _parse(table)
+    name: row(table)
     for name, table in {
         # The columns of Table 1. The one LRN follows the ReLU of the first convolution.
         "A":     "64     | 128     | 256 256         | 512 512         | 512 512",

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,9 @@ def _bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return any(known.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+    # The environment may hold oneDNN back from what the processor can do.
+    allowed = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return allowed and any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,12 @@ def choose(
         raise UserError(f"unknown precision {precision!r}; use one of: {', '.join(PRECISIONS)}")
     if precision == "auto":
         precision = "bf16" if _bf16_is_fast(chosen) else "float32"
+    elif precision == "bf16" and not _bf16_is_fast(chosen):
+        warnings.warn(
+            f"bf16 without the instructions ({instructions()}): slow, and rounded otherwise than "
+            "with them; records made with them cannot be repeated here",
+            stacklevel=2,
+        )
     if precision == "tf32" and chosen.type != "cuda":
         raise UserError("--precision tf32 is a GPU's; use auto, bf16 or float32 on the CPU")
     if chosen.type == "cuda":

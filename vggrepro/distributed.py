@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vggrepro import UserError
+from vggrepro.process import end_with_parent
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -38,6 +39,7 @@ def group(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return
+    end_with_parent()  # torchrun may be killed, and its ranks would go on for ever
     backend = "gloo"
     if device.type == "cuda":  # not yet run on GPUs by anyone of us
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))

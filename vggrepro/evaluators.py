@@ -20,7 +20,7 @@ from vggrepro.data import ImageSet
 from vggrepro.device import Machine, choose
 from vggrepro.loader import ahead, counted
 from vggrepro.models import LRN, VGG, to_dense
-from vggrepro.windows import PROTOCOLS, Window, scaled
+from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as
 # many are slower), on a GPU, where none of us has measured it, 167 windows of 224 px.
@@ -61,20 +61,24 @@ def evaluate(
     scales: int | Sequence[int] = 256,
     *,
     pixels: bool = False,
+    resize: str = "isotropic",
     device: Machine | str = "auto",
     progress: bool | Callable[[int], None] = True,
 ) -> Tested:
     """Test a net on images under one of `windows.PROTOCOLS`, averaged over scales (3.2, 4.2).
 
-    `scales` are the paper's Q, for a crop of 224 px and scaled to the net's own, or with
-    `pixels` the shortest sides in pixels. The net is moved to `device`, by default the best there
-    is. `progress` is a bar, none, or a function that is told the number of windows after each
-    batch. Each image counts once, whatever the batches: of several processes every one takes its
-    own images, and all get the same result.
+    `windows.OF_TORCHVISION` has two more protocols, for published weights; with these goes the
+    `resize` "torchvision". `scales` are the paper's Q, for a crop of 224 px and scaled to the
+    net's own, or with `pixels` the shortest sides in pixels. The net is moved to `device`, by
+    default the best there is. `progress` is a bar, none, or a function that is told the number of
+    windows after each batch. Each image counts once, whatever the batches: of several processes
+    every one takes its own images, and all get the same result.
 
-    Raises `UserError` for an unknown protocol, a scale that is too small, a net with another
-    number of classes, or one without its pixel mean.
+    Raises `UserError` for an unknown protocol or resize, a scale that is too small, a net with
+    another number of classes, or one without its pixel mean.
     """
+    if resize not in RESIZES:
+        raise UserError(f"unknown resize {resize!r}; choose one of: {', '.join(RESIZES)}")
     device = choose(device)
     check_classes(model, images)
     model.to(device.device, memory_format=torch.channels_last)
@@ -83,7 +87,7 @@ def evaluate(
         scales = [scaled(q, model.crop) for q in scales]
     work = [windows(protocol, images, scale, model.crop) for scale in scales]
     with counted(progress, sum(map(len, work)), " windows") as done:
-        tested = [run_windows(model, images, protocol, some, device, done) for some in work]
+        tested = [run_windows(model, images, protocol, some, device, done, resize) for some in work]
     return combine(tested)
 
 
@@ -102,12 +106,13 @@ def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tupl
 
     Raises `UserError` for an unknown protocol or a scale that is too small.
     """
-    if protocol not in PROTOCOLS:
-        raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(PROTOCOLS)}")
+    known = PROTOCOLS | OF_TORCHVISION
+    if protocol not in known:
+        raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(known)}")
     return [
         (index, window)
         for index, (height, width) in enumerate(images.sizes.tolist())
-        for window in PROTOCOLS[protocol]((height, width), scale, crop)
+        for window in known[protocol]((height, width), scale, crop)
     ]
 
 
@@ -134,6 +139,7 @@ def run_windows(
     work: Batch,
     device: Machine,
     done: Callable[[int], None],
+    resize: str = "isotropic",
 ) -> Tested:
     """The posteriors of the images: the mean over their windows in `work`, all at one scale."""
     own = [item for item in work if item[0] % distributed.world() == distributed.rank()]
@@ -148,15 +154,16 @@ def run_windows(
     positions: Counter[str] = Counter()
 
     def load(batch: Batch) -> tuple[Batch, torch.Tensor]:
-        return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch])
+        return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch], resize)
 
     batches = _batches(own, BATCH_PIXELS[device.device.type])
     for batch, crops in ahead(load, batches, workers=images.loading_threads):
         x = model.normalised(device.send(crops))
         with device.autocast():
-            maps = [dense(view) for view in (x, x.flip(-1))]  # (B, classes, h, w)
-        both = [over_space(scores.float(), (-2, -1)).softmax(-1).double() for scores in maps]
-        np.add.at(total, [i for i, _ in batch], ((both[0] + both[1]) / 2).cpu().numpy())
+            views = (x,) if protocol in OF_TORCHVISION else (x, x.flip(-1))
+            maps = [dense(view) for view in views]  # (B, classes, h, w)
+        seen = [over_space(scores.float(), (-2, -1)).softmax(-1).double() for scores in maps]
+        np.add.at(total, [i for i, _ in batch], (sum(seen) / len(seen)).cpu().numpy())
         positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
         done(len(batch))
     model.train(was_training)

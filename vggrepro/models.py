@@ -20,6 +20,7 @@ from vggrepro.configs import (
     layer_names,
     map_side,
 )
+from vggrepro.inputs import Inputs, inputs_named
 
 # --- two layers written anew: LRN for its formula, pooling for speed ----------------------
 
@@ -175,6 +176,7 @@ class VGG(nn.Module):
         dropout: float = 0.5,
         input_divisor: float = 1.0,
         pixel_mean: Sequence[float] | None = None,
+        inputs: Inputs | str | None = None,
     ) -> None:
         """Build the net; under `torch.device("meta")` in milliseconds and without memory.
 
@@ -182,8 +184,9 @@ class VGG(nn.Module):
         input in pixels (at least 32), `hidden` is the number of units in fc6 and in fc7,
         `dropout` the probability after each of them (Section 3.1). Pixels from 0 to 255 become
         inputs by subtracting `pixel_mean` (Section 2.1) and dividing by `input_divisor`; `train`
-        sets the mean to that of the photos. Raises UserError for an unknown config or a size
-        out of range.
+        sets the mean to that of the photos. Weights of others come with other `inputs`: "paper",
+        "caffe", "torchvision", or `inputs.Inputs`. Raises UserError for an unknown config or a
+        size out of range.
         """
         super().__init__()
         check_units(num_classes=num_classes, hidden=hidden)
@@ -206,14 +209,36 @@ class VGG(nn.Module):
             nn.Dropout(dropout),
             nn.Linear(hidden, num_classes),
         )
+        self.bgr = False
         self.register_buffer("pixel_mean", None, persistent=False)
+        self.register_buffer("pixel_deviation", None, persistent=False)  # if not one for all
         if pixel_mean is not None:
             self.set_pixel_mean(pixel_mean)
+        if inputs is not None:
+            self.set_inputs(inputs)
 
     def set_pixel_mean(self, mean: Sequence[float]) -> None:
         """Subtract this mean RGB, three numbers from 0 to 255, from the pixels of images."""
         device = self.classifier[0].weight.device
         self.pixel_mean = torch.tensor(mean, dtype=torch.float32, device=device)
+
+    def set_inputs(self, inputs: Inputs | str) -> None:
+        """Make inputs of pixels as the net's weights need them; alpha of LRN stays as it is."""
+        mean, deviation, self.bgr = inputs_named(inputs) if isinstance(inputs, str) else inputs
+        self.set_pixel_mean(mean)
+        if isinstance(deviation, float | int):
+            self.input_divisor, self.pixel_deviation = deviation, None
+        else:
+            self.pixel_deviation = self.pixel_mean.new_tensor(deviation)
+
+    @property
+    def inputs(self) -> Inputs | None:
+        """How the net makes inputs of pixels; None while its pixel mean is unknown."""
+        if self.pixel_mean is None:
+            return None
+        wide = self.pixel_deviation
+        deviation = self.input_divisor if wide is None else tuple(wide.tolist())
+        return Inputs(tuple(self.pixel_mean.tolist()), deviation, self.bgr)
 
     def normalised(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:
         """Turn images (N, 3, H, W) uint8 into the net's inputs, float32 (Section 2.1).
@@ -227,7 +252,10 @@ class VGG(nn.Module):
                 "or call set_pixel_mean(photos.pixels.mean) with the photos that it was trained on"
             )
         offset = -self.pixel_mean[None] if shifts is None else shifts - self.pixel_mean
-        return images.float().add_(offset[:, :, None, None]).div_(self.input_divisor)
+        wide = self.pixel_deviation
+        divisor = self.input_divisor if wide is None else wide[:, None, None]
+        inputs = images.float().add_(offset[:, :, None, None]).div_(divisor)
+        return inputs.flip(1) if self.bgr else inputs
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (N, num_classes) for images (N, 3, crop, crop).

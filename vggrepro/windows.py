@@ -3,8 +3,8 @@
 Boxes to list and to draw, and the pixels in them.
 
 A protocol turns the size of an image (height, width), Q and the side of the crop, all in pixels,
-into windows. Every window is seen twice, as it is and mirrored; that is left to `evaluators`, as
-is what becomes of the scores. Nothing here needs torch.
+into windows. Every window is seen twice, as it is and mirrored, but for those of `OF_TORCHVISION`;
+that is left to `evaluators`, as is what becomes of the scores. Nothing here needs torch.
 """
 
 from collections.abc import Callable
@@ -43,6 +43,10 @@ class Window(NamedTuple):
     height: int
 
 
+class Mirrored(Window):
+    """A window of which the mirror image is seen."""
+
+
 def rescaled_size(height: int, width: int, scale: int) -> tuple[int, int]:
     """(height, width) after isotropic rescaling to a shortest side of `scale`.
 
@@ -72,6 +76,24 @@ def cut(image: np.ndarray, window: Window) -> np.ndarray:
     """That window of the rescaled image: (H, W, 3) uint8 in, (height, width, 3) uint8 out."""
     size, place = (window.width, window.height), box(image.shape[:2], window)
     return np.asarray(Image.fromarray(image).resize(size, INTERPOLATION, place))
+
+
+def cut_as_torchvision(image: np.ndarray, windows: list[Window]) -> list[np.ndarray]:
+    """Windows of an image that is rescaled as a whole, to the pixel as `transforms.Resize` does.
+
+    Its long side is a whole number of pixels, so the image is not scaled quite isotropically, and
+    windows differ from those of `cut` by some grey levels. Windows of one scale share a resize.
+    """
+    whole: dict[int, np.ndarray] = {}
+    patches = []
+    for window in windows:
+        if window.scale not in whole:
+            height, width = rescaled_size(*image.shape[:2], window.scale)
+            resized = Image.fromarray(image).resize((width, height), INTERPOLATION)
+            whole[window.scale] = np.asarray(resized)
+        bottom, right = window.top + window.height, window.left + window.width
+        patches.append(whole[window.scale][window.top : bottom, window.left : right])
+    return patches
 
 
 def _room(scale: int, crop: int, letter: str = "Q") -> None:
@@ -202,6 +224,34 @@ def _two_grids(side: int, crop: int) -> list[tuple[int, int]]:
     return [(start, kept), (start + shift, kept)]
 
 
+def single_crop(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """torchvision's `CenterCrop` of the rescaled image: what the pages of its weights report.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    _room(scale, crop)
+    height, width = rescaled_size(*size, scale)
+    # It rounds halves to even, where `centre_window` rounds down.
+    return [Window(scale, round((width - crop) / 2), round((height - crop) / 2), crop, crop)]
+
+
+def ten_crop(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """torchvision's `TenCrop`: corners and centre of the whole rescaled image and of its mirror.
+
+    Raises `UserError` if the rescaled image is smaller than the crop.
+    """
+    (centre,) = single_crop(size, scale, crop)
+    height, width = rescaled_size(*size, scale)
+    right, bottom = width - crop, height - crop
+    # An odd rest puts the mirror's centre one pixel beside the centre's mirror.
+    corners = [(0, 0), (right, 0), (0, bottom), (right, bottom)]
+    plain = [*corners, (centre.left, centre.top)]
+    mirrored = [*corners, (right - centre.left, centre.top)]
+    return [Window(scale, left, top, crop, crop) for left, top in plain] + [
+        Mirrored(scale, left, top, crop, crop) for left, top in mirrored
+    ]
+
+
 def alexnet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
     """AlexNet's crops: corners and centre of the central square; 10 with mirror images.
 
@@ -262,3 +312,10 @@ PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
     # Dense evaluation's window; what differs is the net's last pooling and the maximum.
     "overfeat": _dense,
 }
+
+#: What the pages of published weights report. Each window is seen once, as it is.
+OF_TORCHVISION: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
+    "single-crop": single_crop,
+    "ten-crop": ten_crop,
+}
+RESIZES = ("isotropic", "torchvision")

@@ -103,7 +103,8 @@ def load(
         name: one of `NAMES`. `cifar10` is read from torchvision's batches or from class
             folders (`train`, `test`), in `data_dir` or in `cifar10` or `cifar-10` below it;
             `imagenette` and `imagenet` as torchvision lays them out; `folder` from
-            `train/<class>/` and `val/<class>/` (or `test/<class>/`).
+            `train/<class>/` and `val/<class>/` (or `test/<class>/`), or from `<class>/` alone:
+            a fifth of every class, chosen by the pixels and so the same anywhere, is then val.
         data_dir: where the data lies; `synthetic` takes none.
         cache_dir: where decoded images are kept; by default the user's cache directory.
         download: let torchvision download CIFAR-10 or Imagenette into `data_dir`, or unpack
@@ -200,8 +201,9 @@ class Photos:
             listing = sources.list_images(found)
             published.check_counts(self.name, part, found, listing.targets)
             listing.tell()
-            return _streamed(listing, self.cache_dir)
-        return _cached(found, self.cache_dir)
+            return _imagenet(listing, self.cache_dir)
+        cached = _cached(found, self.cache_dir)
+        return cached if found.part == part else _share(cached, part)
 
     @cached_property
     def _found(self) -> dict[str, cache.Source | Path]:
@@ -214,7 +216,7 @@ class Photos:
             "cifar10": lambda part: sources.cifar10(root, part, self.download),
             "imagenette": lambda part: sources.imagenette(root, part, self.size, self.download),
             "imagenet": lambda part: sources.imagenet_folder(root, part, self.download),
-            "folder": lambda part: sources.class_folders("folder", root, part),
+            "folder": lambda part: sources.any_folder(root, part),
         }[self.name]
         return {part: find(part) for part in PARTS}
 
@@ -269,6 +271,19 @@ def _check_apart(train: _Part, val: _Part) -> None:
         )
 
 
+def _share(whole: _Part, part: str) -> _Part:
+    """What is train or val of photos that come without a split: val is a fifth of every class."""
+    images = whole.images
+    held_out = hold_out(images.targets, whole.digests, images.classes, lambda n: -(-n // 5))
+    chosen = np.flatnonzero(held_out == (part == "val"))
+    return _Part(
+        images.subset(chosen),
+        whole.digests[chosen],
+        lambda some: whole.fingerprint(chosen[some]),
+        whole.minival_of,
+    )
+
+
 def _a_tenth(count: int) -> int:
     return max(1, (count + 5) // 10)
 
@@ -307,7 +322,10 @@ def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) ->
         what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"
     if data_dir is None:
         raise UserError(f"{name} needs a data folder: {what_to_do}.")
-    root = Path(data_dir).expanduser().resolve()
+    try:
+        root = Path(data_dir).expanduser().resolve()
+    except RuntimeError as error:  # ~nosuchuser, or a cycle of links
+        raise UserError(f"The data folder {data_dir} cannot be: {error}") from error
     if not root.is_dir() and not download:
         state = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"The data folder {root} {state}: {what_to_do}.")
@@ -334,7 +352,19 @@ class StreamedImages(Sequence):
         return StreamedImages(self.root, self.names[indices])
 
 
-def _streamed(listing: sources.Listing, cache_dir: Path) -> _Part:
+def streamed(
+    listing: sources.Listing, cache_dir: str | os.PathLike | None = None, split: str = "val"
+) -> ImageSet:
+    """The photos of a list, decoded anew each time; the fingerprint is over names and file sizes.
+
+    Only their sizes in pixels are kept in the cache. Raises `UserError` for a header that is not
+    an image's.
+    """
+    part = _imagenet(listing, Path(cache_dir or cache.default_cache_dir()))
+    return part.split(split, np.arange(len(part.images)))
+
+
+def _imagenet(listing: sources.Listing, cache_dir: Path) -> _Part:
     names = np.array(listing.names, object)
     hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in names)
 

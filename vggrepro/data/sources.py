@@ -134,6 +134,11 @@ def files_below(root: Path, class_name: str) -> list[File]:
         return sorted(_files(os.fspath(root / class_name), class_name))
 
 
+def is_image(name: str) -> bool:
+    """Whether a file is taken for a photo, by its name alone."""
+    return not _hidden(name) and name.lower().endswith(SUFFIXES)
+
+
 def _hidden(name: str) -> bool:
     return name[0] == "." or name in HIDDEN
 
@@ -298,6 +303,23 @@ def check_class_folders(name: str, train: Path, val: Path) -> tuple[str, ...]:
     return classes
 
 
+def is_split(root: Path) -> bool:
+    """Whether a folder has `train`, `val` or `test`: else its folders are taken for classes."""
+    return any((root / part).is_dir() for part in ("train", "val", "test"))
+
+
+def any_folder(root: Path, part: str) -> Source:
+    """The photos of `class_folders`, or without a split all that there are, as the part `all`."""
+    if is_split(root):
+        return class_folders("folder", root, part)
+    listing = list_images(root)
+    if len(listing.classes) < 2:
+        raise UserError(f"{root} has one class only: there is nothing to tell apart.")
+    if part == "val":  # once is enough
+        listing.tell()
+    return _decoded("folder", "all", listing)
+
+
 def class_folders(name: str, root: Path, part: str) -> Source:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
     train, val = both(root)
@@ -305,6 +327,10 @@ def class_folders(name: str, root: Path, part: str) -> Source:
     listing = list_images(train if part == "train" else val)
     published.check_counts(name, part, listing.root, listing.targets)
     listing.tell()
+    return _decoded(name, part, listing)
+
+
+def _decoded(name: str, part: str, listing: Listing) -> Source:
     paths = [os.fspath(listing.root / name) for name in listing.names]
 
     def open_reader() -> Reader:

@@ -162,12 +162,9 @@ class Chapter:
                 f"--data-dir DATA --seeds {seeds}"
                 for seeds, runs in by_seeds.items()
             ]
-        quick = report.Column("quick", store.RECORDED, "quick", "synthetic")
-        seconds = sum(r.provenance.wall_seconds for run in self.runs for r in _recorded(quick, run))
-        minutes = f"; quick: {seconds / 60:.0f} minutes" if seconds else ""
         papermill = f"papermill book/{self.name}.ipynb out.ipynb"
         return Markdown(
-            f"**{count} trainings, {hours:.1f} core-hours{minutes}.**\n\n```bash\n"
+            f"**{count} trainings, {hours:.1f} core-hours.**\n\n```bash\n"
             f"# on a laptop, on drawn images\n{papermill} -p budget quick -p rerun True\n\n"
             f"# on a GPU, at the paper's width and crop\n{papermill} -p budget gpu -p rerun True "
             "-p data imagenette -p data_dir DATA\n\n"

@@ -14,13 +14,12 @@ from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import Study
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.rules import Side, centre
+from vggrepro.study.rules import Side, centre, gains
 from vggrepro.study.store import RECORDED
 
 CONTRADICTED = "the records now say otherwise"
 """What a sentence shows in place of an untroubled number; the tests look for it in the book."""
 ONE_SEED = "¹"
-ALL_SEEDS = 99
 
 Tested = str | Side
 """A run, by centre crop and flip at its own Q; or a run with the protocol it is tested by."""
@@ -101,11 +100,10 @@ class Findings:
 
     def _errors(self, data: str, tested: Tested) -> dict[int, float]:
         side = tested if isinstance(tested, Side) else centre(tested, tested)[0]
-        return self.study.errors(side, data, ALL_SEEDS, "top1_error")
+        return self.study.errors(side, data)
 
     def _gains(self, data: str, better: Tested, worse: Tested) -> list[float]:
-        first, second = (self._errors(data, side) for side in (better, worse))
-        return [second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())]
+        return list(gains(*(self._errors(data, side) for side in (better, worse))).values())
 
     def _train_errors(self, data: str, run: str) -> dict[int, float]:
         trained = self._trained(data, run)

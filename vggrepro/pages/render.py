@@ -43,7 +43,8 @@ def chapters() -> list[Path]:
 
     The page that shows what reruns of the others have left comes last.
     """
-    found = sorted(BOOK.glob("*.py"), key=lambda path: (path.stem == LAST, path.stem))
+    scripts = (path for path in BOOK.glob("*.py") if path.name[0] != ".")  # editors leave such
+    found = sorted(scripts, key=lambda path: (path.stem == LAST, path.stem))
     if not found:
         raise UserError(
             f"No chapters in {BOOK}. The book is not part of the installed package: "

@@ -17,10 +17,7 @@ from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.decisions import (
     Decision,
     Study,
-    control_interval,
     decide_all,
-    differences_of,
-    interval_of,
     said,
 )
 from vggrepro.study.experiments import short_name
@@ -223,21 +220,15 @@ class Verdicts:
         """The difference of a claim, or of other `sides` beside it; None if not run."""
         data, sides = data or claim.data, sides or claim.sides
         if isinstance(claim, second_round.SecondClaim):
-            interval = self._round.interval(claim, sides)
-            return Found(self._round.gains(claim, sides), interval)
+            return Found(self._round.gains(claim, sides), self._round.interval(claim, sides))
         for study in (self.study, self._pilots):
-            if sides == claim.sides:
-                by_seed = differences_of(study, claim, data)
-            else:
-                by_seed = study.differences(sides, data, claim.seeds, "top1_error")
+            by_seed = study.differences(claim, sides, data)
             if by_seed and study.with_pilots:
                 return Found(by_seed, None, pilot=True)
             if by_seed and self.stalled(data, sides, claim.seeds):
                 return Found(by_seed, None, stalled=True)
-            if by_seed and sides == claim.sides:
-                return Found(by_seed, interval_of(study, claim, data))
             if by_seed:
-                return Found(by_seed, control_interval(study, claim, sides, data))
+                return Found(by_seed, study.interval(claim, sides, data))
         return None
 
     def stalled(self, data: str, sides: Sides, seeds: int) -> str:

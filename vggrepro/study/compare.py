@@ -18,7 +18,7 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, decide_all
 from vggrepro.study.experiments import Evaluation, completed
 from vggrepro.study.records import EvalRecord, TrainRecord
-from vggrepro.study.rules import Interval, Pooled, difference, pooled
+from vggrepro.study.rules import Interval, Pooled, difference, gains, pooled
 from vggrepro.study.second_round import shown
 
 
@@ -208,7 +208,7 @@ def _compared(one: Holding, other: Holding, key: Key, spread: Pooled) -> Compare
         one.evaluations[key][seed].result_digest == other.evaluations[key][seed].result_digest
         for seed in shared
     )
-    interval = difference(spread, first, second) if shared and spread.df else None
+    interval = difference(spread, gains(first, second).values())
     return Compared(key, first, second, equal, interval)
 
 

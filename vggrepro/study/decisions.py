@@ -6,10 +6,9 @@ others are decided at 5 % each, and marked as secondary. No claim names drawn im
 decided by them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Container
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from vggrepro.study.rules import (
     Word,
     deciding,
     difference,
+    gains,
     holm,
     median_ratio,
     one_q,
@@ -50,54 +50,29 @@ OVERFEAT = 144e6
 """Weights of OverFeat's net, which the paper quotes (Section 2.2)."""
 
 
-class Exact(NamedTuple):
-    """A figure in percent more, and whether the claim holds.
-
-    Where another number decides, `here` has it in words, and `reason` what the figure is then.
-    """
-
-    figure: float
-    holds: bool
-    here: str = ""
-    reason: str = ""
+def _total(net: str, of: str, block: str = "") -> int:
+    """All weights or activations of a net, or of a block of it, at the paper's geometry."""
+    return sum(getattr(one, of) for one in cost.layers(net) if one.name.startswith(block))
 
 
-def _seven_by_seven(claim: Claim) -> Exact:
-    """More weights in D-7x7's fifth block than in D's, whose layers have one width."""
-    small, large = (
-        sum(layer.weights for layer in cost.layers(config) if layer.name.startswith("conv5"))
-        for config in ("D", "D-7x7")
-    )
-    more = 100 * (large / small - 1)
-    return Exact(more, abs(more - claim.paper.difference) < claim.matters)
-
-
-def _parameters(claim: Claim) -> Exact:
-    """Growth from A to E; the largest of all nets against `OVERFEAT` decides."""
-    weights = {net: sum(layer.weights for layer in cost.layers(net)) for net in paper.TABLE_1}
-    most = max(weights, key=weights.__getitem__)
-    growth = 100 * (weights["E"] / weights["A"] - 1)
-    return Exact(
-        growth,
-        weights[most] <= OVERFEAT,
-        here=f"{weights[most] / 1e6:.2f} of {OVERFEAT / 1e6:g} million",
-        reason=f"the most that any net has ({most}); from A to E they grow by {growth:.1f} %",
-    )
-
-
-def _lrn_memory(claim: Claim) -> Exact:
-    """Activations of A-LRN over those of A."""
-    without, with_lrn = (
-        sum(layer.activations for layer in cost.layers(net)) for net in ("A", "A-LRN")
-    )
-    return Exact(100 * (with_lrn / without - 1), with_lrn > without)
-
-
-ARITHMETIC: dict[str, Callable[[Claim], Exact]] = {
-    "seven-by-seven": _seven_by_seven,
-    "parameters": _parameters,
-    "lrn-costs-memory": _lrn_memory,
-}
+def _calculated(claim: Claim) -> "Decision":
+    """A figure in percent more, and whether the claim holds."""
+    here, reason = "", "by arithmetic"
+    if claim.key == "seven-by-seven":  # the layers of the fifth block have one width
+        growth = _total("D-7x7", "weights", "conv5") / _total("D", "weights", "conv5")
+        holds = abs(100 * (growth - 1) - claim.paper.difference) < claim.matters
+    elif claim.key == "lrn-costs-memory":
+        growth = _total("A-LRN", "activations") / _total("A", "activations")
+        holds = growth > 1
+    else:  # growth from A to E; the largest of all nets against `OVERFEAT` decides
+        weights = {net: _total(net, "weights") for net in paper.TABLE_1}
+        most, growth = max(weights, key=weights.__getitem__), weights["E"] / weights["A"]
+        holds = weights[most] <= OVERFEAT
+        here = f"{weights[most] / 1e6:.2f} of {OVERFEAT / 1e6:g} million"
+        reason = f"the most that any net has ({most}); from A to E they grow by "
+        reason += f"{100 * (growth - 1):.1f} %"
+    word = "holds" if holds else "contradicted"
+    return Decision(claim, word, reason, exact=100 * (growth - 1), here=here)
 
 
 def said(claim: Claim) -> str:
@@ -173,86 +148,81 @@ class Study:
             self._read[key] = {s: r for s, r in found.items() if self.with_pilots or not r.pilot}
         return self._read[key]
 
-    def errors(self, side: Side, data: str, seeds: int, metric: str) -> dict[int, float]:
-        """`metric` of a side by seed, of the first `seeds` seeds."""
+    def errors(
+        self,
+        side: Side,
+        data: str,
+        seeds: Container[int] | None = None,
+        metric: str = "top1_error",
+    ) -> dict[int, float]:
+        """`metric` of a side by seed: of these `seeds`, of all if None."""
         found = [
-            {s: getattr(r, metric) for s, r in self.records(side.run, data, e).items() if s < seeds}
+            {seed: getattr(record, metric) for seed, record in records.items()}
             for e in (side.evaluation, *side.or_else)
+            for records in [self.records(side.run, data, e)]
         ]
         # Choosing among fewer where some are missing would not be the same choice.
         shared = set.intersection(*(set(errors) for errors in found))
+        shared = sorted(seed for seed in shared if seeds is None or seed in seeds)
         if not shared:
             return {}
-        best = min(found, key=lambda errors: np.mean([errors[s] for s in shared]))
-        return {s: best[s] for s in sorted(shared)}
+        best = min(found, key=lambda errors: np.mean([errors[seed] for seed in shared]))
+        return {seed: best[seed] for seed in shared}
 
-    def differences(self, sides: Sides, data: str, seeds: int, metric: str) -> dict[int, float]:
-        """Second minus first for each seed that both sides have."""
-        first, second = (self.errors(side, data, seeds, metric) for side in sides)
-        return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
+    def seeds(self, claim: Claim) -> Container[int]:
+        """The seeds that decide a claim, fixed beforehand."""
+        return range(claim.seeds)
+
+    def gains(
+        self, claim: Claim, sides: Sides, data: str = "", metric: str = ""
+    ) -> dict[int, float]:
+        """Second minus first for each seed that both sides have; the data and metric as below."""
+        chosen = data or claim.data, self.seeds(claim), metric or claim.metric
+        return gains(*(self.errors(side, *chosen) for side in sides))
+
+    def differences(
+        self, claim: Claim, sides: Sides | None = None, data: str = "", metric: str = ""
+    ) -> dict[int, float]:
+        """The difference that a claim is about, by seed; or that of other `sides` beside it.
+
+        `data` may be another set than the one that decides, `metric` another outcome.
+        """
+        found = self.gains(claim, sides or claim.sides, data, metric)
+        if claim.less and sides in (None, claim.sides):
+            return gains(self.gains(claim, claim.less, data, metric), found)
+        return found
+
+    def interval(
+        self, claim: Claim, sides: Sides | None = None, data: str = "", metric: str = ""
+    ) -> Interval | None:
+        """The same as a mean with its interval; None without a spread to take it from.
+
+        Between trainings, which are compared by centre crop, the spread is that of all pooled nets;
+        else it takes two seeds.
+        """
+        if claim.test == "measurement":
+            return median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
+        found = self.differences(claim, sides, data, metric).values()
+        if any(side.evaluation.protocol != "centre-crop" for side in sides or claim.sides):
+            return paired(found)
+        return difference(self.spread(data or claim.data, metric or claim.metric), found)
 
     def spread(self, data: str, metric: str = "top1_error") -> Pooled:
         """The spread of one training, pooled over the nets in `POOLED`, of their planned seeds."""
-        return pooled(
-            {
-                run: {seed: getattr(record, metric) for seed, record in found.items()}
-                for run, found in self._pooled(data).items()
-            }
-        )
+        return pooled(self.pooled_errors(data, metric))
 
     def missing(self, data: str) -> int:
         """How many planned trainings the pooled spread lacks."""
         planned = programme.seeds(data) if data in POOLED else {}
-        return sum(planned[run] - len(found) for run, found in self._pooled(data).items())
+        return sum(planned[run] - len(found) for run, found in self.pooled_errors(data).items())
 
-    def _pooled(self, data: str) -> dict[str, dict[int, EvalRecord]]:
+    def pooled_errors(self, data: str, metric: str = "top1_error") -> dict[str, dict[int, float]]:
+        """What `spread` is pooled from: `metric` by net and planned seed."""
         planned = programme.seeds(data) if data in POOLED else {}
-        nets = {}
-        for run in POOLED.get(data, ()):
-            found = self.records(run, data, one_q(run, "centre-crop").evaluation)
-            nets[run] = {seed: record for seed, record in found.items() if seed < planned[run]}
-        return nets
-
-    def by_pooled(self, sides: Sides, data: str, seeds: int, metric: str) -> Interval | None:
-        """The interval with the spread of all nets; None without one."""
-        spread = self.spread(data, metric)
-        first, second = (self.errors(side, data, seeds, metric) for side in sides)
-        if spread.df < 1 or not first.keys() & second.keys():
-            return None
-        return difference(spread, first, second)
-
-
-def interval_of(
-    study: Study, claim: Claim, data: str | None = None, metric: str = "top1_error"
-) -> Interval | None:
-    """The difference that the claim is about; None without a spread to take its interval from.
-
-    Between trainings the spread is that of all pooled nets; else it takes two seeds.
-
-    `data` may be another data set than the one that decides, to be reported beside it.
-    """
-    data = data or claim.data
-    if claim.test == "between trainings":
-        return study.by_pooled(claim.sides, data, claim.seeds, metric)
-    if claim.test == "measurement":
-        return median_ratio(_log_ratios(study, claim)) if metric == "top1_error" else None
-    return _paired(differences_of(study, claim, data, metric).values())
-
-
-def differences_of(
-    study: Study, claim: Claim, data: str, metric: str = "top1_error"
-) -> dict[int, float]:
-    """The difference that the claim is about for each seed that has both sides."""
-    found = study.differences(claim.sides, data, claim.seeds, metric)
-    if claim.less:
-        less = study.differences(claim.less, data, claim.seeds, metric)
-        found = {seed: found[seed] - less[seed] for seed in sorted(found.keys() & less.keys())}
-    return found
-
-
-def _paired(differences: Iterable[float]) -> Interval | None:
-    values = list(differences)
-    return paired(values) if len(values) > 1 else None
+        return {
+            run: self.errors(one_q(run, "centre-crop"), data, range(planned[run]), metric)
+            for run in POOLED.get(data, ())
+        }
 
 
 def _log_ratios(study: Study, claim: Claim) -> list[float]:
@@ -288,7 +258,7 @@ def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision
     Raises `UserError` for an unknown budget or a record that cannot be read.
     """
     study = Study(results_dir, budget)
-    intervals = {c.key: interval_of(study, c) for c in CLAIMS.values() if c.sides}
+    intervals = {c.key: study.interval(c) for c in CLAIMS.values() if c.sides}
     # A claim without a verdict's number of seeds has no p; it still counts among the primaries.
     p_values = {
         key: p_value(interval, CLAIMS[key].rule, CLAIMS[key].matters)
@@ -306,14 +276,6 @@ def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision
     }
 
 
-def _calculated(claim: Claim) -> Decision:
-    found = ARITHMETIC[claim.key](claim)
-    word = "holds" if found.holds else "contradicted"
-    return Decision(
-        claim, word, found.reason or "by arithmetic", exact=found.figure, here=found.here
-    )
-
-
 def _decided(
     study: Study,
     claim: Claim,
@@ -321,7 +283,7 @@ def _decided(
     p: float | None,
     step: HolmStep | None,
 ) -> Decision:
-    seen = _differences(study, claim)
+    seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
     n = interval.n if interval else len(seen)
     if p is None or interval is None:
         found = _undecided(study, claim, n)
@@ -330,17 +292,10 @@ def _decided(
         found = verdict(interval, claim.rule, claim.matters, level)
         found = _at_other_length(study, claim, interval, found)
         found = _provisional(study, claim, found)
-    loss = interval_of(study, claim, metric="log_loss")
     mean = float(np.mean(seen)) if seen else None
-    if claim.test == "measurement" and seen:
-        mean = 100 * float(np.expm1(np.median(seen)))
+    mean = interval.estimate if interval else mean
+    loss = study.interval(claim, metric="log_loss")
     return Decision(claim, *found, n, mean, interval, p, step, loss)
-
-
-def _differences(study: Study, claim: Claim) -> list[float]:
-    if claim.test == "measurement":
-        return _log_ratios(study, claim)
-    return list(differences_of(study, claim, claim.data).values())
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
@@ -363,7 +318,7 @@ def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verd
     directed = found.word in ("holds", "holds and matters", "contradicted")
     if claim.other_length is None or not directed:
         return found
-    there = study.differences(claim.other_length, claim.data, claim.seeds, "top1_error")
+    there = study.gains(claim, claim.other_length)
     if len(there) < FEWEST_SEEDS:
         return Verdict("inconclusive", f"{found.reason}; not checked at another length")
     if np.mean(list(there.values())) * interval.estimate <= 0:
@@ -379,10 +334,3 @@ def _provisional(study: Study, claim: Claim, found: Verdict) -> Verdict:
     trainings = f"{missing} trainings" if missing > 1 else "1 training"
     reason = f"{found.reason}; provisional, the pooled spread lacks {trainings}"
     return Verdict(found.word, reason)
-
-
-def control_interval(study: Study, claim: Claim, sides: Sides, data: str) -> Interval | None:
-    """The difference between the sides of one of the claim's controls; None below two seeds."""
-    if all(side.evaluation.protocol == "centre-crop" for side in sides):
-        return study.by_pooled(sides, data, claim.seeds, "top1_error")
-    return _paired(study.differences(sides, data, claim.seeds, "top1_error").values())

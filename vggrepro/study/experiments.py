@@ -9,6 +9,7 @@ import json
 from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 from vggrepro import UserError
@@ -331,9 +332,32 @@ def run_named(name: str) -> Experiment:
     Raises `UserError`, naming the runs and the fusions there are.
     """
     if name not in DECLARED:
-        known = ", ".join([*RUNS, *SECOND_ROUND, *FUSIONS])
-        raise UserError(f"unknown run {name!r}; choose one of: {known}")
+        known = [*RUNS, *SECOND_ROUND, *FUSIONS]
+        meant = " or ".join(_meant(name, known))
+        ask = f"did you mean {meant}? If not, " if meant else ""
+        raise UserError(f"unknown run {name!r}; {ask}choose one of: {', '.join(known)}")
     return DECLARED[name]
+
+
+def _meant(name: str, known: list[str]) -> list[str]:
+    """Runs that somebody may mean who writes `d-s256`, `D`, `vgg16` or a letter too few."""
+    net = {"vgg11": "a", "vgg13": "b", "vgg16": "d", "vgg19": "e"}.get(name.lower(), name.lower())
+    by_name = {run.lower(): run for run in known}
+    found = [by_name[run] for run in (net, f"{net}-s256", f"{net}-he") if run in by_name]
+    return found or get_close_matches(name, known, 1, 0.75)
+
+
+def comes_first(name: str, asked: list[str]) -> str:
+    """What is trained before a run that starts from another one, and how to do without.
+
+    Empty for a fusion, and where nothing is trained that is not asked for.
+    """
+    before = lineage(name)[:-1]
+    if name in FUSIONS or set(before) <= set(asked):
+        return ""
+    without = f"{DECLARED[name].config}-he"
+    instead = f"; {without} starts from random weights" if without in DECLARED else ""
+    return f"{name} starts from {before[-1]}; trained first: {', '.join(before)}{instead}"
 
 
 def short_name(run: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
-from typing import Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
@@ -131,7 +131,8 @@ class Progress:
                 counted += done
                 rate = counted / max(time.perf_counter() - started, 1e-9)
                 if unit:
-                    self._bar.set_postfix_str(f"{rate:,.0f} {unit}/s", refresh=False)
+                    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
+                    self._bar.set_postfix_str(f"{shown} {unit}/s", refresh=False)
             self._move(before + share * min(1.0, seen / max(count, 1)))
 
         yield update
@@ -167,7 +168,7 @@ class Progress:
                 desc=label,
                 total=self._total,
                 initial=self._found,
-                file=sys.stderr,
+                file=_shown_on(),
                 disable=not self._shown,
                 smoothing=0,  # the mean rate so far: single parts are not expected that exactly
                 miniters=0,
@@ -191,6 +192,36 @@ class Progress:
         self._bar.total, self._bar.initial = max(self._total, self._done), self._found
         self._bar.n = self._done
         self._bar.refresh()
+
+
+class _InNotebook:
+    """A file for a bar in a notebook: its last line alone is shown, and stays in the notebook."""
+
+    encoding = "utf-8"
+
+    def __init__(self, shown: Callable[..., Any]) -> None:
+        self._shown, self._handle = shown, None
+
+    def write(self, text: str) -> None:
+        line = {"text/plain": text.strip()}
+        if not line["text/plain"]:
+            return
+        if self._handle is None:
+            self._handle = self._shown(line, raw=True, display_id=True)
+        else:
+            self._handle.update(line, raw=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def _shown_on() -> Any:
+    """Where a bar goes: to the terminal, or in a notebook to one place of its output."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython and ipython.get_ipython()
+    if shell and hasattr(shell, "kernel"):
+        return _InNotebook(ipython.display.display)
+    return sys.stderr
 
 
 def say(text: str) -> None:

@@ -1,5 +1,6 @@
 """How a record was made: code, versions and hardware, but no user, host or path."""
 
+import os
 import platform
 import resource
 import subprocess
@@ -22,13 +23,14 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 _MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
 
 
-def _git(*arguments: str) -> str:
+def _git(*arguments: str) -> str | None:
+    """What git says, None if it refuses. It takes no lock of a user who works beside us."""
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    given = {"cwd": PACKAGE, "env": environment, "capture_output": True, "text": True}
     try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=PACKAGE, capture_output=True, text=True, timeout=30, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
+        done = subprocess.run(["git", *arguments], timeout=30, check=True, **given)
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        return None
     return done.stdout.strip()
 
 
@@ -36,6 +38,12 @@ def _commit() -> str:
     # An installed package may lie in a folder of another repository, which does not track it.
     tracked = _git("ls-files", "--error-unmatch", "__init__.py")
     return (tracked and _git("rev-parse", "HEAD")) or "unknown"
+
+
+def _dirty() -> bool:
+    """Whether the library may differ from its commit: also in a clone that git does not read."""
+    changes = _git("status", "--porcelain", "--", ".")
+    return (PACKAGE.parent / ".git").exists() if changes is None else bool(changes)
 
 
 def describe(machine: Machine) -> str:
@@ -83,7 +91,7 @@ def provenance(
     return Provenance(
         command=command,
         commit=_commit(),
-        dirty=bool(_git("status", "--porcelain", "--", ".")),
+        dirty=_dirty(),
         versions={
             "vggrepro": __version__,
             "python": platform.python_version(),

@@ -16,7 +16,8 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from vggrepro import UserError
-from vggrepro.recipe import Epoch
+from vggrepro.inputs import Inputs
+from vggrepro.recipe import Epoch, Recipe
 from vggrepro.study.experiments import NOT_FROZEN, Evaluation, Experiment, completed
 
 SCHEMA_VERSION = 1
@@ -28,7 +29,7 @@ NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-_DECLARATION = TypeAdapter(Experiment)
+_DECLARATION, _RECIPE = TypeAdapter(Experiment), TypeAdapter(Recipe)
 
 
 def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
@@ -40,6 +41,15 @@ def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
     if "/" in (declared.init_from or ""):
         raise ValueError("init_from is no name of a run")
     return experiment
+
+
+def _a_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
+    """As it is in the file, if it can be read as a recipe."""
+    try:
+        _RECIPE.validate_python(recipe)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+    return recipe
 
 
 def _possible(epoch: Epoch) -> Epoch:
@@ -168,15 +178,13 @@ class TrainRecord(_Record):
         return self
 
 
-class EvalRecord(_Record):
-    """One trained net under one protocol, image by image in the set's canonical order."""
+class _Tested(_Strict):
+    """What a net made of every image, in the set's canonical order, and the errors that follow."""
 
-    kind: Literal["eval"] = "eval"
     protocol: str
     test_scales: tuple[int, ...]
     test_pixels: tuple[int, ...]
     data: DataUsed
-    positions: dict[str, int] = {}  # size of the score map -> number of images and scales
     top1_error: Percent
     top5_error: Percent
     log_loss: NotNegative
@@ -201,11 +209,6 @@ class EvalRecord(_Record):
         """The protocol and its Q."""
         return Evaluation(self.protocol, self.test_scales)
 
-    @property
-    def files(self) -> tuple[str, ...]:
-        """As `store.eval_path`."""
-        return (f"eval-{self.evaluation.name}.json",)
-
     @model_validator(mode="after")
     def _counted_again(self) -> Self:
         try:
@@ -217,6 +220,18 @@ class EvalRecord(_Record):
             if not abs(stated - counted) <= 1e-9:
                 raise ValueError(f"{name} {stated} is not that of its images ({counted})")
         return self
+
+
+class EvalRecord(_Tested, _Record):
+    """One trained net under one protocol, image by image in the set's canonical order."""
+
+    kind: Literal["eval"] = "eval"
+    positions: dict[str, int] = {}  # size of the score map -> number of images and scales
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """As `store.eval_path`."""
+        return (f"eval-{self.evaluation.name}.json",)
 
 
 _Parent = Annotated[str, Field(pattern=r"^[\w+-]+/seed\d+/[\w+&.-]+$")]
@@ -233,6 +248,69 @@ class FusionRecord(EvalRecord):
     parents: Annotated[
         dict[_Parent, str], Field(min_length=1)
     ]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+
+
+class _Own(_Strict):
+    """Of a net of the reader's own, which belongs to no run and rests on no other record."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: Annotated[str, Field(pattern=r"^[\w+.-]+$")]
+    config: str
+    crop: Annotated[int, Field(ge=32)]
+    precision: str
+    weights_digest: str
+    provenance: Provenance
+    result_digest: str = ""
+    file_digest: str = ""
+
+
+class OwnTrainRecord(_Own):
+    """One training of `vggrepro train`; it lies beside the weights, under their name."""
+
+    kind: Literal["own-train"] = "own-train"
+    width: Annotated[float, Field(gt=0)]
+    hidden: Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    inputs: Inputs
+    start: str
+    seed: Annotated[int, Field(ge=0)]
+    recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    data: Annotated[tuple[DataUsed, ...], Field(min_length=3)]
+    parameters: Count
+    status: Literal["ok", "diverged"] = "ok"
+    reason: str | None = None
+    curve: tuple[Annotated[Epoch, AfterValidator(_possible)], ...]
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Folder and file."""
+        return (f"{self.name}.json",)
+
+
+class OwnEvalRecord(_Own, _Tested):
+    """A net of the reader's own, or several that were averaged, under one protocol.
+
+    `name` is that of the file of weights, `parents` are the averaged nets by name and digest.
+    """
+
+    kind: Literal["own-eval"] = "own-eval"
+    classes: Count
+    inputs: Inputs | None  # None where several nets were averaged
+    resize: str
+    parents: dict[str, str] = {}
+
+    @property
+    def folder(self) -> str:
+        """Of all evaluations of these weights on these images in this way."""
+        way = [self.weights_digest, self.data.fingerprint, self.crop, self.inputs, self.resize]
+        key = hashlib.sha256(json.dumps([*way, self.precision]).encode()).hexdigest()
+        return f"{self.name}-{key[:12]}"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Folder and file."""
+        return self.folder, f"eval-{self.evaluation.name}.json"
 
 
 class Signal(_Strict):
@@ -328,8 +406,11 @@ class BenchRecord(_Strict):
         raise KeyError(name, of)
 
 
-Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord
-R = TypeVar("R", TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord)
+OwnRecord = OwnTrainRecord | OwnEvalRecord
+Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord | OwnRecord
+R = TypeVar(
+    "R", TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord, OwnTrainRecord, OwnEvalRecord
+)
 
 
 def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np.ndarray) -> dict:

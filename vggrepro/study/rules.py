@@ -5,7 +5,7 @@ top-1 error. `first` is the side that the paper puts first, so a positive differ
 paper says. The claims are in `claims`; what applies the rules to records is in `decisions`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import pi, sqrt
@@ -169,7 +169,7 @@ class Claim:
     large as the claim's difference may be all there is to it. Both are shown and decide nothing.
     `seeds` is the number fixed beforehand: with fewer nothing is decided, and further
     ones are not used. `ours` marks a claim that this study made sharper than the paper's sentence:
-    what speaks against it does not contradict the paper.
+    what speaks against it does not contradict the paper. `metric` is the outcome that is compared.
     """
 
     key: str
@@ -190,6 +190,7 @@ class Claim:
     controls: tuple[tuple[str, Sides], ...] = ()
     rivals: tuple[tuple[str, Sides], ...] = ()
     ours: bool = False
+    metric: str = "top1_error"
 
     @property
     def about_errors(self) -> bool:
@@ -325,30 +326,27 @@ def _indicators(labels: Sequence) -> np.ndarray:
     return np.equal.outer(labels, sorted(set(labels))).astype(float)
 
 
-def difference(spread: Pooled, first: Mapping[int, float], second: Mapping[int, float]) -> Interval:
-    """Second minus first over the seeds that both have, with the pooled spread.
-
-    Raises `UserError` if they share no seed or the spread has no degrees of freedom.
-    """
-    shared = sorted(first.keys() & second.keys())
-    if not shared or spread.df < 1:
-        raise UserError(
-            "no interval: the two sides need a seed in common, and the pooled nets more than one"
-        )
-    estimate = float(np.mean([second[seed] - first[seed] for seed in shared]))
-    return Interval(estimate, spread.sd * sqrt(2 / len(shared)), spread.df, len(shared))
+def gains(first: Mapping[int, float], second: Mapping[int, float]) -> dict[int, float]:
+    """Second minus first for each seed that both have."""
+    return {seed: second[seed] - first[seed] for seed in sorted(first.keys() & second.keys())}
 
 
-def paired(differences: Sequence[float]) -> Interval:
-    """The mean of one difference for each seed, Student's t over seeds.
+def difference(spread: Pooled, differences: Collection[float]) -> Interval | None:
+    """The mean of one difference for each seed, with the pooled spread; None if one is missing."""
+    n = len(differences)
+    if not n or spread.df < 1:
+        return None
+    estimate = float(np.mean(list(differences)))
+    return Interval(estimate, spread.sd * sqrt(2 / n), spread.df, n)
 
-    Raises `UserError` for fewer than two.
-    """
+
+def paired(differences: Collection[float]) -> Interval | None:
+    """The mean of one difference for each seed, Student's t over seeds; None below two seeds."""
     n = len(differences)
     if n < 2:
-        raise UserError(f"no interval: {n} seed, and a spread needs at least two")
-    error = float(np.std(differences, ddof=1)) / sqrt(n)
-    return Interval(float(np.mean(differences)), error, n - 1, n)
+        return None
+    values = list(differences)
+    return Interval(float(np.mean(values)), float(np.std(values, ddof=1)) / sqrt(n), n - 1, n)
 
 
 def median_ratio(logarithms: Sequence[float]) -> Interval | None:

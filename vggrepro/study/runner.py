@@ -19,12 +19,14 @@ from filelock import FileLock, Timeout
 
 from vggrepro import UserError, distributed
 from vggrepro.device import Machine, choose, instructions, processor
+from vggrepro.files import sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
 from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse
+from vggrepro.study.status import complete
 from vggrepro.study.where import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
@@ -204,7 +206,7 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
     """
     folder = store.folder_of(where.results_dir, experiment, seed)
     with ExitStack() as held:
-        if not distributed.first(lambda: lock(folder, held)):
+        if not distributed.first(lambda: _ours(folder, held, experiment, seed, where)):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
         this = Run(experiment, seed, where, chosen)
         if experiment.name in FUSIONS:
@@ -217,8 +219,22 @@ def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) ->
         return this.complete()
 
 
+def _ours(folder: Path, held: ExitStack, experiment: Experiment, seed: int, where: Where) -> bool:
+    """Whether the run is ours: locked, or complete in a folder that is read-only."""
+    try:
+        return lock(folder, held)
+    except UserError:
+        if where.fresh or not complete(where.results_dir, experiment, seed):
+            raise
+        return True
+
+
 def lock(folder: Path, held: ExitStack) -> bool:
-    """Whether the run is ours until `held` ends; the system ends it for a process that dies."""
+    """Whether the run is ours until `held` ends; the system ends it for a process that dies.
+
+    What a killed process left half written is removed. Raises `UserError` for a folder that cannot
+    be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         held.enter_context(FileLock(folder / ".lock", blocking=False))
@@ -226,6 +242,7 @@ def lock(folder: Path, held: ExitStack) -> bool:
         return False
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+    sweep(folder)
     return True
 
 

@@ -3,7 +3,7 @@
 Before the round is complete there are none: every claim is "not run", whatever is recorded.
 """
 
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,9 @@ from vggrepro.study.records import TrainRecord
 from vggrepro.study.rules import (
     ALPHA,
     AT_CHANCE,
+    Claim,
+    HolmStep,
     Interval,
-    Side,
     Sides,
     Verdict,
     Word,
@@ -33,47 +34,40 @@ _STRENGTH: tuple[Word, ...] = ("holds and matters", "holds", "negligible", "inco
 _DIRECTED: tuple[Word, ...] = ("holds and matters", "holds", "contradicted")
 
 
-class SecondRound:
+class SecondRound(Study):
     """The counted records of the round, and what they say of a pair."""
 
     def __init__(self, results_dir: Path) -> None:
-        self.results_dir = results_dir
-        self._study = Study(results_dir, second_round.BUDGET)
-        self.seeds = {data: second_round.counted(results_dir, data) for data in second_round.RUNS}
+        super().__init__(results_dir, second_round.BUDGET)
+        self._counted = {d: second_round.counted(results_dir, d) for d in second_round.RUNS}
 
-    def errors(self, side: Side, data: str, metric: str) -> dict[int, float]:
-        """`metric` of a side by counted seed: of the best `or_else`, if it has any."""
-        of_each = []
-        for evaluation in (side.evaluation, *side.or_else):
-            found = self._study.records(side.run, data, evaluation)
-            of_each.append({seed: getattr(found[seed], metric) for seed in self.seeds[data]})
-        return min(of_each, key=lambda errors: np.mean(list(errors.values())))
+    def seeds(self, claim: Claim) -> list[int]:
+        """The seeds of the units that count."""
+        return self._counted[claim.data]
 
-    def stalled(self, claim: SecondClaim, sides: Sides) -> dict[str, list[int]]:
-        """The runs of a pair that learnt nothing or diverged, with the counted seeds in which."""
-        found = {}
+    def interval(
+        self, claim: Claim, sides: Sides | None = None, data: str = "", metric: str = ""
+    ) -> Interval:
+        """The difference of a claim or of other sides, by the claim's own test."""
+        sides = sides or claim.sides
+        if claim.test == "same weights":
+            return paired(self.gains(claim, sides, data, metric).values())
+        if claim.less:  # how much more one net gains than another: two nets trained apart
+            groups = [self.gains(claim, pair, data, metric) for pair in (claim.less, sides)]
+        else:
+            chosen = data or claim.data, self.seeds(claim), metric or claim.metric
+            groups = [self.errors(side, *chosen) for side in sides]
+        return welch(*(list(group.values()) for group in groups))
+
+    def stalled(self, claim: SecondClaim, sides: Sides) -> str:
+        """The runs of a pair that learnt nothing or diverged, and in how many seeds, in words."""
+        found = []
         for run in dict.fromkeys(side.run for side in sides):
             experiment = at_budget(run, second_round.BUDGET, claim.data)
             trained = store.trainings(self.results_dir, experiment)
-            if few := [seed for seed in self.seeds[claim.data] if _learnt_nothing(trained[seed])]:
-                found[run] = few
-        return found
-
-    def gains(self, claim: SecondClaim, sides: Sides) -> dict[int, float]:
-        """Second minus first by seed."""
-        first, second = (self.errors(side, claim.data, claim.metric) for side in sides)
-        return {seed: second[seed] - first[seed] for seed in first}
-
-    def interval(self, claim: SecondClaim, sides: Sides) -> Interval:
-        """The difference of a pair of the claim, by the claim's own test."""
-        if claim.test == "same weights":
-            return paired(list(self.gains(claim, sides).values()))
-        if claim.less:  # how much more one net gains than another: two nets trained apart
-            groups = [self.gains(claim, pair) for pair in (claim.less, sides)]
-        else:
-            groups = [self.errors(side, claim.data, claim.metric) for side in sides]
-        first, second = (list(group.values()) for group in groups)
-        return welch(first, second)
+            if few := [seed for seed in self.seeds(claim) if _learnt_nothing(trained[seed])]:
+                found.append(f"{run} stalled in {len(few)} of {len(self.seeds(claim))}")
+        return "; ".join(found)
 
 
 def _learnt_nothing(trained: TrainRecord) -> bool:
@@ -93,35 +87,36 @@ def decide_all(results_dir: Path) -> dict[str, Decision]:
         for key, claim in CLAIMS.items()
         if not void[key]
     }
-    p_values = {
-        key: max(_p(claim, one) for one in intervals[key]) if key in intervals else 1.0
-        for key, claim in CLAIMS.items()
+    p_values = {key: 1.0 for key in CLAIMS} | {
+        key: max(_p(CLAIMS[key], one) for one in found) for key, found in intervals.items()
     }
     steps = {}
     for family in ("nets", "scale"):
         steps |= holm({key: p_values[key] for key, c in CLAIMS.items() if c.family == family})
-    decisions = {}
-    for key, claim in CLAIMS.items():
-        if found := void[key]:
-            decisions[key] = Decision(claim, *found, step=steps.get(key), p=1.0)
-            continue
-        level = steps[key].level if key in steps else ALPHA
-        found = _at_other_length(
-            round_, claim, intervals[key][0], _word(claim, intervals[key], level)
-        )
-        found = Verdict("not so here", found.reason) if _not_the_papers(claim, found) else found
-        decisive = max(intervals[key], key=lambda one: _p(claim, one))
-        decisions[key] = Decision(
-            claim,
-            *found,
-            n=decisive.n,
-            difference=decisive.estimate,
-            interval=decisive,
-            p=p_values[key],
-            step=steps.get(key),
-            log_loss=_log_loss(round_, claim),
-        )
-    return decisions
+    return {
+        key: Decision(claim, *void[key], step=steps.get(key), p=1.0)
+        if void[key]
+        else _decided(round_, claim, intervals[key], p_values[key], steps.get(key))
+        for key, claim in CLAIMS.items()
+    }
+
+
+def _decided(
+    round_: SecondRound,
+    claim: SecondClaim,
+    intervals: list[Interval],
+    p: float,
+    step: HolmStep | None,
+) -> Decision:
+    found = _word(claim, intervals, step.level if step else ALPHA)
+    found = _at_other_length(round_, claim, intervals[0], found)
+    if claim.ours and found.word == "contradicted":  # does not contradict the paper
+        found = Verdict("not so here", found.reason)
+    decisive = max(intervals, key=partial(_p, claim))
+    loss = round_.interval(claim, metric="log_loss") if claim.metric == "top1_error" else None
+    return Decision(
+        claim, *found, decisive.n, decisive.estimate, decisive, p=p, step=step, log_loss=loss
+    )
 
 
 def _pairs(claim: SecondClaim) -> list[Sides]:
@@ -132,7 +127,7 @@ def _void(round_: SecondRound, claim: SecondClaim) -> Verdict | None:
     """Why the claim cannot be decided at all: a net stalled, or its treatment did nothing."""
     for sides in (*_pairs(claim), *([claim.less] if claim.less else [])):
         if stalled := round_.stalled(claim, sides):
-            return Verdict("stalled", _in_words(stalled, round_.seeds[claim.data]))
+            return Verdict("stalled", stalled)
     for sides in claim.alive:
         gain = float(np.mean(list(round_.gains(claim, sides).values())))
         if gain <= 0:
@@ -140,10 +135,6 @@ def _void(round_: SecondRound, claim: SecondClaim) -> Verdict | None:
             q = first.evaluation.test_scales[0]
             return Verdict("void", f"{first.run} does not err less than {second.run} at Q = {q}")
     return None
-
-
-def _in_words(stalled: dict[str, list[int]], seeds: list[int]) -> str:
-    return "; ".join(f"{run} stalled in {len(few)} of {len(seeds)}" for run, few in stalled.items())
 
 
 def _p(claim: SecondClaim, interval: Interval) -> float:
@@ -182,20 +173,8 @@ def _at_other_length(
     if claim.family != "nets" or found.word not in _DIRECTED:
         return found
     if stalled := round_.stalled(claim, claim.other_length):
-        why = f"after 25 epochs {_in_words(stalled, round_.seeds[claim.data])}"
-        return Verdict("depends on the length", why)
+        return Verdict("depends on the length", f"after 25 epochs {stalled}")
     there = round_.interval(claim, claim.other_length)
     if there.estimate * interval.estimate > 0:
         return found
     return Verdict("depends on the length", f"{found.reason}, but not after 25 epochs")
-
-
-def _not_the_papers(claim: SecondClaim, found: Verdict) -> bool:
-    """What speaks against a claim that this study sharpened does not contradict the paper."""
-    return claim.ours and found.word == "contradicted"
-
-
-def _log_loss(round_: SecondRound, claim: SecondClaim) -> Interval | None:
-    if claim.metric != "top1_error":
-        return None
-    return round_.interval(replace(claim, metric="log_loss"), claim.sides)

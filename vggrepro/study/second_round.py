@@ -7,30 +7,25 @@ their tests, margins and families, and the rules. Errors of the round are shown 
 is complete (`shown`). What decides is in `second_decisions`.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vggrepro import UserError
-from vggrepro.study import store
+from vggrepro.study import claims, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import SECOND_ROUND, WIDER_CURVE, Evaluation, evaluations_of
 from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import (
     AT_CHANCE,
-    JITTER,
     Claim,
     Said,
     Side,
     Sides,
     centre,
-    gain_of_several_q,
     one_q,
     table_3,
-    table_5,
     three_q,
 )
 
@@ -52,22 +47,24 @@ UNITS = 5
 #: Error in percent of a net that knows nothing: both sets have ten classes, all equally frequent.
 CHANCE = 90.0
 
-Family = Literal["nets", "scale"]
-
 
 @dataclass(frozen=True)
 class SecondClaim(Claim):
     """A claim of the second round. Signs and units are those of `Claim`.
 
-    A primary claim belongs to a `family`, in which Holm's procedure corrects. `also` is a second
-    pair that has to hold as well: the larger p counts. `alive` are pairs whose mean difference
-    must be above zero for the claim to mean anything. `metric` is the outcome that is compared.
+    `also` is a second pair that has to hold as well: the larger p counts. `alive` are pairs whose
+    mean difference must be above zero for the claim to mean anything.
     """
 
-    family: Family | None = None
     also: Sides | None = None
     alive: tuple[Sides, ...] = ()
-    metric: str = "top1_error"
+
+    @property
+    def family(self) -> Literal["nets", "scale"] | None:
+        """In which Holm's procedure corrects a primary claim."""
+        if not self.primary:
+            return None
+        return "nets" if self.data == "cifar10" else "scale"
 
 
 #: What the intervals of the round are made from, for the page on method.
@@ -107,249 +104,170 @@ _CANNOT_NETS = (
 _CANNOT_SCALE = "Whether it is so at 224 px: a small image has a score map of few positions."
 
 
-def _after(first: str, second: str, epochs: int) -> Sides:
-    return centre(f"{first}-he-{epochs}", f"{second}-he-{epochs}")
+def _again(first: str, statement: str, **changed: Any) -> SecondClaim:
+    """The first round's claim about the same question, asked again with what is `changed`.
+
+    Its quote, chapter, rule, margin and the paper's own difference stay unless named.
+    """
+    asked = vars(claims.CLAIMS[first])
+    kept = ("quote", "chapter", "matters", "paper", "rule", "data", "ours")
+    asked = {name: asked[name] for name in kept} | {"key": f"2-{first}", "seeds": UNITS}
+    return SecondClaim(statement=statement, **asked | changed)
 
 
-def _nets(first: str, second: str, **fields: object) -> SecondClaim:
+def _nets(first: str, statement: str, *nets: str, **changed: Any) -> SecondClaim:
     """A claim about two nets after 50 epochs, that has to have its sign after 25 too."""
-    return SecondClaim(
-        sides=_after(first, second, 50),
-        other_length=_after(first, second, 25),
-        test="welch",
-        data="cifar10",
-        seeds=UNITS,
-        cannot=_CANNOT_NETS,
-        **fields,
-    )
+    sides, other_length = (centre(*(f"{net}-he-{n}" for net in nets)) for n in (50, 25))
+    alike = {"sides": sides, "other_length": other_length, "test": "welch"}
+    return _again(first, statement, cannot=_CANNOT_NETS, **alike, **changed)
+
+
+def _scale(first: str, statement: str, *sides: Side, **changed: Any) -> SecondClaim:
+    """A claim about one net tested in two ways, or about nets of several training scales."""
+    alike = {"test": "same weights", "cannot": _CANNOT_SCALE, "sides": sides}
+    return _again(first, statement, **alike | changed)
 
 
 def _dense(run: str, q: int) -> Side:
     return Side(run, Evaluation("dense", (q,)))
 
 
-_S256, _S384, _JITTERED = "D-he-100-S256", "D-he-100-S384", "D-he-100-jitter"
-_THREE_Q, _BOTH = three_q(_JITTERED), three_q(_JITTERED, "multi-crop & dense")
-_CROPS = three_q(_JITTERED, "multi-crop")
-_SHIFTED = three_q(_JITTERED, "dense-shifted")
-_scale = partial(
-    SecondClaim, data="imagenette", seeds=UNITS, cannot=_CANNOT_SCALE, test="same weights"
-)
-
-
 def _best(run: str) -> Side:
     return Side(run, WIDER_CURVE[0], WIDER_CURVE[1:])
 
 
+_S256, _S384, _JITTERED = "D-he-100-S256", "D-he-100-S384", "D-he-100-jitter"
+_ONE_Q, _THREE_Q = one_q(_JITTERED), three_q(_JITTERED)
+_CROPS, _BOTH = three_q(_JITTERED, "multi-crop"), three_q(_JITTERED, "multi-crop & dense")
+
 _ALL = (
     _nets(
+        "depth-a-to-d",
+        "Sixteen layers (D) err less than eleven (A).",
         *("D", "A"),
         key="2-depth",
-        statement="Sixteen layers (D) err less than eleven (A).",
-        quote="depth",
-        chapter="03_depth",
-        matters=0.5,
-        paper=table_3("D", "A"),
         primary=True,
-        family="nets",
     ),
     _nets(
+        "d-beats-c",
+        "3x3 convolutions err less than 1x1 ones in their place (D and C).",
         *("D", "C"),
         key="2-context",
-        statement="3x3 convolutions err less than 1x1 ones in their place (D and C).",
-        quote="context",
-        chapter="04_filters_1x1",
-        matters=0.5,
-        paper=table_3("D", "C"),
         primary=True,
-        family="nets",
     ),
     _nets(
+        "c-beats-b",
+        "Added 1x1 convolutions lower the error (C against B).",
         *("C", "B"),
         key="2-non-linearity",
-        statement="Added 1x1 convolutions lower the error (C against B).",
-        quote="context",
-        chapter="04_filters_1x1",
-        matters=0.5,
-        paper=table_3("C", "B"),
         primary=True,
-        family="nets",
     ),
     _nets(
+        "small-filters",
+        "Two 3x3 convolutions err less than one 5x5 (B against its shallow twin).",
         *("B", "B-5x5"),
-        key="2-small-filters",
-        statement="Two 3x3 convolutions err less than one 5x5 (B against its shallow twin).",
-        quote="small-filters",
-        chapter="05_large_filters",
-        matters=1.0,
-        paper=Said(7.0, "Section 4.1 in words, by centre crop, read as points"),
         primary=True,
-        family="nets",
     ),
     _scale(
+        "jitter-as-in-the-paper",
+        "The jittered D errs less than D at S = 256 and than D at S = 384 (Q = 384).",
+        *(_dense(_JITTERED, 384), _dense(_S384, 384)),
         key="2-jitter",
-        statement="The jittered D errs less than D at S = 256 and than D at S = 384 (Q = 384).",
-        quote="jitter-training",
-        chapter="06_scale_jitter",
-        sides=(_dense(_JITTERED, 384), _dense(_S384, 384)),
         also=(_dense(_JITTERED, 384), _dense(_S256, 384)),
         alive=(
             (_dense(_JITTERED, 512), _dense(_S256, 512)),
             (_dense(_JITTERED, 224), _dense(_S384, 224)),
         ),
-        matters=1.0,
-        paper=table_3("D", "D", (JITTER, 384)),
         test="welch",
         primary=True,
-        family="scale",
     ),
     _scale(
+        "several-q-jittered",
+        "Three test scales err less than one, for the jittered D.",
+        *(_THREE_Q, _ONE_Q),
         key="2-several-q",
-        statement="Three test scales err less than one, for the jittered D.",
-        quote="jitter-testing",
-        chapter="07_test_scales",
-        sides=(_THREE_Q, one_q(_JITTERED)),
-        matters=0.3,
-        paper=Said(gain_of_several_q(JITTER), "Tables 3 and 4"),
         primary=True,
-        family="scale",
         controls=(("shifts at one Q", (_THREE_Q, one_q(_JITTERED, "dense-shifted"))),),
     ),
     _scale(
+        "multi-crop-beats-dense",
+        "Fifty crops a scale err less than dense evaluation, at three Q.",
+        *(_CROPS, _THREE_Q),
         key="2-crops",
-        statement="Fifty crops a scale err less than dense evaluation, at three Q.",
-        quote="multi-crop",
-        chapter="08_multi_crop",
-        sides=(_CROPS, _THREE_Q),
-        matters=0.2,
-        paper=table_5("multi-crop", "dense"),
         primary=True,
-        family="scale",
-        controls=(("dense on shifted grids", (_CROPS, _SHIFTED)),),
+        controls=(("dense on shifted grids", (_CROPS, three_q(_JITTERED, "dense-shifted"))),),
     ),
     # --- secondary: not corrected, each marked so -----------------------------------------------
     _nets(
+        "depth-saturates",
+        "From 16 layers (D) to 19 (E) the error no longer changes.",
         *("E", "D"),
         key="2-saturates",
-        statement="From 16 layers (D) to 19 (E) the error no longer changes.",
-        quote="saturates",
-        chapter="03_depth",
         matters=0.5,
         paper=table_3("E", "D"),
         rule="saturates",
     ),
     _nets(
+        "lrn-does-not-help",
+        "Local response normalisation does not lower the error of net A.",
         *("A", "A-LRN"),
         key="2-lrn",
-        statement="Local response normalisation does not lower the error of net A.",
-        quote="lrn",
-        chapter="02_lrn",
-        matters=0.5,
-        paper=table_3("A", "A-LRN"),
-        rule="not worse",
     ),
     _nets(
+        "depth-a-to-d",
+        "Sixteen layers (D) have the smaller log-loss than eleven (A).",
         *("D", "A"),
         key="2-depth-log-loss",
-        statement="Sixteen layers (D) have the smaller log-loss than eleven (A).",
-        quote="depth",
-        chapter="03_depth",
         matters=0.02,
         paper=Said(None, "The paper gives no losses."),
         metric="log_loss",
         ours=True,
     ),
-    _nets(
-        *("B", "A"),
-        key="2-depth-a-to-b",
-        statement="Thirteen layers (B) err less than eleven (A).",
-        quote="depth",
-        chapter="03_depth",
-        matters=0.5,
-        paper=table_3("B", "A"),
-    ),
-    _nets(
-        *("D", "B"),
-        key="2-depth-b-to-d",
-        statement="Sixteen layers (D) err less than thirteen (B).",
-        quote="depth",
-        chapter="03_depth",
-        matters=0.5,
-        paper=table_3("D", "B"),
-    ),
+    _nets("depth-a-to-b", "Thirteen layers (B) err less than eleven (A).", "B", "A"),
+    _nets("depth-b-to-d", "Sixteen layers (D) err less than thirteen (B).", "D", "B"),
     _scale(
-        key="2-jitter-best-q",
-        statement="The jittered D errs less than D at S = 384, each at its own best Q.",
-        quote="jitter-training",
-        chapter="06_scale_jitter",
-        sides=(_best(_JITTERED), _best(_S384)),
+        "jitter-best-q",
+        "The jittered D errs less than D at S = 384, each at its own best Q.",
+        *(_best(_JITTERED), _best(_S384)),
         also=(_best(_JITTERED), _best(_S256)),
-        matters=1.0,
-        paper=Said(None, "The paper tests each net at one Q and at three together."),
         test="welch",
-        ours=True,
     ),
     _scale(
+        "jitter-as-in-the-paper",
+        "The jittered D errs less than D at S = 384, by one centre crop.",
+        *centre(_JITTERED, _S384),
         key="2-jitter-centre-crop",
-        statement="The jittered D errs less than D at S = 384, by one centre crop.",
-        quote="jitter-training",
-        chapter="06_scale_jitter",
-        sides=centre(_JITTERED, _S384),
-        matters=1.0,
         paper=Said(None, "The paper tests densely."),
         test="welch",
         ours=True,
     ),
     _scale(
-        key="2-several-q-fixed",
-        statement="Three test scales err less than one, for D at S = 256.",
-        quote="jitter-testing",
-        chapter="07_test_scales",
-        sides=(three_q(_S256), one_q(_S256)),
-        matters=0.3,
-        paper=Said(gain_of_several_q(256), "Tables 3 and 4"),
+        "several-q-fixed",
+        "Three test scales err less than one, for D at S = 256.",
+        *(three_q(_S256), one_q(_S256)),
     ),
     _scale(
-        key="2-several-q-help-jittered-more",
-        statement="Three test scales help the jittered D more than D at S = 384.",
-        quote="jitter-testing",
-        chapter="07_test_scales",
-        sides=(_THREE_Q, one_q(_JITTERED)),
+        "several-q-help-jittered-more",
+        "Three test scales help the jittered D more than D at S = 384.",
+        *(_THREE_Q, _ONE_Q),
         less=(three_q(_S384), one_q(_S384)),
-        matters=0.3,
-        paper=Said(
-            round(gain_of_several_q(JITTER) - gain_of_several_q(384), 1),
-            "our reading of Tables 3 and 4, against S = 384",
-        ),
         test="welch",
-        ours=True,
     ),
     _scale(
-        key="2-scale-gap",
-        statement="A test scale far from the training scale hurts (Q = 512 at S = 256).",
-        quote="scale-gap",
-        chapter="07_test_scales",
-        sides=(one_q(_S256), _dense(_S256, 512)),
-        matters=1.0,
-        paper=Said(None, "The paper says so without numbers."),
+        "scale-gap",
+        "A test scale far from the training scale hurts (Q = 512 at S = 256).",
+        *(one_q(_S256), _dense(_S256, 512)),
     ),
     _scale(
-        key="2-both-beat-dense",
-        statement="Crops and dense evaluation together err less than dense evaluation alone.",
-        quote="multi-crop",
-        chapter="08_multi_crop",
-        sides=(_BOTH, _THREE_Q),
-        matters=0.2,
-        paper=table_5("multi-crop & dense", "dense"),
+        "both-beat-dense",
+        "Crops and dense evaluation together err less than dense evaluation alone.",
+        *(_BOTH, _THREE_Q),
     ),
     _scale(
+        "both-beat-multi-crop",
+        "Crops and dense evaluation together err less than crops alone.",
+        *(_BOTH, _CROPS),
         key="2-both-beat-crops",
-        statement="Crops and dense evaluation together err less than crops alone.",
-        quote="multi-crop",
-        chapter="08_multi_crop",
-        sides=(_BOTH, _CROPS),
-        matters=0.2,
-        paper=table_5("multi-crop & dense", "multi-crop"),
     ),
 )
 CLAIMS: dict[str, SecondClaim] = {claim.key: claim for claim in _ALL}
@@ -370,6 +288,7 @@ class Kind(NamedTuple):
     """Which code on which kind of machine: all sides of a unit share it."""
 
     commit: str
+    dirty: bool
     processor: str
     instructions: str
     threads: int
@@ -379,15 +298,14 @@ class Kind(NamedTuple):
     @classmethod
     def of(cls, record: TrainRecord | EvalRecord) -> "Kind":
         """The kind of machine that a record was made on."""
-        p = record.provenance
-        versions = p.versions
+        p, versions = record.provenance, record.provenance.versions
         where = (p.processor, versions.get("instructions", ""), p.threads, record.precision)
-        return cls(p.commit, *where, versions["torch"])
+        return cls(p.commit, p.dirty, *where, versions["torch"])
 
     @property
     def machine(self) -> tuple:
         """All of it but the commit."""
-        return self[1:]
+        return self[2:]
 
 
 @dataclass(frozen=True)
@@ -395,51 +313,45 @@ class Unit:
     """One set of photos with one seed: what is recorded of it, without any error.
 
     `done` counts runs with all their records, `kinds` the kinds of machine of all records;
-    `clean` is false if one was made by uncommitted code, `finished` is its latest record's time.
+    `finished` is the latest record's time.
     """
 
     data: str
     seed: int
     done: int
     kinds: frozenset[Kind]
-    clean: bool
     finished: str
 
     @property
-    def begun(self) -> bool:
-        """Whether anything of it is recorded."""
-        return bool(self.kinds)
+    def clean(self) -> bool:
+        """Whether all of it was made by one clean commit on one kind of machine."""
+        return len(self.kinds) == 1 and not any(kind.dirty for kind in self.kinds)
 
     @property
     def complete(self) -> bool:
-        """Whether all its sides are recorded, by one clean commit on one kind of machine."""
-        return self.done == len(RUNS[self.data]) and len(self.kinds) == 1 and self.clean
+        """Whether all its sides are recorded so."""
+        return self.done == len(RUNS[self.data]) and self.clean
 
 
 def units(results_dir: Path, data: str) -> list[Unit]:
     """Every unit of a set of photos, by seed."""
-    done: Counter[int] = Counter()
-    found: dict[int, list[TrainRecord | EvalRecord]] = {seed: [] for seed in SEEDS}
+    of_each = []  # run by run: its trainings, then its evaluations, by seed
     for run in RUNS[data]:
         e = at_budget(run, BUDGET, data)
-        trained = store.trainings(results_dir, e)
-        tested = [
-            store.evaluations(results_dir, e, evaluation) for evaluation in evaluations_of(run)
-        ]
-        for seed in SEEDS:
-            records = [by_seed[seed] for by_seed in (trained, *tested) if seed in by_seed]
-            found[seed] += records
-            ended = seed in trained and trained[seed].status == "diverged"
-            done[seed] += ended or len(records) == 1 + len(tested)
-    return [
-        Unit(
-            *(data, seed, done[seed]),
-            kinds=frozenset(map(Kind.of, records)),
-            clean=not any(record.provenance.dirty for record in records),
-            finished=max((record.provenance.finished for record in records), default=""),
-        )
-        for seed, records in found.items()
-    ]
+        tested = [store.evaluations(results_dir, e, one) for one in evaluations_of(run)]
+        of_each.append([store.trainings(results_dir, e), *tested])
+    return [_unit(data, seed, of_each) for seed in SEEDS]
+
+
+def _unit(data: str, seed: int, of_each: list[list[dict[int, TrainRecord | EvalRecord]]]) -> Unit:
+    runs = [[found[seed] for found in of_run if seed in found] for of_run in of_each]
+    done = sum(
+        len(records) == len(of_run) or any(record.status == "diverged" for record in records)
+        for records, of_run in zip(runs, of_each, strict=True)
+    )
+    records = [record for of_run in runs for record in of_run]
+    finished = max((record.provenance.finished for record in records), default="")
+    return Unit(data, seed, done, frozenset(map(Kind.of, records)), finished)
 
 
 def counted(results_dir: Path, data: str) -> list[int]:
@@ -474,25 +386,25 @@ def status_lines(results_dir: Path) -> list[str]:
     """Units complete, begun and left, and nothing else of them."""
     lines = []
     for data in RUNS:
-        found = units(results_dir, data)
-        done = sum(unit.complete for unit in found)
-        if any(unit.begun for unit in found):
-            lines.append(f"  second round on {data}: {min(done, UNITS)} of {UNITS} units complete")
-            lines += [f"    {_line(unit)}" for unit in found if unit.begun]
+        begun = [unit for unit in units(results_dir, data) if unit.kinds]
+        done = min(UNITS, sum(unit.complete for unit in begun))
+        if begun:
+            lines.append(f"  second round on {data}: {done} of {UNITS} units complete")
+            lines += [f"    seed {unit.seed} {_state(unit)}" for unit in begun]
     return lines
 
 
-def _line(unit: Unit) -> str:
+def _state(unit: Unit) -> str:
     if unit.complete:
         state = "complete"
     elif len({kind.machine for kind in unit.kinds}) > 1:
         state = "abandoned: on more than one kind of machine"
-    elif len(unit.kinds) > 1 or not unit.clean:
+    elif not unit.clean:
         state = "abandoned: not by one clean commit"
     else:
         state = f"running: {unit.done} of {len(RUNS[unit.data])} runs"
     kinds = sorted({f"{k.processor}, {k.instructions}, {k.precision}" for k in unit.kinds})
-    return f"seed {unit.seed} {state} ({'; '.join(kinds)})"
+    return f"{state} ({'; '.join(kinds)})"
 
 
 def shown(results_dir: Path, paths: Iterable[Path]) -> Iterator[Path]:

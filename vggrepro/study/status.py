@@ -1,6 +1,7 @@
 """What a folder of records holds and what it lacks, for `vggrepro list` and `status`."""
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 from vggrepro.study import programme, second_round, store
@@ -28,11 +29,24 @@ def missing_commands(
         )
         for seed in range(seeds)
         for name in in_order([*RUNS, *FUSIONS])
-        if not _complete(results_dir, at_budget(name, budget, data), seed)
+        if not complete(results_dir, at_budget(name, budget, data), seed)
     ]
 
 
-def _complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+def elsewhere(recorded: Path, rerun: Path) -> Iterator[str]:
+    """Where a reader's own records are, for who looks at the recorded study; if that is there."""
+    if not recorded.is_dir():
+        yield f"\n{store.NO_CLONE}"
+    folders = {path.parents[2] for path in rerun.glob("*/*/*/seed*/*.json")}
+    for folder in sorted(folders):
+        budget, data = folder.parts[-2:]
+        if budget in ALL_BUDGETS and data in ALL_BUDGETS[budget].data:
+            options = ["--budget", budget, "--data", data, "--results-dir", str(rerun)]
+            yield f"\nyour own: {shlex.join(['vggrepro', 'list', *options])}"
+
+
+def complete(results_dir: Path, experiment: Experiment, seed: int) -> bool:
+    """Whether a run or a fusion has all its records, under its declaration as it is now."""
     return _state(results_dir, experiment, seed) in ("complete", "pilot", "diverged")
 
 
@@ -97,7 +111,7 @@ def _of_the_study(results_dir: Path, data: str) -> str:
     """How much of the programme on these photos is recorded."""
     tasks = programme.tasks(data)
     done = sum(
-        _complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
+        complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
     )
     return f"{done} of the study's {len(tasks)} trainings and fusions complete"
 

@@ -27,6 +27,9 @@ from vggrepro.study.records import (
     EvalRecord,
     FirstStepsRecord,
     FusionRecord,
+    OwnEvalRecord,
+    OwnRecord,
+    OwnTrainRecord,
     R,
     Record,
     TrainRecord,
@@ -44,7 +47,8 @@ ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
 Installed without one, the folder that a command is run in, so that no record ends up among the
 installed packages.
 """
-RECORDED, RERUN = ROOT / "results", ROOT / "rerun"
+RECORDED, RERUN, OWN = ROOT / "results", ROOT / "rerun", ROOT / "own"
+NO_CLONE = "the recorded study comes with a clone of the repository, not with the package"
 BEGUN_ANEW = (
     ".fresh"  # in a run's folder while `--fresh` is at it: its records are not the last word
 )
@@ -59,6 +63,8 @@ KINDS = {
     "fusion": FusionRecord,
     "first-steps": FirstStepsRecord,
     "bench": BenchRecord,
+    "own-train": OwnTrainRecord,
+    "own-eval": OwnEvalRecord,
 }
 
 
@@ -192,6 +198,9 @@ def _check_place(path: Path, record: Record) -> None:
     """Raise `ValueError` if a record is not where its content says."""
     if isinstance(record, BenchRecord):
         folder, files = ["bench"], (f"{record.name}.json",)
+    elif isinstance(record, OwnRecord):
+        *folder, file = record.place
+        files = (file,)
     else:
         e, files = record.declared, record.files
         folder = [e["budget"], e["data"], e["name"], f"seed{record.seed}"]
@@ -202,8 +211,9 @@ def _check_place(path: Path, record: Record) -> None:
 
 
 def record_files(results_dir: Path) -> list[Path]:
-    """All record files below `results_dir`, in a fixed order."""
-    return sorted(results_dir.rglob("*.json"))
+    """All record files below `results_dir`, in a fixed order; what editors hide is none."""
+    paths = sorted(results_dir.rglob("*.json"))
+    return [p for p in paths if not any(n[0] == "." for n in p.relative_to(results_dir).parts)]
 
 
 def problems(path: Path) -> Iterator[str]:
@@ -228,7 +238,7 @@ def _rests_on(path: Path, record: Record) -> list[tuple[Path, str]]:
         return [(folder / "train.json", weights) for folder, weights in folders.items()]
     if isinstance(record, EvalRecord):
         return [(path.with_name("train.json"), record.weights_digest)]
-    if isinstance(record, BenchRecord) or not record.parent_weights:
+    if isinstance(record, BenchRecord | OwnRecord) or not record.parent_weights:
         return []
     file = "train.json" if isinstance(record, TrainRecord) else path.name
     parent = path.parents[2] / str(record.declared["init_from"]) / path.parent.name / file
@@ -350,7 +360,7 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     rows = [
         _row(record, path.relative_to(results_dir))
         for path in shown(results_dir, record_files(results_dir))
-        if not isinstance(record := read(path), BenchRecord)
+        if not isinstance(record := read(path), BenchRecord | OwnRecord)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 

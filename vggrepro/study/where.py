@@ -17,6 +17,12 @@ from vggrepro.files import cores
 if TYPE_CHECKING:
     from vggrepro.study.progress import Progress
 
+HELPER = """
+from vggrepro.process import end_with_parent
+end_with_parent()
+from vggrepro.cli import main
+main()
+"""
 MOST = 4  # processes for one rerun: each holds a net and its batches in memory
 
 
@@ -81,7 +87,7 @@ def helping(helpers: int, arguments: Sequence[str]) -> Iterator[None]:
     What they cannot do, or leave when they die, this process comes to, and says why it fails; so
     nothing that they print is needed.
     """
-    command = [sys.executable, "-m", "vggrepro", "run", *arguments]
+    command = [sys.executable, "-c", HELPER, "run", *arguments]
     silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     started = [subprocess.Popen(command, **silent) for _ in range(helpers)]
     try:

@@ -1,0 +1,99 @@
+"""How a process of the command line ends: stopped, refused, or by an error that nobody foresaw.
+
+All that leaves the program passes `in_order`. Who calls the library from Python sees exceptions
+and warnings as they are.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+import tempfile
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from vggrepro import UserError
+
+UNEXPECTED = 70  # exit status of an error that is ours, EX_SOFTWARE of sysexits.h
+
+
+@contextmanager
+def in_order() -> Iterator[None]:
+    """Run a command so that whatever ends it is one line and an exit status.
+
+    A `UserError` is 1, Ctrl-C and SIGTERM are 130, a closed pipe 141, any other error `UNEXPECTED`,
+    with where its traceback was written.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a terminal without × or – is no reason to stop
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    warnings.showwarning = _warned
+    status = 0
+    try:
+        try:
+            yield
+        except SystemExit as end:
+            status = end.code
+        sys.stdout.flush()  # a full disk shows here at the latest
+    except UserError as error:
+        _leave(str(error), 1)
+    except KeyboardInterrupt as stop:
+        _leave(str(stop) or "stopped; the same command goes on", 130)
+    except BrokenPipeError:  # `vggrepro list | head` has read enough
+        _leave(None, 141)
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            _leave(_unexpected(error), UNEXPECTED)
+        _leave(f"cannot write what there is to say: {error.strerror}", 1)
+    except Exception as error:
+        _leave(_unexpected(error), UNEXPECTED)
+    if status:
+        sys.exit(status)
+
+
+def _leave(text: str | None, status: int) -> None:
+    """End with one line, whatever has become of the two streams."""
+    if text:
+        with suppress(OSError, ValueError):
+            print(f"vggrepro: {text}", file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):  # or Python tries again at its end, and says so
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(status)
+
+
+def _unexpected(error: Exception) -> str:
+    """One line about an error that is no `UserError`: its traceback goes into a file."""
+    said = (str(error).splitlines() or [""])[0]
+    text = f"unexpected {type(error).__name__}: {said}"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="vggrepro-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write("".join(traceback.format_exception(error)))
+        return f"{text} (a defect: please report it with {file.name})"
+    except OSError:
+        return f"{text} (a defect; its traceback cannot be written)"
+
+
+def _warned(message: Warning, category: type[Warning], *where: object, **kept: object) -> None:
+    """A warning in one line: where in our code it arose says nothing to a user."""
+    with suppress(OSError, ValueError):
+        print(f"vggrepro: warning: {message}", file=sys.stderr)
+
+
+def end_with_parent() -> None:
+    """Let the system kill this process when the one that started it dies, so that none is left.
+
+    Only Linux can; elsewhere nothing happens.
+    """
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)

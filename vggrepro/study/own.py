@@ -1,0 +1,788 @@
+"""Nets, weights and photos of the reader's own: what `vggrepro evaluate` and `train` do.
+
+Records lie apart from those of runs, in `own/`, and rest on no other record: an evaluation names
+its weights by their digest. Posteriors are kept beside it, so that nets can be averaged.
+"""
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torchvision import models as torchvision_models
+
+from vggrepro import UserError
+from vggrepro.checkpoints import weights_digest
+from vggrepro.configs import CONFIGS
+from vggrepro.data import ImageSet, Photos, ilsvrc, sources
+from vggrepro.data.images import StreamedImages, streamed
+from vggrepro.device import Machine
+from vggrepro.evaluators import check_classes, evaluate, outcomes
+from vggrepro.files import make_writable, write_atomically
+from vggrepro.inputs import inputs_named
+from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
+from vggrepro.recipe import Recipe
+from vggrepro.study import paper, progress, store
+from vggrepro.study.experiments import Evaluation
+from vggrepro.study.progress import Progress
+from vggrepro.study.provenance import describe, forget_peak, options, provenance
+from vggrepro.study.records import (
+    OwnEvalRecord,
+    OwnTrainRecord,
+    Provenance,
+    summarise,
+)
+from vggrepro.study.run import used
+from vggrepro.study.runner import BusyError, lock
+from vggrepro.trainer import Training, train
+from vggrepro.weights import State, net_of, read, save_weights
+from vggrepro.windows import OF_TORCHVISION, PAPER_CROP, PROTOCOLS, RESIZES, scaled
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INPUT_DIVISOR = 60.0  # about the deviation of photos' pixels
+SCALES = (256, 384, 512)  # the paper's Q for a net of jittered S
+CHUNK = 256  # photos at once, so that memory does not grow with their number
+_PUBLISHED = {"A": "VGG11", "B": "VGG13", "D": "VGG16", "E": "VGG19"}
+_TRAINING_PHOTOS = (
+    "a score on the photos that a net was trained on says nothing about it: use ILSVRC's "
+    "validation photos (--data imagenet)"
+)
+
+
+class Published(NamedTuple):
+    """Weights of torchvision's: their name there, and the errors that their page states, %."""
+
+    name: str
+    top1_error: float
+    top5_error: float
+
+
+class Net(NamedTuple):
+    """A net with weights, the name of their file, and whether they are torchvision's own."""
+
+    model: VGG
+    name: str
+    digest: str
+    said: dict[str, Any]  # by the file, or by the record of the run beside it
+    published: Published | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Which net is to be tested on which photos: the options of `vggrepro evaluate`."""
+
+    weights: str
+    config: str | None = None
+    inputs: str | None = None
+    data: str = "folder"
+    data_dir: Path | None = None
+    ground_truth: Path | None = None
+    cache_dir: Path | None = None
+    download: bool = False
+
+
+@dataclass(frozen=True)
+class Way:
+    """How nets are tested: all but which net and which photos."""
+
+    evaluations: tuple[Evaluation, ...]
+    resize: str
+    machine: Machine
+    results_dir: Path
+    fresh: bool = False
+
+
+# --- what is asked for --------------------------------------------------------------------
+
+
+def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evaluation, ...]:
+    """Each protocol at each Q and, of several Q, their mean; of two Table 5 joins by " & ".
+
+    Raises `UserError` for an unknown protocol or no Q.
+    """
+    known = [*PROTOCOLS, *OF_TORCHVISION]
+    for protocol in protocols:
+        for part in protocol.split(" & "):
+            if part not in known:
+                raise UserError(f"unknown protocol {part!r}; choose one of: {', '.join(known)}")
+    scales = tuple(dict.fromkeys(scales))
+    if not scales or min(scales) < 1:
+        raise UserError("--scales: name at least one Q in pixels, such as 256")
+    every = [(q,) for q in scales] + ([scales] if len(scales) > 1 else [])
+    return tuple(Evaluation(protocol, qs) for protocol in protocols for qs in every)
+
+
+def known_resize(resize: str) -> str:
+    """That resize; raises `UserError` if there is none of that name."""
+    if resize not in RESIZES:
+        raise UserError(f"unknown --resize {resize!r}; choose one of: {', '.join(RESIZES)}")
+    return resize
+
+
+def net(asked: Asked) -> Net:
+    """The net of a file of weights, or of `torchvision:VGG16_Weights.IMAGENET1K_V1`.
+
+    Raises `UserError` for weights that are not there or do not fit, or without known inputs.
+    """
+    config, inputs = asked.config, asked.inputs
+    if config is not None and config not in CONFIGS:
+        raise UserError(f"unknown config {config!r}: choose one of {', '.join(CONFIGS)}")
+    if isinstance(inputs, str):
+        inputs_named(inputs)
+    if asked.weights.startswith("torchvision:"):
+        path, of = _torchvision(asked.weights.removeprefix("torchvision:"), asked.download)
+        config, inputs = config or of, inputs or "torchvision"
+    else:
+        path = Path(asked.weights).expanduser()
+    state, said = read(path)
+    said = _of_a_run(path, state) | said
+    model = net_of(state, said, path, config, inputs)
+    if model.inputs is None:
+        raise UserError(
+            f"{path} does not say what inputs it was trained on: --inputs paper, caffe (the "
+            "authors' weights) or torchvision, or mean and deviation written out"
+        )
+    return Net(
+        model, _name(path), weights_digest(model.state_dict()), said, _published(path, model)
+    )
+
+
+def _name(path: Path) -> str:
+    """What the net is called: by its file or, of a run, by its folders."""
+    name = path.stem if path.name != "weights.pt" else "-".join(path.absolute().parts[-3:-1])
+    return "".join(c if c.isalnum() or c in "_+.-" else "-" for c in name)
+
+
+def _of_a_run(path: Path, state: State) -> dict[str, Any]:
+    """What the record beside a run's weights says of them, if it is theirs."""
+    trained = path.with_name("train.json")
+    if path.name != "weights.pt" or not trained.is_file():
+        return {}
+    record = store.read(trained)
+    if record.weights_digest != weights_digest(state):
+        return {}
+    e = record.declared
+    inputs = (record.pixel_mean, e["input_divisor"], False)
+    return {"config": e["config"], "crop": e["crop"], "inputs": inputs}
+
+
+def _torchvision(name: str, download: bool) -> tuple[Path, str]:
+    """The file of published weights, and the config they are of."""
+    try:
+        found = torchvision_models.get_weight(name)
+        (config,) = (c for c, model in _PUBLISHED.items() if name.startswith(f"{model}_Weights"))
+    except (ValueError, AttributeError, KeyError) as error:
+        raise UserError(
+            f"torchvision has no weights {name!r} of a net of Table 1: "
+            f"{', '.join(f'{model}_Weights.IMAGENET1K_V1' for model in _PUBLISHED.values())}"
+        ) from error
+    path = Path(torch.hub.get_dir()) / "checkpoints" / found.url.rsplit("/", 1)[1]
+    if not path.is_file():
+        if not download:
+            raise UserError(f"{name} is not in {path.parent}: --download fetches it (500 MB)")
+        try:
+            found.get_state_dict(progress=True, check_hash=True)
+        except Exception as error:  # URLError, RuntimeError, OSError
+            raise UserError(f"{found.url} cannot be fetched: {error}") from error
+    return path, config
+
+
+def _published(path: Path, model: VGG) -> Published | None:
+    """Whether these are weights that torchvision publishes: by the file's digest, not its name."""
+    if model.config not in _PUBLISHED or model.classifier[-1].out_features != 1000:
+        return None
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    for weights in torchvision_models.get_model_weights(_PUBLISHED[model.config].lower()):
+        metrics = weights.meta["_metrics"]["ImageNet-1K"]
+        if weights.url.rsplit("-", 1)[1].removesuffix(".pth") == digest[:8]:
+            errors = (100 - metrics["acc@1"], 100 - metrics["acc@5"])
+            return Published(str(weights), *(round(error, 3) for error in errors))
+    return None
+
+
+def photos(net: Net, asked: Asked) -> ImageSet:
+    """The photos to test a net on, none of them its training photos as far as can be told.
+
+    Raises `UserError` for photos that are not there, of other classes than the net's, or, for a
+    net of ILSVRC's 1000 classes, for ILSVRC's training photos, which Imagenette's are.
+    """
+    of_ilsvrc = net.model.classifier[-1].out_features == len(ilsvrc.CLASSES)
+    if of_ilsvrc and asked.data == "imagenette":
+        raise UserError(f"Imagenette's photos are ILSVRC training photos, and {_TRAINING_PHOTOS}")
+    if asked.ground_truth and asked.data != "imagenet":
+        raise UserError("--ground-truth is of ILSVRC's validation photos: --data imagenet")
+    if asked.data == "imagenet" and not of_ilsvrc:  # before a million photos are measured
+        outputs = net.model.classifier[-1].out_features
+        raise UserError(f"this net has {outputs} outputs, and ILSVRC has 1000 classes")
+    found = _found(net, asked, of_ilsvrc)
+    check_classes(net.model, found)
+    if net.said.get("classes", list(found.classes)) != list(found.classes):
+        known, here = ", ".join(net.said["classes"]), ", ".join(found.classes)
+        raise UserError(f"this net was trained on the classes {known}; these are {here}")
+    names = found.images.names if isinstance(found.images, StreamedImages) else ()
+    if of_ilsvrc and (strange := [name for name in names if ilsvrc.is_of_training(name)]):
+        raise UserError(
+            f"{len(strange)} of these photos are ILSVRC training photos by their names "
+            f"({Path(strange[0]).name}; Imagenette's are), and {_TRAINING_PHOTOS}"
+        )
+    return found
+
+
+def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
+    if asked.data_dir is None or asked.data not in ("imagenet", "folder"):
+        everything = Photos(asked.data, asked.data_dir, asked.cache_dir, asked.download)
+        everything.check()
+        return everything.val
+    if asked.data == "imagenet":
+        truth = asked.ground_truth
+        return ilsvrc.val(asked.data_dir, ground_truth=truth, cache_dir=asked.cache_dir)
+    root = asked.data_dir.expanduser().resolve()
+    if _set_aside(net, asked):
+        return Photos("folder", root, asked.cache_dir).val
+    tested = _tested_folder(root)
+    if of_ilsvrc:
+        ilsvrc.check_classes(sources.class_names(tested), tested)
+    listing = sources.list_images(tested)
+    listing.tell()
+    found = replace(streamed(listing, asked.cache_dir), name="folder")
+    return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
+
+
+def _set_aside(net: Net, asked: Asked) -> bool:
+    """Whether a fifth of the photos is tested: all would be those that `train` has used, too."""
+    here = asked.data == "folder" and asked.data_dir is not None
+    return here and "photos" in net.said and not sources.is_split(asked.data_dir.expanduser())
+
+
+def _tested_folder(root: Path) -> Path:
+    """`val` or `test` in a folder with a split, else the folder itself."""
+    return next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
+
+
+def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Iterator[str]:
+    """Test a net, if one is asked for, average it with those of other records, and tell of it."""
+    paths, published = [], None
+    if asked is not None:
+        tested = net(asked)
+        images, published = photos(tested, asked), tested.published
+        yield (
+            f"{tested.name}: config {tested.model.config}, {len(images)} photos of "
+            f"{len(images.classes)} classes; {describe(way.machine)}"
+        )
+        if _set_aside(tested, asked):
+            yield "of a folder without a split, the fifth of every class that `train` sets aside"
+            if tested.said["photos"] != images.fingerprint:
+                yield "these are not the photos of its training; some of them may have been"
+        paths = test(tested, images, way)
+    if others:
+        own = [same_evaluation(paths, others[0])] if paths else []
+        paths.append(fuse([*own, *others], way))
+    yield table(paths, published).to_string(index=False)
+    if published is not None:
+        yield (
+            f"{published.name}: its page says {_errors(*published[1:])} "
+            "(--protocol single-crop --scales 256 --resize torchvision)"
+        )
+    yield "errors in percent; written to:"
+    yield from map(str, paths)
+
+
+# --- testing ------------------------------------------------------------------------------
+
+
+def _about(net: Net, images: ImageSet, way: Way) -> dict[str, Any]:
+    """The fields that all evaluations of a net on the same photos in the same way share."""
+    return {
+        "name": net.name,
+        "config": net.model.config,
+        "crop": net.model.crop,
+        "classes": len(images.classes),
+        "inputs": net.model.inputs,
+        "resize": way.resize,
+        "precision": way.machine.precision,
+        "weights_digest": net.digest,
+        "data": used(images),
+    }
+
+
+def _record(
+    about: dict[str, Any],
+    evaluation: Evaluation,
+    files: Sequence[list[Path]],
+    targets: np.ndarray,
+    provenance: Provenance,
+) -> OwnEvalRecord:
+    """Of posteriors in files: their mean for each net, and the mean over nets."""
+    return OwnEvalRecord(
+        **about,
+        protocol=evaluation.protocol,
+        test_scales=evaluation.test_scales,
+        test_pixels=tuple(scaled(q, about["crop"]) for q in evaluation.test_scales),
+        **summarise(*_outcomes(files, targets)),
+        provenance=provenance,
+    )
+
+
+def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
+    """The records of all evaluations of a net; what is recorded stays, what was begun goes on.
+
+    Raises `UserError` for a Q below the crop, a full disk, or if another process is at it.
+    """
+    about = _about(net, images, way)
+    folder = way.results_dir / OwnEvalRecord.model_construct(**about).folder
+    with ExitStack() as held:
+        if not lock(folder, held):
+            raise BusyError(f"another process is working on {folder}; wait for it to end")
+        todo = [e for e in way.evaluations if way.fresh or not _path(folder, e).exists()]
+        buffer = io.BytesIO()
+        np.save(buffer, images.targets)
+        write_atomically(_targets(folder), buffer.getbuffer())
+        seconds = _write_missing(net, images, way, folder, todo)
+        for evaluation in todo:
+            spent = sum(seconds.get(part, 0.0) for part in evaluation.parts)
+            files = [_posteriors(folder, *part) for part in evaluation.parts]
+            where = _provenance(way, about, evaluation, spent)
+            made = _record(about, evaluation, [files], images.targets, where)
+            store.write(made, _path(folder, evaluation))
+    return [_path(folder, evaluation) for evaluation in way.evaluations]
+
+
+def _path(folder: Path, evaluation: Evaluation) -> Path:
+    return folder / f"eval-{evaluation.name}.json"
+
+
+def _posteriors(folder: Path, protocol: str, test_scale: int) -> Path:
+    return folder / "posteriors" / f"{protocol}-{test_scale}.npy"
+
+
+def _targets(folder: Path) -> Path:
+    return folder / "posteriors" / "targets.npy"
+
+
+def _provenance(
+    way: Way, about: dict[str, Any], evaluation: Evaluation, seconds: float
+) -> Provenance:
+    rate = about["data"].count / seconds if seconds else 0.0
+    scales = " ".join(map(str, evaluation.test_scales))
+    command = (
+        f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
+        f'{about["resize"]} --protocol "{evaluation.protocol}" --scales {scales} '
+        f"{options(way.machine)}"
+    )
+    return provenance(way.machine, command, wall_seconds=seconds, images_per_second=rate)
+
+
+def _write_missing(
+    net: Net, images: ImageSet, way: Way, folder: Path, todo: Sequence[Evaluation]
+) -> dict[tuple[str, int], float]:
+    """Write the posteriors that evaluations need and that are not there; the seconds of each."""
+    parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
+    missing = [p for p in parts if way.fresh or not _posteriors(folder, *p).exists()]
+    # Relative work is enough for the bar.
+    work = {progress.testing(*part): _area(net.model, images, *part) for part in missing}
+    forget_peak(way.machine)
+    seconds = {}
+    with Progress({(net.name, None): work}) as bar:
+        for part, (name, area) in zip(missing, work.items(), strict=True):
+            with bar.part((net.name, None), name, area, len(images), "img") as update:
+                path = _posteriors(folder, *part)
+                seconds[part] = _write(net.model, images, part, way, path, update)
+        bar.finish((net.name, None))
+    return seconds
+
+
+def _area(model: VGG, images: ImageSet, protocol: str, test_scale: int) -> float:
+    """The pixels that a net sees of a photo of the median size, times the photos."""
+    height, width = np.median(images.sizes, axis=0).astype(int).tolist()
+    windows = (PROTOCOLS | OF_TORCHVISION)[protocol]
+    seen = windows((height, width), scaled(test_scale, model.crop), model.crop)
+    views = 1 if protocol in OF_TORCHVISION else 2
+    return float(views * len(images) * sum(window.height * window.width for window in seen))
+
+
+def _write(
+    model: VGG,
+    images: ImageSet,
+    part: tuple[str, int],
+    way: Way,
+    path: Path,
+    update: Callable[..., None],
+) -> float:
+    """Write the posteriors (N, classes) float32 of one protocol at one Q, some photos at a time.
+
+    What a killed command left is gone on with. Returns the seconds that it took.
+    """
+    started, shape = perf_counter(), (len(images), len(images.classes))
+    header, row = _header(shape), 4 * shape[1]
+    begun = path.with_suffix(".part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if way.fresh:
+            begun.unlink(missing_ok=True)
+        with begun.open("ab") as file:
+            done = max(0, file.tell() - len(header)) // row
+            file.truncate(len(header) + done * row if done else 0)
+            if not done:
+                file.write(header)
+            update(done, found=True)
+            for start in range(done, len(images), CHUNK):
+                chosen = np.arange(start, min(start + CHUNK, len(images)))
+                tested = evaluate(
+                    model,
+                    images.subset(chosen),
+                    *part,
+                    resize=way.resize,
+                    device=way.machine,
+                    progress=False,
+                )
+                file.write(tested.posteriors.astype("<f4").tobytes())
+                file.flush()
+                update(len(chosen))
+            os.fsync(file.fileno())
+        begun.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror}. Free some space, or choose another "
+            "--results-dir; the same command goes on"
+        ) from error
+    return perf_counter() - started
+
+
+def _header(shape: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(buffer, about)
+    return buffer.getvalue()
+
+
+def _outcomes(files: Sequence[list[Path]], targets: np.ndarray) -> list[np.ndarray]:
+    """Per image, of the mean over nets of the mean over a net's files: `evaluators.outcomes`."""
+    nets = [[np.load(path, mmap_mode="r") for path in of_net] for of_net in files]
+    found = []
+    for start in range(0, len(targets), CHUNK):
+        some = slice(start, start + CHUNK)
+        means = [np.mean([a[some] for a in net], axis=0, dtype=np.float64) for net in nets]
+        mean = np.mean(means, axis=0).astype(np.float32)
+        found.append(outcomes(mean, targets[some]))
+    return [np.concatenate(column) for column in zip(*found, strict=True)]
+
+
+# --- averaging nets -----------------------------------------------------------------------
+
+
+def fuse(paths: Sequence[Path], way: Way) -> Path:
+    """The record of several nets whose posteriors are averaged (Section 4.4).
+
+    All were tested on the same photos under one protocol, each at its own Q. Raises `UserError`
+    for fewer than two, other photos or protocols, or posteriors that are gone.
+    """
+    paths = list(dict.fromkeys(path.absolute() for path in paths))
+    records = [_to_fuse(path) for path in paths]
+    if len(records) < 2:
+        raise UserError("--fuse averages nets: name the records of at least two evaluations")
+    first = records[0]
+    for path, record in zip(paths, records, strict=True):
+        if record.data != first.data or record.classes != first.classes:
+            raise UserError(f"{path} is about other photos than {paths[0]}")
+        if record.protocol != first.protocol:
+            raise UserError(f"{path} is of {record.protocol}, {paths[0]} of {first.protocol}")
+    scales = {record.test_scales for record in records}
+    evaluation = Evaluation(first.protocol, first.test_scales if len(scales) == 1 else ())
+    parents = {
+        f"{p.parent.name}/{p.stem}": r.weights_digest for p, r in zip(paths, records, strict=True)
+    }
+    about = {
+        "name": "+".join(record.name for record in records),
+        "config": "+".join(record.config for record in records),
+        "crop": first.crop,
+        "classes": first.classes,
+        "inputs": None,
+        "resize": "+".join(dict.fromkeys(record.resize for record in records)),
+        "precision": "+".join(dict.fromkeys(record.precision for record in records)),
+        "weights_digest": hashlib.sha256(json.dumps(parents).encode()).hexdigest(),
+        "data": first.data,
+        "parents": parents,
+    }
+    files = [_kept(path, record) for path, record in zip(paths, records, strict=True)]
+    targets = np.load(_targets(paths[0].parent))
+    made = _record(about, evaluation, files, targets, _provenance(way, about, evaluation, 0.0))
+    path = way.results_dir.joinpath(*made.place)
+    store.write(made, path)
+    return path
+
+
+def _to_fuse(path: Path) -> OwnEvalRecord:
+    record = store.read(path)
+    if not isinstance(record, OwnEvalRecord) or record.parents:
+        raise UserError(f"{path} is no record of one net that `vggrepro evaluate` has tested")
+    return record
+
+
+def _kept(path: Path, record: OwnEvalRecord) -> list[Path]:
+    files = [_posteriors(path.parent, *part) for part in record.evaluation.parts]
+    for file in (*files, _targets(path.parent)):
+        if not file.is_file():
+            raise UserError(f"{file} is gone: evaluate that net again with --fresh")
+    return files
+
+
+def same_evaluation(made: Sequence[Path], other: Path) -> Path:
+    """That of the records which is of the protocol and the Q of another one.
+
+    Raises `UserError` if there is none.
+    """
+    wanted = _to_fuse(other).evaluation
+    for path in made:
+        if store.read(path).evaluation == wanted:
+            return path
+    scales = " ".join(map(str, wanted.test_scales))
+    raise UserError(
+        f"{other} is of {wanted.protocol} at Q {scales}, which this net was not tested at: add "
+        f'--protocol "{wanted.protocol}" --scales {scales}'
+    )
+
+
+# --- what is told -------------------------------------------------------------------------
+
+
+def table(paths: Sequence[Path], published: Published | None = None) -> "pd.DataFrame":
+    """Top-1 and top-5 errors in percent, by protocol and Q, with what the paper has there.
+
+    The paper's numbers are for ILSVRC's classes; `published` is what torchvision states of these
+    weights, at one crop of Q = 256.
+    """
+    import pandas as pd
+
+    rows = []
+    for record in map(store.read, paths):
+        row = {
+            "net": record.name,
+            "protocol": record.protocol,
+            "Q": "+".join(map(str, record.test_scales)) or "own",
+            "photos": record.data.count,
+            "top-1": f"{record.top1_error:.2f}",
+            # Of ten classes five are half.
+            "top-5": f"{record.top5_error:.2f}" if record.classes > 10 else "-",
+        }
+        if record.classes == len(ilsvrc.CLASSES) and record.crop == PAPER_CROP:
+            row["the paper"] = _of_the_paper(record)
+            if published is not None:
+                here = (record.protocol, record.test_scales) == ("single-crop", (256,))
+                row["their page"] = _errors(*published[1:]) if here else "-"
+        rows.append(row)
+    return pd.DataFrame(rows).fillna("-")
+
+
+def _errors(top1: float, top5: float) -> str:
+    return f"{top1:.2f} / {top5:.2f}"
+
+
+def _of_the_paper(record: OwnEvalRecord) -> str:
+    """The paper's top-1 and top-5 errors of that net, protocol and Q, for each S that it has."""
+    at = ",".join(map(str, record.test_scales))
+    found: dict[str, dict[str, float]] = {}
+    for number in (3, 4, 5):
+        for row in paper.table(number):
+            if (row.net, row.protocol, row.test_scales) == (record.config, record.protocol, at):
+                found.setdefault(row.train_scale, {})[row.metric] = row.value
+    texts = (
+        f"{_errors(errors['top1_error'], errors['top5_error'])} (S = {s})"
+        for s, errors in found.items()
+    )
+    return ", ".join(texts) or "-"
+
+
+# --- training -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToTrain:
+    """A net to be trained on a folder of photos: the options of `vggrepro train`."""
+
+    config: str
+    folder: Path
+    out: Path
+    recipe: Recipe
+    start: str
+    seed: int
+    width: float
+    crop: int
+    hidden: int
+    dropout: float
+    machine: Machine
+    cache_dir: Path | None = None
+    fresh: bool = False
+
+    def beside(self, ending: str) -> Path:
+        """The file of that ending beside the weights: `.json`, `.png`."""
+        return self.out.with_suffix(ending)
+
+    def said(self) -> dict[str, Any]:
+        """The recipe as options say it: S as 256 or 256-512."""
+        scales = "-".join(map(str, dict.fromkeys(self.recipe.train_scale)))
+        return asdict(self.recipe) | {"train_scale": scales}
+
+    def check(self) -> None:
+        """Raise `UserError` for an unknown start or net, or an `out` that should not be written.
+
+        The photos come later: they may take longer.
+        """
+        if self.start not in INITIALISATIONS:
+            known = ", ".join(INITIALISATIONS)
+            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        with torch.device("meta"):
+            _new_net(self, 2)
+        if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
+            raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
+        there = [path for path in (self.out, self.beside(".json")) if path.exists()]
+        if there and not self.fresh:
+            raise UserError(f"{there[0]} is there already: --fresh replaces it, or another --out")
+        make_writable(self.out.absolute().parent)
+
+
+def train_lines(asked: ToTrain) -> Iterator[str]:
+    """Train a net, write weights, record and curves, and tell of it.
+
+    What was stopped goes on. Raises `UserError` for bad input or a training that diverges,
+    `KeyboardInterrupt` when it is stopped.
+    """
+    asked.check()
+    photos = Photos("folder", asked.folder, asked.cache_dir)
+    photos.check()
+    yield from _said_of(photos, asked)
+    model = _new_net(asked, len(photos.classes))
+    initialise(model, asked.start, seed=asked.seed)
+    yield _said_of_recipe(asked, model)
+    with ExitStack() as held:
+        begun = asked.beside(".training")
+        if not lock(begun, held):
+            raise BusyError(f"another process is training {asked.out}; wait for it to end")
+        checkpoint = begun / "checkpoint.pt"
+        if asked.fresh:
+            checkpoint.unlink(missing_ok=True)
+        training = train(
+            model, photos, asked.recipe, asked.seed, device=asked.machine, checkpoint=checkpoint
+        )
+        if training.status == "interrupted":
+            raise KeyboardInterrupt(f"{training.reason}; the same command goes on from there")
+        if training.status == "ok":
+            save_weights(
+                model,
+                asked.out,
+                classes=list(photos.classes),
+                photos=photos.val.fingerprint,
+            )
+        record = _train_record(asked, model, photos, training)
+        store.write(record, asked.beside(".json"))
+        write_atomically(asked.beside(".png"), _curves(record))
+    shutil.rmtree(begun, ignore_errors=True)
+    if training.status == "diverged":
+        raise UserError(f"{training.reason}: try --start he, or a smaller --learning-rate")
+    yield f"minival error after the last epoch: {record.curve[-1].minival_error:.2f} %"
+    yield f"written: {asked.out}, {asked.beside('.json').name}, {asked.beside('.png').name}"
+    yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {asked.folder}"
+
+
+def _new_net(asked: ToTrain, classes: int) -> VGG:
+    return VGG(
+        asked.config,
+        classes,
+        width=asked.width,
+        crop=asked.crop,
+        hidden=asked.hidden,
+        dropout=asked.dropout,
+        input_divisor=INPUT_DIVISOR,
+    )
+
+
+def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
+    """What was found, photos and classes, and what becomes of them."""
+    counts = {part: len(getattr(photos, part)) for part in ("train", "minival", "val")}
+    classes = photos.classes
+    names = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
+    yield (
+        f"{asked.folder}: {sum(counts.values())} photos of {len(classes)} classes ({names}): "
+        f"{counts['train']} to train on, {counts['minival']} to lower the learning rate by "
+        f"(minival), {counts['val']} to test on (val)"
+    )
+    if not sources.is_split(asked.folder.expanduser()):
+        yield "there is no train/ and val/: val is a fifth of every class, chosen by the pixels"
+
+
+def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
+    recipe = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asked.said().items())
+    return (
+        f"net {asked.config}, width {asked.width:g}, crop {asked.crop} px, {asked.hidden} hidden "
+        f"units, dropout {asked.dropout:g}: {count_parameters(model):,} weights; start "
+        f"{asked.start}, seed {asked.seed}; {recipe}; {describe(asked.machine)}"
+    )
+
+
+def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
+    own = {name: getattr(asked, name) for name in _OF_THE_NET}
+    said = " ".join(
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in (own | asked.said()).items()
+        if name not in ("momentum", "colour_shift")  # always the paper's
+    )
+    command = f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {said}"
+    return OwnTrainRecord(
+        name=asked.out.stem,
+        config=asked.config,
+        inputs=model.inputs,
+        **own,
+        recipe=json.loads(json.dumps(asdict(asked.recipe))),
+        classes=photos.classes,
+        data=(used(photos.train), used(photos.minival), used(photos.val)),
+        parameters=count_parameters(model),
+        status=training.status,
+        reason=training.reason,
+        curve=tuple(training.curve),
+        precision=asked.machine.precision,
+        weights_digest=weights_digest(model.state_dict()),
+        provenance=provenance(
+            asked.machine,
+            f"{command} {options(asked.machine)}",
+            wall_seconds=training.seconds,
+            images_per_second=training.images_per_second,
+        ),
+    )
+
+
+_OF_THE_NET = ("start", "seed", "width", "crop", "hidden", "dropout")
+
+
+def _curves(record: OwnTrainRecord) -> bytes:
+    """Errors and losses over the epochs, as PNG."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 3), layout="constrained")
+    errors, losses = figure.subplots(1, 2)
+    epochs = range(1, len(record.curve) + 1)
+    for axes, names in (
+        (errors, {"train_error": "train", "minival_error": "minival"}),
+        (losses, {"running_loss": "train, with dropout", "minival_loss": "minival"}),
+    ):
+        for name, label in names.items():
+            axes.plot(epochs, [getattr(epoch, name) for epoch in record.curve], label=label)
+        axes.set_xlabel("epoch")
+        axes.legend()
+    errors.set_ylabel("top-1 error, %")
+    losses.set_ylabel("loss, nats")
+    figure.suptitle(f"{record.config}, start {record.start}, seed {record.seed}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()

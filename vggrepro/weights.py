@@ -1,0 +1,165 @@
+"""Weights in files: torchvision's, this project's and other people's state dicts.
+
+They are read as data alone: pickles with `weights_only`, or safetensors. What `save_weights`
+writes also says which net it is of and what inputs that takes, so that it can be loaded by its
+name alone; to `torchvision` it is a state dict like its own.
+"""
+
+import json
+import math
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from vggrepro import UserError
+from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks
+from vggrepro.files import write_atomically
+from vggrepro.inputs import Inputs
+from vggrepro.models import VGG
+
+State = dict[str, Tensor]
+_LAST = "classifier.6.weight"
+
+
+def load_weights(
+    path: str | Path, config: str | None = None, inputs: Inputs | str | None = None
+) -> VGG:
+    """The net whose weights are in a file, in eval mode.
+
+    `config` is a name in `CONFIGS`, `inputs` as for `VGG`; files of `save_weights` say both.
+    Width, crop, hidden units and classes follow from the shapes, and the crop is then the
+    smallest that fits. Raises `UserError` for what is not the weights of such a net.
+    """
+    return net_of(*read(path), path, config, inputs)
+
+
+def net_of(
+    state: State,
+    said: Mapping[str, Any],
+    where: str | Path,
+    config: str | None = None,
+    inputs: Inputs | str | None = None,
+) -> VGG:
+    """`load_weights` of what `read` found in a file, with `where` to name it."""
+    config = config or said.get("config")
+    if config is None:
+        raise UserError(f"{where} does not say of which net it is: choose one of {_known()}")
+    model = _built(state, config, said, str(where))
+    if inputs is not None:
+        model.set_inputs(inputs)
+    elif said.get("inputs"):
+        model.set_inputs(Inputs(*said["inputs"]))
+    return model.eval()
+
+
+def save_weights(model: VGG, path: str | Path, **said: Any) -> None:
+    """Write a net as safetensors: its state dict, what it is, and what else is `said` of it.
+
+    Raises `UserError` where the file cannot be written; what was there before stays.
+    """
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in _items(model)}
+    said |= {"config": model.config, "crop": model.crop, "inputs": model.inputs}
+    content = save(state, metadata={"vggrepro": json.dumps(said, sort_keys=True)})
+    write_atomically(Path(path), content)
+
+
+def _items(model: VGG) -> list[tuple[str, Tensor]]:
+    return list(model.state_dict().items())
+
+
+def read(path: str | Path) -> tuple[State, dict[str, Any]]:
+    """The state dict in a file, and what `save_weights` said of it, empty for other files.
+
+    Wrappings of trainers (`{"state_dict": …}`, `module.`) are taken off. Raises `UserError` for
+    a file that is not there or holds no weights.
+    """
+    path = Path(path).expanduser()
+    try:
+        with path.open("rb") as file:
+            pickled = file.read(2) in (b"PK", b"\x80\x02")  # PyTorch's files, new and old
+        content, said = _pickled(path) if pickled else _safetensors(path)
+    except FileNotFoundError as error:
+        raise UserError(f"there are no weights at {path}") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+        raise UserError(
+            f"{path} holds no weights that can be read as data alone (a state dict by torch.save, "
+            "or safetensors): it is damaged, or a whole model, whose code would have to be trusted"
+        ) from error
+    for wrapping in ("state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
+            content = content[wrapping]
+    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+        raise UserError(f"{path} holds no state dict, but something else")
+    return {str(k).removeprefix("module."): v.float() for k, v in content.items()}, said
+
+
+def _pickled(path: Path) -> tuple[Any, dict[str, Any]]:
+    return torch.load(path, map_location="cpu", weights_only=True), {}
+
+
+def _safetensors(path: Path) -> tuple[State, dict[str, Any]]:
+    with safe_open(path, framework="pt") as file:
+        said = json.loads((file.metadata() or {}).get("vggrepro", "{}"))
+        return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
+
+
+def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VGG:
+    """A net as large as the weights, with these in it."""
+    if any("running_mean" in name for name in state):
+        raise UserError(
+            f"{where} is of a net with batch normalisation, which Table 1 does not have"
+        )
+    if _LAST not in state or "classifier.0.weight" not in state:
+        raise UserError(
+            f"{where} has no {_LAST}: names must be those of torchvision's VGG, with a classifier"
+        )
+    classes, hidden = state[_LAST].shape
+    channels = max(len(t) for name, t in state.items() if name.startswith("features."))
+    width = channels / max(conv.channels for block in blocks(config) for conv in block)
+    last = round(blocks(config)[-1][-1].channels * width)
+    crop = said.get(
+        "crop", DOWNSAMPLING * math.isqrt(state["classifier.0.weight"].shape[1] // last)
+    )
+    divisor = (said.get("inputs") or (None, 1.0))[1]
+    shape = {"width": width, "crop": crop, "hidden": hidden}
+    if isinstance(divisor, float | int):
+        shape["input_divisor"] = divisor
+    with torch.device("meta"):
+        model = VGG(config, classes, **shape)
+    if differing := _differing(model.state_dict(), state):
+        fitting = [
+            name for name in CONFIGS if name != config and _fits(name, classes, shape, state)
+        ]
+        others = f"; they fit {' or '.join(fitting)}" if fitting else ""
+        raise UserError(f"{where} does not hold weights of config {config}: {differing}{others}")
+    if not all(tensor.isfinite().all() for tensor in state.values()):
+        raise UserError(f"{where} has weights that are no numbers: it is not a whole classifier")
+    model.load_state_dict(state, assign=True)  # no weight is drawn only to be replaced
+    return model
+
+
+def _differing(expected: Mapping[str, Tensor], state: State) -> str:
+    """The first thing in which weights are not those of a net, nothing if there is none."""
+    for name, tensor in expected.items():
+        if name not in state:
+            return f"there is no {name}"
+        if state[name].shape != tensor.shape:
+            return f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
+    return next((f"{name} is too much" for name in state if name not in expected), "")
+
+
+def _fits(config: str, classes: int, shape: dict[str, Any], state: State) -> bool:
+    with torch.device("meta"):
+        return not _differing(VGG(config, classes, **shape).state_dict(), state)
+
+
+def _known() -> str:
+    return ", ".join(CONFIGS)
