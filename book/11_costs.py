@@ -109,7 +109,7 @@ ran, at = bench.provenance, bench.settings
 Markdown(
     f"{met.count('yes') + met.count('the first')} of {len(met)} targets were met. Measured on "
     f"{report.DATA_NAMES.get(at['data'], at['data'])} in {ran.wall_seconds / 60:.1f} minutes, on "
-    f"{ran.processor}, {at['threads']} threads, {at['precision']}, torch {ran.versions['torch']}, "
+    f"{ran.processor}, {ran.threads} threads, {at['precision']}, torch {ran.versions['torch']}, "
     f"commit {ran.commit[:8]}{' (modified)' * ran.dirty}. Medians over turns; in brackets the "
     "lowest and the highest."
 )
@@ -150,7 +150,7 @@ Markdown(costs.growth_sentence(recorded, bench))
 # Four Titan Black and two to three weeks a net. What share of the cards' peak does that imply?
 
 # %% tags=["remove-input"]
-report.show(planner.paper_table().drop(columns="verdict"))
+report.show(planner.paper_table())
 
 # %% [markdown]
 # ```{margin}
