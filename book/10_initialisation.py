@@ -117,7 +117,7 @@ chapter.quotes("bad-initialisation", "init-normal", "init-from-a", "init-glorot"
 # paper: the signal before the first step, then some steps. Starts decide most there. Two controls
 # stand beside them: He's rule on pixels of unit scale, as is usual today, and what PyTorch does by
 # itself. Then in **whole trainings** of narrow nets on scaled pixels
-# ([all that is changed](summary.html)).
+# ([all that is changed](summary.ipynb)).
 #
 # ## The idea
 #
