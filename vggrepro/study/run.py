@@ -88,12 +88,6 @@ def load_posteriors(path: Path, key: list[str | int]) -> Tested | None:
 # --- a run --------------------------------------------------------------------------------
 
 
-def _processes() -> list[int]:
-    """How many processes train one net, for keys; nothing for one, as before there were several."""
-    world = distributed.world()
-    return [world] if world > 1 else []
-
-
 def build(experiment: Experiment, num_classes: int) -> VGG:
     """The net that an experiment declares, not yet initialised."""
     return VGG(
@@ -441,7 +435,9 @@ class Run:
         On rank 0; the others need not have what was kept.
         """
         val = self.load("val")
-        key = [net.digest, val.fingerprint, *self.machine.key(), *_processes()]
+        key = [net.digest, val.fingerprint, *self.machine.key()]
+        if distributed.world() > 1:  # as it was before there were several processes
+            key.append(distributed.world())
         paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 
