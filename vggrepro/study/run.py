@@ -287,10 +287,8 @@ class Run:
             return None
         digests = {self.folder / "weights.pt": done.weights_digest}
         if twin:
-            twins = store.twins(self.where.results_dir, self.experiment)
-            digests |= {
-                self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
-            }
+            twins = store.twins(self.where.results_dir, self.experiment, self.seed)
+            digests |= {self._twin_weights(t): t.weights_digest for t in twins}
         return next(((path, d) for path, d in digests.items() if path.exists()), None)
 
     def _twin_weights(self, twin: TrainRecord) -> Path:
