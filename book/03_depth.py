@@ -157,7 +157,7 @@ report.show(nets.error_table([r for r in chapter.runs if r != "A-LRN-S256"], cha
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Below the five
 # nets stand the controls. Rows within a column can be compared; columns cannot, since they differ in images,
 # classes and size of the nets. On CIFAR-10 dense evaluation is the centre crop
-# (<a href="02_lrn.html#the-errors">why</a>).
+# ([why](02_lrn.ipynb#the-errors)).
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}}
 nets.against_depth(BY_DEPTH, ("C-S256",), centre_crop, chapter.columns)

@@ -164,7 +164,7 @@ report.show(nets.error_table(chapter.runs, chapter.columns))
 # %% [markdown]
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Rows within a column
 # can be compared; columns cannot, since they differ in images, classes and size of the nets. On
-# CIFAR-10 dense evaluation is the centre crop (<a href="02_lrn.html#the-errors">why</a>).
+# CIFAR-10 dense evaluation is the centre crop ([why](02_lrn.ipynb#the-errors)).
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-1x1-dots", "caption": "Top-1 error by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of B, C, D and two controls, a panel for each data set, a dot for each seed and a line at the mean."}}
 chapter.dots(*chapter.runs)

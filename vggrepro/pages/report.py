@@ -15,7 +15,7 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.study import paper, store
+from vggrepro.study import paper, programme, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
 from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import (
@@ -68,9 +68,9 @@ class Column:
         return found.replace(", n = ", "<br>n = ")
 
 
-def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
-    return [Column(DATA_NAMES[data], store.RECORDED, "reduced", data) for data in data_sets]
+    return [Column(DATA_NAMES[data], store.RECORDED, programme.BUDGET, data) for data in data_sets]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Options:
             where = runner.Where(self.results_dir, self.data_dir)
             runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
 
-    def columns(self, recorded: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+    def columns(self, recorded: Sequence[str] = programme.DATA) -> list[Column]:
         """The recorded study on these data sets, then the reader's rerun if there is one."""
         found = recorded_columns(recorded)
         if self.shows_rerun:
@@ -300,7 +300,7 @@ class Findings:
     from here, and where the records do not say (any more) what a sentence says, it says so itself.
     """
 
-    study: Study = field(default_factory=lambda: Study(RECORDED, "reduced"))
+    study: Study = field(default_factory=lambda: Study(RECORDED, programme.BUDGET))
 
     def lower(self, data: str, better: Tested, worse: Tested) -> str:
         """By how many points the error of `better` is lower, as `1.5`, mean over shared seeds."""

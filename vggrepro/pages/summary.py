@@ -116,7 +116,7 @@ def shown(value: object) -> str:
 STAGES = {"scratch": "S = 256", "fine-tune": "S = 384", "jitter": "after S = 384"}
 
 
-def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.DataFrame:
+def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> pd.DataFrame:
     """Field by data set: the paper's value and ours, for all runs of the study, and why.
 
     A field whose values differ among runs has a line for each, with the runs that it is of.
