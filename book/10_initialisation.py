@@ -36,7 +36,7 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, starts
@@ -171,7 +171,7 @@ Markdown(
     f"{ran.threads} thread."
 )
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start. A normal start of variance 0.01 grows by layer, one of std 0.01 fades, He's stays level."}}
 starts.signals(records)
 figures.plt.show()
 

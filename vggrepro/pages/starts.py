@@ -358,7 +358,7 @@ def trainings(column: Column) -> Figure:
         ax.set_title(net)
         ax.set_xlabel("epoch")
         if ax.has_data():
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0].set_ylabel("top-1 error, %")
     fig.suptitle(column.title, size=10, x=0.01, ha="left")
     figures.legend(fig, list(axes))
