@@ -25,7 +25,7 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
 from vggrepro.bench import planner, targets
@@ -82,7 +82,7 @@ figures.plt.show()
 
 # %% [markdown]
 # A-LRN has as many multiply-adds as A and takes longer all the same: they leave out what passes
-# through memory ([by how much](02_lrn.html#what-it-costs)). Early layers have few channels and
+# through memory ([by how much](02_lrn.ipynb#what-it-costs)). Early layers have few channels and
 # large maps: there a machine waits for memory, not for arithmetic. Whole trainings, as they were
 # recorded, with the evaluation after each epoch. The memory is the most that a process held, the
 # memory-mapped photos included, which the system may take back at any time. Seeds ran on two kinds
@@ -129,7 +129,7 @@ chapter.source("bench.rival", "Training.run")
 # ## What testing costs
 #
 # More windows of an image cost more time, and buy some error:
-# [one table](08_multi_crop.html#what-each-costs-and-what-it-gives) has work, time and error of
+# [one table](08_multi_crop.ipynb#what-each-costs-and-what-it-gives) has work, time and error of
 # every protocol.
 #
 # ## How it grows

@@ -356,6 +356,18 @@ def test_published_weights_are_known_by_their_digest(weights, monkeypatch):
     assert own._published(weights, net) == ("VGG11_Weights.IMAGENET1K_V1", 30.98, 11.372)
 
 
+def test_the_papers_and_their_pages_errors_stand_where_they_were_measured_alike(
+    weights, root, tmp_path
+):
+    published = own.Published("VGG11_Weights.IMAGENET1K_V1", 30.98, 11.372)
+    names = ["single-crop", "dense"]
+    for resize, said in (("torchvision", "30.98 / 11.37"), ("isotropic", "-")):
+        paths, _ = posteriors_of("A", weights, root, tmp_path, names, resize)
+        table = own.table(paths, published)
+        assert table["their page"].tolist() == [said, "-"]
+        assert table["the paper"].tolist() == ["-", "29.60 / 10.40 (S = 256)"]
+
+
 def test_memory_holds_one_chunk_of_photos(weights, root, tmp_path, monkeypatch):
     """However many photos there are, the net is given so many at once."""
     plain, seen = own.evaluate, []

@@ -580,7 +580,8 @@ def table(paths: Sequence[Path], published: Published | None = None) -> "pd.Data
         if record.classes == len(ilsvrc.CLASSES) and record.crop == PAPER_CROP:
             row["the paper"] = _of_the_paper(record)
             if published is not None:
-                here = (record.protocol, record.test_scales) == ("single-crop", (256,))
+                way = (record.protocol, record.test_scales, record.resize)
+                here = way == ("single-crop", (256,), "torchvision")
                 row["their page"] = _errors(*published[1:]) if here else "-"
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
