@@ -36,7 +36,7 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, starts
@@ -137,12 +137,12 @@ chapter.quotes("bad-initialisation", "init-normal", "init-from-a", "init-glorot"
 chapter.source("models", "INITIALISATIONS")
 
 # %% tags=["margin", "remove-input"]
-gain = declared.gain("pytorch", *declared.fans("E")["conv5_1"])
+gain = starts.gain("pytorch", *starts.fans("E")["conv5_1"])
 whole = starts.number(starts.whole_gain("E", "pytorch"))
 Markdown(
     "**PyTorch's own start**, which a `Conv2d` or `Linear` has until somebody changes it, is none "
     f"of these: every layer's gain is {gain:.2f}, whatever its size, and net E's "
-    f"{len(declared.fans('E'))} layers together have {whole} (biases left aside, which are not "
+    f"{len(starts.fans('E'))} layers together have {whole} (biases left aside, which are not "
     "zero there)."
 )
 
@@ -171,7 +171,7 @@ Markdown(
     f"{ran.threads} thread."
 )
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start. A normal start of variance 0.01 grows by layer, one of std 0.01 fades, He's stays level."}}
 starts.signals(records)
 figures.plt.show()
 
@@ -290,7 +290,7 @@ Markdown(
 
 **Which start?** At full width {learned["A"]} learned, and {learned["D"]}, the better one first:
 Glorot's start of D stalled in one of its whole trainings. Net B, of thirteen layers, lies between A
-and D and may take what serves D. Of net E no start that was measured learned in so few steps: the
+and D and may take what serves D. Of net E no start that the study measured learned in so few steps: the
 advice is D's, and more steps.
 """
 )

@@ -25,7 +25,7 @@ from IPython.display import Markdown
 
 from vggrepro.pages import figures, method, report
 from vggrepro.pages.verdicts import Verdicts
-from vggrepro.study import second_round, store, twins
+from vggrepro.study import second_round, store
 from vggrepro.study.rules import ALPHA, POWER, RULES, TESTS, paired
 
 figures.use_style()
@@ -77,7 +77,7 @@ report.show(method.data_table(), "words")
 # difference, it may be all there is to it. Both are shown with the verdict and decide nothing.
 
 # %% tags=["remove-input"]
-Markdown(twins.twins_sentence())
+Markdown(method.twins_sentence())
 
 # %% [markdown]
 # ## From errors to an interval

@@ -10,7 +10,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, report, summary
+from vggrepro.pages import figures, report
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -113,34 +113,6 @@ def test_every_row_has_the_papers_value():
     assert values["table3/D-S256"] == 27.0
     assert values["table4/E-jitter"] == 24.8
     assert all(20 < value < 30 for value in values.values())
-
-
-def test_deviations_show_each_columns_value(column):
-    table = summary.deviations_table(["A-S256"], [column])
-    assert table.loc["crop", "paper"] == "224"
-    assert table.loc["crop", column.title] == "32"
-    assert table.loc["batch size", "why"]
-    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading)"
-    assert table.loc["init", column.title] == "He's rule"
-
-
-def test_deviations_of_a_chain_stand_in_order():
-    imagenette = report.recorded_columns(["imagenette"])
-    table = summary.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
-    (title,) = (column.title for column in imagenette)
-    epochs = BUDGETS["reduced"].epochs["imagenette"]
-    assert table.loc["epochs", title] == " / ".join(map(str, epochs.values()))
-    assert table.loc["crop", title] == "64"
-    assert table.columns.name == "D-S256 / D-S384 / D-jitter"
-    assert "at this stage" in table.loc["epochs", "why"]
-
-
-def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column):
-    table = summary.deviations_table(("D-S256", "D-he-long"), [column])
-    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / He's rule"
-    assert table.loc["init", column.title] == "He's rule"
-    assert table.loc["epochs", "paper"] == "74 / 148"
-    assert table.loc["epochs", column.title] == "2 / 4"
 
 
 def test_code_is_shown_as_it_stands():

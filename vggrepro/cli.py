@@ -146,7 +146,7 @@ OF_TRAIN = ("--epochs", "--batch-size", "--learning-rate", "--lr", "--width", "-
 @app.command("list")
 def list_rows(
     context: typer.Context,
-    budget: Budget = "reduced",
+    budget: Budget = programme.BUDGET,
     data: Data = None,
     results_dir: Results = RECORDED,
     missing: Missing = False,

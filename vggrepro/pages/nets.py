@@ -14,7 +14,7 @@ from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, same_span, say_not_run, short_title
-from vggrepro.pages.report import Column, centre_crop, errors, recorded
+from vggrepro.pages.report import Column, centre_crop, errors
 from vggrepro.study import store
 from vggrepro.study.experiments import ROWS, RUNS, Evaluation, lineage, one_scale, short_name
 from vggrepro.windows import PAPER_CROP
@@ -42,10 +42,8 @@ def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
             found = [store.evaluations(column.results_dir, *test).values() for test in tests]
             maps = {size for records in found for r in records for size in r.positions}
             if maps and (how == "centre crop" or maps != {"1x1"}):
-                cells = [recorded(column.results_dir, *test) for test in tests]
-                table[f"{column.title}, {how}"] = [
-                    cell.replace(", n = ", "<br>n = ").replace("not run", "–") for cell in cells
-                ]
+                cells = [column.cell(run, evaluation_of(run)) for run in runs]
+                table[f"{column.title}, {how}"] = [cell.replace("not run", "–") for cell in cells]
     return pd.DataFrame(table, index=[short_name(run) for run in runs])
 
 

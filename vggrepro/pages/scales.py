@@ -14,12 +14,7 @@ from matplotlib.figure import Figure
 from vggrepro.data import synthetic
 from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
 from vggrepro.pages.nets import rows_of
-from vggrepro.pages.report import (
-    Column,
-    errors,
-    paper_error,
-    recorded,
-)
+from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study import store
 from vggrepro.study.experiments import (
     ROWS,
@@ -60,13 +55,6 @@ def is_control(run: str) -> bool:
     return RUNS[run].stage == "jitter" and low == high
 
 
-def _cell(column: Column, run: str, evaluation: Evaluation) -> str:
-    if evaluation not in evaluations_of(run):
-        return "–"
-    cell = recorded(column.results_dir, column.experiment(run), evaluation)
-    return cell.replace(", n = ", "<br>n = ")  # room on a phone
-
-
 def single_test_scales(run: str) -> tuple[int, ...]:
     """Every Q at which a run is evaluated densely by itself, ascending."""
     return tuple(
@@ -87,7 +75,7 @@ def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
             found = errors_by_scale(column, run)
             means = {q: np.mean(list(by_seed.values())) for q, by_seed in found.items()}
             for q in scales:
-                cell = _cell(column, run, Evaluation("dense", (q,)))
+                cell = column.cell(run, Evaluation("dense", (q,)))
                 best = bool(means) and q == min(means, key=means.get)
                 head = f"{name_of(run)}<br>{column.title}"
                 rows[f"Q = {q}"][head] = f"<b>{cell}</b>" if best else cell

@@ -88,12 +88,6 @@ def load_posteriors(path: Path, key: list[str | int]) -> Tested | None:
 # --- a run --------------------------------------------------------------------------------
 
 
-def _processes() -> list[int]:
-    """How many processes train one net, for keys; nothing for one, as before there were several."""
-    world = distributed.world()
-    return [world] if world > 1 else []
-
-
 def build(experiment: Experiment, num_classes: int) -> VGG:
     """The net that an experiment declares, not yet initialised."""
     return VGG(
@@ -133,7 +127,8 @@ class Net(NamedTuple):
     digest: str
 
 
-def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+def weights_in(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """The weights in a file, which must have that digest; raises `UserError` if not."""
     state = checkpoints.read(path)
     if checkpoints.weights_digest(state) != digest:
         raise UserError(
@@ -246,8 +241,8 @@ class Run:
         """One split of the photos, or their `pixels`; rank 0 fills the cache for the others."""
         return distributed.first_then_others(lambda: getattr(self.photos, part))
 
-    def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
-        """Weights of the parent run with the same seed, and their digest."""
+    def _parent(self) -> Net | None:
+        """The net of the parent run with the same seed."""
         if self.experiment.init_from is None:
             return None
         parent = self.of(self.experiment.init_from, self.seed)
@@ -255,8 +250,7 @@ class Run:
         with ExitStack() as held:  # another of its children may be training it again
             lock = FileLock(parent.folder / ".lock")
             distributed.first(lambda: bool(held.enter_context(lock)))
-            model, digest = parent.with_weights(record, twin=True)
-        return model.state_dict(), digest
+            return parent.with_weights(record, twin=True)
 
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
@@ -274,7 +268,7 @@ class Run:
         """
         kept = distributed.first(lambda: self._kept(done, twin))
         if kept is not None:
-            state = distributed.first_then_others(lambda: _weights(*kept))
+            state = distributed.first_then_others(lambda: weights_in(*kept))
             model = build(self.experiment, len(self.load("train").classes))
             _fill(model, state, str(kept[0]))
             return Net(model, kept[1])
@@ -293,10 +287,8 @@ class Run:
             return None
         digests = {self.folder / "weights.pt": done.weights_digest}
         if twin:
-            twins = store.twins(self.where.results_dir, self.experiment)
-            digests |= {
-                self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
-            }
+            twins = store.twins(self.where.results_dir, self.experiment, self.seed)
+            digests |= {self._twin_weights(t): t.weights_digest for t in twins}
         return next(((path, d) for path, d in digests.items() if path.exists()), None)
 
     def _twin_weights(self, twin: TrainRecord) -> Path:
@@ -332,7 +324,7 @@ class Run:
         for part in ("train", "minival", *tested, "pixels"):
             self.load(part)
         model = build(e, len(self.photos.classes))
-        weights, parent_digest = parent or (None, None)
+        weights = parent and parent.model.state_dict()
         if e.inherit == "all":
             _fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
         else:
@@ -350,7 +342,7 @@ class Run:
             )
         if training.status == "interrupted":
             training.reason += "; the same command without --fresh goes on from there"
-        return model, self._train_record(model, training, parent_digest)
+        return model, self._train_record(model, training, parent and parent.digest)
 
     def _part(
         self, part: str, count: int, unit: str
@@ -441,7 +433,9 @@ class Run:
         On rank 0; the others need not have what was kept.
         """
         val = self.load("val")
-        key = [net.digest, val.fingerprint, *self.machine.key(), *_processes()]
+        key = [net.digest, val.fingerprint, *self.machine.key()]
+        if distributed.world() > 1:  # as it was before there were several processes
+            key.append(distributed.world())
         paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 
