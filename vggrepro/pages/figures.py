@@ -123,17 +123,15 @@ def same_span(axes: Sequence[Axes]) -> None:
         ax.set_ylim((low + high) / 2 - 0.6 * span, (low + high) / 2 + 0.6 * span)
 
 
-def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
+def dots(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
 
-    `evaluation_of` gives the evaluation of a run. A run without records is an empty place. All
-    panels span as many points.
+    By centre crop and flip. A run without records is an empty place. Panels span as many points.
     """
     fig, axes = panels(len(columns), 3.0)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
-            found = list(errors(column, run, evaluation_of(run)).values())
-            seed_dots(ax, place, found, net_colour(run))
+            seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
         say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
@@ -158,9 +156,9 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     for ax, column in zip(axes, columns, strict=True):
         ends = []
         for run, colour in zip(runs, shades(runs), strict=True):
-            trained = _trained(column, run)
+            trained = trained_runs(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _band(ax, trained, field, colour, line)
+                curve(ax, trained, field, colour, line)
             if trained:
                 last = np.mean([record.curve[-1].minival_error for record in trained])
                 ends.append((last, short_name(run), colour))
@@ -184,12 +182,14 @@ def _about_logarithmic(ax: Axes) -> None:
     ax.set_yticks([], minor=True)
 
 
-def _trained(column: Column, run: str) -> list[TrainRecord]:
+def trained_runs(column: Column, run: str) -> list[TrainRecord]:
+    """The trainings of a run that came to their end, by seed."""
     found = store.trainings(column.results_dir, column.experiment(run)).values()
     return [record for record in found if record.status == "ok"]
 
 
-def _band(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+def curve(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+    """A field of some trainings by epoch: their mean, and a band from lowest to highest."""
     if trained:
         values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
         band(ax, 1 + np.arange(values.shape[1]), values, line, colour, None)
@@ -223,7 +223,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
     """
     fig, axes = panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):
-        trained = _trained(column, run)
+        trained = trained_runs(column, run)
         if trained:
             quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
             epochs = 1 + np.arange(len(quantiles))
