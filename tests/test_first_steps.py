@@ -1,6 +1,7 @@
 """First steps: what is recorded, what is not done twice, and what a kill leaves."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -195,7 +196,11 @@ def test_the_command_on_ones_own_photos(vggrepro, tmp_path, smoke):
         "first-steps", "D-normal-std", "A-he", "--data", "folder", *sizes, *place, *fixed
     )
     assert status == 0, err
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["D-normal-std", "A-he"]
+    _, std, he, _, of_std, _, of_he = out.splitlines()
+    assert (std.split()[0], he.split()[0]) == ("D-normal-std", "A-he")
+    assert of_std.startswith("D-normal-std fades: the loss stays near chance")
+    assert "Take D-he-scaled-slow" in of_std
+    assert re.match("A-he [a-z ]+: .*[.] (Take|Train)", of_he)
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "r").rglob("*.json"))
     status, out, _ = vggrepro("status", "--results-dir", tmp_path / "r")
     assert f"first-steps on folder: 2 of {len(starts.DECLARED)} starts" in out
@@ -215,7 +220,7 @@ def test_each_net_may_have_its_own_sizes(vggrepro, tmp_path, smoke):
     for name, batch in (("A-he", "4"), ("A-he-scaled", "2"), ("A-he", "4")):
         status, out, err = vggrepro("first-steps", name, "--batch", batch, *place)
         assert status == 0, err
-        assert [line.split()[0] for line in out.splitlines()[1:]] == [name]
+        assert [line.split()[0] for line in out.splitlines()[1:] if line] == [name, name]
     status, out, err = vggrepro("first-steps", "A-he", "A-he-scaled", "--batch", "2", *place)
     assert (status, out) == (1, "")
     assert (

@@ -17,9 +17,10 @@ from vggrepro.pages.report import DATA_NAMES
 from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
 from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
+from vggrepro.study.calibration import NETS, Candidate, best, is_out
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study, said
-from vggrepro.study.experiments import FIXED_256
+from vggrepro.study.experiments import FIXED_256, RUNS
 from vggrepro.study.rules import (
     ALPHA,
     Claim,
@@ -469,3 +470,52 @@ def twins_sentence(results_dir: Path = store.RECORDED) -> str:
         f"{np.mean(seeds_apart):.1f} apart. What is paired by seed there is what a seed fixes, the "
         "start and the crops."
     )
+
+
+# --- candidates for the recipe --------------------------------------------------------------
+
+
+def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
+    """What each candidate changes and reached, one line each, then the recipe that was frozen."""
+    winner = best(found)
+    lines = {}
+    for candidate in (*found, frozen):
+        e = candidate.experiment
+        cells = {
+            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
+            f"{e.dropout:g}, {e.epochs}",
+            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
+            "worst": _worst(candidate),
+        }
+        mark = " (smallest worst)" if candidate is winner else ""
+        lines[candidate.about + mark] = cells
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    return table.rename_axis(index=None, columns="recipe")
+
+
+def _worst(candidate: Candidate) -> str:
+    if candidate.complete:
+        return f"{candidate.worst:.1f}"
+    return f"≥ {candidate.worst:.1f}" if candidate.minival else "–"
+
+
+def _cell(candidate: Candidate, net: str, winner: Candidate | None) -> str:
+    if net in candidate.minival:
+        return f"{candidate.minival[net]:.1f}<br>({candidate.train[net]:.1f})"
+    if net in candidate.diverged:
+        return "diverged"
+    return "not needed" if is_out(candidate, winner) else "not run"
+
+
+def candidates_sentence(found: list[Candidate]) -> str:
+    """Which candidate is the best so far, and what became of the others."""
+    complete = [candidate for candidate in found if candidate.complete]
+    winner = best(found)
+    out = [candidate for candidate in found if is_out(candidate, winner)]
+    if len(complete) + len(out) < 2:
+        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
+    text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
+    if out:
+        text += f"; {len(out)} of {len(found)} lost before all its nets were trained"
+    left = len(found) - len(complete) - len(out)
+    return text + (f"; {left} of {len(found)} were never trained." if left else ".")

@@ -218,9 +218,17 @@ def evidence(records: Records, same: str, *names: str) -> str:
 def _became(record: FirstStepsRecord) -> str:
     """The outcome, and the loss that a net at chance had before, if it was far above chance."""
     word, peak = record.outcome, max(record.losses, default=0.0)
-    if word not in ("at chance", "dead") or peak < 2 * record.chance:
+    if word not in ("at chance", "dead") or peak < starts.OVERSHOT * record.chance:
         return word
     return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
+
+
+def named_by_what_is_wrong(records: Records) -> dict[str, str]:
+    """For each word of `starts.WRONG` the recorded starts that it is said of."""
+    named = {word: {} for word in starts.WRONG}
+    for record in every(records):
+        named[starts.wrong(record)][record.run] = None
+    return {word: ", ".join(runs) or "none here" for word, runs in named.items()}
 
 
 # --- figures ---------------------------------------------------------------------------------

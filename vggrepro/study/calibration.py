@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
-from vggrepro.study.experiments import RUNS, Experiment
+from vggrepro.study.experiments import Experiment
 
 NETS = ("A-S256", "D-S256", "E-S256")
 
@@ -84,49 +83,3 @@ def best(found: list[Candidate]) -> Candidate | None:
 def is_out(candidate: Candidate, winner: Candidate | None) -> bool:
     """Whether the nets trained so far are enough to lose: the others need not be trained."""
     return winner is not None and not candidate.complete and candidate.worst > winner.worst
-
-
-def table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
-    """What each candidate changes and reached, one line each, then the recipe that was frozen."""
-    winner = best(found)
-    lines = {}
-    for candidate in (*found, frozen):
-        e = candidate.experiment
-        cells = {
-            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
-            f"{e.dropout:g}, {e.epochs}",
-            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
-            "worst": _worst(candidate),
-        }
-        mark = " (smallest worst)" if candidate is winner else ""
-        lines[candidate.about + mark] = cells
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    return table.rename_axis(index=None, columns="recipe")
-
-
-def _worst(candidate: Candidate) -> str:
-    if candidate.complete:
-        return f"{candidate.worst:.1f}"
-    return f"≥ {candidate.worst:.1f}" if candidate.minival else "–"
-
-
-def _cell(candidate: Candidate, net: str, winner: Candidate | None) -> str:
-    if net in candidate.minival:
-        return f"{candidate.minival[net]:.1f}<br>({candidate.train[net]:.1f})"
-    if net in candidate.diverged:
-        return "diverged"
-    return "not needed" if is_out(candidate, winner) else "not run"
-
-
-def sentence(found: list[Candidate]) -> str:
-    """Which candidate is the best so far, and what became of the others."""
-    complete = [candidate for candidate in found if candidate.complete]
-    winner = best(found)
-    out = [candidate for candidate in found if is_out(candidate, winner)]
-    if len(complete) + len(out) < 2:
-        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
-    text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
-    if out:
-        text += f"; {len(out)} of {len(found)} lost before all its nets were trained"
-    left = len(found) - len(complete) - len(out)
-    return text + (f"; {left} of {len(found)} were never trained." if left else ".")
