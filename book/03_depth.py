@@ -143,7 +143,7 @@ Markdown(
 # and train in one go for as long as A and D together. **A-short** and **D-short** are the paper's
 # pair at another length of training: a verdict on depth has to keep its sign there.
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-epochs", "caption": "For how many epochs each net has been trained when it is tested: blue is its own training, grey that of the net A from which it takes layers. Fair comparisons are those of bars of one length."}, "image": {"alt": "A bar for each net, in epochs. D in the paper's way is as long as the two that train in one go, half of it net A's training; A alone is half as long."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-epochs", "caption": "For how many epochs each net has been trained when it is tested: coloured is its own training, grey that of the net A from which it takes layers. Fair comparisons are those of bars of one length."}, "image": {"alt": "A bar for each net, in epochs. D in the paper's way is as long as the two that train in one go, half of it net A's training; A alone is half as long."}}
 nets.timelines(FAIR, chapter.columns[0])
 figures.plt.show()
 

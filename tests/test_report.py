@@ -10,7 +10,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, report
+from vggrepro.pages import figures, nets, report
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -156,8 +156,8 @@ def test_figures_show_every_seed_and_name_their_axes(column):
     curve = figures.curves(PAIR, [column]).axes[0]
     assert len(curve.lines) == 4  # two nets, minival and training images
     assert (curve.get_xlabel(), curve.get_ylabel()) == ("epoch", "top-1 error, %")
-    assert figures.denominators("A-LRN-S256", [column]).axes[0].get_ylabel().startswith("LRN's")
-    time = figures.costs(_bench()).axes[0]
+    assert nets.denominators("A-LRN-S256", [column]).axes[0].get_ylabel().startswith("LRN's")
+    time = nets.lrn_costs(_bench()).axes[0]
     assert [round(bar.get_height() + 1, 3) for bar in time.patches] == [1.5, 2.0]
     figures.plt.close("all")
 
@@ -167,8 +167,8 @@ def test_what_was_not_run_says_so_in_a_figure(tmp_path):
     drawn = [
         figures.dots(PAIR, [empty]),
         figures.curves(PAIR, [empty]),
-        figures.denominators("A-LRN-S256", [empty]),
-        figures.costs(None),
+        nets.denominators("A-LRN-S256", [empty]),
+        nets.lrn_costs(None),
     ]
     for figure in drawn:
         assert "not run" in [text.get_text() for text in figure.axes[0].texts]

@@ -612,7 +612,7 @@ def bench(
         str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
     ] = "speed",
     data: Annotated[
-        str, typer.Option(help="Photos for speed: imagenette, folder or synthetic.")
+        str, typer.Option(help="Photos for speed: imagenette, cifar10, folder or synthetic.")
     ] = "imagenette",
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
@@ -633,12 +633,12 @@ def bench(
     path = store.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro.bench import speed
+    from vggrepro.data import load
     from vggrepro.device import choose
 
     chosen = choose(device, precision, threads)
     if what == "speed":
-        speed.check(data, data_dir)
+        load(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         if what == "lrn":

@@ -231,7 +231,7 @@ def nets(record: BenchRecord | None) -> Figure:
 def speeds(record: BenchRecord | None) -> Figure:
     """Every ratio with a goal, a dot for each round and a tick at each goal; a panel per unit."""
     fig, axes = plt.subplots(2, 1, figsize=(5.8, 4.6))
-    titles = {"×": "times as fast as the usual way", "%": "percent of what the machine can do"}
+    titles = {"×": "times as fast as the usual way", " %": "percent of what the machine can do"}
     for ax, (unit, title) in zip(axes, titles.items(), strict=True):
         chosen = [t for t in targets.TARGETS if t.unit == unit and t.goals][::-1]
         for place, target in enumerate(chosen):

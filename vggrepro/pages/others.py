@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vggrepro.pages.figures import net_colour
 from vggrepro.study import paper
 from vggrepro.study.others import (
     DIFFERENCES,
@@ -265,13 +266,14 @@ def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
     """Top-1 error of one D and one E in everybody's tests, a line for each way of testing."""
     fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for place, view in enumerate(VIEWS):
-        for net, colour, shift in (("D", "C0", -0.14), ("E", "C1", 0.14)):
+        for net, shift in (("D", -0.14), ("E", 0.14)):
             found = [
                 row.top1_error
                 for row in rows
                 if (row.family, row.net, row.views) == (family, net, view) and row.top1_error
             ]
-            ax.plot(found, [place + shift] * len(found), "o", color=colour, alpha=0.7, label=net)
+            look = {"color": net_colour(net), "alpha": 0.7, "label": net}
+            ax.plot(found, [place + shift] * len(found), "o", **look)
     ax.set_yticks(range(len(VIEWS)), VIEWS.values())
     ax.set_ylim(len(VIEWS) - 0.5, -0.5)
     ax.set_xlabel("top-1 error, %")

@@ -12,7 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
+from vggrepro.pages.figures import (
+    band,
+    legend,
+    net_colour,
+    outline,
+    plt,
+    say_not_run,
+    seed_dots,
+    shades,
+    short_title,
+)
 from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study import store
@@ -286,7 +296,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
             found = [errors(column, run) for run in runs]
             _join_seeds(ax, runs, found)
             for place, by_seed in enumerate(found):
-                seed_dots(ax, place, list(by_seed.values()), f"C{place}")
+                seed_dots(ax, place, list(by_seed.values()), net_colour(runs[place]))
             say_not_run(ax)
             ax.set_xticks(range(len(runs)), [_tick(run) for run in runs],
                           rotation=45, ha="right", rotation_mode="anchor")  # fmt: skip
@@ -326,14 +336,14 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     fig, grid = plt.subplots(2, len(columns), sharex="col", **size)
     scales = sorted({q for run in runs for q in single_test_scales(run)})
     for (ax, strip), column in zip(grid.T, columns, strict=True):
-        for place, run in enumerate(runs):
+        for place, (run, colour) in enumerate(zip(runs, shades(runs), strict=True)):
             found = errors_by_scale(column, run)
             if found:
                 values = np.array([list(by_seed.values()) for by_seed in found.values()])
-                band(ax, list(found), values.T, "o-", f"C{place}", name_of(run))
+                band(ax, list(found), values.T, "o-", colour, name_of(run))
             low, high = RUNS[run].train_scale
             mark = "D" if low == high else "|-"
-            strip.plot([low, high], [-place] * 2, mark, color=f"C{place}", linewidth=4)
+            strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)
         say_not_run(ax)
         ax.set_title(short_title(column))
         ax.tick_params(bottom=False)

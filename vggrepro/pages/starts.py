@@ -338,7 +338,7 @@ def trainings(column: Column) -> Figure:
             if end == "S256" and net == "A":
                 continue
             experiment = column.experiment(f"{net}-{end}")
-            good = figures.trained_runs(column, experiment.name)
+            good = figures.trained_in(column, experiment.name)
             colour = STYLES["from-A" if end == "S256" else end]["color"]
             singly = report.at_chance(column.results_dir, experiment)
             for some in [[record] for record in good] if singly else [good]:
