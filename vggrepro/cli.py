@@ -15,7 +15,7 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.files import make_writable
-from vggrepro.process import in_order
+from vggrepro.process import in_order, printable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
@@ -343,9 +343,9 @@ def check_data(
 
     found = check(data_dir, data)
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {printable(note)}")
     for problem in found.problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     if found.problems:
         raise UserError(f"{len(found.problems)} problems in {data_dir}")
     typer.echo(f"{found.photos} photos, ready to be trained on")
@@ -666,6 +666,7 @@ def call(arguments: list[str]) -> None:
                 raise UserError(f"there is an argument without a value: {empty[0] or repr('')}")
             command.invoke(context)
     except UsageError as error:
+        error.message = printable(error.message)
         error.show()
         option = getattr(error, "option_name", None)
         if option in OF_TRAIN and error.ctx.command.name in ("run", "rerun"):
