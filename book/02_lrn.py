@@ -86,7 +86,7 @@ chapter.quotes("lrn", "lrn-costs")
 # The paper trains A and A-LRN on ILSVRC-2012 and compares them by dense evaluation at the scale
 # they were trained at. A-LRN has one LRN layer, after the first convolution and its ReLU. Both
 # sides here start from the same weights, see the same crops in the same order, and train for as
-# many epochs ([all that is changed](summary.html)). Since dense evaluation of small images depends
+# many epochs ([all that is changed](summary.ipynb)). Since dense evaluation of small images depends
 # on where the grid falls, the centre crop and its flip decide.
 #
 # ## The idea

@@ -102,7 +102,7 @@ Markdown(
 #
 # The paper trains the nets of Table 1 on ILSVRC-2012 and tests each at the scale it was trained
 # at, by dense evaluation (Table 3). Ours are the same columns of Table 1 at a smaller size
-# ([all that is changed](summary.html)). The centre crop and its flip decide, since dense
+# ([all that is changed](summary.ipynb)). The centre crop and its flip decide, since dense
 # evaluation of small images depends on where the grid falls.
 #
 # CIFAR-10 decides these claims: it has by far the more photos, and its seeds differ less.
@@ -157,7 +157,7 @@ report.show(nets.error_table([r for r in chapter.runs if r != "A-LRN-S256"], cha
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Below the five
 # nets stand the controls. Rows within a column can be compared; columns cannot, since they differ in images,
 # classes and size of the nets. On CIFAR-10 dense evaluation is the centre crop
-# ([why](02_lrn.html#the-errors)).
+# ([why](02_lrn.ipynb#the-errors)).
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}, "image": {"alt": "Error against weight layers for A, B, C, D and E, a panel for the paper and one for each data set."}}
 nets.against_depth(BY_DEPTH, ("C-S256",), centre_crop, chapter.columns)

@@ -80,7 +80,7 @@ chapter.quotes("one-by-one", "context")
 # ## What the paper did, and what we changed
 #
 # The paper compares B, C and D by dense evaluation at one scale (Table 3). Ours are the same
-# columns of Table 1 at a smaller size ([all that is changed](summary.html)); each starts from net
+# columns of Table 1 at a smaller size ([all that is changed](summary.ipynb)); each starts from net
 # A, as in the paper, and trains for as many epochs. The centre crop and its flip decide.
 #
 # ## The idea: what one unit sees
@@ -164,7 +164,7 @@ report.show(nets.error_table(chapter.runs, chapter.columns))
 # %% [markdown]
 # Top-1 error in percent at Q = 256, mean ± standard deviation over n seeds. Rows within a column
 # can be compared; columns cannot, since they differ in images, classes and size of the nets. On
-# CIFAR-10 dense evaluation is the centre crop ([why](02_lrn.html#the-errors)).
+# CIFAR-10 dense evaluation is the centre crop ([why](02_lrn.ipynb#the-errors)).
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-1x1-dots", "caption": "Top-1 error by centre crop and flip. A dot is a seed, a line the mean."}, "image": {"alt": "Top-1 error of B, C, D and two controls, a panel for each data set, a dot for each seed and a line at the mean."}}
 chapter.dots(*chapter.runs)

@@ -92,7 +92,7 @@ Markdown(
 # **Fair sides.** A deep net of the paper starts from net A, whose 3×3 kernels do not fit into 5×5.
 # So that neither side has a better start, all four nets here begin with random weights by He's
 # rule and train for as many epochs. All else that is changed stands in
-# [the summary](summary.html).
+# [the summary](summary.ipynb).
 #
 # ## The idea: a large filter, taken apart
 #

@@ -141,7 +141,7 @@ chapter.source("windows", "grid_windows")
 # %% [markdown]
 # The net runs over every window in the same way, fully convolutionally; for a crop the map of
 # scores has one position. All that follows is averaging: several Q, crops and dense evaluation
-# together, even several nets are means of posteriors ([the code](07_test_scales.html#the-idea)).
+# together, even several nets are means of posteriors ([the code](07_test_scales.ipynb#the-idea)).
 
 # %% [markdown]
 # ```{margin}

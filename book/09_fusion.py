@@ -97,7 +97,7 @@ chapter.quotes("fusion")
 # ## The idea
 #
 # Every net gives each image a posterior, and the mean of them is a posterior again. It is the same
-# mean that puts several Q and several protocols together ([the code](07_test_scales.html#the-idea)),
+# mean that puts several Q and several protocols together ([the code](07_test_scales.ipynb#the-idea)),
 # with the same weight for each net. A fusion is declared by its nets. A run that is named twice
 # takes part with two seeds, so fusion number k of the control has seeds k and k + 1, and
 # neighbouring fusions share a net.

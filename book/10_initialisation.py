@@ -117,7 +117,7 @@ chapter.quotes("bad-initialisation", "init-normal", "init-from-a", "init-glorot"
 # paper: the signal before the first step, then some steps. Starts decide most there. Two controls
 # stand beside them: He's rule on pixels of unit scale, as is usual today, and what PyTorch does by
 # itself. Then in **whole trainings** of narrow nets on scaled pixels
-# ([all that is changed](summary.html)).
+# ([all that is changed](summary.ipynb)).
 #
 # ## The idea
 #
@@ -137,12 +137,12 @@ chapter.quotes("bad-initialisation", "init-normal", "init-from-a", "init-glorot"
 chapter.source("models", "INITIALISATIONS")
 
 # %% tags=["margin", "remove-input"]
-gain = declared.gain("pytorch", *declared.fans("E")["conv5_1"])
+gain = starts.gain("pytorch", *starts.fans("E")["conv5_1"])
 whole = starts.number(starts.whole_gain("E", "pytorch"))
 Markdown(
     "**PyTorch's own start**, which a `Conv2d` or `Linear` has until somebody changes it, is none "
     f"of these: every layer's gain is {gain:.2f}, whatever its size, and net E's "
-    f"{len(declared.fans('E'))} layers together have {whole} (biases left aside, which are not "
+    f"{len(starts.fans('E'))} layers together have {whole} (biases left aside, which are not "
     "zero there)."
 )
 

@@ -82,7 +82,7 @@ figures.plt.show()
 
 # %% [markdown]
 # A-LRN has as many multiply-adds as A and takes longer all the same: they leave out what passes
-# through memory ([by how much](02_lrn.html#what-it-costs)). Early layers have few channels and
+# through memory ([by how much](02_lrn.ipynb#what-it-costs)). Early layers have few channels and
 # large maps: there a machine waits for memory, not for arithmetic. Whole trainings, as they were
 # recorded, with the evaluation after each epoch. The memory is the most that a process held, the
 # memory-mapped photos included, which the system may take back at any time. Seeds ran on two kinds
@@ -109,7 +109,7 @@ ran, at = bench.provenance, bench.settings
 Markdown(
     f"{met.count('yes') + met.count('the first')} of {len(met)} targets were met. Measured on "
     f"{report.DATA_NAMES.get(at['data'], at['data'])} in {ran.wall_seconds / 60:.1f} minutes, on "
-    f"{ran.processor}, {at['threads']} threads, {at['precision']}, torch {ran.versions['torch']}, "
+    f"{ran.processor}, {ran.threads} threads, {at['precision']}, torch {ran.versions['torch']}, "
     f"commit {ran.commit[:8]}{' (modified)' * ran.dirty}. Medians over turns; in brackets the "
     "lowest and the highest."
 )
@@ -129,7 +129,7 @@ chapter.source("bench.rival", "Training.run")
 # ## What testing costs
 #
 # More windows of an image cost more time, and buy some error:
-# [one table](08_multi_crop.html#what-each-costs-and-what-it-gives) has work, time and error of
+# [one table](08_multi_crop.ipynb#what-each-costs-and-what-it-gives) has work, time and error of
 # every protocol.
 #
 # ## How it grows
@@ -150,7 +150,7 @@ Markdown(costs.growth_sentence(recorded, bench))
 # Four Titan Black and two to three weeks a net. What share of the cards' peak does that imply?
 
 # %% tags=["remove-input"]
-report.show(planner.paper_table().drop(columns="verdict"))
+report.show(planner.paper_table())
 
 # %% [markdown]
 # ```{margin}

@@ -83,7 +83,7 @@ def test_what_is_recorded_is_verified_and_not_done_again(where, made):
 
 
 def test_other_steps_or_sizes_need_to_be_asked_for(where, made):
-    for changed, message in (({}, "5 in float32"), ({"batch_size": 4}, "batch_size changed")):
+    for changed, message in (({}, "--steps 5"), ({"batch_size": 4}, "--batch 4")):
         with pytest.raises(UserError, match=message) as error:
             first_steps.run(tiny("A-glorot", **changed), 0, STEPS + 1, where)
         assert "--fresh" in str(error.value)
@@ -218,7 +218,11 @@ def test_each_net_may_have_its_own_sizes(vggrepro, tmp_path, smoke):
         assert [line.split()[0] for line in out.splitlines()[1:]] == [name]
     status, out, err = vggrepro("first-steps", "A-he", "A-he-scaled", "--batch", "2", *place)
     assert (status, out) == (1, "")
-    assert "batch_size changed" in err and "--fresh" in err and "--results-dir" in err
+    assert (
+        "with --batch 4, this would be with --batch 2" in err
+        and "--fresh" in err
+        and "--results-dir" in err
+    )
 
 
 @pytest.mark.parametrize(

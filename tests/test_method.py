@@ -13,7 +13,7 @@ from tests.test_compare import net
 from vggrepro import UserError
 from vggrepro.pages import comparison, figures, method, report
 from vggrepro.pages.verdicts import DIRECTED, Verdicts
-from vggrepro.study import programme, store, twins
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.compare import verdict_changes
@@ -140,14 +140,14 @@ def test_how_far_twins_end_from_their_records(tmp_path):
             path = store.twin_path(path, digest)
         store.write(train_record(experiment, seed, **changes), path)
 
-    assert "the kind of processor that its parent" in twins.twins_sentence(tmp_path)
+    assert "the kind of processor that its parent" in method.twins_sentence(tmp_path)
     for seed, error in enumerate((20.0, 21.0, 19.0)):
         trained("A-S256", seed, error, f"{seed}a" * 32)
     trained("A-S256", 1, 21.5, "1b" * 32)
     trained("A-S256", 2, 20.5, "2b" * 32)
     trained("B-S256", 0, 17.0, "0c" * 32, parent_weights="0a" * 32)
     trained("B-S256", 1, 17.0, "1c" * 32, parent_weights="1b" * 32)
-    said = twins.twins_sentence(tmp_path)
+    said = method.twins_sentence(tmp_path)
     assert "of 1 training of this study" in said
     assert "2 twins end 0.5, 1.5 points" in said and "1.0 on average" in said
     assert f"lie {(1 + 1 + 2) / 3:.1f} apart" in said

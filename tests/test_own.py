@@ -1,6 +1,8 @@
 """`vggrepro evaluate` and `train`: photos, nets and weights of the reader's own."""
 
+import json
 import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -259,6 +261,24 @@ def test_a_record_elsewhere_is_not_believed(vggrepro, weights, root, tmp_path):
     assert "not of this place" in problem
 
 
+def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn, tmp_path):
+    vggrepro(*asked(weights, root, tmp_path / "own", "--scales", "256"))
+    vggrepro(*to_train(drawn, tmp_path / "d.safetensors", "--epochs", "1"))
+    (tested,) = store.record_files(tmp_path / "own")
+    for path, field, value in (
+        (tested, "top1_error", 1.0),
+        (tested, "resize", "torchvision"),
+        (tmp_path / "d.json", "width", 1.0),
+        (tmp_path / "d.json", "recipe", {"epochs": 0}),
+    ):
+        content = json.loads(path.read_text())
+        as_it_was = path.read_bytes()
+        path.write_text(json.dumps(content | {field: value}, indent=1, sort_keys=True) + "\n")
+        assert len(store.verify([path])) == 1, field
+        path.write_bytes(as_it_was)
+        assert store.verify([path]) == []
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -308,6 +328,19 @@ def test_photos_of_ilsvrcs_training_are_refused_by_their_names(vggrepro, weights
     assert "has 'cats', which is none of them" in vggrepro(*asked(weights, copy, tmp_path))[2]
 
 
+def test_weights_of_a_run_say_what_they_are(vggrepro, study, smoke, tmp_path):
+    trained = store.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
+    weights = study / "smoke" / "synthetic" / "A-S256" / "seed0" / "weights.pt"
+    net = own.net(own.Asked(weights=str(weights)))
+    assert (net.model.config, net.model.crop, net.name) == ("A", 32, "A-S256-seed0")
+    assert net.digest == trained.weights_digest
+    assert net.model.inputs.mean == pytest.approx(trained.pixel_mean)
+    assert net.model.inputs.deviation == trained.experiment["input_divisor"]
+    alone = shutil.copy(weights, tmp_path / "weights.pt")
+    (problem,) = vggrepro("evaluate", "--weights", alone, "--data", "synthetic")[2].splitlines()
+    assert "does not say of which net it is" in problem
+
+
 def test_published_weights_are_known_by_their_digest(weights, monkeypatch):
     net = load_weights(weights, "A", "torchvision")
     assert own._published(weights, net) is None
@@ -321,6 +354,18 @@ def test_published_weights_are_known_by_their_digest(weights, monkeypatch):
 
     monkeypatch.setattr(own.hashlib, "file_digest", Same)
     assert own._published(weights, net) == ("VGG11_Weights.IMAGENET1K_V1", 30.98, 11.372)
+
+
+def test_the_papers_and_their_pages_errors_stand_where_they_were_measured_alike(
+    weights, root, tmp_path
+):
+    published = own.Published("VGG11_Weights.IMAGENET1K_V1", 30.98, 11.372)
+    names = ["single-crop", "dense"]
+    for resize, said in (("torchvision", "30.98 / 11.37"), ("isotropic", "-")):
+        paths, _ = posteriors_of("A", weights, root, tmp_path, names, resize)
+        table = own.table(paths, published)
+        assert table["their page"].tolist() == [said, "-"]
+        assert table["the paper"].tolist() == ["-", "29.60 / 10.40 (S = 256)"]
 
 
 def test_memory_holds_one_chunk_of_photos(weights, root, tmp_path, monkeypatch):
@@ -371,9 +416,8 @@ def to_train(folder, out, *more):
 
 def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     out = tmp_path / "made" / "d.safetensors"
-    with pytest.warns(UserWarning, match=r"passed over 2 of the files \(\.gif, \.txt\)"):
-        status, said, _ = vggrepro(*to_train(drawn, out))
-    assert status == 0
+    status, said, err = vggrepro(*to_train(drawn, out))
+    assert status == 0 and err.count("passed over 2 of the files (.gif, .txt)") == 1
     assert "40 photos of 4 classes (" in said and "val is a fifth of every class" in said
     assert "28 to train on, 4 to lower the learning rate by (minival), 8 to test on" in said
     assert "epochs 2, batch size 8, learning rate 0.01" in said and "start he, seed 0" in said
@@ -391,6 +435,8 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     words = said.strip().splitlines()[-1].split("vggrepro ")[1].split()
     status, said, _ = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
     assert status == 0 and "8 photos of 4 classes" in said
+    assert "the fifth of every class that `train` sets aside" in said
+    assert "not the photos of its training" not in said
     (path, *_) = store.record_files(tmp_path / "own")
     tested = store.read(path)
     assert tested.data == record.data[2]
@@ -400,8 +446,15 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     status, _, err = vggrepro(*to_train(drawn, out))
     assert status == 1 and "is there already: --fresh" in err
     before = out.read_bytes()
-    assert vggrepro(*to_train(drawn, out, "--fresh"))[0] == 0
+    named = shlex.split(record.provenance.command)[1:]
+    named[2], named[4] = drawn, out
+    assert vggrepro(*named, "--fresh")[0] == 0
     assert out.read_bytes() == before
+    shutil.copytree(drawn, tmp_path / "more")
+    Image.new("RGB", (40, 40)).save(tmp_path / "more" / synthetic.CLASSES[0] / "new.png")
+    words[-1] = str(tmp_path / "more")
+    said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
+    assert "these are not the photos of its training" in said
     shutil.copytree(drawn, tmp_path / "less", ignore=shutil.ignore_patterns(synthetic.CLASSES[0]))
     words[-1] = str(tmp_path / "less")
     status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")

@@ -12,6 +12,7 @@ from torch import nn
 
 from vggrepro import UserError, models
 from vggrepro.models import VGG, initialise, named_layers
+from vggrepro.pages import starts as theory
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts
 
@@ -137,7 +138,7 @@ def test_every_layer_of_a_wide_net_has_the_gain_of_theory(init, gain):
              .values()][:-1]  # fmt: skip
     measured = (found[-1] / rms(images)) ** (1 / 8)
     assert measured == pytest.approx(gain, rel=0.05)
-    assert starts.gain(init, 512, 512) == pytest.approx(gain, rel=1e-3)
+    assert theory.gain(init, 512, 512) == pytest.approx(gain, rel=1e-3)
 
 
 inits = st.sampled_from(["normal-variance", "normal-std", "glorot", "he"])
@@ -147,14 +148,14 @@ inits = st.sampled_from(["normal-variance", "normal-std", "glorot", "he"])
 def test_the_spread_of_weights_is_that_of_what_is_drawn(init, fan, units, kernel):
     weight = torch.empty((units, fan, kernel, kernel))
     models.INITIALISATIONS[init](weight, torch.Generator().manual_seed(fan))
-    expected = starts.standard_deviation(init, fan * kernel**2, units * kernel**2)
+    expected = theory.standard_deviation(init, fan * kernel**2, units * kernel**2)
     assert weight.std().item() == pytest.approx(expected, rel=0.1)
 
 
 def test_the_spread_of_pytorchs_own_start():
     torch.manual_seed(0)
     spread = nn.Conv2d(64, 64, 3).weight.std().item()
-    assert spread == pytest.approx(starts.standard_deviation("pytorch", 576, 576), rel=0.02)
+    assert spread == pytest.approx(theory.standard_deviation("pytorch", 576, 576), rel=0.02)
 
 
 @pytest.mark.parametrize("net", starts.NETS)
@@ -162,12 +163,12 @@ def test_fans_are_pytorchs(net):
     with torch.device("meta"):
         layers = named_layers(VGG(net, 10, width=0.5, crop=64, hidden=100))
     expected = {n: nn.init._calculate_fan_in_and_fan_out(m.weight) for n, m in layers.items()}
-    assert starts.fans(net, width=0.5, crop=64, hidden=100, num_classes=10) == expected
+    assert theory.fans(net, width=0.5, crop=64, hidden=100, num_classes=10) == expected
 
 
 def test_the_two_readings_of_the_paper_differ_by_ten_per_layer():
     letter, other = (
-        starts.expected_activations("A", init, 1.0)[-1]
+        theory.expected_activations("A", init, 1.0)[-1]
         for init in ("normal-variance", "normal-std")
     )
     assert letter / other == pytest.approx(10.0**11)
@@ -180,9 +181,9 @@ def test_the_two_readings_of_the_paper_differ_by_ten_per_layer():
 
 
 def test_gain_grows_with_the_root_of_the_width_only_where_the_spread_is_fixed():
-    wide, narrow = starts.fans("D"), starts.fans("D", width=0.25)
+    wide, narrow = theory.fans("D"), theory.fans("D", width=0.25)
     for init, ratio in (("normal-std", 2.0), ("he", 1.0), ("glorot", 1.0)):
-        gains = [starts.gain(init, *fans["conv4_2"]) for fans in (wide, narrow)]
+        gains = [theory.gain(init, *fans["conv4_2"]) for fans in (wide, narrow)]
         assert gains[0] / gains[1] == pytest.approx(ratio)
 
 

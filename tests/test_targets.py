@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE
 from vggrepro.bench import targets
-from vggrepro.bench.targets import TARGETS, Side, Target
+from vggrepro.bench.targets import TARGETS, Target
 from vggrepro.study.records import BenchRecord, Measured
 
 RATES = st.lists(st.floats(0.01, 1e4), min_size=1, max_size=6)
@@ -32,7 +32,7 @@ def training(ours, theirs, alone, width):
 def test_ratios_are_taken_within_a_round():
     # The machine is half as fast in the second round: the ratios do not see it.
     made = record(*training((400, 200), (100, 50), (500, 250), 0.25))
-    against = {(t.unit, t.goals[:1]): t.values(made) for t in TARGETS if t.side.of.get("side")}
+    against = {(t.unit, t.goals[:1]): t.values(made) for t in TARGETS if t.over}
     np.testing.assert_allclose(against["×", (4.0,)], [4, 4])
     np.testing.assert_allclose(against["%", (92.0,)], [80, 80])
     assert against["×", (6.0,)] is None  # full width was not measured
@@ -41,15 +41,15 @@ def test_ratios_are_taken_within_a_round():
 @given(ours=RATES, factor=st.floats(0.1, 10))
 def test_the_median_decides(ours, factor):
     goal = factor
-    target = Target("", "", "×", Side("a"), Side("b"), goals=(goal, 2 * goal))
+    target = Target("", "", "×", "a", {}, "b", goals=(goal, 2 * goal))
     values = np.array(ours)
     rank = sorted(ours)
     middle = (rank[len(rank) // 2] + rank[(len(rank) - 1) // 2]) / 2
     expected = "no" if middle < goal else "the first" if middle < 2 * goal else "yes"
     assert target.met(values) == expected
-    limit = Target("", "", "s", Side("a"), goals=(goal,))
+    limit = Target("", "", "s", "a", {}, goals=(goal,))
     assert limit.met(values) == ("yes" if middle <= goal else "no")
-    assert Target("", "", "s", Side("a")).met(values) == "–"
+    assert Target("", "", "s", "a", {}).met(values) == "–"
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_the_median_decides(ours, factor):
     ],
 )
 def test_three_digits_with_the_range(unit, values, shown):
-    assert Target("", "", unit, Side("a")).shown(np.array(values)) == shown
+    assert Target("", "", unit, "a", {}).shown(np.array(values)) == shown
 
 
 def test_the_goals_of_the_plan_are_the_goals_in_the_code():

@@ -14,10 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vggrepro import cost
 from vggrepro.bench import rival, speed
 from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step, take_turns
-from vggrepro.bench.workload import training_step
 from vggrepro.device import Machine, choose
 from vggrepro.study import store
 from vggrepro.study.experiments import Experiment
@@ -44,16 +42,17 @@ SIZES = {
     "gpu-32": Size(
         (PAPER, CIFAR),
         8192,
-        speed.Plan(rounds=3, rounds_at_full_width=3, seconds=0.5, seconds_at_full_width=2.0),
+        speed.Plan(rounds=3, seconds=0.5),
         speed.PAPER_WIDTH,
     ),
     "smoke": Size(
         (replace(TINY, crop=64), TINY),
         256,
-        speed.Plan(rounds=2, rounds_at_full_width=2, seconds=0.02, seconds_at_full_width=0.1),
+        speed.Plan(rounds=2, seconds=0.02),
         {"width": 1 / 16, "hidden": 32, "crop": 32, "batch_size": 8},
     ),
 }
+SECONDS_AT_FULL_WIDTH = 2.0  # that a turn was given when the session was predicted
 PARTS, SWITCHES = 2, 6  # comparisons from photos to results, and sides of a step
 
 
@@ -63,7 +62,7 @@ def seconds_of(budget: str) -> float:
     fits, plan = 3, size.plan
     turns = (fits + plan.rounds) * plan.seconds
     sides = 4 + SWITCHES * len(size.geometries) + 2 * PARTS
-    return sides * turns + 3 * (fits + plan.rounds) * plan.seconds_at_full_width
+    return sides * turns + 3 * (fits + plan.rounds) * SECONDS_AT_FULL_WIDTH
 
 
 class Notes(dict):
@@ -85,20 +84,16 @@ def peak(machine: Machine, size: Size) -> list[Measured]:
     dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float32
     n = size.product
     a, b = (torch.randn(n, n, device=machine.device, dtype=dtype) for _ in range(2))
-    batch = size.geometries[0].batch
-    convolution = 2 * 9 * speed.PEAK_CHANNELS**2 * speed.PEAK_SIDE**2 * batch / 1e12
     sides = [
         Repeated("matrix product", lambda: a @ b, 2 * n**3 / 1e12),
-        Repeated("convolution", speed._convolution(machine, batch), convolution),
+        speed.convolution(machine, size.geometries[0].batch),
     ]
     for geometry in size.geometries:
-        shape = {"width": geometry.width, "crop": geometry.crop, "hidden": geometry.hidden}
-        net = cost.layers("D", num_classes=geometry.classes, **shape)
-        work = 2 * training_step(net).multiply_adds * geometry.batch / 1e12
         step = resident_step(geometry.model("D"), geometry, machine)
+        work = geometry.tera_operations("D")
         sides.append(Repeated(f"D at {geometry.crop} px", step, work))
     rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
-    return speed._of_sides("arithmetic", "TFLOP/s", rates)
+    return speed.of_sides("arithmetic", "TFLOP/s", rates)
 
 
 def switches(
@@ -155,7 +150,7 @@ def switches(
             of = {"side": name, **geometry.of}
             memory.append(Measured(name="memory", unit="MiB", of=of, values=(round(mib, 1),)))
     rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
-    return speed._of_sides("step", "images/s", rates, **geometry.of), memory
+    return speed.of_sides("step", "images/s", rates, **geometry.of), memory
 
 
 def _declared(geometry: Geometry) -> Experiment:
@@ -180,7 +175,7 @@ def from_photos(
     """Training and testing from photos to results, ours and torchvision's usual way."""
     return {
         "training": lambda: speed.training(photos, machine, size.plan, full_width=False),
-        "testing": lambda: speed.evaluation(photos, machine, size.plan),
+        "testing": lambda: speed.testing(photos, machine, size.plan),
     }
 
 

@@ -146,7 +146,7 @@ OF_TRAIN = ("--epochs", "--batch-size", "--learning-rate", "--lr", "--width", "-
 @app.command("list")
 def list_rows(
     context: typer.Context,
-    budget: Budget = "reduced",
+    budget: Budget = programme.BUDGET,
     data: Data = None,
     results_dir: Results = RECORDED,
     missing: Missing = False,
@@ -521,7 +521,7 @@ def train(
 
 @app.command()
 def evaluate(
-    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")] = None,
+    more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
     config: Annotated[
         str | None, typer.Option(help="A net of Table 1, if the file does not say.")
     ] = None,

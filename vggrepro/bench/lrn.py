@@ -4,10 +4,12 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 from torch import nn
 from tqdm import tqdm
 
-from vggrepro.bench.turns import Geometry, Repeated, resident_step, saved_bytes, take_turns
+from vggrepro.bench import turns
+from vggrepro.bench.turns import Geometry, Repeated, measured, saved_bytes
 from vggrepro.device import Machine
 from vggrepro.models import LRN, VGG
 from vggrepro.study.provenance import options, provenance
@@ -30,33 +32,25 @@ def lrn(
     A-LRN is measured with our LRN, and with torch's `LocalResponseNorm` in its place, so that
     the cost of the idea can be told from the cost of one implementation. Takes a few minutes.
     """
-    measured: list[Measured] = []
     started = time.perf_counter()
-    with tqdm(total=rounds * len(geometries), desc="A against A-LRN", unit="round") as bar:
-        for geometry in geometries:
-            measured += step_costs(NETS, geometry, machine, rounds, bar)
+    found = [one for geometry in geometries for one in step_costs(NETS, geometry, machine, rounds)]
     seconds, command = time.perf_counter() - started, f"vggrepro bench lrn {options(machine)}"
     return BenchRecord(
         name="lrn",
         settings={"rounds": rounds, "precision": machine.precision},
-        measured=tuple(measured),
+        measured=tuple(found),
         provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
     )
 
 
 def lines(record: BenchRecord) -> list[str]:
     """The medians for a terminal."""
-    found = [f"{'':>8}{'net':>16}{'ms per image':>16}{'kept, kB per image':>22}"]
-    for measured in record.measured:
-        if measured.name == "training step":
-            of, median = measured.of, np.median(measured.values)
-            kept = record.values("kept", **of)[0] / 1000
-            found.append(f"{of['crop']:>5} px{of['net']:>16}{median:>16.3f}{kept:>22.1f}")
-    return found
+    rows = [{**one.of, f"{one.name}, {one.unit}": np.median(one.values)} for one in record.measured]
+    return [pd.DataFrame(rows).groupby(["crop", "net"]).first().to_string()]
 
 
 def step_costs(
-    nets: tuple[str, ...], geometry: Geometry, machine: Machine, rounds: int, bar: tqdm
+    nets: tuple[str, ...], geometry: Geometry, machine: Machine, rounds: int
 ) -> list[Measured]:
     """Of each net the bytes kept for the backward pass, then the milliseconds of a step, by turns.
 
@@ -66,19 +60,14 @@ def step_costs(
     kept, sides = [], []
     half = replace(geometry, batch=geometry.batch // 2)
     for net in nets:
-        step, smaller = (resident_step(_model(net, g), g, machine) for g in (geometry, half))
+        step, smaller = (turns.resident_step(_model(net, g), g, machine) for g in (geometry, half))
         more = (saved_bytes(step) - saved_bytes(smaller)) / (geometry.batch - half.batch)
-        of = {"net": net, **geometry.of}
-        kept.append(Measured(name="kept", unit="bytes/image", of=of, values=(more,)))
+        kept.append(measured("kept", "bytes/image", [more], net=net, **geometry.of))
         sides.append(Repeated(net, step, geometry.batch))
-    rates = take_turns(sides, TURN_SECONDS, rounds, bar.update)
+    with tqdm(total=rounds, desc=f"{geometry.crop} px", unit="round", leave=False) as bar:
+        rates = turns.take_turns(sides, TURN_SECONDS, rounds, bar.update)
     return kept + [
-        Measured(
-            name="training step",
-            unit="ms/image",
-            of={"net": net, **geometry.of},
-            values=tuple(round(1000 / rate, 5) for rate in found),
-        )
+        measured("training step", "ms/image", 1000 / np.array(found), net=net, **geometry.of)
         for net, found in rates.items()
     ]
 

@@ -5,9 +5,8 @@ they are, and the plans made of these.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ import pandas as pd
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.bench.workload import Work, net_of, per_image, training, training_step
+from vggrepro.bench.workload import Work, net_of, tested, training, training_step
 from vggrepro.cost import Layer
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
@@ -121,32 +120,25 @@ class Memory:
 def memory(net: tuple[Layer, ...], precision: str) -> Memory:
     """What training `net` takes in "bf16" or "float32"."""
     size = 2 if precision == "bf16" else FLOAT32
-    weights = 3 * FLOAT32 * sum(layer.parameters for layer in net)
-    if precision == "bf16":
-        weights += size * sum(layer.parameters for layer in net)
+    copies = size if precision == "bf16" else 0
+    weights = (3 * FLOAT32 + copies) * sum(layer.parameters for layer in net)
+    # Bytes that a layer keeps for each value of its output.
+    keeps = {
+        "conv": size,  # ReLU works in place: its output is the next layer's input
+        "pool": size + INDEX,
+        "lrn": size + FLOAT32,  # and the root of the denominator
+        "fc": 2 * size + MASK,  # before dropout, its mask, and after it
+    }
     # The images themselves, in the precision in which the first convolution computes.
     before = 3 * net[0].output_shape[1] ** 2
     kept, peak = size * before, 0
     for layer in net:
-        kept += _kept(layer, size, last=layer is net[-1]) * layer.activations
+        # Of the last layer log-probabilities are kept.
+        kept += (FLOAT32 if layer is net[-1] else keeps[layer.kind]) * layer.activations
         # Going back through a layer there are the gradients of its output and of its input.
         peak = max(peak, kept + size * (layer.activations + before))
         before = layer.activations
     return Memory(weights, kept, peak)
-
-
-def _kept(layer: Layer, size: int, last: bool) -> int:
-    """Bytes that a layer keeps for each value of its output."""
-    match layer.kind:
-        case "conv":
-            return size  # ReLU works in place: its output is the next layer's input
-        case "pool":
-            return size + INDEX
-        case "lrn":
-            return size + FLOAT32  # and the root of the denominator
-        case "fc":  # before dropout, its mask, and after it; of the last, log-probabilities
-            return FLOAT32 if last else 2 * size + MASK
-    raise UserError(f"what a layer of kind {layer.kind!r} keeps is not known: add it here")
 
 
 # --- how fast a device is -----------------------------------------------------------------
@@ -175,6 +167,7 @@ def on_device(device: Device, devices: int = 1, share: float = SHARE) -> Seconds
 
 # --- the paper's own time -----------------------------------------------------------------
 
+_HOUR = 3600
 PAPER_DEVICE, PAPER_DEVICES = DEVICES["titan-black"], 4  # Section 3.3
 
 
@@ -186,16 +179,28 @@ def paper_work(config: str) -> Work:
     return training_step(net_of(declared)).times(images)
 
 
-def paper_weeks() -> tuple[int, int]:
-    """The shortest and the longest training of a net that the paper reports (Section 3.3)."""
-    found = re.search(r"(\d+)–(\d+) weeks", paper.quote("training-time").text)
-    return int(found[1]), int(found[2])
+def paper_shares(config: str) -> dict[int, float]:
+    """The share of four Titan Blacks' peak if the net took so many weeks.
 
-
-def paper_shares(config: str) -> tuple[float, float]:
-    """The share of four Titan Blacks' peak if the net took the shortest and the longest time."""
+    Those are the shortest and the longest training that the paper reports (Section 3.3).
+    """
     at_peak = on_device(PAPER_DEVICE, PAPER_DEVICES, share=1.0)(paper_work(config))
-    return tuple(at_peak / (weeks * 7 * 24 * 3600) for weeks in paper_weeks())
+    weeks = re.search(r"(\d+)–(\d+) weeks", paper.quote("training-time").text).groups()
+    return {int(n): at_peak / (int(n) * 7 * 24 * _HOUR) for n in weeks}
+
+
+def paper_table() -> pd.DataFrame:
+    """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
+    seconds, rows = on_device(PAPER_DEVICE, PAPER_DEVICES), {}
+    for net in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
+        work, (low, high) = paper_work(net), paper_shares(net).items()
+        rows[net] = {
+            "EFLOP": f"{2 * work.multiply_adds / 1e18:.1f}",
+            f"share of peak if it took {low[0]} weeks": f"{100 * low[1]:.0f} %",
+            f"if it took {high[0]} weeks": f"{100 * high[1]:.0f} %",
+            f"days at {100 * SHARE:.0f} %": f"{seconds(work) / (24 * _HOUR):.1f}",
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 # --- this machine -------------------------------------------------------------------------
@@ -212,12 +217,12 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Recorded:
-    """What one machine has recorded: the one with the most trainings in a folder."""
+    """What one machine has recorded."""
 
     machine: str
     precision: str
-    trainings: tuple[Job, ...]
-    evaluations: tuple[Job, ...]
+    trainings: list[Job] = field(default_factory=list)
+    evaluations: list[Job] = field(default_factory=list)
 
 
 def recorded(results_dir: Path) -> Recorded:
@@ -226,25 +231,29 @@ def recorded(results_dir: Path) -> Recorded:
     Drawn images are left out: their runs are too short. Raises `UserError` if no training is
     left.
     """
-    by_machine = defaultdict(lambda: ([], []))
+    machines: dict[str, Recorded] = {}
     for path in shown(results_dir, store.record_files(results_dir)):
         record = store.read(path)
         if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
             continue
-        experiment = _declared(record.experiment)
-        p, is_training = record.provenance, isinstance(record, TrainRecord)
-        if experiment and record.status == "ok" and p.wall_seconds > 0:
-            work = training(experiment) if is_training else _tested(experiment, record)
-            machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
-            jobs = by_machine[machine, record.precision][0 if is_training else 1]
-            jobs.append(Job(experiment, record.seed, work, p.wall_seconds))
-    if not any(trainings for trainings, _ in by_machine.values()):
+        experiment, p = _declared(record.experiment), record.provenance
+        if experiment is None or record.status != "ok" or p.wall_seconds == 0:
+            continue
+        machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
+        found = machines.setdefault(machine, Recorded(machine, record.precision))
+        if isinstance(record, TrainRecord):
+            work, jobs = training(experiment), found.trainings
+        else:
+            work = tested(experiment, record.evaluation.parts).times(record.data.count)
+            jobs = found.evaluations
+        jobs.append(Job(experiment, record.seed, work, p.wall_seconds))
+    most = max(machines.values(), key=lambda found: len(found.trainings), default=None)
+    if most is None or not most.trainings:
         raise UserError(
             f"no trainings on photos are recorded in {results_dir}: this machine's rate is not "
             "known. Run some, or choose another --results-dir or a --device"
         )
-    (machine, precision), jobs = max(by_machine.items(), key=lambda found: len(found[1][0]))
-    return Recorded(machine, precision, *map(tuple, jobs))
+    return most
 
 
 def _declared(fields: dict) -> Experiment | None:
@@ -257,22 +266,11 @@ def _declared(fields: dict) -> Experiment | None:
         return None
 
 
-def _tested(experiment: Experiment, record: EvalRecord) -> Work:
-    work = Work()
-    for protocol in record.protocol.split(" & "):
-        for test_scale in record.test_scales:
-            work += per_image(experiment, protocol, test_scale)
-    return work.times(record.data.count)
-
-
-def fitted(jobs: tuple[Job, ...]) -> Seconds:
+def fitted(jobs: Sequence[Job]) -> Seconds:
     """Seconds for work, from jobs: so much for each kind of it, none below zero.
 
-    By least squares over relative errors, so that short jobs count as much as long ones. Raises
-    `UserError` without jobs.
+    By least squares over relative errors, so that short jobs count as much as long ones.
     """
-    if not jobs:
-        raise UserError("nothing is recorded that a rate could be fitted on")
     from scipy.optimize import nnls  # heavy, and needed for this machine only
 
     amounts = np.array([astuple(job.work) for job in jobs])
@@ -283,7 +281,11 @@ def fitted(jobs: tuple[Job, ...]) -> Seconds:
     return lambda work: float(each @ astuple(work))
 
 
-def check(jobs: tuple[Job, ...]) -> pd.DataFrame:
+WITHIN = 0.25
+"""How far an expected time may be off and still count as right."""
+
+
+def check(jobs: Sequence[Job]) -> pd.DataFrame:
     """Each training against what is fitted on the trainings of all other runs: seconds, and share.
 
     The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
@@ -304,10 +306,6 @@ def _run(job: Job) -> tuple[str, str, str]:
 
 
 # --- plans --------------------------------------------------------------------------------
-
-WITHIN = 0.25
-"""How far an expected time may be off and still count as right."""
-_HOUR = 3600
 
 
 def plan(
@@ -440,26 +438,6 @@ def _recorded_rate(found: Recorded, results_dir: Path, runs: list[Experiment]) -
         yield "no training at this crop and width is recorded: the hours are an extrapolation"
     if not any(job.work.lrn_values for job in found.trainings):
         yield "no training with LRN is recorded: its hours leave LRN's own time out"
-
-
-def paper_table() -> pd.DataFrame:
-    """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
-    low, high = paper_weeks()
-    seconds = on_device(PAPER_DEVICE, PAPER_DEVICES)
-    rows = {}
-    for net in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
-        most, least = paper_shares(net)
-        work = paper_work(net)
-        days = seconds(work) / (24 * _HOUR)
-        comes_out = ", comes out" * (7 * low <= days <= 7 * high)
-        rows[net] = {
-            "EFLOP": f"{2 * work.multiply_adds / 1e18:.1f}",
-            f"share of peak if it took {low} weeks": f"{100 * most:.0f} %",
-            f"if it took {high} weeks": f"{100 * least:.0f} %",
-            f"days at {100 * SHARE:.0f} %": f"{days:.1f}",
-            "verdict": ("plausible" if most < 1 else "more than the peak") + comes_out,
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def paper_lines() -> Iterator[str]:

@@ -6,8 +6,9 @@ purpose, and nothing that a tutorial would not say is added.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
+from torchvision.models.vgg import make_layers
 from torchvision.transforms.functional import crop, hflip
 
 from vggrepro.bench.turns import Side
@@ -28,27 +30,26 @@ REST_SECONDS = 1.0  # two workers make the four batches that they may hold in le
 
 
 class PlainVGG(nn.Module):
-    """A net of Table 1 as torchvision builds it; its state dict is that of `models.VGG`."""
+    """A net of 3x3 convolutions as torchvision builds it; its state dict is that of `models.VGG`.
+
+    Not torchvision's class, whose hidden layers have 4096 units.
+    """
 
     def __init__(self, experiment: Experiment, classes: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        channels = 3
-        for block in blocks(experiment.config, experiment.width):
-            for conv in block:
-                size = conv.kernel
-                layers += [nn.Conv2d(channels, conv.channels, size, padding=size // 2)]
-                layers += [nn.ReLU(inplace=True)]
-                channels = conv.channels
-            layers += [nn.MaxPool2d(kernel_size=2, stride=2)]
-        self.map_side = map_side(experiment.crop)
-        self.features = nn.Sequential(*layers)
-        units = [channels * self.map_side**2, experiment.hidden, experiment.hidden]
-        layers = []
-        for before, after in pairwise(units):
-            layers += [nn.Linear(before, after), nn.ReLU(inplace=True)]
-            layers += [nn.Dropout(experiment.dropout)]
-        self.classifier = nn.Sequential(*layers, nn.Linear(units[-1], classes))
+        e = experiment
+        channels = [[*(c.channels for c in block), "M"] for block in blocks(e.config, e.width)]
+        self.features = make_layers(list(chain.from_iterable(channels)))
+        self.map_side, last = map_side(e.crop), channels[-1][-2]
+        self.classifier = nn.Sequential(
+            nn.Linear(last * self.map_side**2, e.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(e.dropout),
+            nn.Linear(e.hidden, e.hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(e.dropout),
+            nn.Linear(e.hidden, classes),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, classes) of images (N, 3, crop, crop)."""
@@ -57,7 +58,7 @@ class PlainVGG(nn.Module):
     def fully_convolutional(self) -> nn.Sequential:
         """The net for whole images (Section 3.2), in eval mode: maps (N, classes, h, w)."""
         kernel, convs = self.map_side, []
-        for linear in (m for m in self.classifier if isinstance(m, nn.Linear)):
+        for linear in self.classifier[::3]:
             channels = linear.in_features // kernel**2
             conv = nn.Conv2d(channels, linear.out_features, kernel).to(linear.weight.device)
             conv.weight.data = linear.weight.data.view_as(conv.weight)
@@ -67,10 +68,10 @@ class PlainVGG(nn.Module):
         return nn.Sequential(self.features, *convs[:-1]).eval()
 
 
-def normalised(mean: tuple[float, ...], input_divisor: float) -> transforms.Compose:
+def normalised(mean: Iterable[float], input_divisor: float) -> transforms.Compose:
     """PIL image to input: (pixel - mean RGB) / divisor, pixels 0 to 255."""
     deviation = [input_divisor / 255] * 3
-    to_unit = [value / 255 for value in mean]
+    to_unit = [float(value) / 255 for value in mean]
     return transforms.Compose([transforms.ToTensor(), transforms.Normalize(to_unit, deviation)])
 
 
@@ -87,7 +88,7 @@ class Training(Side):
         model: PlainVGG,
         experiment: Experiment,
         folder: Path,
-        mean: tuple[float, ...],
+        mean: Iterable[float],
         device: torch.device,
     ) -> None:
         e = experiment
@@ -102,26 +103,21 @@ class Training(Side):
             ImageFolder(str(folder), transforms.Compose(steps)),
             batch_size=e.batch_size,
             shuffle=True,
+            drop_last=True,  # an epoch's last batch may be smaller: it would blur the rate
             num_workers=WORKERS,
             persistent_workers=True,
         )
         self.amount = e.batch_size
         self.model, self.device = model.to(device).train(), device
         self.optimizer = torch.optim.SGD(
-            model.parameters(),
-            lr=e.learning_rate,
-            momentum=e.momentum,
-            weight_decay=e.weight_decay,
+            model.parameters(), e.learning_rate, e.momentum, weight_decay=e.weight_decay
         )
         self.criterion = nn.CrossEntropyLoss()
         self._stream = self._batches()
 
     def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         while True:
-            for images, targets in self.loader:
-                # Only an epoch's last batch is smaller; it would blur the rate of the others.
-                if len(targets) == min(self.loader.batch_size, len(self.loader.dataset)):
-                    yield images, targets
+            yield from self.loader
 
     def run(self, times: int) -> None:
         """So many steps, each on the next batch."""
@@ -158,7 +154,7 @@ class Training(Side):
 class Testing(Side):
     """Testing on a folder of photos, one after the other, each read from its file.
 
-    `posterior` is `dense` or `crops` with all but the image given.
+    `posterior` is `dense` or `crops` of `OneByOne`.
     """
 
     name, amount = "one at a time", 1
@@ -173,39 +169,39 @@ class Testing(Side):
             self.posterior(self.files[i * self.most // times][0])
 
 
-@torch.inference_mode()
-def dense(
-    net: nn.Module,
-    image: Image.Image,
-    scales: Sequence[int],
-    to_input: transforms.Compose,
-    device: torch.device,
-) -> Tensor:
-    """Posterior (classes,) of one image by dense evaluation at each scale (px), with its flip."""
-    posteriors = []
-    for scale in scales:
-        x = to_input(transforms.Resize(scale)(image))[None].to(device)
-        for view in (x, x.flip(-1)):
-            posteriors.append(net(view).mean((-2, -1)).softmax(-1)[0])
-    return torch.stack(posteriors).mean(0)
+@dataclass
+class OneByOne:
+    """Posteriors (classes,) of one image after the other at each scale (px), as one mean."""
 
+    net: PlainVGG
+    scales: Sequence[int]
+    side: int
+    """Of a crop, px."""
+    to_input: transforms.Compose
+    device: torch.device
 
-@torch.inference_mode()
-def crops(
-    net: nn.Module,
-    image: Image.Image,
-    scales: Sequence[int],
-    side: int,
-    to_input: transforms.Compose,
-    device: torch.device,
-) -> Tensor:
-    """Posterior (classes,) of one image from 50 crops (5x5 and mirror images) at each scale."""
-    posteriors = []
-    for scale in scales:
-        resized, size = transforms.Resize(scale)(image), (image.height, image.width)
-        windows = grid_windows(size, scale, side)
-        patches = [crop(resized, window.top, window.left, side, side) for window in windows]
-        patches += [hflip(patch) for patch in patches]
-        x = torch.stack([to_input(patch) for patch in patches]).to(device)
-        posteriors.append(net(x).softmax(-1))
-    return torch.cat(posteriors).mean(0)
+    def __post_init__(self) -> None:
+        self.whole = self.net.fully_convolutional()
+
+    @torch.inference_mode()
+    def dense(self, image: Image.Image) -> Tensor:
+        """By dense evaluation, with the image's flip."""
+        posteriors = []
+        for scale in self.scales:
+            x = self.to_input(transforms.Resize(scale)(image))[None].to(self.device)
+            for view in (x, x.flip(-1)):
+                posteriors.append(self.whole(view).mean((-2, -1)).softmax(-1)[0])
+        return torch.stack(posteriors).mean(0)
+
+    @torch.inference_mode()
+    def crops(self, image: Image.Image) -> Tensor:
+        """From 50 crops at each scale: 5x5 and their mirror images."""
+        posteriors = []
+        for scale in self.scales:
+            resized, size = transforms.Resize(scale)(image), (image.height, image.width)
+            windows = grid_windows(size, scale, self.side)
+            patches = [crop(resized, w.top, w.left, self.side, self.side) for w in windows]
+            patches += [hflip(patch) for patch in patches]
+            x = torch.stack([self.to_input(patch) for patch in patches]).to(self.device)
+            posteriors.append(self.net(x).softmax(-1))
+        return torch.cat(posteriors).mean(0)

@@ -2,13 +2,14 @@
 
 import copy
 import multiprocessing
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +18,10 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from vggrepro import UserError, cost, data
-from vggrepro.bench import rival
+from vggrepro import UserError, data
+from vggrepro.bench import rival, turns
 from vggrepro.bench.lrn import step_costs
-from vggrepro.bench.turns import Geometry, Repeated, Side, Step, elapsed, resident_step, take_turns
-from vggrepro.bench.workload import training_step
+from vggrepro.bench.turns import Geometry, Repeated, Side, Step, elapsed, measured
 from vggrepro.data import ImageSet, cache
 from vggrepro.data.sources import IMAGENETTE_FOLDERS
 from vggrepro.device import Machine, choose
@@ -87,21 +87,12 @@ def check(name: str, data_dir: Path | None) -> None:
     """Raise `UserError` unless photos of that name can be looked for."""
     if name not in KNOWN:
         raise UserError(f"bench speed runs on {', '.join(KNOWN)}; not on {name!r}")
-    if name != "synthetic" and data_dir is None:
-        raise UserError(
-            f"bench speed needs photos: name the folder of {name} with --data-dir; or measure on "
-            "drawn images with --data synthetic, which decides no target"
-        )
     data.load(name, data_dir, size=SIZE)
 
 
-def _of_sides(
-    name: str, unit: str, rates: Mapping[str, tuple], **of: str | float
-) -> list[Measured]:
-    return [
-        Measured(name=name, unit=unit, of={"side": side, **of}, values=found)
-        for side, found in rates.items()
-    ]
+def of_sides(name: str, unit: str, rates: Mapping[str, tuple], **of: str | float) -> list[Measured]:
+    """The rates of `take_turns` as a record has them."""
+    return [measured(name, unit, found, side=side, **of) for side, found in rates.items()]
 
 
 def spread(images: ImageSet, count: int) -> ImageSet:
@@ -113,12 +104,9 @@ def spread(images: ImageSet, count: int) -> ImageSet:
 class Plan:
     """How long and how often things are measured. The defaults keep the whole below 5 minutes."""
 
-    rounds: int = 5
-    rounds_at_full_width: int = 3
-    seconds: float = 2.5
+    rounds: int = 4
+    seconds: float = 3.0
     """Of one turn, about."""
-    seconds_at_full_width: float = 4.0
-    starts: int = 5
     memory_images: int = 10**6
     """At most so many training images for the run whose memory is measured."""
 
@@ -131,10 +119,12 @@ PEAK_CHANNELS, PEAK_SIDE = 256, 32
 MOST_BATCHES = 64
 
 
-def geometry_of(experiment: Experiment, classes: int) -> Geometry:
-    """The sizes of an experiment's training step."""
-    e = experiment
-    return Geometry(e.crop, e.width, e.hidden, e.batch_size, classes)
+def sized(photos: Photos, *, full_width: bool = False) -> tuple[Experiment, Geometry]:
+    """The training that is measured, and the sizes of its step."""
+    e = photos.experiment(RUN)
+    if full_width:
+        e = replace(e, **PAPER_WIDTH)
+    return e, Geometry(e.crop, e.width, e.hidden, e.batch_size, len(photos.opened.classes))
 
 
 def _nets(experiment: Experiment, classes: int) -> tuple[VGG, rival.PlainVGG]:
@@ -171,20 +161,20 @@ class Training(Side):
         )
 
 
-def training(photos: Photos, machine: Machine, plan: Plan, *, full_width: bool) -> list[Measured]:
+def training(
+    photos: Photos, machine: Machine, plan: Plan, *, full_width: bool = False
+) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
     Ours is the trainer itself on a part of an epoch, torchvision's in `rival`. On
     both sides the first pass is not on the clock: it starts workers and rescales photos.
     """
-    experiment, sets = photos.experiment(RUN), photos.opened
-    if full_width:
-        experiment = replace(experiment, **PAPER_WIDTH)
-    geometry = geometry_of(experiment, len(sets.train.classes))
+    (experiment, geometry), sets = sized(photos, full_width=full_width), photos.opened
     ours, plain = _nets(experiment, geometry.classes)
-    alone = resident_step(build(experiment, geometry.classes), geometry, machine)
-    mean = tuple(map(float, sets.pixels.mean))
-    theirs = rival.Training(plain, experiment, photos.folder("train"), mean, machine.device)
+    alone = turns.resident_step(build(experiment, geometry.classes), geometry, machine)
+    theirs = rival.Training(
+        plain, experiment, photos.folder("train"), sets.pixels.mean, machine.device
+    )
     sides = [
         Training(ours, experiment, sets, machine),
         Repeated("step alone", alone, geometry.batch),
@@ -192,52 +182,48 @@ def training(photos: Photos, machine: Machine, plan: Plan, *, full_width: bool) 
     ]
     for side in sides:
         side.most = min(MOST_BATCHES, len(sets.train) // geometry.batch)
-    seconds = plan.seconds_at_full_width if full_width else plan.seconds
     try:
-        rounds = plan.rounds_at_full_width if full_width else plan.rounds
-        rates = take_turns(sides, seconds, rounds)
+        rates = turns.take_turns(sides, plan.seconds, plan.rounds)
     finally:
         theirs.close()
-    return _of_sides("training", "images/s", rates, **geometry.of)
+    return of_sides("training", "images/s", rates, **geometry.of)
 
 
-def share_of_peak(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """TFLOP/s of full-width D's training step beside those of a convolution, by turns.
 
     A multiply-add is two operations. The model's are those of its forward and backward pass,
     whether the update is on the clock or not.
     """
-    wide = replace(photos.experiment(RUN), **PAPER_WIDTH)
-    geometry = geometry_of(wide, len(photos.opened.classes))
-    size = {"width": geometry.width, "crop": geometry.crop, "hidden": geometry.hidden}
-    net = cost.layers("D", num_classes=geometry.classes, **size)
-    step = 2 * training_step(net).multiply_adds * geometry.batch / 1e12
-    peak = 2 * 9 * PEAK_CHANNELS**2 * PEAK_SIDE**2 * geometry.batch / 1e12
-    alone = resident_step(geometry.model("D"), geometry, machine, update=False)
+    _, geometry = sized(photos, full_width=True)
+    step = geometry.tera_operations("D")
+    alone = turns.resident_step(geometry.model("D"), geometry, machine, update=False)
     sides = [
-        Repeated("convolution", _convolution(machine, geometry.batch), peak),
-        # What torchvision's way computes with.
-        Repeated("float32 convolution", _convolution(machine, geometry.batch, plain=True), peak),
+        convolution(machine, geometry.batch),
         Repeated("model", alone, step),
-        Repeated("model and update", resident_step(geometry.model("D"), geometry, machine), step),
+        Repeated(
+            "model and update", turns.resident_step(geometry.model("D"), geometry, machine), step
+        ),
     ]
-    rates = take_turns(sides, plan.seconds, plan.rounds_at_full_width)
-    return _of_sides("arithmetic", "TFLOP/s", rates)
+    rates = turns.take_turns(sides, plan.seconds, plan.rounds)
+    return of_sides("arithmetic", "TFLOP/s", rates)
 
 
-def _convolution(machine: Machine, batch: int, *, plain: bool = False) -> Step:
-    """What the machine does best: one 3x3 convolution of many channels, forward alone.
-
-    In the machine's precision and channels-last, or, `plain`, in float32 and the default layout.
-    """
-    narrow = machine.precision == "bf16" and not plain
-    like = {"device": machine.device, "dtype": torch.bfloat16 if narrow else torch.float32}
-    layout = torch.contiguous_format if plain else torch.channels_last
+def convolution(machine: Machine, batch: int) -> Repeated:
+    """What the machine does best: one 3x3 convolution of many channels, forward alone."""
+    dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float32
+    like = {"device": machine.device, "dtype": dtype}
     images = torch.randn(batch, PEAK_CHANNELS, PEAK_SIDE, PEAK_SIDE, **like)
-    images = images.to(memory_format=layout)
+    images = images.to(memory_format=torch.channels_last)
     layer = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False, **like)
-    layer = layer.to(memory_format=layout)
-    return torch.inference_mode()(lambda: layer(images))
+    layer = layer.to(memory_format=torch.channels_last)
+    amount = 2 * 9 * PEAK_CHANNELS**2 * PEAK_SIDE**2 * batch / 1e12
+    return Repeated("convolution", torch.inference_mode()(lambda: layer(images)), amount)
+
+
+def step_of_each_net(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+    """Time and memory of a training step of every net."""
+    return step_costs(NETS, sized(photos)[1], machine, plan.rounds)
 
 
 # --- testing ------------------------------------------------------------------------------
@@ -262,7 +248,7 @@ class Testing(Side):
         self.test(self.some)
 
 
-def evaluation(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+def testing(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
     Ours is `evaluators.evaluate` on as many images as a turn has room for, the other side takes
@@ -272,132 +258,77 @@ def evaluation(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
     ours.set_pixel_mean(sets.pixels.mean)
     scales = several_scales(experiment)
-    to_input = rival.normalised(tuple(map(float, sets.pixels.mean)), experiment.input_divisor)
-    pixels = tuple(scaled(scale, experiment.crop) for scale in scales)
-    whole, last = plain.fully_convolutional(), (to_input, machine.device)
-    one_by_one = {
-        "dense": lambda image: rival.dense(whole, image, pixels, *last),
-        "multi-crop": lambda image: rival.crops(plain, image, pixels, experiment.crop, *last),
-    }
-    measured = []
-    for protocol, posterior in one_by_one.items():
+    pixels = [scaled(scale, experiment.crop) for scale in scales]
+    to_input = rival.normalised(sets.pixels.mean, experiment.input_divisor)
+    photo = rival.OneByOne(plain, pixels, experiment.crop, to_input, machine.device)
+    found = []
+    for protocol, posterior in {"dense": photo.dense, "multi-crop": photo.crops}.items():
 
         def test(some: ImageSet, protocol: str = protocol) -> None:
             evaluate(ours, some, protocol, scales, device=machine, progress=False)
 
         sides = [Testing(val, test), rival.Testing(photos.folder("val"), posterior)]
-        rates = take_turns(sides, plan.seconds, plan.rounds_at_full_width)
-        measured += _of_sides("testing", "images/s", rates, protocol=protocol)
-    return measured
-
-
-# --- by the kind of operation -------------------------------------------------------------
-
-# What the operations of PyTorch that do the work belong to, by a part of their names; the first
-# that fits counts.
-KINDS: tuple[tuple[str, str], ...] = (
-    ("convolution_backward", "convolution, backward"),
-    ("conv", "convolution, forward"),
-    ("max_pool", "pooling"),
-    ("fill_", "pooling"),  # zeroes the gradient before pooling's backward pass writes into it
-    ("zero_", "pooling"),
-    ("threshold", "ReLU"),
-    ("clamp", "ReLU"),
-    ("relu", "ReLU"),
-    ("mm", "fully connected"),
-    ("bernoulli", "dropout"),
-    ("native_dropout", "dropout"),
-    ("fused_sgd", "update"),
-    ("copy_", "casts and copies"),
-)
-OTHER = "everything else"
-STEPS = 5
-
-
-def kind_of(operation: str) -> str:
-    """What kind of work an operation such as `aten::convolution_backward` is."""
-    return next((kind for part, kind in KINDS if part in operation), OTHER)
-
-
-def profile(geometries: Sequence[Geometry], machine: Machine) -> list[Measured]:
-    """Percent of a step of D by kind of operation, at each size."""
-    measured = []
-    for geometry in geometries:
-        sizes = {"width": geometry.width, "crop": geometry.crop}
-        step = resident_step(geometry.model("D"), geometry, machine)
-        step()
-        for kind, share in _shares(step, machine).items():
-            of, values = {"kind": kind, **sizes}, (round(share, 4),)
-            measured.append(Measured(name="profile", unit="%", of=of, values=values))
-    return measured
-
-
-def _shares(step: Step, machine: Machine) -> dict[str, float]:
-    with torch.profiler.profile() as found:
-        for _ in range(STEPS):
-            step()
-    on_gpu = machine.device.type == "cuda"  # not yet run on one
-    seconds: dict[str, float] = {}
-    for event in found.key_averages():
-        own = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        seconds[kind_of(event.key)] = seconds.get(kind_of(event.key), 0.0) + own
-    total = sum(seconds.values())
-    return {kind: 100 * own / total for kind, own in seconds.items()}
+        rates = turns.take_turns(sides, plan.seconds, plan.rounds)
+        found += of_sides("testing", "images/s", rates, protocol=protocol)
+    return found
 
 
 # --- decoding, starting, memory -----------------------------------------------------------
 
 SAMPLE_SECONDS = 0.02
 STARTS = {
-    "--help": ("-m", "vggrepro", "--help"),
-    "a chapter": ("-c", "from vggrepro.pages import figures, report, verdicts"),
+    "--help": (sys.executable, "-m", "vggrepro", "--help"),
+    "a chapter": (sys.executable, "-c", "from vggrepro.pages import figures, report, verdicts"),
 }
 
 
-def decoding(photos: Photos, plan: Plan) -> list[Measured]:
-    """Seconds to decode a data set into an empty cache, and to open it again from there."""
+def decoding(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+    """Seconds to decode a data set into an empty cache, and to open it again from there.
+
+    Raises `UserError` if its training images do not fill a batch.
+    """
 
     def load() -> None:
         opened = replace(photos).opened  # anew
         for split in data.SPLITS:
             getattr(opened, split)
 
-    of = {"data": photos.name}
-    once = (round(elapsed(load), 2),)
-    again = tuple(round(elapsed(load), 3) for _ in range(plan.rounds))
+    once = _seconds("decoding", load, 1, data=photos.name)
+    batch, count = photos.experiment(RUN).batch_size, len(photos.opened.train)
+    if count < batch:
+        raise UserError(
+            f"bench speed needs {batch} training images for one batch; there are {count} "
+            "(a tenth is held out): add photos, or use --data synthetic"
+        )
+    return [once, _seconds("opening", load, plan.rounds, data=photos.name)]
+
+
+def starting(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+    """Seconds until a new process has printed the help, or has imported what a chapter imports."""
     return [
-        Measured(name="decoding", unit="s", of=of, values=once),
-        Measured(name="opening", unit="s", of=of, values=again),
+        _seconds("starting", partial(subprocess.check_output, command), plan.rounds, what=what)
+        for what, command in STARTS.items()
     ]
 
 
-def starting(plan: Plan) -> list[Measured]:
-    """Seconds until a new process has printed the help, or has imported what a chapter imports."""
-    measured = []
-    for what, arguments in STARTS.items():
-        command = [sys.executable, *arguments]
-
-        def start(command: list[str] = command) -> None:
-            subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
-
-        values = tuple(round(elapsed(start), 3) for _ in range(plan.starts))
-        measured.append(Measured(name="starting", unit="s", of={"what": what}, values=values))
-    return measured
+def _seconds(name: str, step: Step, times: int, **of: str) -> Measured:
+    return measured(name, "s", [elapsed(step) for _ in range(times)], **of)
 
 
 # --- memory ---------------------------------------------------------------------------------
 
 
-def memory(photos: Photos, chosen: Machine, threads: int, plan: Plan) -> list[Measured]:
+def memory(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """Peak anonymous memory of a run at `reduced`, MiB, in a process of its own.
 
     One epoch on all training images with the measurements after it, then dense evaluation and
     crops at the largest Q on some of val. Memory-mapped pixels are not anonymous: the system
     may take them back. Nothing is measured where there is no /proc, as on macOS.
     """
-    if _anonymous(multiprocessing.current_process().pid) is None:
+    if _anonymous(os.getpid()) is None:
         return []
-    arguments = (replace(photos), chosen.device.type, chosen.precision, threads, plan.memory_images)
+    chosen = (machine.device.type, machine.precision, torch.get_num_threads())
+    arguments = (replace(photos), *chosen, plan.memory_images)
     process = multiprocessing.get_context("spawn").Process(target=_reduced_run, args=arguments)
     process.start()
     peak = 0.0
@@ -406,10 +337,10 @@ def memory(photos: Photos, chosen: Machine, threads: int, plan: Plan) -> list[Me
         process.join(SAMPLE_SECONDS)
     if process.exitcode:
         raise UserError(f"the run whose memory was to be measured ended with {process.exitcode}")
-    return [Measured(name="memory", unit="MiB", of={"run": "D-S256"}, values=(round(peak, 1),))]
+    return [measured("memory", "MiB", [peak], run="D-S256")]
 
 
-def _anonymous(pid: int | None) -> float | None:
+def _anonymous(pid: int) -> float | None:
     """Anonymous memory of a process now, MiB; None if the system does not tell."""
     try:
         status = Path(f"/proc/{pid}/status").read_text()
@@ -438,6 +369,17 @@ def _reduced_run(photos: Photos, device: str, precision: str, threads: int, imag
 # --- all of it ----------------------------------------------------------------------------
 
 NETS = ("A", "A-LRN", "B", "C", "D", "E")
+PARTS: dict[str, Callable[[Photos, Machine, Plan], list[Measured]]] = {
+    # First, so that photos that are missing are missed at once.
+    "decoding photos": decoding,
+    "starting the program": starting,
+    "memory of a run": memory,
+    "training at a quarter of the width": training,
+    "training at full width": partial(training, full_width=True),
+    "the convolution peak": arithmetic,
+    "testing": testing,
+    "a step of each net": step_of_each_net,
+}
 
 
 def speed(
@@ -454,69 +396,33 @@ def speed(
     that cannot be written.
     """
     check(name, data_dir)
-    started = time.perf_counter()
+    plan, started, found = plan or Plan(), time.perf_counter(), []
     root = Path(cache_dir or cache.default_cache_dir())
     with cache.writing(root):
         folder = tempfile.TemporaryDirectory(prefix="bench-", dir=root)
-    with folder as scratch:
+    with folder as scratch, tqdm(total=len(PARTS), unit="part", leave=False) as bar:
         photos = Photos(name, data_dir, Path(scratch))
-        measured, settings = _measure(machine, photos, plan or Plan())
+        for what, measure in PARTS.items():
+            bar.set_description(what)
+            found += measure(photos, machine, plan)
+            bar.update()
+        train, val = photos.opened.train, photos.opened.val
+    settings = {
+        "data": name,
+        "train_images": len(train),
+        "train_fingerprint": train.fingerprint,
+        "val_images": len(val),
+        "val_fingerprint": val.fingerprint,
+        "precision": machine.precision,
+        "workers": rival.WORKERS,
+        **asdict(plan),
+    }
     where = "" if data_dir is None else " --data-dir DATA"
     command = f"vggrepro bench speed --data {name}{where} {options(machine)}"
     seconds = time.perf_counter() - started
     return BenchRecord(
         name="speed",
         settings=settings,
-        measured=tuple(measured),
+        measured=tuple(found),
         provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
     )
-
-
-def _measure(
-    machine: Machine, photos: Photos, plan: Plan
-) -> tuple[list[Measured], dict[str, str | int | float]]:
-    threads, rounds = torch.get_num_threads(), plan.rounds_at_full_width
-    with tqdm(total=9, unit="part", leave=False) as bar:
-
-        def part(what: str, measure: Callable[..., list[Measured]], *on, **how) -> list[Measured]:
-            bar.set_description(what)
-            found = measure(*on, **how)
-            bar.update()
-            return found
-
-        # First, so that photos that are missing are missed at once.
-        measured = part("decoding photos", decoding, photos, plan)
-        trained_on, val = photos.opened.train, photos.opened.val
-        geometry = geometry_of(photos.experiment(RUN), len(trained_on.classes))
-        if len(trained_on) < geometry.batch:
-            raise UserError(
-                f"bench speed needs {geometry.batch} training images for one batch; there are "
-                f"{len(trained_on)} (a tenth is held out): add photos, or use --data synthetic"
-            )
-        measured += part("starting the program", starting, plan)
-        measured += part("memory of a run", memory, photos, machine, threads, plan)
-        on = (photos, machine, plan)
-        measured += part("training at a quarter of the width", training, *on, full_width=False)
-        measured += part("training at full width", training, *on, full_width=True)
-        measured += part("the convolution peak", share_of_peak, *on)
-        measured += part("testing", evaluation, *on)
-        with tqdm(total=rounds, leave=False, unit="round") as bar_of_nets:
-            on = (NETS, geometry, machine, rounds, bar_of_nets)
-            measured += part("a step of each net", step_costs, *on)
-        wide = geometry_of(replace(photos.experiment(RUN), **PAPER_WIDTH), geometry.classes)
-        measured += part("where a step's time goes", profile, (geometry, wide), machine)
-    settings = {
-        "data": photos.name,
-        "train_images": len(trained_on),
-        "train_fingerprint": trained_on.fingerprint,
-        "val_images": len(val),
-        "val_fingerprint": val.fingerprint,
-        "precision": machine.precision,
-        "threads": threads,
-        "workers": rival.WORKERS,
-        "rounds": plan.rounds,
-        "rounds_at_full_width": rounds,
-        "seconds": plan.seconds,
-        "seconds_at_full_width": plan.seconds_at_full_width,
-    }
-    return measured, settings

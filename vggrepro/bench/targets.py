@@ -5,7 +5,7 @@ is taken within a round, in which both sides had a turn; the median over rounds 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,22 +13,14 @@ from vggrepro.study.records import BenchRecord
 
 DECIDES = "imagenette"
 """The photos for which the targets are set. On others nothing is met or missed."""
-QUARTER, FULL = {"width": 0.25}, {"width": 1.0}
 
 
-@dataclass(frozen=True)
-class Side:
-    """One measurement of a record: its name, and what it is of."""
-
-    name: str
-    of: Mapping[str, str | float] = field(default_factory=dict)
-
-    def values(self, record: BenchRecord) -> np.ndarray | None:
-        """Every round of it; None if it was not measured."""
-        try:
-            return record.values(self.name, **self.of)
-        except KeyError:
-            return None
+def values(record: BenchRecord | None, name: str, **of: str | float) -> np.ndarray | None:
+    """Every round of a measurement; None if it was not measured."""
+    try:
+        return record and record.values(name, **of)
+    except KeyError:
+        return None
 
 
 @dataclass(frozen=True)
@@ -38,29 +30,25 @@ class Target:
     what: str
     against: str
     unit: str
-    side: Side
-    over: Side | None = None
+    name: str
+    of: Mapping[str, str | float]
+    over: str = ""
+    """The other side of a ratio."""
     goals: tuple[float, ...] = ()
     """One after the other: the first counts as met, the others are still to come."""
 
-    @property
-    def at_most(self) -> bool:
-        """Whether less is better, as it is of everything but ratios."""
-        return self.over is None
-
-    def values(self, record: BenchRecord) -> np.ndarray | None:
+    def values(self, record: BenchRecord | None) -> np.ndarray | None:
         """Every round, as a ratio if there are two sides; None if it was not measured."""
-        found = self.side.values(record)
-        if self.over is None or found is None:
+        found = values(record, self.name, **self.of)
+        if found is None or not self.over:
             return found
-        other = self.over.values(record)
+        other = values(record, self.name, **{**self.of, "side": self.over})
         return None if other is None else found / other * (100 if self.unit == "%" else 1)
 
     def said(self) -> str:
         """The goals: `at least 4×, then 5×`, or a dash where nothing was set."""
-        limit = "at most " if self.at_most else "at least "
-        goals = ", then ".join(self._with_unit(f"{goal:g}") for goal in self.goals)
-        return limit + goals if goals else "–"
+        limit = "at least " if self.over else "at most "
+        return limit + ", then ".join(map(self._with_unit, self.goals)) if self.goals else "–"
 
     def shown(self, values: np.ndarray) -> str:
         """`4.3× (4.1 to 4.5)`: the median, and the range if there were several rounds."""
@@ -69,13 +57,14 @@ class Target:
             return middle
         return f"{middle} ({_short(values.min())} to {_short(values.max())})"
 
-    def _with_unit(self, number: str) -> str:
+    def _with_unit(self, number: float | str) -> str:
+        number = number if isinstance(number, str) else f"{number:g}"
         return f"{number}×" if self.unit == "×" else f"{number} {self.unit}"
 
     def met(self, values: np.ndarray) -> str:
         """`yes` for every goal, `the first`, or `no`."""
         middle = np.median(values)
-        reached = [middle <= goal if self.at_most else middle >= goal for goal in self.goals]
+        reached = [middle >= goal if self.over else middle <= goal for goal in self.goals]
         if not reached:
             return "–"
         return "yes" if all(reached) else "the first" if reached[0] else "no"
@@ -88,46 +77,41 @@ def _short(value: float) -> str:
     return f"{value:.{2 - int(np.floor(np.log10(value)))}f}" if value >= 0.1 else f"{value:.2g}"
 
 
-def _pair(name: str, side: str, over: str, **of: str | float) -> tuple[Side, Side]:
-    return Side(name, {"side": side, **of}), Side(name, {"side": over, **of})
-
-
 _ALONE, _D = "–", "training D at {}, photos to updated weights"
 _TORCHVISION = (
     "the same net and photos through torchvision: `ImageFolder`, `transforms`, `DataLoader` with "
     "2 workers, float32, default layout"
 )
+_QUARTER, _FULL = ({"side": "vggrepro", "width": width} for width in (0.25, 1.0))
+_DENSE, _CROPS = ({"side": "vggrepro", "protocol": name} for name in ("dense", "multi-crop"))
 # fmt: off
 TARGETS: tuple[Target, ...] = (
     Target(_D.format("`reduced`"), _TORCHVISION, "×",
-           *_pair("training", "vggrepro", "torchvision", **QUARTER), (4.0, 5.0)),
-    Target(_D.format("full width"), "the same", "×",
-           *_pair("training", "vggrepro", "torchvision", **FULL), (6.0,)),
+           "training", _QUARTER, "torchvision", (4.0, 5.0)),
+    Target(_D.format("full width"), "the same", "×", "training", _FULL, "torchvision", (6.0,)),
     Target(_D.format("`reduced`"), "the step alone on one batch in memory", "%",
-           *_pair("training", "vggrepro", "step alone", **QUARTER), (92.0,)),
+           "training", _QUARTER, "step alone", (92.0,)),
     Target(_D.format("full width"), "its step alone, likewise", "%",
-           *_pair("training", "vggrepro", "step alone", **FULL), (97.0,)),
+           "training", _FULL, "step alone", (97.0,)),
     Target("full-width D at 64 px, forward and backward",
            "the fastest convolution of this machine in the same precision", "%",
-           *_pair("arithmetic", "model", "convolution"), (65.0,)),
+           "arithmetic", {"side": "model"}, "convolution", (65.0,)),
     Target("the same with the update of the weights", "the same", "%",
-           *_pair("arithmetic", "model and update", "convolution")),
+           "arithmetic", {"side": "model and update"}, "convolution"),
     Target("dense evaluation at three Q with flips",
            "one photo at a time, float32, default layout", "×",
-           *_pair("testing", "vggrepro", "one at a time", protocol="dense"), (8.0,)),
+           "testing", _DENSE, "one at a time", (8.0,)),
     Target("150 crops of each image",
            "one photo's crops at a time through `transforms`, float32, default layout", "×",
-           *_pair("testing", "vggrepro", "one at a time", protocol="multi-crop"), (5.0,)),
+           "testing", _CROPS, "one at a time", (5.0,)),
     Target("decoding Imagenette-160 into the cache, once", _ALONE, "s",
-           Side("decoding", {"data": DECIDES}), goals=(25.0,)),
-    Target("opening it from there", _ALONE, "s",
-           Side("opening", {"data": DECIDES}), goals=(1.0,)),
+           "decoding", {"data": DECIDES}, goals=(25.0,)),
+    Target("opening it from there", _ALONE, "s", "opening", {"data": DECIDES}, goals=(1.0,)),
     Target("peak anonymous memory of a run at `reduced`", _ALONE, "MiB",
-           Side("memory"), goals=(2048.0,)),
-    Target("`vggrepro --help`", _ALONE, "s",
-           Side("starting", {"what": "--help"}), goals=(0.5,)),
+           "memory", {}, goals=(2048.0,)),
+    Target("`vggrepro --help`", _ALONE, "s", "starting", {"what": "--help"}, goals=(0.5,)),
     Target("opening a chapter: what it imports", _ALONE, "s",
-           Side("starting", {"what": "a chapter"}), goals=(0.5,)),
+           "starting", {"what": "a chapter"}, goals=(0.5,)),
 )
 # fmt: on
 
@@ -137,7 +121,7 @@ def rows(record: BenchRecord | None) -> list[dict[str, str]]:
     decides = record is not None and record.settings["data"] == DECIDES
     found = []
     for target in TARGETS:
-        values = None if record is None else target.values(record)
+        values = target.values(record)
         known = values is not None
         measured = target.shown(values) if known else "not measured"
         met = target.met(values) if known and decides else "–"
@@ -151,7 +135,7 @@ def lines(record: BenchRecord) -> list[str]:
     settings, p = record.settings, record.provenance
     found = [
         f"{settings['data']}, {settings['train_images']:,} training images; {p.device} "
-        f"({p.processor}), {settings['threads']} threads, {settings['precision']}; "
+        f"({p.processor}), {p.threads} threads, {settings['precision']}; "
         f"{p.wall_seconds:.0f} s in all"
     ]
     if settings["data"] != DECIDES:

@@ -6,15 +6,17 @@ far steadier than either. What is measured is in `lrn` and `speed`; what should 
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from vggrepro import cost
+from vggrepro.bench.workload import training_step
 from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise
+from vggrepro.study.records import Measured
 
 Step = Callable[[], object]
 
@@ -98,6 +100,11 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
+def measured(name: str, unit: str, values: Iterable[float], **of: str | float) -> Measured:
+    """What a record has of one quantity, to six digits: more than repeat."""
+    return Measured(name=name, unit=unit, of=of, values=tuple(float(f"{v:.6g}") for v in values))
+
+
 # --- a training step on one batch in memory -------------------------------------------------
 
 
@@ -116,12 +123,20 @@ class Geometry:
         """What a measurement says about it."""
         return {"crop": self.crop, "width": self.width, "batch": self.batch}
 
+    @property
+    def _size(self) -> dict[str, int | float]:
+        return {"width": self.width, "crop": self.crop, "hidden": self.hidden}
+
     def model(self, config: str) -> VGG:
         """A net of that size with He's initialisation."""
-        size = {"width": self.width, "crop": self.crop, "hidden": self.hidden}
-        model = VGG(config, self.classes, **size, input_divisor=60.0)
+        model = VGG(config, self.classes, **self._size, input_divisor=60.0)
         initialise(model, "he", seed=0)
         return model
+
+    def tera_operations(self, config: str) -> float:
+        """Of the forward and backward pass of one batch, 10^12; a multiply-add is two."""
+        net = cost.layers(config, num_classes=self.classes, **self._size)
+        return 2 * training_step(net).multiply_adds * self.batch / 1e12
 
 
 def resident_step(
@@ -156,16 +171,11 @@ def resident_step(
 
 
 def saved_bytes(step: Step) -> int:
-    """Bytes kept between the forward and the backward pass of one step, weights included."""
+    """Bytes kept between the forward and the backward pass of one step, weights included.
+
+    A tensor that autograd keeps several times counts once.
+    """
     seen: dict[int, int] = {}
-    with _counting(seen):
-        step()
-    return sum(seen.values())
-
-
-@contextmanager
-def _counting(seen: dict[int, int]) -> Iterator[None]:
-    """Note the bytes of every tensor that autograd keeps for the backward pass, each once."""
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
@@ -173,4 +183,5 @@ def _counting(seen: dict[int, int]) -> Iterator[None]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        yield
+        step()
+    return sum(seen.values())

@@ -3,6 +3,7 @@
 The counts of images are those of the published data sets; nothing is read from a disk.
 """
 
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from operator import add
 
@@ -138,12 +139,14 @@ def per_image(experiment: Experiment, protocol: str, test_scale: int) -> Work:
     return work
 
 
+def tested(experiment: Experiment, parts: Iterable[tuple[str, int]]) -> Work:
+    """One typical image under each (protocol, Q)."""
+    return sum((per_image(experiment, *part) for part in parts), Work())
+
+
 def evaluation(experiment: Experiment) -> Work:
     """Everything that the run's net is tested under, on the whole of val."""
-    work = Work()
-    for protocol, test_scale in parts_of(experiment.name):
-        work += per_image(experiment, protocol, test_scale)
-    return work.times(data_size(experiment).val)
+    return tested(experiment, parts_of(experiment.name)).times(data_size(experiment).val)
 
 
 def trainings(seeds: int) -> dict[str, int]:

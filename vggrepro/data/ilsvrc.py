@@ -63,7 +63,9 @@ def val(
         labels = Path(ground_truth).expanduser() if ground_truth else _found(root, folder)
         return streamed(_flat(folder, labels), cache_dir)
     check_classes(class_names(folder), folder)  # before any photo is opened
-    return among_a_thousand(streamed(list_images(folder), cache_dir))
+    listing = list_images(folder)
+    listing.tell()
+    return among_a_thousand(streamed(listing, cache_dir))
 
 
 def _found(root: Path, folder: Path) -> Path:

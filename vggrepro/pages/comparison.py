@@ -78,11 +78,10 @@ def digests(found: Comparison) -> str:
 
 def _machines(holding: Holding, keys: Iterable[Key]) -> str:
     made = {
-        f"{p.processor} ({p.threads} thread{'s' * (p.threads > 1)}, torch {p.versions['torch']}, "
-        f"{record.precision})"
+        f"{row.processor} ({row.threads} thread{'s' * (row.threads > 1)}, torch {row.torch}, "
+        f"{row.precision})"
         for key in keys
-        for record in holding.evaluations[key].values()
-        for p in [record.provenance]
+        for row in holding.evaluations[key].itertuples()
     }
     return " and ".join(sorted(made)) or "nothing"
 
@@ -257,8 +256,9 @@ def _missing(side: str, keys: list[Key], other: str, there: Holding) -> Iterator
     for (place, run), of_run in groupby(keys, key=lambda key: (key.place, key.run)):
         failed = [
             f"seed {trained.seed} {trained.status} in {other}"
-            for where, trained in there.trainings.items()
-            if where[:3] == (*place, run) and trained.status != "ok"
+            for trained in there.trainings.itertuples()
+            if (trained.budget, trained.data, trained.run) == (*place, run)
+            and trained.status != "ok"
         ]
         why = f" ({', '.join(failed)})" if failed else ""
         yield f"only in {side} ({at(place)}): {run} {', '.join(k.evaluation for k in of_run)}{why}"

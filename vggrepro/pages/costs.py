@@ -1,5 +1,6 @@
 """Chapter 11, on costs: nets, speeds against targets, testing, growth, and what was not run."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -53,10 +54,8 @@ def _net(net: str, budget: str = "reduced") -> tuple:
 
 def step_of(record: BenchRecord | None, net: str) -> tuple[np.ndarray, float] | None:
     """Milliseconds of a step in every round and bytes kept, both for one image."""
-    if record is None:
-        return None
-    times = targets.Side("training step", {"net": net}).values(record)
-    kept = targets.Side("kept", {"net": net}).values(record)
+    times = targets.values(record, "training step", net=net)
+    kept = targets.values(record, "kept", net=net)
     return None if times is None or kept is None else (times, float(kept[0]))
 
 
@@ -113,9 +112,7 @@ def speed_table(record: BenchRecord | None) -> pd.DataFrame:
 
 def _code(text: str) -> str:
     """Backticks to HTML: cells are not Markdown."""
-    while "`" in text:
-        text = text.replace("`", "<code>", 1).replace("`", "</code>", 1)
-    return text
+    return re.sub("`(.*?)`", r"<code>\1</code>", text)
 
 
 # --- growth -------------------------------------------------------------------------------
@@ -148,8 +145,9 @@ def width_factor(record: BenchRecord | None, width: float) -> float | None:
     """
     if width == QUARTER:
         return 1.0
-    sides = [targets.Side("training", {"side": "vggrepro", "width": w}) for w in (QUARTER, 1.0)]
-    quarter, full = (None if record is None else side.values(record) for side in sides)
+    quarter, full = (
+        targets.values(record, "training", side="vggrepro", width=w) for w in (QUARTER, 1.0)
+    )
     if quarter is None or full is None:
         return None
     slower = np.median(quarter) / np.median(full)
@@ -237,7 +235,7 @@ def speeds(record: BenchRecord | None) -> Figure:
     for ax, (unit, title) in zip(axes, titles.items(), strict=True):
         chosen = [t for t in targets.TARGETS if t.unit == unit and t.goals][::-1]
         for place, target in enumerate(chosen):
-            values = None if record is None else target.values(record)
+            values = target.values(record)
             if values is not None:
                 ax.plot(values, [place] * len(values), "o", color="C0", alpha=0.7, label="a round")
             ax.plot(target.goals, [place] * len(target.goals), "|", color="C3", ms=18, label="goal")
@@ -253,15 +251,8 @@ LABELS = {"training": "training", "testing": "testing", "arithmetic": "forward, 
 
 
 def _label(target: targets.Target) -> str:
-    of = target.side.of
-    what = LABELS[target.side.name]
-    if "protocol" in of:
-        return f"{what},\n{of['protocol']}"
-    if of.get("width"):
-        return f"{what},\n" + (
-            "full width" if of["width"] == 1 else f"{of['width']:g} of the width"
-        )
-    return f"{what},\nfull width"
+    size = _share(target.of.get("width", 1))
+    return f"{LABELS[target.name]},\n{target.of.get('protocol', size)}"
 
 
 def growth(found: planner.Recorded | None, record: BenchRecord | None) -> Figure:

@@ -4,10 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import cache
+from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import bartlett
 
 from vggrepro.pages.figures import WORD_COLOURS, plt
 from vggrepro.pages.report import DATA_NAMES
@@ -15,7 +18,7 @@ from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked
 from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import said
+from vggrepro.study.decisions import Study, said
 from vggrepro.study.experiments import FIXED_256
 from vggrepro.study.rules import (
     ALPHA,
@@ -28,6 +31,7 @@ from vggrepro.study.rules import (
     deciding,
     holm,
     p_value,
+    pooled,
     smallest_found,
     verdict,
     welch,
@@ -37,8 +41,10 @@ from vggrepro.windows import scaled
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
 PRIMARY = tuple(claim for claim in EMPIRICAL if claim.primary)
 SECONDARY = tuple(claim for claim in EMPIRICAL if not claim.primary)
-STUDIES = 4000
-"""How many simulated studies a chance of a wrong word is counted in."""
+STUDIES, PAIRS = 4000, 2000
+"""How many simulated studies a chance is counted in: of a wrong word, and of two nets' word."""
+FAMILY = [claim for claim in second_round.PRIMARY.values() if claim.family == "nets"]
+"""The second round's primary claims about nets."""
 
 
 # --- as it was fixed ------------------------------------------------------------------------
@@ -150,7 +156,28 @@ def pilots_table(table: pd.DataFrame) -> pd.DataFrame:
     found = pilots(table)
     errors = found.groupby([found.data.map(DATA_NAMES), "run"], sort=False).top1_error
     cells = errors.agg(lambda by_seed: ", ".join(f"{error:.1f}" for error in by_seed))
-    return cells.unstack(0, sort=False).fillna("–").rename_axis(index="run", columns=None)
+    return cells.unstack(0, sort=False).fillna("–").rename_axis(index=None, columns="run")
+
+
+# --- do nets vary alike? --------------------------------------------------------------------
+
+
+def alike_sentence(study: Study) -> str:
+    """Whether one spread fits all nets on CIFAR-10, and the training that moves it most."""
+    errors = study.pooled_errors("cifar10")
+    p = bartlett(*(list(by_seed.values()) for by_seed in errors.values())).pvalue
+    said = "they do not" if p < ALPHA else "nothing speaks against it"
+    without = {
+        (run, left): pooled(errors | {run: {s: e for s, e in by_seed.items() if s != left}}).sd
+        for run, by_seed in errors.items()
+        for left in by_seed
+    }
+    run, seed = min(without, key=without.get)
+    return (
+        f"**On CIFAR-10 {said}** (Bartlett's test, p = {p:.3f}). Without one training that was "
+        f"slow to take off, {run} with seed {seed}, the pooled spread would be "
+        f"{without[run, seed]:.2f} points instead of {pooled(errors).sd:.2f}."
+    )
 
 
 # --- wrong verdicts -------------------------------------------------------------------------
@@ -380,9 +407,8 @@ def second_claims_table() -> pd.DataFrame:
 
 def second_power_table() -> pd.DataFrame:
     """Simulated chances of a word, by the spreads of the two nets and the true difference."""
-    n, family = second_round.UNITS, [c for c in second_round.PRIMARY.values() if c.family == "nets"]
-    matters, strictest = family[0].matters, ALPHA / len(family)
-    levels = (strictest, ALPHA)
+    n, matters = second_round.UNITS, FAMILY[0].matters
+    levels = (ALPHA / len(FAMILY), ALPHA)
 
     def share(true: float, spreads: tuple[float, float], words: Sequence[str]) -> str:
         found = (welch_words(true, spreads, matters, n, level) for level in levels)
@@ -414,7 +440,7 @@ def welch_words(
     matters: float,
     seeds: int,
     level: float,
-    studies: int = STUDIES // 2,
+    studies: int = PAIRS,
     seed: int = 0,
 ) -> Counter[Word]:
     """Words of simulated pairs of nets, each with so many seeds and a spread of its own."""
@@ -423,4 +449,40 @@ def welch_words(
     return Counter(
         verdict(welch(one, other), "lower", matters, level).word
         for one, other in zip(first, second + true, strict=True)
+    )
+
+
+# --- twins ----------------------------------------------------------------------------------
+
+
+def twins_sentence(results_dir: Path = store.RECORDED) -> str:
+    """How far a training ends from itself on another processor, beside how far seeds lie apart."""
+    where = ["data", "run", "seed"]
+    table = store.frame(results_dir)
+    study = (table["round"] == "first") & (table.budget == programme.BUDGET) & table.as_declared
+    ended = table[study & (table.kind == "train") & (table.status == "ok")]
+    again = ended.path.str.contains("/train-")
+    first = ended[~again].set_index(where)
+    twins = ended[again & ended.set_index(where).index.isin(first.index)].set_index(where)
+    apart = (twins.minival_error - first.minival_error.loc[twins.index]).abs()
+    seeds_apart = [
+        abs(one - other)
+        for run in twins.index.droplevel("seed").unique()
+        for one, other in combinations(first.minival_error.loc[run], 2)
+    ]
+    started = first.dropna(subset="init_from").reset_index()
+    parents = first.weights_digest.rename("parent").reset_index()
+    both = started.merge(parents, left_on=["data", "init_from", "seed"], right_on=where)
+    children = int((both.parent_weights != both.parent).sum())
+    if twins.empty:
+        return "Every training here was made on the kind of processor that its parent was made on."
+    return (
+        "Rounding differs between processors, and a training makes the difference grow. So a run "
+        "that starts from another, and was made on another kind of processor than that, starts "
+        "from a *twin* of it: the same training, made again where the run was made. That is so of "
+        f"{children} training{'s' * (children != 1)} of this study. The {len(twins)} twins end "
+        f"{', '.join(f'{one:.1f}' for one in apart)} points of minival error from the records of "
+        f"the same seeds, {np.mean(apart):.1f} on average; two seeds of the same runs lie "
+        f"{np.mean(seeds_apart):.1f} apart. What is paired by seed there is what a seed fixes, the "
+        "start and the crops."
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vggrepro.pages.report import DATA_NAMES
-from vggrepro.study import store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import Study
 from vggrepro.study.records import TrainRecord
@@ -29,7 +29,7 @@ Tested = str | Side
 class Findings:
     """What the sentences of a chapter compare: records of the study, without pilots."""
 
-    study: Study = field(default_factory=lambda: Study(RECORDED, "reduced"))
+    study: Study = field(default_factory=lambda: Study(RECORDED, programme.BUDGET))
 
     def lower(self, data: str, better: Tested, worse: Tested) -> str:
         """By how many points the error of `better` is lower, as `1.5`, mean over shared seeds."""

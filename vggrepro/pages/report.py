@@ -15,7 +15,7 @@ from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.study import paper, store
+from vggrepro.study import paper, programme, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
 from vggrepro.study.experiments import (
     FUSIONS,
@@ -57,9 +57,9 @@ class Column:
         return at_budget(run, self.budget, self.data)
 
 
-def recorded_columns(data_sets: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
-    return [Column(DATA_NAMES[data], store.RECORDED, "reduced", data) for data in data_sets]
+    return [Column(DATA_NAMES[data], store.RECORDED, programme.BUDGET, data) for data in data_sets]
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Options:
             where = runner.Where(self.results_dir, self.data_dir)
             runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
 
-    def columns(self, recorded: Sequence[str] = ("cifar10", "imagenette")) -> list[Column]:
+    def columns(self, recorded: Sequence[str] = programme.DATA) -> list[Column]:
         """The recorded study on these data sets, then the reader's rerun if there is one."""
         found = recorded_columns(recorded)
         if self.shows_rerun:

@@ -1,5 +1,6 @@
 """Chapter 10, on starts: outcomes of first steps, whole trainings, and what follows from them."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from vggrepro import UserError
+from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
 from vggrepro.pages.nets import rows_of
@@ -56,6 +57,55 @@ def shown(options: Options) -> Records:
     return rerun or load(RECORDED, RECORDED_DATA)
 
 
+# --- what theory expects --------------------------------------------------------------------
+
+
+def standard_deviation(init: str, fan_in: int, fan_out: int) -> float:
+    """Of the weights of a layer: as `models.INITIALISATIONS` draws them, or "pytorch" itself."""
+    return {
+        # kaiming_uniform_ with a = sqrt(5), which comes to a bound of 1 / sqrt(fan-in).
+        "pytorch": math.sqrt(1 / (3 * fan_in)),
+        "normal-variance": 0.1,
+        "normal-std": 0.01,
+        "glorot": math.sqrt(2 / (fan_in + fan_out)),
+        "he": math.sqrt(2 / fan_in),
+    }[init]
+
+
+def gain(init: str, fan_in: int, fan_out: int) -> float:
+    """By how much a random layer and its ReLU multiply the root mean square of their input.
+
+    The weights are independent with mean zero, so each of the `fan_in` terms of a sum adds
+    std^2 times the input's mean square; ReLU keeps half of it (He et al. 2015, Section 2.2).
+    """
+    return standard_deviation(init, fan_in, fan_out) * math.sqrt(fan_in / 2)
+
+
+def fans(net: str, **sizes: object) -> dict[str, tuple[int, int]]:
+    """Fan-in and fan-out of every layer with weights; sizes as for `cost.layers`."""
+    return {
+        layer.name: (
+            layer.kernel**2 * layer.in_channels,
+            layer.out_channels * (layer.kernel**2 if layer.kind == "conv" else 1),
+        )
+        for layer in cost.layers(net, **sizes)
+        if layer.weights
+    }
+
+
+def expected_activations(net: str, init: str, input_rms: float, **sizes: object) -> list[float]:
+    """Root mean square behind the ReLU of every layer, of the logits for the last; no pooling.
+
+    A max-pool picks the larger values, so what is measured behind one lies higher.
+    """
+    found, rms = [], input_rms
+    for fan_in, fan_out in fans(net, **sizes).values():
+        rms *= gain(init, fan_in, fan_out)
+        found.append(rms)
+    found[-1] *= math.sqrt(2)  # the logits have no ReLU that would take half
+    return found
+
+
 # --- tables ---------------------------------------------------------------------------------
 
 
@@ -69,13 +119,13 @@ def number(value: float) -> str:
 
 def gains_table() -> pd.DataFrame:
     """Expected gain of single layers, by their channels, and of whole nets, by arithmetic alone."""
-    rows, fans = {}, starts.fans("E")
+    rows, of_e = {}, fans("E")
     for init in dict.fromkeys(start.init for start in STARTS.values()):
         row = {
-            "3 → 64": starts.gain(init, *fans["conv1_1"]),
-            "64 → 64": starts.gain(init, *fans["conv1_2"]),
-            "128 → 128": starts.gain(init, *fans["conv2_2"]),
-            "512 → 512": starts.gain(init, *fans["conv5_1"]),
+            "3 → 64": gain(init, *of_e["conv1_1"]),
+            "64 → 64": gain(init, *of_e["conv1_2"]),
+            "128 → 128": gain(init, *of_e["conv2_2"]),
+            "512 → 512": gain(init, *of_e["conv5_1"]),
             "all of A": whole_gain("A", init),
             "all of E": whole_gain("E", init),
         }
@@ -88,7 +138,7 @@ def gains_table() -> pd.DataFrame:
 
 def whole_gain(net: str, init: str, **sizes: object) -> float:
     """By how much a net multiplies the root mean square from its input to its logits."""
-    return starts.expected_activations(net, init, 1.0, **sizes)[-1]
+    return expected_activations(net, init, 1.0, **sizes)[-1]
 
 
 def _in_a_table(label: str) -> str:
@@ -203,7 +253,7 @@ def signals(records: Records) -> Figure:
     """Activations and gradients before the first step at every layer, a row of panels per net.
 
     At the paper's crop; a start from net A at the crop that this net A has. Dashed lines are what
-    `starts.expected_activations` expects.
+    `expected_activations` expects.
     """
     fig, grid = plt.subplots(len(NETS), 2, figsize=(5.8, 8.2), sharey="col", squeeze=False)
     for (left, right), net in zip(grid, NETS, strict=True):
@@ -235,13 +285,13 @@ def _expected(ax: Axes, record: FirstStepsRecord, input_rms: float) -> None:
         return
     sizes = {"width": e["width"], "hidden": e["hidden"], "num_classes": record.classes}
     crop = record.signal_at(PAPER_CROP).crop
-    expected = starts.expected_activations(e["config"], e["init"], input_rms, crop=crop, **sizes)
+    expected = expected_activations(e["config"], e["init"], input_rms, crop=crop, **sizes)
     colour = STYLES[record.run.split("-", 1)[1]]["color"]
     ax.plot(expected, "--", color=colour, linewidth=0.8, alpha=0.8)
 
 
 def _layer_ticks(ax: Axes, net: str) -> None:
-    names = list(starts.fans(net))
+    names = list(fans(net))
     first = [i for i, name in enumerate(names) if name.endswith("_1") or name == "fc6"]
     ax.set_xticks(first, [names[i].removeprefix("conv").removesuffix("_1") for i in first])
     ax.set_xlim(-0.5, len(names) - 0.5)

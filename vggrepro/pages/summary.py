@@ -153,7 +153,7 @@ def shown(value: object) -> str:
 STAGES = {"scratch": "S = 256", "fine-tune": "S = 384", "jitter": "after S = 384"}
 
 
-def declared_table(data_sets: Sequence[str], budget: str = "reduced") -> pd.DataFrame:
+def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> pd.DataFrame:
     """Field by data set: the paper's value and ours, for all runs of the study, and why.
 
     A field whose values differ among runs has a line for each, with the runs that it is of.
@@ -226,8 +226,10 @@ REMARKS = {
     "3.1 watches validation accuracy.",
     "study.experiments.FUSIONS": "The jittered D of the submission is jittered as a whole; in the "
     "paper in its FC layers only (Section 4.4).",
-    "study.starts": "First steps are trained on crops of 64 px, 32 drawn images a step, and from a "
-    "net A that had first steps only. The signal before them is measured at 224 px as well.",
+    "study.starts.CROP": "First steps are trained on crops of 64 px; the signal before them is "
+    "measured at 224 px as well.",
+    "study.starts.BATCH": "A first step takes 32 images, drawn ones unless others are named.",
+    "study.starts.PARENT": "The net A of which they take layers had first steps only.",
     "windows.dense_window": "Images are trimmed on both sides alike, where floor pooling would "
     "drop up to 31 px at the right and at the bottom.",
     "windows.googlenet_windows": "The image is rescaled once, to the smaller size to which Szegedy "

@@ -11,7 +11,7 @@ from IPython.display import Markdown
 
 from vggrepro import UserError
 from vggrepro.pages.report import DATA_NAMES, Column, at_chance
-from vggrepro.study import second_decisions, second_round
+from vggrepro.study import programme, second_decisions, second_round
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.decisions import (
@@ -196,7 +196,7 @@ def marked(word: str) -> str:
 class Verdicts:
     """What the records of a folder say of the claims; of the second round once it is complete."""
 
-    def __init__(self, results_dir: Path = RECORDED, budget: str = "reduced") -> None:
+    def __init__(self, results_dir: Path = RECORDED, budget: str = programme.BUDGET) -> None:
         self.study = Study(results_dir, budget)
         self._pilots = Study(results_dir, budget, with_pilots=True)
 

@@ -32,23 +32,31 @@ _SMALL = {
     "learning_rate": 0.02,
     "batch_size": 64,
 }
+_DRAWN = {**_SMALL, "recipe": "drawn", "crop": 32}
 _CIFAR10_32 = {**_SMALL, "crop": 32, "width": 0.25, "hidden": 256, "batch_size": 128}
 _IMAGENETTE_64 = {**_SMALL, "crop": 64, "width": 0.25, "hidden": 256, "data_size": "160px"}
 # Frozen before the recorded study was run: the candidate that was best on minival for the worst of
 # A, D and E (`calibration`), trained for longer, since none was near fitting its training images.
+_STUDY = {"recipe": "study-1", "dropout": 0.25}
 _CALIBRATED: dict[str, dict[str, Any]] = {
-    "cifar10": {**_CIFAR10_32, "recipe": "study-1", "dropout": 0.25},
-    "imagenette": {
-        **_IMAGENETTE_64,
-        "recipe": "study-1",
-        "dropout": 0.25,
-        "learning_rate": 0.01,
-    },
+    "cifar10": {**_CIFAR10_32, **_STUDY},
+    "imagenette": {**_IMAGENETTE_64, **_STUDY, "learning_rate": 0.01},
 }
 _EPOCHS = {
     "cifar10": {"scratch": 25, "fine-tune": 10, "jitter": 10},
     "imagenette": {"scratch": 50, "fine-tune": 15, "jitter": 30},
 }
+
+_TINY = {**_DRAWN, "width": 1 / 16, "hidden": 32, "counts": (240, 60)}
+# One recipe for all nets: easier images, and many small steps, since whether a narrow deep net
+# leaves chance depends on their number more than on the images. At a higher rate the deep nets
+# lose what they start with.
+_QUICK = {
+    **_DRAWN,
+    **{"width": 0.125, "hidden": 128, "counts": (2000, 200), "data_size": "plain"},
+    **{"batch_size": 16, "learning_rate": 0.002, "dropout": 0.0},
+}
+_FULL_SIZE = {**_SMALL, "schedule": "plateau", "learning_rate": 1e-2}
 
 BUDGETS: dict[str, Budget] = {
     b.name: b
@@ -57,39 +65,14 @@ BUDGETS: dict[str, Budget] = {
             "smoke",
             "tests: the whole study in about a minute",
             1,
-            {
-                "synthetic": {
-                    **_SMALL,
-                    "recipe": "drawn",
-                    "crop": 32,
-                    "width": 1 / 16,
-                    "hidden": 32,
-                    "counts": (240, 60),
-                }
-            },
+            {"synthetic": _TINY},
             {"synthetic": {"scratch": 2, "fine-tune": 1, "jitter": 1}},
         ),
         Budget(
             "quick",
             "every net on drawn images, minutes on a laptop; no verdicts",
             1,
-            {
-                # One recipe for all nets: easier images, and many small steps, since whether a
-                # narrow deep net leaves chance depends on their number more than on the images.
-                # At a higher rate the deep nets lose what they start with.
-                "synthetic": {
-                    **_SMALL,
-                    "recipe": "drawn",
-                    "crop": 32,
-                    "width": 0.125,
-                    "hidden": 128,
-                    "batch_size": 16,
-                    "learning_rate": 0.002,
-                    "dropout": 0.0,
-                    "data_size": "plain",
-                    "counts": (2000, 200),
-                }
-            },
+            {"synthetic": _QUICK},
             {"synthetic": {"scratch": 10, "fine-tune": 3, "jitter": 4}},
         ),
         Budget(
@@ -103,15 +86,7 @@ BUDGETS: dict[str, Budget] = {
             "gpu",
             "the paper's geometry and nets on one GPU, hours",
             1,
-            {
-                "imagenette": {
-                    **_SMALL,
-                    "schedule": "plateau",
-                    "learning_rate": 1e-2,
-                    "data_size": "full",
-                },
-                "folder": {**_SMALL, "schedule": "plateau", "learning_rate": 1e-2},
-            },
+            {"imagenette": {**_FULL_SIZE, "data_size": "full"}, "folder": _FULL_SIZE},
         ),
         Budget("full", "the paper's protocol on ILSVRC-2012, several GPUs", 1, {"imagenet": {}}),
     )
@@ -143,10 +118,7 @@ BEGINNING = Budget(
     "reduced",
     "as the study began",
     3,
-    {
-        "cifar10": _CIFAR10_32,
-        "imagenette": _IMAGENETTE_64,
-    },
+    {"cifar10": _CIFAR10_32, "imagenette": _IMAGENETTE_64},
     {
         "cifar10": {"scratch": 20, "fine-tune": 10, "jitter": 10},
         "imagenette": {"scratch": 30, "fine-tune": 15, "jitter": 30},
@@ -154,15 +126,11 @@ BEGINNING = Budget(
 )
 
 
-def _candidate(change: str, about: str, **factors: float) -> Budget:
-    """The recipe of the beginning, the named fields times their factors."""
-    base, name, data = BEGINNING, f"calibrate-{change}", {}
-    for key in ("cifar10", "imagenette"):
-        data[key] = base.data[key] | {"recipe": name}
-        for field_name, factor in factors.items():
-            value = base.data[key].get(field_name, getattr(Experiment, field_name))
-            data[key][field_name] = type(value)(value * factor)
-    return Budget(name, about, 1, data, base.epochs)
+def _candidate(change: str, about: str, **changed: float) -> Budget:
+    """The recipe of the beginning with the named fields changed."""
+    name = f"calibrate-{change}"
+    data = {key: {**fields, "recipe": name, **changed} for key, fields in BEGINNING.data.items()}
+    return Budget(name, about, 1, data, BEGINNING.epochs)
 
 
 # Candidates for the recipe: one thing changed at a time, then what helped together. Which is taken
@@ -170,14 +138,13 @@ def _candidate(change: str, about: str, **factors: float) -> Budget:
 CALIBRATION: dict[str, Budget] = {
     b.name: b
     for b in (
-        _candidate("rate", "twice the learning rate", learning_rate=2),
-        _candidate("half-rate", "half the learning rate", learning_rate=0.5),
-        _candidate("dropout", "half the dropout", dropout=0.5),
+        _candidate("rate", "twice the learning rate", learning_rate=0.04),
+        _candidate("half-rate", "half the learning rate", learning_rate=0.01),
+        _candidate("dropout", "half the dropout", dropout=0.25),
         _candidate(
             "half-rate-dropout",
             "half the learning rate and half the dropout",
-            learning_rate=0.5,
-            dropout=0.5,
+            **{"learning_rate": 0.01, "dropout": 0.25},
         ),
     )
 }

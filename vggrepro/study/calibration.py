@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from vggrepro.study import store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
 from vggrepro.study.experiments import RUNS, Experiment
 
@@ -56,7 +56,7 @@ def frozen(results_dir: Path, data: str) -> Candidate:
 
     It was fixed before they were run, so it is no candidate.
     """
-    return _candidate(results_dir, BUDGETS["reduced"], data)._replace(
+    return _candidate(results_dir, BUDGETS[programme.BUDGET], data)._replace(
         about="<b>frozen for the study</b>"
     )
 

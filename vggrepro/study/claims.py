@@ -62,7 +62,7 @@ _ARCHITECTURE = (
     ),
 )
 
-_depth = partial(Claim, quote="depth", chapter="03_depth", matters=0.5)
+_depth = partial(Claim, quote="depth", chapter="03_depth", matters=0.5, cannot=_SMALL)
 _context = partial(Claim, quote="context", chapter="04_filters_1x1", matters=0.5)
 _NETS = (
     Claim(
@@ -95,7 +95,6 @@ _NETS = (
         statement="The error falls from 11 layers (A) to 16 (D).",
         sides=centre("D-S256", "A-S256"),
         paper=table_3("D", "A"),
-        cannot=_SMALL,
         primary=True,
         other_length=centre("D-short", "A-short"),
         controls=(
@@ -109,7 +108,6 @@ _NETS = (
         statement="The error falls from 11 layers (A) to 13 (B).",
         sides=centre("B-S256", "A-S256"),
         paper=table_3("B", "A"),
-        cannot=_SMALL,
         controls=(("A with the extra training that B had", centre("B-S256", "A-from-A")),),
     ),
     _depth(
@@ -117,7 +115,6 @@ _NETS = (
         statement="The error falls from 13 layers (B) to 16 (D).",
         sides=centre("D-S256", "B-S256"),
         paper=table_3("D", "B"),
-        cannot=_SMALL,
     ),
     Claim(
         key="depth-saturates",
@@ -204,6 +201,7 @@ _jitter = partial(
     chapter="06_scale_jitter",
     matters=1.0,
     data="imagenette",
+    cannot=_COARSE,
 )
 _several_q = partial(
     Claim,
@@ -212,6 +210,7 @@ _several_q = partial(
     matters=0.3,
     test="same weights",
     data="imagenette",
+    cannot=_COARSE,
 )
 _SCALES = (
     _jitter(
@@ -219,7 +218,6 @@ _SCALES = (
         statement="Many training scales beat one, from the same weights for as many epochs.",
         sides=centre("D-jitter", "D-S384-longer"),
         paper=Said(None, "The paper has no such control."),
-        cannot=_COARSE,
         ours=True,
         primary=True,
         controls=(("by dense evaluation", (one_q("D-jitter"), one_q("D-S384-longer"))),),
@@ -247,14 +245,12 @@ _SCALES = (
         statement="Three test scales beat one, for a net trained at one scale.",
         sides=(three_q("D-S256"), one_q("D-S256")),
         paper=Said(gain_of_several_q(256), "Tables 3 and 4"),
-        cannot=_COARSE,
     ),
     _several_q(
         key="several-q-jittered",
         statement="Three test scales beat one, for a net trained at many.",
         sides=(three_q("D-jitter"), one_q("D-jitter")),
         paper=Said(gain_of_several_q(JITTER), "Tables 3 and 4"),
-        cannot=_COARSE,
         primary=True,
         controls=(("shifts at one Q", (three_q("D-jitter"), one_q("D-jitter", "dense-shifted"))),),
     ),
@@ -293,6 +289,7 @@ _tested = partial(
     matters=0.2,
     test="same weights",
     data="imagenette",
+    cannot=_COARSE,
 )
 _PROTOCOLS = (
     _tested(
@@ -308,14 +305,12 @@ _PROTOCOLS = (
         statement="Crops and dense evaluation together beat dense evaluation alone.",
         sides=(three_q("D-jitter", _BOTH), three_q("D-jitter")),
         paper=table_5(_BOTH, "dense"),
-        cannot=_COARSE,
     ),
     _tested(
         key="both-beat-multi-crop",
         statement="Crops and dense evaluation together beat crops alone.",
         sides=(three_q("D-jitter", _BOTH), three_q("D-jitter", "multi-crop")),
         paper=table_5(_BOTH, "multi-crop"),
-        cannot=_COARSE,
     ),
     Claim(
         key="two-nets-beat-one",

@@ -10,16 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.study import store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, decide_all
-from vggrepro.study.experiments import Evaluation, completed
-from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import Interval, Pooled, difference, gains, pooled
-from vggrepro.study.second_round import shown
 
 
 class Key(NamedTuple):
@@ -38,11 +36,12 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Holding:
-    """The evaluations of one folder by seed, and the trainings that they rest on."""
+    """The evaluations of one folder and its trainings: rows of `store.frame`."""
 
     results_dir: Path
-    evaluations: Mapping[Key, Mapping[int, EvalRecord]]
-    trainings: Mapping[tuple[str, str, str, int], TrainRecord]
+    evaluations: Mapping[Key, pd.DataFrame]
+    """By seed, in the order of their files."""
+    trainings: pd.DataFrame
 
     @property
     def places(self) -> list[tuple[str, str]]:
@@ -51,7 +50,7 @@ class Holding:
 
     def errors(self, key: Key) -> dict[int, float]:
         """Top-1 error in percent by seed."""
-        return {seed: r.top1_error for seed, r in self.evaluations.get(key, {}).items()}
+        return self.evaluations[key].top1_error.to_dict()
 
     def spread(self, place: tuple[str, str]) -> Pooled:
         """The spread over seeds of all nets there, by centre crop."""
@@ -72,21 +71,14 @@ def holding(results_dir: Path) -> Holding:
     """
     if not results_dir.is_dir():
         raise UserError(f"{results_dir} is no folder: name two folders of records")
-    evaluations: dict[Key, dict[int, EvalRecord]] = {}
-    trainings = {}
-    # Times in bench/ do not repeat.
-    for path in shown(results_dir, sorted(results_dir.glob("*/*/*/seed*/*.json"))):
-        record = store.read(path)
-        e = record.experiment
-        if isinstance(record, TrainRecord):
-            trainings[e["budget"], e["data"], record.run, record.seed] = record
-        elif isinstance(record, EvalRecord):  # first steps have a chapter of their own
-            name = Evaluation(record.protocol, record.test_scales).name
-            key = Key(e["budget"], e["data"], record.run, name)
-            evaluations.setdefault(key, {})[record.seed] = record
+    table = store.frame(results_dir)
+    table = table[table.path.str.count("/") == 4]  # no pilots, and no nets of the reader's own
+    names = table.path.str.extract(r"/eval-(.+)\.json$", expand=False)
+    tested = table.assign(evaluation=names).dropna(subset="evaluation").set_index("seed")
+    evaluations = {Key(*k): of for k, of in tested.groupby(list(Key._fields), sort=False)}
     if not evaluations:
         raise UserError(f"{results_dir} holds no evaluation of a trained net; `vggrepro run` does")
-    return Holding(results_dir, evaluations, trainings)
+    return Holding(results_dir, evaluations, table[table.kind == "train"])
 
 
 # --- like with like -----------------------------------------------------------------------
@@ -203,13 +195,10 @@ def _spread(one: Holding, other: Holding, place: tuple[str, str]) -> Pooled:
 
 def _compared(one: Holding, other: Holding, key: Key, spread: Pooled) -> Compared:
     first, second = one.errors(key), other.errors(key)
-    shared = first.keys() & second.keys()
-    equal = sum(
-        one.evaluations[key][seed].result_digest == other.evaluations[key][seed].result_digest
-        for seed in shared
-    )
-    interval = difference(spread, gains(first, second).values())
-    return Compared(key, first, second, equal, interval)
+    moved = gains(first, second)
+    here, there = (side.evaluations[key].result_digest[list(moved)] for side in (one, other))
+    interval = difference(spread, moved.values())
+    return Compared(key, first, second, int((here == there).sum()), interval)
 
 
 # What says which run it is, rather than how it was made.
@@ -227,8 +216,8 @@ def _unlike(one: Holding, other: Holding, first: Key, second: Key) -> str:
 def _made(holding: Holding, key: Key) -> list[dict]:
     """The declarations of an evaluation's seeds, each once."""
     found: list[dict] = []
-    for record in holding.evaluations[key].values():
-        declared = completed(record.experiment)
+    for path in holding.evaluations[key].path:
+        declared = store.read(holding.results_dir / path).declared
         declared = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
         if declared not in found:
             found.append(declared)
@@ -254,10 +243,11 @@ def _shown(value: object) -> str:
 
 def _images(holding: Holding, key: Key) -> set[str]:
     """Fingerprints of all images an evaluation rests on, where they are recorded."""
-    found = {record.data.fingerprint for record in holding.evaluations[key].values()}
-    for seed in holding.evaluations[key]:
-        trained = holding.trainings.get((*key.place, key.run, seed))
-        found |= {used.fingerprint for used in trained.data} if trained else set()
+    found = set()
+    for path in (holding.results_dir / path for path in holding.evaluations[key].path):
+        found.add(store.read(path).data.fingerprint)
+        if (trained := path.with_name("train.json")).exists():
+            found |= {used.fingerprint for used in store.read(trained).data}
     return found
 
 
@@ -277,9 +267,8 @@ def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
     Drawn images decide nothing, so budgets on them are left out.
     """
     found = {}
-    deciding = {claim.data for claim in CLAIMS.values() if claim.sides}
     for budget in BUDGETS.values():
-        if deciding & set(budget.data) and all(
+        if set(programme.DATA) & set(budget.data) and all(
             (folder / budget.name).is_dir() for folder in (first, second)
         ):
             one, other = (decide_all(folder, budget.name) for folder in (first, second))

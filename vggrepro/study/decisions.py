@@ -13,35 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro import cost
-from vggrepro.study import paper, programme, store
+from vggrepro.study import paper, programme, rules, store
 from vggrepro.study.budgets import Budget, at_budget, budget_named
 from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.experiments import DECLARED, FUSIONS, RUNS, Evaluation
 from vggrepro.study.records import EvalRecord
-from vggrepro.study.rules import (
-    ALPHA,
-    FEWEST_SEEDS,
-    POOLED,
-    Claim,
-    HolmStep,
-    Interval,
-    Pooled,
-    SecondWord,
-    Side,
-    Sides,
-    Verdict,
-    Word,
-    deciding,
-    difference,
-    gains,
-    holm,
-    median_ratio,
-    one_q,
-    p_value,
-    paired,
-    pooled,
-    verdict,
-)
+from vggrepro.study.rules import Claim, Interval, Side, Sides, Verdict, gains
 from vggrepro.windows import PAPER_CROP
 
 # --- claims that arithmetic decides -------------------------------------------------------
@@ -103,13 +80,13 @@ class Decision:
     """
 
     claim: Claim
-    word: Word | SecondWord
+    word: rules.Word | rules.SecondWord
     reason: str
     n: int = 0
     difference: float | None = None
     interval: Interval | None = None
     p: float | None = None
-    step: HolmStep | None = None
+    step: rules.HolmStep | None = None
     log_loss: Interval | None = None
     exact: float | None = None
     here: str = ""
@@ -117,8 +94,8 @@ class Decision:
     @property
     def decided_by(self) -> Interval | None:
         """The interval from which the word is read, at the confidence of rule and level."""
-        level = self.step.level if self.step else ALPHA
-        return deciding(self.interval, self.claim.rule, level) if self.interval else None
+        level = self.step.level if self.step else rules.ALPHA
+        return rules.deciding(self.interval, self.claim.rule, level) if self.interval else None
 
 
 @dataclass
@@ -201,33 +178,28 @@ class Study:
         else it takes two seeds.
         """
         if claim.test == "measurement":
-            return median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
+            return rules.median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
         found = self.differences(claim, sides, data, metric).values()
         if any(side.evaluation.protocol != "centre-crop" for side in sides or claim.sides):
-            return paired(found)
-        return difference(self.spread(data or claim.data, metric or claim.metric), found)
+            return rules.paired(found)
+        return rules.difference(self.spread(data or claim.data, metric or claim.metric), found)
 
-    def spread(self, data: str, metric: str = "top1_error") -> Pooled:
+    def spread(self, data: str, metric: str = "top1_error") -> rules.Pooled:
         """The spread of one training, pooled over the nets in `POOLED`, of their planned seeds."""
-        return pooled(
-            {
-                run: {seed: getattr(record, metric) for seed, record in found.items()}
-                for run, found in self._pooled(data).items()
-            }
-        )
+        return rules.pooled(self.pooled_errors(data, metric))
 
     def missing(self, data: str) -> int:
         """How many planned trainings the pooled spread lacks."""
-        planned = programme.seeds(data) if data in POOLED else {}
-        return sum(planned[run] - len(found) for run, found in self._pooled(data).items())
+        planned = programme.seeds(data) if data in rules.POOLED else {}
+        return sum(planned[run] - len(found) for run, found in self.pooled_errors(data).items())
 
-    def _pooled(self, data: str) -> dict[str, dict[int, EvalRecord]]:
-        planned = programme.seeds(data) if data in POOLED else {}
-        nets = {}
-        for run in POOLED.get(data, ()):
-            found = self.records(run, data, one_q(run, "centre-crop").evaluation)
-            nets[run] = {seed: record for seed, record in found.items() if seed < planned[run]}
-        return nets
+    def pooled_errors(self, data: str, metric: str = "top1_error") -> dict[str, dict[int, float]]:
+        """What `spread` is pooled from: `metric` by net and planned seed."""
+        planned = programme.seeds(data) if data in rules.POOLED else {}
+        return {
+            run: self.errors(rules.one_q(run, "centre-crop"), data, range(planned[run]), metric)
+            for run in rules.POOLED.get(data, ())
+        }
 
 
 def _log_ratios(study: Study, claim: Claim) -> list[float]:
@@ -249,7 +221,7 @@ def _log_ratios(study: Study, claim: Claim) -> list[float]:
 # --- decisions ----------------------------------------------------------------------------
 
 
-def decide(key: str, results_dir: Path, budget: str = "reduced") -> Decision:
+def decide(key: str, results_dir: Path, budget: str = programme.BUDGET) -> Decision:
     """One claim, among all: the level of a primary claim depends on the others.
 
     Raises `UserError` as `claim_named` and `decide_all` do.
@@ -257,7 +229,7 @@ def decide(key: str, results_dir: Path, budget: str = "reduced") -> Decision:
     return decide_all(results_dir, budget)[claim_named(key).key]
 
 
-def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision]:
+def decide_all(results_dir: Path, budget: str = programme.BUDGET) -> dict[str, Decision]:
     """Every claim by key, from the records below `results_dir`.
 
     Raises `UserError` for an unknown budget or a record that cannot be read.
@@ -266,11 +238,11 @@ def decide_all(results_dir: Path, budget: str = "reduced") -> dict[str, Decision
     intervals = {c.key: study.interval(c) for c in CLAIMS.values() if c.sides}
     # A claim without a verdict's number of seeds has no p; it still counts among the primaries.
     p_values = {
-        key: p_value(interval, CLAIMS[key].rule, CLAIMS[key].matters)
+        key: rules.p_value(interval, CLAIMS[key].rule, CLAIMS[key].matters)
         for key, interval in intervals.items()
         if interval is not None and interval.n >= CLAIMS[key].seeds
     }
-    steps = holm({c.key: p_values.get(c.key, 1.0) for c in CLAIMS.values() if c.primary})
+    steps = rules.holm({c.key: p_values.get(c.key, 1.0) for c in CLAIMS.values() if c.primary})
     return {
         key: (
             _decided(study, claim, intervals[key], p_values.get(key), steps.get(key))
@@ -286,15 +258,15 @@ def _decided(
     claim: Claim,
     interval: Interval | None,
     p: float | None,
-    step: HolmStep | None,
+    step: rules.HolmStep | None,
 ) -> Decision:
     seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
     n = interval.n if interval else len(seen)
     if p is None or interval is None:
         found = _undecided(study, claim, n)
     else:
-        level = step.level if step else ALPHA
-        found = verdict(interval, claim.rule, claim.matters, level)
+        level = step.level if step else rules.ALPHA
+        found = rules.verdict(interval, claim.rule, claim.matters, level)
         found = _at_other_length(study, claim, interval, found)
         found = _provisional(study, claim, found)
     mean = float(np.mean(seen)) if seen else None
@@ -324,7 +296,7 @@ def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verd
     if claim.other_length is None or not directed:
         return found
     there = study.gains(claim, claim.other_length)
-    if len(there) < FEWEST_SEEDS:
+    if len(there) < rules.FEWEST_SEEDS:
         return Verdict("inconclusive", f"{found.reason}; not checked at another length")
     if np.mean(list(there.values())) * interval.estimate <= 0:
         return Verdict("inconclusive", f"{found.reason}, but not at another length")

@@ -29,7 +29,7 @@ from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
-from vggrepro.study.run import Run, build, used
+from vggrepro.study.run import Run, build, used, weights_in
 from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
@@ -67,61 +67,49 @@ class FirstSteps(Run):
     def recorded(self) -> FirstStepsRecord | None:
         """The record if there is one.
 
-        Raises `UserError` if it was made with other sizes, steps or precision.
-        """
-        again = "--fresh measures again, or choose another --results-dir"
-        try:
-            record = store.current(self.path, self.experiment)
-        except store.NotRecordedError as missing:
-            if self.path.exists():
-                raise UserError(f"{self.path}: {missing}; {again}") from missing
-            return None
-        if (record.steps, record.precision) != (self.count, self.machine.precision):
-            raise UserError(
-                f"{self.path} holds {record.steps} steps in {record.precision}, this would be "
-                f"{self.count} in {self.machine.precision}: {again}"
-            )
-        return record
-
-    def check_other_seeds(self) -> None:
-        """Raise `UserError` if another seed of the net was measured with other sizes.
-
-        All seeds of a net stand in one table, so that this would be known only after the measuring.
+        Raises `UserError` if it, or that of another seed, was made with other sizes: all seeds of
+        a net stand in one table, so that it would be known only after the measuring.
         """
         ours = starts.sizes(asdict(self.experiment), self.count, self.machine.precision)
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            if record.seed != self.seed and theirs != ours:
+            if theirs != ours and not (self.where.fresh and path == self.path):
                 there, here = (
-                    " ".join(f"{k} {sizes[k]}" for k in ours if theirs[k] != ours[k])
-                    for sizes in (theirs, ours)
+                    " ".join(
+                        f"{option} {made[option]}"
+                        for option in ours
+                        if theirs[option] != ours[option]
+                    )
+                    for made in (theirs, ours)
                 )
                 raise UserError(
-                    f"{path} was made with {there}, this would be with {here}: choose another "
-                    "--results-dir, or the same sizes"
+                    f"{path} was made with {there}, this would be with {here}: --fresh measures "
+                    "again, or choose another --results-dir, or the same sizes"
                 )
+        try:
+            return store.current(self.path, self.experiment)
+        except store.NotRecordedError as missing:
+            if self.path.exists() and not self.where.fresh:
+                raise UserError(f"{self.path}: {missing}; --fresh measures again") from missing
+            return None
 
     def measure(self, step: Callable[[], None]) -> str | None:
         """Measure and record it, telling `step` of every step; returns why not, if it cannot be."""
+        name, problem = self.experiment.name, None
         with ExitStack() as held:
-            problem = self._hindrance(held)
+            if not lock(self.folder, held):
+                problem = f"another process is at {name}"
+            elif self.parent and not (record := self.parent.recorded()):
+                problem = f"{name} starts from {self.experiment.init_from}, which is not recorded"
+            elif self.parent and record.status != "ok":
+                problem = f"{name} starts from {self.experiment.init_from}, which diverged"
             # Another command may have done it meanwhile.
-            if problem is None and (self.where.fresh or not self.recorded()):
+            elif self.where.fresh or not self.recorded():
                 self._record(step)
         if problem:
             self.say(f"left out: {problem}")
         return problem
-
-    def _hindrance(self, held: ExitStack) -> str | None:
-        """Why this net cannot be measured now; if it can, it is ours until `held` ends."""
-        if not lock(self.folder, held):
-            return f"another process is at {self.experiment.name}"
-        record = self.parent.recorded() if self.parent else None
-        if self.parent and (record is None or record.status != "ok"):
-            state = "diverged" if record else "is not recorded yet"
-            return f"{self.experiment.name} starts from {self.experiment.init_from}, which {state}"
-        return None
 
     def _record(self, step: Callable[[], None]) -> None:
         inherited = self.parent.weights() if self.parent else None
@@ -148,14 +136,7 @@ class FirstSteps(Run):
         record, path = self.recorded(), self.folder / "weights.pt"
         if not path.exists():
             checkpoints.save_weights(self.measured(None, lambda: None)[0], path)
-        weights = checkpoints.read(path)
-        digest = checkpoints.weights_digest(weights)
-        if digest != record.weights_digest:
-            raise UserError(
-                f"{path} does not hold the weights of the record beside it: delete it and start "
-                "the same command again, or measure the parent anew with --fresh"
-            )
-        return weights, digest
+        return weights_in(path, record.weights_digest), record.weights_digest
 
     def measured(
         self, inherited: tuple[dict[str, torch.Tensor], str] | None, step: Callable[[], None]
@@ -211,9 +192,7 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     nets: dict[str, FirstSteps] = {}
     for e in experiments:
         nets[e.name] = FirstSteps(e, seed, where, chosen, count, nets.get(e.init_from))
-    todo = [net for net in nets.values() if where.fresh or not net.recorded()]
-    for net in nets.values():
-        net.check_other_seeds()
+    todo = [net for net in nets.values() if not net.recorded() or where.fresh]
     if todo:
         todo[0].photos.check()  # before a folder is made that looks like a begun run
     left_out = []

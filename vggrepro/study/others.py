@@ -7,18 +7,18 @@ for each difference, and the spread between families is all the spread there is.
 
 import csv
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from enum import StrEnum
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-from scipy import stats
 
 from vggrepro import UserError
+from vggrepro.study.rules import paired
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "others" / "retrainings.csv"
 DIFFERENCES = (("A", "B"), ("B", "D"), ("D", "E"), ("A", "D"))
@@ -33,44 +33,32 @@ Independence = Literal[
 Doubt = Literal["", "earlier", "faulty page", "one of a kind", "cut short", "changed"]
 
 
-class Analysis(StrEnum):
-    """Which trainings are taken: each analysis holds the one before it."""
+class Analysis(IntEnum):
+    """Which trainings are taken: each analysis holds the one before it; what is `NEVER`, none."""
 
-    STRICT = "strict"
-    MAIN = "main"
-    WIDE = "wide"
+    STRICT = 1
+    MAIN = 2
+    WIDE = 3
+    NEVER = 4
 
 
-#: The first analysis that takes a training for what shows that it is independent; None is never.
-FIRST_BY_INDEPENDENCE: dict[Independence, Analysis | None] = {
-    "log": Analysis.STRICT,
-    "statement": Analysis.STRICT,
-    "architecture": Analysis.STRICT,
-    "label": Analysis.MAIN,
-    "unclear": Analysis.WIDE,
-    "passed on": None,
-    "continued": None,
+#: The first analysis that takes a training for what shows that it is independent.
+FIRST_BY_INDEPENDENCE: dict[Independence, Analysis] = {
+    **dict.fromkeys(("log", "statement", "architecture"), Analysis.STRICT),
+    **{"label": Analysis.MAIN, "unclear": Analysis.WIDE},
+    **dict.fromkeys(("passed on", "continued"), Analysis.NEVER),
 }
-
 #: The same for what speaks against it.
-FIRST_BY_DOUBT: dict[Doubt, Analysis | None] = {
-    "": Analysis.STRICT,
-    "earlier": Analysis.WIDE,
-    "faulty page": Analysis.WIDE,
-    "one of a kind": None,
-    "cut short": None,
-    "changed": None,
+FIRST_BY_DOUBT: dict[Doubt, Analysis] = {
+    **{"": Analysis.STRICT, "earlier": Analysis.WIDE, "faulty page": Analysis.WIDE},
+    **dict.fromkeys(("one of a kind", "cut short", "changed"), Analysis.NEVER),
 }
-
-_ORDER = list(Analysis)
 
 
 def counts(independence: Independence, doubt: Doubt, analysis: Analysis) -> bool:
     """Whether an analysis takes a training with this evidence and this doubt."""
-    first = FIRST_BY_INDEPENDENCE[independence], FIRST_BY_DOUBT[doubt]
-    return all(
-        since is not None and _ORDER.index(since) <= _ORDER.index(analysis) for since in first
-    )
+    first = max(FIRST_BY_INDEPENDENCE[independence], FIRST_BY_DOUBT[doubt])
+    return first <= analysis and first < Analysis.NEVER
 
 
 # --- the file -------------------------------------------------------------------------------
@@ -141,7 +129,7 @@ class Row(BaseModel):
     @property
     def independent(self) -> bool:
         """Whether the row is a training from random weights, and not one counted elsewhere."""
-        return FIRST_BY_INDEPENDENCE[self.independence] is not None
+        return FIRST_BY_INDEPENDENCE[self.independence] < Analysis.NEVER
 
     def counts(self, analysis: Analysis) -> bool:
         """Whether that analysis takes this row."""
@@ -266,20 +254,18 @@ class Summary:
     predicted: tuple[float, float] | None
 
 
-def summarise(values: Sequence[float], level: float = 0.95) -> Summary:
+def summarise(values: Collection[float]) -> Summary:
     """Mean over families with a t interval and a prediction interval, each family weighing alike.
 
     Raises UserError without a family.
     """
     if not len(values):
         raise UserError("No family has both nets, so there is no mean")
-    mean, k = float(np.mean(values)), len(values)
-    if k < 2:
+    mean, k, found = float(np.mean(list(values))), len(values), paired(values)
+    if found is None:
         return Summary(k, mean, None, None)
-    spread = float(np.std(values, ddof=1))
-    reach = float(stats.t.ppf((1 + level) / 2, k - 1)) * spread
-    of_mean, of_next = reach / k**0.5, reach * (1 + 1 / k) ** 0.5
-    return Summary(k, mean, (mean - of_mean, mean + of_mean), (mean - of_next, mean + of_next))
+    reach = found.half_width * (k + 1) ** 0.5
+    return Summary(k, mean, (found.low, found.high), (mean - reach, mean + reach))
 
 
 def leave_one_out(values: Mapping[str, float]) -> dict[str, Summary]:

@@ -45,7 +45,7 @@ from vggrepro.study.records import (
 from vggrepro.study.run import used
 from vggrepro.study.runner import BusyError, lock
 from vggrepro.trainer import Training, train
-from vggrepro.weights import net_of, read, save_weights
+from vggrepro.weights import State, net_of, read, save_weights
 from vggrepro.windows import OF_TORCHVISION, PAPER_CROP, PROTOCOLS, RESIZES, scaled
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def net(asked: Asked) -> Net:
     else:
         path = Path(asked.weights).expanduser()
     state, said = read(path)
-    said = _of_a_run(path) | said
+    said = _of_a_run(path, state) | said
     model = net_of(state, said, path, config, inputs)
     if model.inputs is None:
         raise UserError(
@@ -165,13 +165,15 @@ def _name(path: Path) -> str:
     return "".join(c if c.isalnum() or c in "_+.-" else "-" for c in name)
 
 
-def _of_a_run(path: Path) -> dict[str, Any]:
-    """What the record beside a run's weights says of them."""
+def _of_a_run(path: Path, state: State) -> dict[str, Any]:
+    """What the record beside a run's weights says of them, if it is theirs."""
     trained = path.with_name("train.json")
     if path.name != "weights.pt" or not trained.is_file():
         return {}
     record = store.read(trained)
-    e = record.experiment
+    if record.weights_digest != weights_digest(state):
+        return {}
+    e = record.declared
     inputs = (record.pixel_mean, e["input_divisor"], False)
     return {"config": e["config"], "crop": e["crop"], "inputs": inputs}
 
@@ -222,6 +224,9 @@ def photos(net: Net, asked: Asked) -> ImageSet:
         raise UserError(f"Imagenette's photos are ILSVRC training photos, and {_TRAINING_PHOTOS}")
     if asked.ground_truth and asked.data != "imagenet":
         raise UserError("--ground-truth is of ILSVRC's validation photos: --data imagenet")
+    if asked.data == "imagenet" and not of_ilsvrc:  # before a million photos are measured
+        outputs = net.model.classifier[-1].out_features
+        raise UserError(f"this net has {outputs} outputs, and ILSVRC has 1000 classes")
     found = _found(net, asked, of_ilsvrc)
     check_classes(net.model, found)
     if net.said.get("classes", list(found.classes)) != list(found.classes):
@@ -245,15 +250,21 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
         truth = asked.ground_truth
         return ilsvrc.val(asked.data_dir, ground_truth=truth, cache_dir=asked.cache_dir)
     root = asked.data_dir.expanduser().resolve()
-    if "photos" in net.said and not sources.is_split(root):
-        # `train` has set a part aside; all of them would be its training photos too.
+    if _set_aside(net, asked):
         return Photos("folder", root, asked.cache_dir).val
     tested = _tested_folder(root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(tested), tested)
-    found = streamed(sources.list_images(tested), asked.cache_dir)
-    found = replace(found, name="folder")
+    listing = sources.list_images(tested)
+    listing.tell()
+    found = replace(streamed(listing, asked.cache_dir), name="folder")
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
+
+
+def _set_aside(net: Net, asked: Asked) -> bool:
+    """Whether a fifth of the photos is tested: all would be those that `train` has used, too."""
+    here = asked.data == "folder" and asked.data_dir is not None
+    return here and "photos" in net.said and not sources.is_split(asked.data_dir.expanduser())
 
 
 def _tested_folder(root: Path) -> Path:
@@ -271,6 +282,10 @@ def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Ite
             f"{tested.name}: config {tested.model.config}, {len(images)} photos of "
             f"{len(images.classes)} classes; {describe(way.machine)}"
         )
+        if _set_aside(tested, asked):
+            yield "of a folder without a split, the fifth of every class that `train` sets aside"
+            if tested.said["photos"] != images.fingerprint:
+                yield "these are not the photos of its training; some of them may have been"
         paths = test(tested, images, way)
     if others:
         own = [same_evaluation(paths, others[0])] if paths else []
@@ -339,9 +354,8 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         for evaluation in todo:
             spent = sum(seconds.get(part, 0.0) for part in evaluation.parts)
             files = [_posteriors(folder, *part) for part in evaluation.parts]
-            made = _record(
-                about, evaluation, [files], images.targets, _provenance(way, len(images), spent)
-            )
+            where = _provenance(way, about, evaluation, spent)
+            made = _record(about, evaluation, [files], images.targets, where)
             store.write(made, _path(folder, evaluation))
     return [_path(folder, evaluation) for evaluation in way.evaluations]
 
@@ -358,9 +372,16 @@ def _targets(folder: Path) -> Path:
     return folder / "posteriors" / "targets.npy"
 
 
-def _provenance(way: Way, images: int, seconds: float) -> Provenance:
-    rate = images / seconds if seconds else 0.0
-    command = f"vggrepro evaluate {options(way.machine)}"
+def _provenance(
+    way: Way, about: dict[str, Any], evaluation: Evaluation, seconds: float
+) -> Provenance:
+    rate = about["data"].count / seconds if seconds else 0.0
+    scales = " ".join(map(str, evaluation.test_scales))
+    command = (
+        f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
+        f'{about["resize"]} --protocol "{evaluation.protocol}" --scales {scales} '
+        f"{options(way.machine)}"
+    )
     return provenance(way.machine, command, wall_seconds=seconds, images_per_second=rate)
 
 
@@ -497,7 +518,7 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
     }
     files = [_kept(path, record) for path, record in zip(paths, records, strict=True)]
     targets = np.load(_targets(paths[0].parent))
-    made = _record(about, evaluation, files, targets, _provenance(way, 0, 0.0))
+    made = _record(about, evaluation, files, targets, _provenance(way, about, evaluation, 0.0))
     path = way.results_dir.joinpath(*made.place)
     store.write(made, path)
     return path
@@ -559,7 +580,8 @@ def table(paths: Sequence[Path], published: Published | None = None) -> "pd.Data
         if record.classes == len(ilsvrc.CLASSES) and record.crop == PAPER_CROP:
             row["the paper"] = _of_the_paper(record)
             if published is not None:
-                here = (record.protocol, record.test_scales) == ("single-crop", (256,))
+                way = (record.protocol, record.test_scales, record.resize)
+                here = way == ("single-crop", (256,), "torchvision")
                 row["their page"] = _errors(*published[1:]) if here else "-"
         rows.append(row)
     return pd.DataFrame(rows).fillna("-")
@@ -609,14 +631,21 @@ class ToTrain:
         """The file of that ending beside the weights: `.json`, `.png`."""
         return self.out.with_suffix(ending)
 
+    def said(self) -> dict[str, Any]:
+        """The recipe as options say it: S as 256 or 256-512."""
+        scales = "-".join(map(str, dict.fromkeys(self.recipe.train_scale)))
+        return asdict(self.recipe) | {"train_scale": scales}
+
     def check(self) -> None:
-        """Raise `UserError` for an unknown start, or an `out` that cannot or should not be written.
+        """Raise `UserError` for an unknown start or net, or an `out` that should not be written.
 
         The photos come later: they may take longer.
         """
         if self.start not in INITIALISATIONS:
             known = ", ".join(INITIALISATIONS)
             raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        with torch.device("meta"):
+            _new_net(self, 2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
         there = [path for path in (self.out, self.beside(".json")) if path.exists()]
@@ -695,10 +724,7 @@ def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
 
 
 def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
-    recipe = ", ".join(
-        f"{name.replace('_', ' ')} {'-'.join(map(str, value)) if name == 'train_scale' else value}"
-        for name, value in asdict(asked.recipe).items()
-    )
+    recipe = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asked.said().items())
     return (
         f"net {asked.config}, width {asked.width:g}, crop {asked.crop} px, {asked.hidden} hidden "
         f"units, dropout {asked.dropout:g}: {count_parameters(model):,} weights; start "
@@ -707,19 +733,18 @@ def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
 
 
 def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
-    command = (
-        f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {options(asked.machine)}"
+    own = {name: getattr(asked, name) for name in _OF_THE_NET}
+    said = " ".join(
+        f"--{name.replace('_', '-')} {value}"
+        for name, value in (own | asked.said()).items()
+        if name not in ("momentum", "colour_shift")  # always the paper's
     )
+    command = f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {said}"
     return OwnTrainRecord(
         name=asked.out.stem,
         config=asked.config,
-        crop=asked.crop,
-        width=asked.width,
-        hidden=asked.hidden,
-        dropout=asked.dropout,
         inputs=model.inputs,
-        start=asked.start,
-        seed=asked.seed,
+        **own,
         recipe=json.loads(json.dumps(asdict(asked.recipe))),
         classes=photos.classes,
         data=(used(photos.train), used(photos.minival), used(photos.val)),
@@ -731,11 +756,14 @@ def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training
         weights_digest=weights_digest(model.state_dict()),
         provenance=provenance(
             asked.machine,
-            command,
+            f"{command} {options(asked.machine)}",
             wall_seconds=training.seconds,
             images_per_second=training.images_per_second,
         ),
     )
+
+
+_OF_THE_NET = ("start", "seed", "width", "crop", "hidden", "dropout")
 
 
 def _curves(record: OwnTrainRecord) -> bytes:

@@ -99,10 +99,7 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            if not self._left:
-                self._bar.set_description_str(f"{self._tasks} of {self._tasks}", refresh=False)
-            self._bar.set_postfix_str("", refresh=False)
-            self._show()
+            self._show(self._bar.desc if self._left else f"{self._tasks} of {self._tasks}")
             self._bar.close()
 
     @contextmanager
@@ -114,13 +111,12 @@ class Progress:
         Gives `update(done, found=False)`, to be called with how many more units are done; `found`
         says that they had been done before, as the epochs in a checkpoint.
         """
-        expected_share = self._left.get(task, {}).pop(part, None)
-        share = work if expected_share is None else expected_share
-        if expected_share is None:
-            self._total += share
+        parts = self._left.get(task, {})
+        self._total += 0 if part in parts else work
+        share = parts.pop(part, work)
         before, seen, counted = self._done, 0, 0
         started = time.perf_counter()
-        self._label(task, part)
+        self._show(self._label(task, part))
 
         def update(done: int = 1, found: bool = False) -> None:
             nonlocal seen, counted
@@ -147,9 +143,8 @@ class Progress:
 
     def finish(self, task: Task) -> None:
         """Nothing is left to do of a task: what was not worked on was there, or cannot be done."""
-        skipped = sum(self._left.get(task, {}).values())
         self._finished += task in self._left
-        self._left.pop(task, None)
+        skipped = sum(self._left.pop(task, {}).values())
         self._found += 0 if self.shared else skipped
         self._move(self._done + skipped)
 
@@ -158,11 +153,13 @@ class Progress:
         """Multiply-adds of what is to be done."""
         return self._total - self._done
 
-    def _label(self, task: Task, part: str) -> None:
+    def _label(self, task: Task, part: str) -> str:
         name, seed = task
         label = f"{name}, {part}" if seed is None else f"{name} seed {seed}, {part}"
-        if self._tasks > 1:
-            label = f"{min(self._finished + 1, self._tasks)}/{self._tasks} {label}"
+        number = f"{min(self._finished + 1, self._tasks)}/{self._tasks} "
+        return number + label if self._tasks > 1 else label
+
+    def _show(self, label: str) -> None:
         if self._bar is None:
             self._bar = tqdm(
                 desc=label,
@@ -178,7 +175,9 @@ class Progress:
             )
         self._bar.set_postfix_str("", refresh=False)
         self._bar.set_description_str(label, refresh=False)
-        self._show()
+        self._bar.total, self._bar.initial = max(self._total, self._done), self._found
+        self._bar.n = self._done
+        self._bar.refresh()
 
     def _move(self, done: float) -> None:
         step, self._done = done - self._done, done
@@ -187,11 +186,6 @@ class Progress:
             # Sums in another order may pass the whole by a rounding, of which tqdm would warn.
             self._bar.total = max(self._total, self._bar.n + step)
             self._bar.update(step)
-
-    def _show(self) -> None:
-        self._bar.total, self._bar.initial = max(self._total, self._done), self._found
-        self._bar.n = self._done
-        self._bar.refresh()
 
 
 class _InNotebook:

@@ -268,9 +268,9 @@ class OwnTrainRecord(_Own):
     """One training of `vggrepro train`; it lies beside the weights, under their name."""
 
     kind: Literal["own-train"] = "own-train"
-    width: float
+    width: Annotated[float, Field(gt=0)]
     hidden: Count
-    dropout: NotNegative
+    dropout: Annotated[float, Field(ge=0, lt=1)]
     inputs: Inputs
     start: str
     seed: Annotated[int, Field(ge=0)]

@@ -5,10 +5,12 @@ top-1 error. `first` is the side that the paper puts first, so a positive differ
 paper says. The claims are in `claims`; what applies the rules to records is in `decisions`.
 """
 
+import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import pi, sqrt
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -27,34 +29,13 @@ FEWEST_SEEDS = 3
 AT_CHANCE = 0.97
 
 Rule = Literal["lower", "not worse", "same", "exact", "saturates"]
-#: How a rule reads the interval of the difference; `matters` is the smallest that matters.
-RULES: dict[str, str] = {
-    "lower": "The first side has the lower error: the interval lies above zero, or above what "
-    "matters. Inside plus and minus that it is negligible, on either side of zero. Two-sided.",
-    "not worse": "The first side is not worse by as much as matters: the interval lies above "
-    "minus that. If it also lies below zero, the loss is real but negligible. One-sided.",
-    "same": "The sides differ by less than matters: the interval lies inside plus and minus "
-    "that. Two one-sided tests.",
-    "exact": "There is no chance in it, hence no interval.",
-}
-
 Test = Literal[
     "between trainings", "same start", "same weights", "arithmetic", "measurement", "welch"
 ]
-#: What the interval of a claim is made from.
-TESTS: dict[str, str] = {
-    "between trainings": "Mean difference over the seeds that both sides have. Its spread is "
-    "that of all nets that were trained alike: what is left after the effects of net and of seed.",
-    "same start": "Two trainings from the same weights: a difference for each seed, Student's t "
-    "over seeds.",
-    "same weights": "One trained net tested in two ways: a difference for each seed, Student's t "
-    "over seeds.",
-    "arithmetic": "Computed at the paper's geometry.",
-    "measurement": "Training time for an image at the paper's geometry, second over first, in "
-    "percent more: the median over rounds, in which both took turns, of the logarithm of their "
-    "ratio, since other work on the machine makes some rounds several times as slow; the standard "
-    "error of a median, Student's t. (Until it was audited: the mean of the ratios.)",
-}
+with Path(__file__).with_name("rules.toml").open("rb") as _file:
+    WORDS: dict[str, dict[str, str]] = tomllib.load(_file)
+#: How a rule reads the interval of a difference, and what that is made from, in words.
+RULES, TESTS = WORDS["rules"], WORDS["tests"]
 
 #: The nets whose spread over seeds is pooled, for each data set, by centre crop at their own Q.
 #: Nets whose start is their subject are left out, since one that stalls has another spread; their

@@ -133,7 +133,8 @@ class Net(NamedTuple):
     digest: str
 
 
-def _weights(path: Path, digest: str) -> dict[str, torch.Tensor]:
+def weights_in(path: Path, digest: str) -> dict[str, torch.Tensor]:
+    """The weights in a file, which must have that digest; raises `UserError` if not."""
     state = checkpoints.read(path)
     if checkpoints.weights_digest(state) != digest:
         raise UserError(
@@ -246,8 +247,8 @@ class Run:
         """One split of the photos, or their `pixels`; rank 0 fills the cache for the others."""
         return distributed.first_then_others(lambda: getattr(self.photos, part))
 
-    def _parent(self) -> tuple[dict[str, torch.Tensor], str] | None:
-        """Weights of the parent run with the same seed, and their digest."""
+    def _parent(self) -> Net | None:
+        """The net of the parent run with the same seed."""
         if self.experiment.init_from is None:
             return None
         parent = self.of(self.experiment.init_from, self.seed)
@@ -255,8 +256,7 @@ class Run:
         with ExitStack() as held:  # another of its children may be training it again
             lock = FileLock(parent.folder / ".lock")
             distributed.first(lambda: bool(held.enter_context(lock)))
-            model, digest = parent.with_weights(record, twin=True)
-        return model.state_dict(), digest
+            return parent.with_weights(record, twin=True)
 
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
@@ -274,7 +274,7 @@ class Run:
         """
         kept = distributed.first(lambda: self._kept(done, twin))
         if kept is not None:
-            state = distributed.first_then_others(lambda: _weights(*kept))
+            state = distributed.first_then_others(lambda: weights_in(*kept))
             model = build(self.experiment, len(self.load("train").classes))
             _fill(model, state, str(kept[0]))
             return Net(model, kept[1])
@@ -332,7 +332,7 @@ class Run:
         for part in ("train", "minival", *tested, "pixels"):
             self.load(part)
         model = build(e, len(self.photos.classes))
-        weights, parent_digest = parent or (None, None)
+        weights = parent and parent.model.state_dict()
         if e.inherit == "all":
             _fill(model, weights, f"{e.init_from}, which {e.name} starts from,")
         else:
@@ -350,7 +350,7 @@ class Run:
             )
         if training.status == "interrupted":
             training.reason += "; the same command without --fresh goes on from there"
-        return model, self._train_record(model, training, parent_digest)
+        return model, self._train_record(model, training, parent and parent.digest)
 
     def _part(
         self, part: str, count: int, unit: str

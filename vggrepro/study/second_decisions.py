@@ -8,30 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from vggrepro.study import second_round, store
+from vggrepro.study import rules, second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import Decision, Study
 from vggrepro.study.records import TrainRecord
-from vggrepro.study.rules import (
-    ALPHA,
-    AT_CHANCE,
-    Claim,
-    HolmStep,
-    Interval,
-    Sides,
-    Verdict,
-    Word,
-    holm,
-    p_value,
-    paired,
-    verdict,
-    welch,
-)
+from vggrepro.study.rules import Claim, Interval, Sides, Verdict
 from vggrepro.study.second_round import CLAIMS, SecondClaim
 
 #: From the strongest to the weakest that two pairs together can earn.
-_STRENGTH: tuple[Word, ...] = ("holds and matters", "holds", "negligible", "inconclusive")
-_DIRECTED: tuple[Word, ...] = ("holds and matters", "holds", "contradicted")
+_STRENGTH: tuple[rules.Word, ...] = ("holds and matters", "holds", "negligible", "inconclusive")
+_DIRECTED: tuple[rules.Word, ...] = ("holds and matters", "holds", "contradicted")
 
 
 class SecondRound(Study):
@@ -51,13 +37,13 @@ class SecondRound(Study):
         """The difference of a claim or of other sides, by the claim's own test."""
         sides = sides or claim.sides
         if claim.test == "same weights":
-            return paired(self.gains(claim, sides, data, metric).values())
+            return rules.paired(self.gains(claim, sides, data, metric).values())
         if claim.less:  # how much more one net gains than another: two nets trained apart
             groups = [self.gains(claim, pair, data, metric) for pair in (claim.less, sides)]
         else:
             chosen = data or claim.data, self.seeds(claim), metric or claim.metric
             groups = [self.errors(side, *chosen) for side in sides]
-        return welch(*(list(group.values()) for group in groups))
+        return rules.welch(*(list(group.values()) for group in groups))
 
     def stalled(self, claim: SecondClaim, sides: Sides) -> str:
         """The runs of a pair that learnt nothing or diverged, and in how many seeds, in words."""
@@ -71,7 +57,7 @@ class SecondRound(Study):
 
 
 def _learnt_nothing(trained: TrainRecord) -> bool:
-    limit = AT_CHANCE * second_round.CHANCE
+    limit = rules.AT_CHANCE * second_round.CHANCE
     return trained.status == "diverged" or trained.curve[-1].minival_error > limit
 
 
@@ -92,7 +78,7 @@ def decide_all(results_dir: Path) -> dict[str, Decision]:
     }
     steps = {}
     for family in ("nets", "scale"):
-        steps |= holm({key: p_values[key] for key, c in CLAIMS.items() if c.family == family})
+        steps |= rules.holm({key: p_values[key] for key, c in CLAIMS.items() if c.family == family})
     return {
         key: Decision(claim, *void[key], step=steps.get(key), p=1.0)
         if void[key]
@@ -106,9 +92,9 @@ def _decided(
     claim: SecondClaim,
     intervals: list[Interval],
     p: float,
-    step: HolmStep | None,
+    step: rules.HolmStep | None,
 ) -> Decision:
-    found = _word(claim, intervals, step.level if step else ALPHA)
+    found = _word(claim, intervals, step.level if step else rules.ALPHA)
     found = _at_other_length(round_, claim, intervals[0], found)
     if claim.ours and found.word == "contradicted":  # does not contradict the paper
         found = Verdict("not so here", found.reason)
@@ -138,19 +124,21 @@ def _void(round_: SecondRound, claim: SecondClaim) -> Verdict | None:
 
 
 def _p(claim: SecondClaim, interval: Interval) -> float:
-    return p_value(interval, "lower" if claim.rule == "saturates" else claim.rule, claim.matters)
+    return rules.p_value(
+        interval, "lower" if claim.rule == "saturates" else claim.rule, claim.matters
+    )
 
 
 def _word(claim: SecondClaim, intervals: list[Interval], level: float) -> Verdict:
     if claim.rule == "saturates":
         return saturates(intervals[0], claim.matters, level)
-    found = [verdict(interval, claim.rule, claim.matters, level) for interval in intervals]
+    found = [rules.verdict(interval, claim.rule, claim.matters, level) for interval in intervals]
     against = [one for one in found if one.word == "contradicted"]
     # The weakest word of the pairs; one pair the other way is against the whole claim.
     return against[0] if against else max(found, key=lambda one: _STRENGTH.index(one.word))
 
 
-def saturates(interval: Interval, matters: float, level: float = ALPHA) -> Verdict:
+def saturates(interval: Interval, matters: float, level: float = rules.ALPHA) -> Verdict:
     """Same within `matters` (two one-sided tests) or different, each at half of `level`.
 
     The difference is the shallower net's error minus the deeper one's.

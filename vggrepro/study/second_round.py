@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from vggrepro import UserError
-from vggrepro.study import claims, store
+from vggrepro.study import claims, programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import SECOND_ROUND, WIDER_CURVE, Evaluation, evaluations_of
 from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import (
-    AT_CHANCE,
+    WORDS,
     Claim,
     Said,
     Side,
@@ -29,7 +29,7 @@ from vggrepro.study.rules import (
     three_q,
 )
 
-BUDGET = "reduced"
+BUDGET = programme.BUDGET
 #: What each set of photos decides: the nets on CIFAR-10, scale and testing on Imagenette. The
 #: longest trainings come first, so that processes that share a unit end together.
 RUNS: dict[str, tuple[str, ...]] = {
@@ -67,36 +67,8 @@ class SecondClaim(Claim):
         return "nets" if self.data == "cifar10" else "scale"
 
 
-#: What the intervals of the round are made from, for the page on method.
-TESTS = {
-    "welch": "Two nets trained apart: Welch's t over seeds, two-sided, each net with its own "
-    "spread.",
-    "same weights": "One net tested in two ways: Student's t over the differences by seed.",
-}
-RULES = {
-    "two lengths": "A word on depth, context, non-linearity or filters that says which side is "
-    "better needs the same sign of the mean difference after 25 epochs; otherwise, or if a net "
-    "stalled there, it is *depends on the length*.",
-    "alive": "Jitter must have changed the net: over seeds its mean error is below that of S = 256 "
-    "at Q = 512, and below that of S = 384 at Q = 224. Otherwise its claim is *void*, and stays in "
-    "its family with p = 1.",
-    "both": "Where a claim names two pairs, both must hold: the larger p counts in the family, "
-    "and the word is the weaker of the two. It is contradicted where one of the pairs is.",
-    "stalled": f"A net whose minival error ends above {AT_CHANCE:.0%} of chance has stalled, and "
-    "so has one whose loss is no longer finite. Its "
-    "pairs show in how many seeds, and no mean; the claim is *stalled* and has p = 1. No seed "
-    "is replaced. A slow start that ends below that stays in.",
-    "spread": "Each net has its own. Pooled and paired analyses are shown beside and decide "
-    "nothing.",
-    "units": "The first five complete units of each set of photos count, in the order in which "
-    "they were completed. A unit is complete when all its sides are recorded by one clean commit "
-    "on one kind of machine (processor, instruction set, threads, precision, PyTorch). On another "
-    "kind of machine the next unit begins; the one that was begun waits until its kind is back, "
-    "and if it is never finished, its records are published and not counted.",
-    "hidden": "No error of the round is shown anywhere before ten units are complete. Nobody adds "
-    "seeds afterwards.",
-}
-
+#: What the intervals are made from and how claims are decided, in words.
+TESTS, RULES = WORDS["second_tests"], WORDS["second_rules"]
 
 _CANNOT_NETS = (
     "Whether it is so at 224 px: narrow nets on 32 px, with one position left at the last pool."

@@ -1,15 +1,13 @@
-"""How a net may start, declared: random by four rules, or from net A; and what theory expects.
+"""How a net may start, declared: random by four rules, or from net A.
 
-Section 3.1 at full width on pixels of 0 to 255. `first_steps` measures these declarations; the
-signal that it finds at every layer stands beside the one that is expected here.
+Section 3.1 at full width on pixels of 0 to 255. `first_steps` measures these declarations.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from vggrepro import UserError, cost
+from vggrepro import UserError
 from vggrepro.study.experiments import Experiment
 
 FIRST_STEPS = "first-steps"
@@ -135,51 +133,3 @@ def sizes(experiment: Mapping[str, Any], steps: int, precision: str) -> dict[str
         "--steps": steps,
         "--precision": precision,
     }
-
-
-# --- what theory expects --------------------------------------------------------------------
-
-
-def standard_deviation(init: str, fan_in: int, fan_out: int) -> float:
-    """Of the weights of a layer: as `models.INITIALISATIONS` draws them, or "pytorch" itself."""
-    return {
-        # kaiming_uniform_ with a = sqrt(5), which comes to a bound of 1 / sqrt(fan-in).
-        "pytorch": math.sqrt(1 / (3 * fan_in)),
-        "normal-variance": 0.1,
-        "normal-std": 0.01,
-        "glorot": math.sqrt(2 / (fan_in + fan_out)),
-        "he": math.sqrt(2 / fan_in),
-    }[init]
-
-
-def gain(init: str, fan_in: int, fan_out: int) -> float:
-    """By how much a random layer and its ReLU multiply the root mean square of their input.
-
-    The weights are independent with mean zero, so each of the `fan_in` terms of a sum adds
-    std^2 times the input's mean square; ReLU keeps half of it (He et al. 2015, Section 2.2).
-    """
-    return standard_deviation(init, fan_in, fan_out) * math.sqrt(fan_in / 2)
-
-
-def fans(net: str, **sizes: object) -> dict[str, tuple[int, int]]:
-    """Fan-in and fan-out of every layer with weights; sizes as for `cost.layers`."""
-    return {
-        layer.name: (layer.kernel**2 * layer.in_channels, layer.kernel**2 * layer.out_channels)
-        if layer.kind == "conv"
-        else (layer.kernel**2 * layer.in_channels, layer.out_channels)
-        for layer in cost.layers(net, **sizes)
-        if layer.weights
-    }
-
-
-def expected_activations(net: str, init: str, input_rms: float, **sizes: object) -> list[float]:
-    """Root mean square behind the ReLU of every layer, of the logits for the last; no pooling.
-
-    A max-pool picks the larger values, so what is measured behind one lies higher.
-    """
-    found, rms = [], input_rms
-    for fan_in, fan_out in fans(net, **sizes).values():
-        rms *= gain(init, fan_in, fan_out)
-        found.append(rms)
-    found[-1] *= math.sqrt(2)  # the logits have no ReLU that would take half
-    return found
