@@ -37,7 +37,7 @@ from tests.running import digests, folder
 from vggrepro import cli
 from vggrepro.bench import lrn, speed
 from vggrepro.process import in_order
-from vggrepro.study import first_steps, run, store
+from vggrepro.study import first_steps, own, run, store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.records import NOT_REPEATABLE
 
@@ -493,7 +493,13 @@ def wrong(parameter: Any) -> tuple[str, ...]:
     return NUMBERS if "int" in kind or "float" in kind else ANY
 
 
-REQUIRED = {"run": ["A-S256"], "rerun": ["02"], "check-data": ["set"], "compare": ["set", "set"]}
+REQUIRED = {
+    "run": ["A-S256"],
+    "rerun": ["02"],
+    "check-data": ["set"],
+    "compare": ["set", "set"],
+    "train": ["A", "set", "--out", "out/weights.pt"],
+}
 
 
 def given(bench: Bench, command: list[str], parameter: Any, value: str) -> Trial:
@@ -504,7 +510,7 @@ def given(bench: Bench, command: list[str], parameter: Any, value: str) -> Trial
     os.mkfifo(here / "pipe")
     arguments = REQUIRED.get(command[0], [])
     if parameter.param_type_name == "argument":
-        arguments = [*arguments[1:], value]
+        arguments = [value, *arguments[1:]]
     else:
         arguments = [*arguments, parameter.opts[0], value]
 
@@ -512,7 +518,7 @@ def given(bench: Bench, command: list[str], parameter: Any, value: str) -> Trial
         os.chdir(here)
         os.environ["XDG_CACHE_HOME"] = str(here / "cache")
         for module, name in (
-            *((run, "train"), (lrn, "lrn"), (speed, "speed")),
+            *((run, "train"), (lrn, "lrn"), (speed, "speed"), (own, "train"), (own, "evaluate")),
             (first_steps.FirstSteps, "measured"),
         ):
             setattr(module, name, reached)

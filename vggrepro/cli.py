@@ -459,7 +459,9 @@ def train(
     start: Annotated[
         str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")
     ] = "he",
-    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
     schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
