@@ -2,6 +2,7 @@
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from tests.image_sets import CPU
@@ -69,8 +70,11 @@ def test_seeds_are_averaged_and_divergence_loses(tmp_path):
         tmp_path, NETS[2], "calibrate-rate", 1.0, status="diverged", reason="not finite", curve=()
     )
     found = by_name(tmp_path)
-    assert found["reduced"].minival == dict.fromkeys(NETS, 45.0)
-    assert found["calibrate-rate"].diverged == (NETS[2],)
+    assert {net: minival for net, (minival, _) in found["reduced"].errors.items()} == dict.fromkeys(
+        NETS, 45.0
+    )
+    assert found["calibrate-rate"].errors[NETS[2]] == (np.inf, np.inf)
+    assert found["calibrate-rate"].complete and found["calibrate-rate"].worst == np.inf
     assert best(list(found.values())).name == "reduced"
 
 

@@ -32,8 +32,12 @@ def run(where, *experiments, seed=0):
     return {e.name: load(where, e, seed) for e in experiments}
 
 
+def path_of(where, experiment, seed=0):
+    return store.folder_of(where.results_dir, experiment, seed) / "first-steps.json"
+
+
 def load(where, experiment, seed=0):
-    return store.read(store.first_steps_path(where.results_dir, experiment, seed))
+    return store.read(path_of(where, experiment, seed))
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +118,14 @@ def test_a_killed_command_goes_on_to_the_same_records(elsewhere, made):
 def test_a_parent_without_its_weights_is_trained_again_and_compared(elsewhere, made):
     parent, child = tiny("D-from-A")
     run(elsewhere, parent)
-    weights = store.first_steps_path(elsewhere.results_dir, parent, 0).with_name("weights.pt")
+    weights = path_of(elsewhere, parent).with_name("weights.pt")
     weights.unlink()
     found = run(elsewhere, parent, child)
     assert digests(found) == digests(made)
     state = torch.load(weights, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in state.items()}, weights)
     with pytest.raises(UserError, match="does not hold the weights of the record"):
-        store.first_steps_path(elsewhere.results_dir, child, 0).unlink()
+        path_of(elsewhere, child).unlink()
         run(elsewhere, parent, child)
 
 
@@ -152,7 +156,7 @@ def test_what_another_process_is_at_is_left_out(elsewhere):
 def test_an_edited_loss_is_found(elsewhere):
     (experiment,) = tiny("A-pytorch")
     record = run(elsewhere, experiment)["A-pytorch"]
-    path = store.first_steps_path(elsewhere.results_dir, experiment, 0)
+    path = path_of(elsewhere, experiment)
     path.write_text(path.read_text().replace(str(record.losses[-1]), "0.25"))
     (problem,) = store.verify([path])
     assert "edited after it was written" in problem

@@ -165,7 +165,7 @@ def test_chance_is_the_logarithm_of_the_number_of_classes():
 def written(folder, *records):
     for made in records:
         e = DECLARED[made.run]
-        store.write(made, store.first_steps_path(folder, e, made.seed))
+        store.write(made, store.folder_of(folder, e, made.seed) / "first-steps.json")
     return page.load(folder)
 
 
@@ -217,7 +217,10 @@ def test_the_terminal_has_a_row_for_each_record(tmp_path):
     losses = (3.5e27,) * 10 + (470158246.0,) * 10
     made = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
     written(tmp_path, made, record("D-he"), record("E-he", losses=()))
-    paths = [store.first_steps_path(tmp_path, DECLARED[n], 0) for n in ("D-normal-std", "E-he")]
+    paths = [
+        store.folder_of(tmp_path, DECLARED[n], 0) / "first-steps.json"
+        for n in ("D-normal-std", "E-he")
+    ]
     table = first_steps.table(paths)
     assert list(table) == ["logits", "step/weight", "first loss", "last", "outcome"]
     assert table.loc["D-normal-std seed 0"].to_list() == [
@@ -268,11 +271,11 @@ def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
         store.write(eval_record(glorot, seed), path)
     table = page.trained_table(column)
     assert list(table.columns) == ["A", "D", "E"]
-    assert table.loc["normal of variance 0.01", "D"] == "diverged"
-    assert table.loc["Glorot", "D"] == "27.3, 27.3"
-    assert list(table.loc["from net A"]) == ["–", "–", "–"]
+    assert table.loc["normal of variance 0.01", "D"] == "diverged (seed 0)"
+    assert table.loc["Glorot", "D"] == "27.3, 27.3 (at chance: seed 1)"
+    assert list(table.loc["from net A"]) == ["–", "not run", "not run"]
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    assert set(page.trained_table(empty).to_numpy().ravel()) == {"–"}
+    assert set(page.trained_table(empty).to_numpy().ravel()) == {"–", "not run"}
 
 
 # --- figures ----------------------------------------------------------------------------------

@@ -496,15 +496,14 @@ def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
 def _worst(candidate: Candidate) -> str:
     if candidate.complete:
         return f"{candidate.worst:.1f}"
-    return f"≥ {candidate.worst:.1f}" if candidate.minival else "–"
+    return f"≥ {candidate.worst:.1f}" if candidate.errors else "–"
 
 
 def _cell(candidate: Candidate, net: str, winner: Candidate | None) -> str:
-    if net in candidate.minival:
-        return f"{candidate.minival[net]:.1f}<br>({candidate.train[net]:.1f})"
-    if net in candidate.diverged:
-        return "diverged"
-    return "not needed" if is_out(candidate, winner) else "not run"
+    if net not in candidate.errors:
+        return "not needed" if is_out(candidate, winner) else "not run"
+    minival, train = candidate.errors[net]
+    return "diverged" if minival == float("inf") else f"{minival:.1f}<br>({train:.1f})"
 
 
 def candidates_sentence(found: list[Candidate]) -> str:

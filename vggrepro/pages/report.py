@@ -160,9 +160,10 @@ def paper_error(table: int, run: str) -> float:
     return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
 
 
-def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
-    """Top-1 error in percent by seed."""
-    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
+def errors(column: Column, run: str, evaluation: Evaluation | None = None) -> dict[int, float]:
+    """Top-1 error in percent by seed, by centre crop and flip unless another test is named."""
+    test = evaluation or centre_crop(run)
+    found = store.evaluations(column.results_dir, column.experiment(run), test)
     return {seed: record.top1_error for seed, record in found.items()}
 
 

@@ -30,7 +30,6 @@ from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
-    centre_crop,
     evaluations_of,
     in_order,
     lineage,
@@ -294,7 +293,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
     )
     for row, column in zip(axes, columns, strict=True):
         for ax, runs in zip(row, nets, strict=True):
-            found = [errors(column, run, centre_crop(run)) for run in runs]
+            found = [errors(column, run) for run in runs]
             _join_seeds(ax, runs, found)
             for place, by_seed in enumerate(found):
                 seed_dots(ax, place, list(by_seed.values()), net_colour(runs[place]))

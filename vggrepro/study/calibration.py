@@ -4,6 +4,7 @@ The best recipe of the shallowest net would make the deep ones look unfinished, 
 counts by its worst net. The images that results are reported on are never looked at.
 """
 
+from math import inf, isinf
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,26 +20,24 @@ NETS = ("A-S256", "D-S256", "E-S256")
 class Candidate(NamedTuple):
     """A recipe and what its nets reached: minival error and error on training images, percent.
 
-    Both hold a mean over seeds by net, of the last epoch in eval mode; a net that has not been
-    trained is missing. `diverged` names those whose loss was no longer finite.
+    Both are means over seeds, of the last epoch in eval mode; they are infinite for a net whose
+    loss was no longer finite, and a net that has not been trained is missing.
     """
 
     name: str
     about: str
     experiment: Experiment
-    minival: dict[str, float]
-    train: dict[str, float]
-    diverged: tuple[str, ...]
+    errors: dict[str, tuple[float, float]]
 
     @property
     def complete(self) -> bool:
         """Whether all nets were trained, or one diverged, which is enough to lose."""
-        return bool(self.diverged) or len(self.minival) == len(NETS)
+        return isinf(self.worst) or len(self.errors) == len(NETS)
 
     @property
     def worst(self) -> float:
         """The largest minival error of the nets trained so far, percent: it can only grow."""
-        return float("inf") if self.diverged else max(self.minival.values(), default=0.0)
+        return max((minival for minival, _ in self.errors.values()), default=0.0)
 
 
 def candidates(results_dir: Path, data: str) -> list[Candidate]:
@@ -61,17 +60,16 @@ def frozen(results_dir: Path, data: str) -> Candidate:
 
 
 def _candidate(results_dir: Path, budget: Budget, data: str) -> Candidate:
-    minival, train, diverged = {}, {}, []
+    errors = {}
     for net in NETS:
         trained = store.trainings(results_dir, at_budget(net, budget, data)).values()
         last = [record.curve[-1] for record in trained if record.status == "ok"]
         if last:
-            minival[net] = float(np.mean([epoch.minival_error for epoch in last]))
-            train[net] = float(np.mean([epoch.train_error for epoch in last]))
+            both = [(epoch.minival_error, epoch.train_error) for epoch in last]
+            errors[net] = tuple(np.mean(both, axis=0))
         elif any(record.status == "diverged" for record in trained):
-            diverged.append(net)
-    experiment = at_budget(NETS[0], budget, data)
-    return Candidate(budget.name, budget.about, experiment, minival, train, tuple(diverged))
+            errors[net] = inf, inf
+    return Candidate(budget.name, budget.about, at_budget(NETS[0], budget, data), errors)
 
 
 def best(found: list[Candidate]) -> Candidate | None:

@@ -95,11 +95,6 @@ def twin_path(trained: Path, weights_digest: str) -> Path:
     return trained.with_name(f"train-{weights_digest[:8]}.json")
 
 
-def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
-    """Where the record of a net's first steps belongs."""
-    return folder_of(results_dir, experiment, seed) / "first-steps.json"
-
-
 def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
     """Where the record of that evaluation belongs."""
     return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
