@@ -142,7 +142,7 @@ chapter.curves(*PAIR)
 # Minival is in the order of its classes, so these 64 are all of one class.
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-lrn-denominator", "caption": "LRN's denominator before the power β, after each epoch: median, and the range of most values. With k = 2, a value of 2 means that LRN only scales."}, "image": {"alt": "Quantiles of LRN's denominator over epochs, a panel for each data set."}}
-figures.denominators("A-LRN-S256", chapter.columns)
+nets.denominators("A-LRN-S256", chapter.columns)
 figures.plt.show()
 
 
@@ -190,7 +190,7 @@ chapter.fit()
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-lrn-cost", "caption": "Time of a training step and bytes kept for the backward pass, A-LRN over A, at the two reduced sizes and at the paper's own (224 px, full width). Bars are medians over turns, whiskers the extremes."}, "image": {"alt": "Bars of time and memory of A-LRN relative to A for crops of 32, 64 and 224 pixels, for two implementations."}}
 bench = store.read(store.bench_path(store.RECORDED, "lrn"))
-figures.costs(bench)
+nets.lrn_costs(bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]

@@ -25,7 +25,7 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, nets, report, scales
@@ -145,9 +145,9 @@ report.show(table.set_axis([scales.name_of(run) for run in chapter.runs]))
 # seeds. Dense evaluation is the paper's protocol. The centre crop and its flip decide, since a
 # small image has only a few positions for dense evaluation to average over.
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-dots", "caption": "Top-1 error of each training by centre crop and flip, at Q = S, or 384 for a range. A dot is a seed, a bar the mean. Grey lines join a seed's net with those that went on from its weights."}, "image": {"alt": "Three panels for nets C, D and E with the top-1 error of the four trainings, S = 256, S = 384, S = 384 for longer, and S from 256 to 512; a dot for each seed."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-dots", "caption": "Top-1 error of each training by centre crop and flip, at Q = S, or 384 for a range. A dot is a seed, a bar the mean. Grey lines join a seed's net with those that went on from its weights."}}
 scales.trainings(NETS, chapter.columns)
-figures.plt.show()
+figures.show(chapter.in_words([run for runs in NETS for run in runs]))
 
 # %% [markdown]
 # ## Each at its best Q

@@ -26,7 +26,8 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
+import numpy as np
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, scales
@@ -167,9 +168,15 @@ report.show(scales.gains_table(chapter.runs, chapter.columns))
 #
 # The same weights at one Q after the other.
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Below: at which S each net was trained, a diamond for one, a bar for a range."}, "image": {"alt": "Curves of top-1 error against the test scale for net D trained at S = 256, at S = 384 for longer, and with S from 256 to 512; a strip below shows the training scales."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Below: at which S each net was trained, a diamond for one, a bar for a range."}}
 scales.curve(CURVES, chapter.columns)
-figures.plt.show()
+by_q = {run: scales.errors_by_scale(chapter.columns[0], run) for run in CURVES}
+said = [
+    f"{scales.name_of(run)}: "
+    + ", ".join(f"{np.mean(list(by_seed.values())):.1f} at Q = {q}" for q, by_seed in found.items())
+    for run, found in by_q.items()
+]
+figures.show(f"Top-1 error in percent, means over seeds. {'; '.join(said)}.")
 
 # %% [markdown]
 # ## The verdict

@@ -36,7 +36,7 @@ rerun: bool = False  # True: train what is missing, then show it beside the reco
 data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
-# % tags=["remove-input"]
+# %% tags=["remove-input"]
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, starts
@@ -171,7 +171,7 @@ Markdown(
     f"{ran.threads} thread."
 )
 
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start."}}
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-init-signal", "caption": "Size of activations (behind ReLU; logits for the last layer) and of gradients (of an image's loss, before ReLU) at every layer of nets A, D and E before the first step, crops of 224 px. Thin dashed lines: the formula, without pooling. From net A: at the crop that net A was trained on."}, "image": {"alt": "Six panels with a logarithmic axis: activations and gradients by layer for nets A, D and E, a line for each start. A normal start of variance 0.01 grows by layer, one of std 0.01 fades, He's stays level."}}
 starts.signals(records)
 figures.plt.show()
 
@@ -260,10 +260,42 @@ chapter.verdicts()
 # In this order. Each step has what was measured for it, at full width; one seed, few steps, one set
 # of photos.
 #
-# **1. Read the loss.** At the logarithm of the number of classes and not moving: the net says
-# nothing, the signal is too small, or the net is dead. Not a number, or far above from the
-# beginning: it is too large. In both cases the data may be fine.
+# **1. Let the first steps say what is wrong.** On your own photos:
 #
+# ```bash
+# vggrepro first-steps D-he-scaled D-he-scaled-slow D-glorot --data folder --data-dir PHOTOS
+# ```
+#
+# ends in a sentence for each start: what is wrong, and which start and rate to take. These are its
+# words, the first that holds, and the starts above of which it says them:
+
+# %% tags=["remove-input"]
+said = starts.named_by_what_is_wrong(records)
+learned = {net: " and ".join(n for n in declared.LEARNED if n[0] == net) for net in "AD"}
+Markdown(
+    f"""
+- **learns**, as above ({said["learns"]}).
+- **dead**, as above ({said["dead"]}). Nothing will wake it: smaller steps, another start.
+- **saturated**: the first loss is above {declared.SATURATED} times chance
+  ({said["saturated"]}). The signal is too large before any step; the data may be fine. Scale the
+  pixels, change the start.
+- **diverges**: the first loss is not, and a later one is no number
+  ({said["diverges"]}). Take a tenth of the rate.
+- **overshoots**: a later loss is above {declared.OVERSHOT} times chance, and the net came back to it
+  ({said["overshoots"]}). Take a tenth of the rate.
+- **fades**: at chance, and the first step moves a weight by less than
+  {starts.number(declared.FADED)} of its size ({said["fades"]}). Too little of the signal comes
+  through; change the start.
+- **at chance**: none of these ({said["at chance"]}). Give it more steps.
+
+**Which start?** At full width {learned["A"]} learned, and {learned["D"]}, the better one first:
+Glorot's start of D stalled in one of its whole trainings. Net B, of thirteen layers, lies between A
+and D and may take what serves D. Of net E no start that the study measured learned in so few steps: the
+advice is D's, and more steps.
+"""
+)
+
+# %% [markdown]
 # **2. Measure the signal.** Any VGG without normalisation will do, torchvision's too:
 #
 # ```python
@@ -311,12 +343,7 @@ Markdown(starts.evidence(records, "Nets A and D", "A-pytorch", "D-pytorch"))
 #
 # Not measured here, and to be checked all the same: dropout belongs behind the ReLUs of fc6 and fc7
 # and works in training only (`model.train()`, `model.eval()`); no soft-max before
-# `CrossEntropyLoss`. Try your own images, or repeat all of it:
-#
-# ```bash
-# vggrepro first-steps D-he D-he-scaled D-he-scaled-slow --data folder --data-dir PHOTOS
-# vggrepro first-steps
-# ```
+# `CrossEntropyLoss`. `vggrepro first-steps` without names repeats all of the above.
 #
 # **The next question:** what does it all cost, here and at the paper's size? [](11_costs)
 #

@@ -16,14 +16,14 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, others, reading, report, summary
+from vggrepro.pages import figures, others, report, summary
 from vggrepro.pages.verdicts import Verdicts
 from vggrepro.study import store
 from vggrepro.study.others import load
 from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
-found, verdicts = reading.Findings(), Verdicts()
+found, verdicts = report.Findings(), Verdicts()
 error = {run: found.error("cifar10", run) for pair in summary.PAIRS.values() for run in pair}
 Markdown(
     f"""**Depth pays if the deep net is given the time.** After 50 epochs from random weights sixteen

@@ -23,7 +23,7 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, report
+from vggrepro.pages import figures, method, report
 from vggrepro.study import calibration, store
 
 figures.use_style()
@@ -49,16 +49,16 @@ report.source("study.calibration", "best")
 # %% tags=["remove-input"]
 CIFAR10, IMAGENETTE = (calibration.candidates(store.RECORDED, data) for data in DATA)
 FROZEN = [calibration.frozen(store.RECORDED, data) for data in DATA]
-Markdown(f"**CIFAR-10.** {calibration.sentence(CIFAR10)}")
+Markdown(f"**CIFAR-10.** {method.candidates_sentence(CIFAR10)}")
 
 # %% tags=["remove-input"]
-report.show(calibration.table(CIFAR10, *FROZEN[:1]), "numbers leading")
+report.show(method.candidates_table(CIFAR10, *FROZEN[:1]), "numbers leading")
 
 # %% tags=["remove-input"]
-Markdown(f"**Imagenette.** {calibration.sentence(IMAGENETTE)}")
+Markdown(f"**Imagenette.** {method.candidates_sentence(IMAGENETTE)}")
 
 # %% tags=["remove-input"]
-report.show(calibration.table(IMAGENETTE, *FROZEN[1:]), "numbers leading")
+report.show(method.candidates_table(IMAGENETTE, *FROZEN[1:]), "numbers leading")
 
 # %% [markdown]
 # Error on minival by centre crop and flip after the last epoch, percent, and in brackets on as many

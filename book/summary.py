@@ -21,14 +21,14 @@
 # %% tags=["remove-input"]
 from IPython.display import Markdown
 
-from vggrepro.pages import figures, reading, report, summary
+from vggrepro.pages import figures, report, summary
 from vggrepro.pages.verdicts import Verdicts
 from vggrepro.study import store
 from vggrepro.study.claims import claim_named
 from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
-found, verdicts, table = reading.Findings(), Verdicts(), store.frame()
+found, verdicts, table = report.Findings(), Verdicts(), store.frame()
 dense, several, crops = (
     one_q("D-jitter"),
     three_q("D-jitter"),

@@ -29,7 +29,7 @@
 # with its recipe, and `d.png`, its curves. Without a split a fifth of every class is set aside, chosen by
 # the pixels and so the same everywhere; `evaluate` tests on that. Ctrl-C loses at most one epoch, and
 # the same command goes on. The whole net at 224 px wants a GPU; on a laptop add
-# `--width 0.25 --crop 64 --hidden 256`.
+# `--width 0.25 --crop 64 --hidden 256`. If it does not learn, [measure why](#why-does-my-vgg-not-train).
 #
 # At full size the weights are torchvision's, too:
 #
@@ -89,6 +89,24 @@
 # - **What their page reports** is `--protocol single-crop --scales 256 --resize torchvision`: to the
 #   pixel what torchvision's transforms do. `--resize isotropic`, the default, is the paper's.
 # - **Several nets** are averaged from their records: `--fuse RECORD RECORD`.
+#
+# ## Why does my VGG not train?
+#
+# ```bash
+# vggrepro first-steps D-he-scaled D-he-scaled-slow D-glorot --data folder --data-dir PHOTOS
+# ```
+#
+# trains net D from three starts for a moment (at full width some minutes each on two cores;
+# `--width 0.25` is shorter) and ends in a sentence for each: whether it *learns*, or is *saturated*,
+# *diverges*, *overshoots*, is *dead*, *fades* or just sits *at chance*, and which start and rate to take.
+# [Chapter 10](10_initialisation.ipynb) has the rule and what was measured for it. In short:
+#
+# - `train` starts as `D-he-scaled` does. At full width net D overshot from there at the paper's rate,
+#   and learned at a tenth of it: `--learning-rate 0.001`. Take that for E as well.
+# - Net A learned from Glorot's start on pixels from 0 to 255 at the paper's rate; in Python that is
+#   `input_divisor=1`, the default, and `"glorot"`. B lies between A and D.
+# - A fixed standard deviation, 0.01 read either way, served none of them, and neither did PyTorch's
+#   own start.
 #
 # ## A net of your own
 #

@@ -9,9 +9,9 @@ MIB = 2**20
 def allocate(photos, device, precision, threads, images):
     """`images` MiB of anonymous memory, and as much of a memory-mapped file, read.
 
-    It is held until `photos.scratch / "seen"` says that it has been seen.
+    It is held until `photos.cache_dir / "seen"` says that it has been seen.
     """
-    file, size = photos.scratch / "mapped.bin", images * MIB
+    file, size = photos.cache_dir / "mapped.bin", images * MIB
     with open(file, "wb") as opened:
         opened.truncate(size)
     with open(file, "rb") as opened:
@@ -19,8 +19,8 @@ def allocate(photos, device, precision, threads, images):
         taken = bytearray(size)
         for page in range(0, size, mmap.PAGESIZE):  # memory is only taken when it is touched
             taken[page] = 1 + mapped[page]
-        (photos.scratch / "taken").touch()
-        while not (photos.scratch / "seen").exists():
+        (photos.cache_dir / "taken").touch()
+        while not (photos.cache_dir / "seen").exists():
             time.sleep(0.01)
 
 

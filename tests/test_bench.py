@@ -1,6 +1,5 @@
 """`vggrepro bench`: turns, the other side, and the whole table at a tiny size."""
 
-import os
 import sys
 from dataclasses import replace
 
@@ -10,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from torchvision.datasets import ImageFolder
 
 from tests import allocating
 from tests.image_folders import write_set
@@ -19,23 +19,25 @@ from vggrepro import UserError
 from vggrepro.bench import lrn, rival, targets
 from vggrepro.bench import speed as bench_speed
 from vggrepro.bench import turns as bench
-from vggrepro.bench.speed import KNOWN, Photos, Plan, check, spread
+from vggrepro.bench.speed import Plan, files, spread
+from vggrepro.data import Photos
 from vggrepro.evaluators import evaluate
 from vggrepro.models import initialise, to_dense
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
+from vggrepro.study.provenance import memory_mib
 from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.study.run import build
 
 SMALL = replace(at_budget("D-S256", "reduced", "imagenette"), crop=32, hidden=16, batch_size=2)
-PLAN = Plan(rounds=2, seconds=1e-4, memory_images=8)
+PLAN = Plan(rounds=2, seconds=1e-4)
 
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
     """Forty drawn images, and nets of 32 px with sixteen hidden units."""
     monkeypatch.setattr(
-        Photos, "experiment", lambda self, run: replace(SMALL, name=run, data=self.name)
+        bench_speed, "declared", lambda photos, run, size=(): replace(SMALL, name=run, **dict(size))
     )
     monkeypatch.setattr(bench_speed, "PAPER_WIDTH", {"width": 1.0})
     monkeypatch.setattr(bench_speed, "PEAK_CHANNELS", 8)
@@ -211,15 +213,14 @@ def test_a_spread_of_a_set_has_all_its_classes_and_nothing_twice():
     assert len(spread(images, 99)) == 40
 
 
-def test_folders_of_photos(photos, tmp_path):
-    for split, count in (("train", len(photos.opened.train)), ("val", 12)):
-        assert len(list(photos.folder(split).rglob("*.jpg"))) == count
-    write_set(tmp_path / "own", val="test")
-    own = Photos("folder", tmp_path / "own", tmp_path)
-    assert own.folder("train") == tmp_path / "own" / "train"
-    assert own.folder("val") == tmp_path / "own" / "test"
-    there = Photos("imagenette", tmp_path, tmp_path)
-    assert there.folder("train") != tmp_path / "train"
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_files_of_photos_are_the_photos(photos, split):
+    images, folder = getattr(photos, split), files(photos, split)
+    found = ImageFolder(str(folder))
+    assert files(photos, split) == folder and len(found) == len(images)
+    for (image, target), ours, expected in zip(found, images.images, images.targets, strict=True):
+        assert (int(found.classes[target]), image.size[::-1]) == (expected, ours.shape[:2])
+        assert np.abs(np.asarray(image, float) - ours).mean() < 8  # but for JPEG
 
 
 def test_photos_for_less_than_a_batch(tmp_path):
@@ -228,46 +229,37 @@ def test_photos_for_less_than_a_batch(tmp_path):
         bench_speed.speed(CPU, "folder", tmp_path / "own", tmp_path / "here", PLAN)
 
 
-@pytest.mark.parametrize(
-    ("name", "message"), [("cifar10", ", ".join(KNOWN)), ("imagenette", "--data-dir")]
-)
-def test_photos_that_cannot_be(name, message):
-    with pytest.raises(UserError, match=message):
-        check(name, None)
-
-
 # --- memory ---------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(bench_speed._anonymous(os.getpid()) is None, reason="no /proc here")
+@pytest.mark.skipif(memory_mib("RssAnon") is None, reason="no /proc here")
 def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
-    photos, plan = Photos("synthetic", None, tmp_path), replace(PLAN, memory_images=0)
-    real = bench_speed._anonymous
+    photos = Photos("synthetic", None, tmp_path)
 
-    def seen(pid):
+    def seen(kind, pid="self"):
         taken = (tmp_path / "taken").exists()
-        found = real(pid)
+        found = memory_mib(kind, pid)
         if taken:
             (tmp_path / "seen").touch()
         return found
 
-    monkeypatch.setattr(bench_speed, "_anonymous", seen)
+    monkeypatch.setattr(bench_speed, "memory_mib", seen)
     monkeypatch.setattr(bench_speed, "_reduced_run", allocating.allocate)
     peaks = []
     for mib in (1, 201):
-        (found,) = bench_speed.memory(photos, CPU, replace(plan, memory_images=mib))
+        (found,) = bench_speed.memory(photos, CPU, PLAN, mib)
         peaks += found.values
         for file in ("taken", "seen"):
             (tmp_path / file).unlink()
     assert peaks[1] - peaks[0] == pytest.approx(200, abs=50)  # not 400: mapped pages do not count
     monkeypatch.setattr(bench_speed, "_reduced_run", allocating.fail)
     with pytest.raises(UserError, match="ended with 3"):
-        bench_speed.memory(photos, CPU, plan)
+        bench_speed.memory(photos, CPU, PLAN)
 
 
 def test_the_run_whose_memory_is_measured(photos):
     bench_speed._reduced_run(photos, "cpu", "float32", torch.get_num_threads(), 8)
-    assert (photos.scratch / "checkpoint.pt").exists()
+    assert (photos.cache_dir / "checkpoint.pt").exists()
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -276,7 +268,7 @@ def test_the_run_whose_memory_is_measured(photos):
 @pytest.fixture
 def speed(photos, monkeypatch, tmp_path):
     """The record of everything, but for the memory of a run."""
-    monkeypatch.setattr(bench_speed, "Photos", lambda *a: Photos(*a, counts=photos.counts))
+    monkeypatch.setattr(bench_speed, "DRAWN", photos.counts)
     monkeypatch.setitem(bench_speed.PARTS, "memory of a run", lambda *a: [])
     monkeypatch.setattr(bench_speed, "NETS", ("A", "A-LRN"))
     monkeypatch.setattr(
@@ -335,7 +327,8 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
         (["fast"], "unknown benchmark 'fast'; there are: speed, lrn"),
         ([], "--data-dir"),
         (["--data", "folder"], "--data-dir"),
-        (["--data", "cifar10"], ", ".join(KNOWN)),
+        (["--data", "cifar10"], "--data-dir"),
+        (["--data", "photos"], "'photos'; it is one of"),
         (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
     ],
 )

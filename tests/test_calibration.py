@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
+from vggrepro.pages.method import candidates_sentence, candidates_table
 from vggrepro.study import calibration, store
 from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.study.calibration import NETS, best, candidates, is_out
@@ -68,8 +70,11 @@ def test_seeds_are_averaged_and_divergence_loses(tmp_path):
         tmp_path, NETS[2], "calibrate-rate", 1.0, status="diverged", reason="not finite", curve=()
     )
     found = by_name(tmp_path)
-    assert found["reduced"].minival == dict.fromkeys(NETS, 45.0)
-    assert found["calibrate-rate"].diverged == (NETS[2],)
+    assert {net: minival for net, (minival, _) in found["reduced"].errors.items()} == dict.fromkeys(
+        NETS, 45.0
+    )
+    assert found["calibrate-rate"].errors[NETS[2]] == (np.inf, np.inf)
+    assert found["calibrate-rate"].complete and found["calibrate-rate"].worst == np.inf
     assert best(list(found.values())).name == "reduced"
 
 
@@ -96,7 +101,7 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
         record_of(tmp_path, run, "reduced", error)
     record_of(tmp_path, NETS[0], "calibrate-rate", 9.0)
     found = candidates(tmp_path, "cifar10")
-    table = calibration.table(found, calibration.frozen(tmp_path, "cifar10"))
+    table = candidates_table(found, calibration.frozen(tmp_path, "cifar10"))
     first = table.loc["as the study began (smallest worst)"]
     assert (first["A"], first["E"], first["worst"]) == ("10.0<br>(55.0)", "30.0<br>(55.0)", "30.0")
     second = table.loc["twice the learning rate"]
@@ -128,20 +133,20 @@ def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
     found = candidates(tmp_path, "cifar10")
     out = [candidate.name for candidate in found if is_out(candidate, best(found))]
     assert out == ["calibrate-rate"]
-    table = calibration.table(found, calibration.frozen(tmp_path, "cifar10"))
+    table = candidates_table(found, calibration.frozen(tmp_path, "cifar10"))
     assert table.loc["twice the learning rate", "D"] == "not needed"
     assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
-    text = calibration.sentence(found)
+    text = candidates_sentence(found)
     assert "1 of 5 lost before all its nets" in text
     assert "3 of 5 were never trained" in text
 
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
-    assert "nothing to compare" in calibration.sentence(candidates(tmp_path, "cifar10"))
+    assert "nothing to compare" in candidates_sentence(candidates(tmp_path, "cifar10"))
     for run in NETS:
         record_of(tmp_path, run, "reduced", 30.0)
         record_of(tmp_path, run, "calibrate-half-rate", 20.0)
-    text = calibration.sentence(candidates(tmp_path, "cifar10"))
+    text = candidates_sentence(candidates(tmp_path, "cifar10"))
     assert "half the learning rate" in text
     assert "20.0 %" in text
     assert "3 of 5 were never trained" in text

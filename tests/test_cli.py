@@ -254,8 +254,8 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
         assert [f"{name} {seed}" for name, seed in wanted] == tasks
     # Every option arrives where it belongs, and says itself again.
     assert where.options() == [
-        *("--results-dir", str(tmp_path), "--device", "auto", "--precision", "auto"),
-        *("--threads", "1", "--micro-batch", "8", "--download", "--compile"),
+        *("--results-dir", str(tmp_path), "--download", "--device", "auto"),
+        *("--precision", "auto", "--threads", "1", "--micro-batch", "8", "--compile"),
     ]
 
 

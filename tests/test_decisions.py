@@ -227,12 +227,11 @@ def test_a_few_slow_rounds_do_not_move_a_median_of_ratios():
     assert median_ratio(quiet[:1]) is None
 
 
-def test_pilots_are_counted_where_they_are_only_shown(tmp_path, monkeypatch):
+def test_pilots_are_not_counted(tmp_path, monkeypatch):
     monkeypatch.setitem(BUDGETS["reduced"].data["cifar10"], "recipe", "pilot-9")
     write_nets(tmp_path, NETS)
     claim = CLAIMS["depth-b-to-d"]
     assert Study(tmp_path, "reduced").interval(claim) is None
-    assert Study(tmp_path, "reduced", with_pilots=True).interval(claim).n == 3
 
 
 def test_drawn_images_decide_nothing(tmp_path):

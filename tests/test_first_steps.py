@@ -1,6 +1,7 @@
 """First steps: what is recorded, what is not done twice, and what a kill leaves."""
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +32,12 @@ def run(where, *experiments, seed=0):
     return {e.name: load(where, e, seed) for e in experiments}
 
 
+def path_of(where, experiment, seed=0):
+    return store.folder_of(where.results_dir, experiment, seed) / "first-steps.json"
+
+
 def load(where, experiment, seed=0):
-    return store.read(store.first_steps_path(where.results_dir, experiment, seed))
+    return store.read(path_of(where, experiment, seed))
 
 
 @pytest.fixture(scope="module")
@@ -113,14 +118,14 @@ def test_a_killed_command_goes_on_to_the_same_records(elsewhere, made):
 def test_a_parent_without_its_weights_is_trained_again_and_compared(elsewhere, made):
     parent, child = tiny("D-from-A")
     run(elsewhere, parent)
-    weights = store.first_steps_path(elsewhere.results_dir, parent, 0).with_name("weights.pt")
+    weights = path_of(elsewhere, parent).with_name("weights.pt")
     weights.unlink()
     found = run(elsewhere, parent, child)
     assert digests(found) == digests(made)
     state = torch.load(weights, weights_only=True)
     torch.save({name: tensor + 1 for name, tensor in state.items()}, weights)
     with pytest.raises(UserError, match="does not hold the weights of the record"):
-        store.first_steps_path(elsewhere.results_dir, child, 0).unlink()
+        path_of(elsewhere, child).unlink()
         run(elsewhere, parent, child)
 
 
@@ -151,7 +156,7 @@ def test_what_another_process_is_at_is_left_out(elsewhere):
 def test_an_edited_loss_is_found(elsewhere):
     (experiment,) = tiny("A-pytorch")
     record = run(elsewhere, experiment)["A-pytorch"]
-    path = store.first_steps_path(elsewhere.results_dir, experiment, 0)
+    path = path_of(elsewhere, experiment)
     path.write_text(path.read_text().replace(str(record.losses[-1]), "0.25"))
     (problem,) = store.verify([path])
     assert "edited after it was written" in problem
@@ -195,7 +200,11 @@ def test_the_command_on_ones_own_photos(vggrepro, tmp_path, smoke):
         "first-steps", "D-normal-std", "A-he", "--data", "folder", *sizes, *place, *fixed
     )
     assert status == 0, err
-    assert [line.split()[0] for line in out.splitlines()[1:]] == ["D-normal-std", "A-he"]
+    _, std, he, _, of_std, _, of_he = out.splitlines()
+    assert (std.split()[0], he.split()[0]) == ("D-normal-std", "A-he")
+    assert of_std.startswith("D-normal-std fades: the loss stays near chance")
+    assert "Take D-he-scaled-slow" in of_std
+    assert re.match("A-he [a-z ]+: .*[.] (Take|Train)", of_he)
     assert str(tmp_path) not in "".join(p.read_text() for p in (tmp_path / "r").rglob("*.json"))
     status, out, _ = vggrepro("status", "--results-dir", tmp_path / "r")
     assert f"first-steps on folder: 2 of {len(starts.DECLARED)} starts" in out
@@ -215,7 +224,7 @@ def test_each_net_may_have_its_own_sizes(vggrepro, tmp_path, smoke):
     for name, batch in (("A-he", "4"), ("A-he-scaled", "2"), ("A-he", "4")):
         status, out, err = vggrepro("first-steps", name, "--batch", batch, *place)
         assert status == 0, err
-        assert [line.split()[0] for line in out.splitlines()[1:]] == [name]
+        assert [line.split()[0] for line in out.splitlines()[1:] if line] == [name, name]
     status, out, err = vggrepro("first-steps", "A-he", "A-he-scaled", "--batch", "2", *place)
     assert (status, out) == (1, "")
     assert (

@@ -174,10 +174,16 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
 
 def test_the_peak_of_memory_begins_anew_with_each_run(tmp_path, monkeypatch):
     """The system's own counter, which this asks to forget; how much there is, is not tested."""
-    monkeypatch.setattr(provenance, "CLEAR_REFS", tmp_path / "clear_refs")
+    own = tmp_path / "self"
+    own.mkdir()
+    monkeypatch.setattr(provenance, "PROC", tmp_path)
     provenance.forget_peak(CPU)
-    assert (tmp_path / "clear_refs").read_text() == "5"
-    monkeypatch.setattr(provenance, "CLEAR_REFS", tmp_path / "no" / "clear_refs")
+    assert (own / "clear_refs").read_text() == "5"
+    (own / "status").write_text("VmPeak:\t  999 kB\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
+    assert (
+        provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0).peak_memory_mib == 2
+    )
+    monkeypatch.setattr(provenance, "PROC", tmp_path / "no")
     provenance.forget_peak(CPU)  # macOS has none: the peak stays that of the process
     usage = type("usage", (), {"ru_maxrss": 300 * provenance._MAXRSS_PER_MIB})
     monkeypatch.setattr(provenance.resource, "getrusage", lambda who: usage)

@@ -16,13 +16,16 @@ from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
 from vggrepro.pages import starts as page
-from vggrepro.study import first_steps, store
+from vggrepro.study import first_steps, own, store
+from vggrepro.study import starts as declared
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import DataUsed, FirstStepsRecord, Signal
 from vggrepro.study.starts import DECLARED, NETS, STARTS
 
 matplotlib.use("Agg")
+SLOW = "Take D-he-scaled-slow, from which D learned at full width: He on pixels ÷ 60, rate 0.001"
+NEVER = ("normal-std", "normal-variance", "pytorch")
 CHAPTER = Path(__file__).parents[1] / "book" / "10_initialisation.py"
 
 
@@ -87,6 +90,74 @@ def test_what_becomes_of_a_net(made, outcome):
     assert made.outcome == outcome
 
 
+FAINT = (signal("D", 64, weight_gradient=0.0001), signal("D", 224))
+
+
+@pytest.mark.parametrize(
+    ("made", "said", "to_take"),
+    [
+        (record("D-glorot"), "learns: the loss starts at 2.5 and ends at 1.5", "with it: Glorot,"),
+        (record("D-he", (300.0, 1e16)), "saturated: before any step the loss is 300", SLOW),
+        (record("D-he", ()), "saturated: before any step the loss is inf", SLOW),
+        (record("E-he", (300.0, 1e16)), "E-he saturated", "E-he-scaled-slow, from which D did: He"),
+        (record("D-glorot", (2.4, 1e9)), "diverges: the loss starts at 2.4", SLOW),
+        (
+            record("D-he-scaled", (5.8, 11.2) + (2.31,) * 18),
+            "overshoots: the loss rose to 11.2",
+            SLOW,
+        ),
+        (dead(), "D-he dead: no unit of fc7", SLOW),
+        (record("D-normal-std", (2.3,) * 20, before=FAINT), "moves a weight by only 1e-06", SLOW),
+        (
+            record("A-he-scaled", (2.3,) * 20),
+            "at chance: the loss stays near",
+            "Take A-glorot, from",
+        ),
+        # What learned in the study, and does not on these photos.
+        (record("D-he-scaled-slow", (2.3,) * 20), "D-he-scaled-slow fades", "D-glorot, from"),
+        (record("A-glorot", (2.3,) * 20), "A-glorot at chance", "Take more --steps"),
+        (record("A-glorot", (2.4, 1e9)), "A-glorot diverges", "a tenth of the rate: 0.001."),
+        (record("E-he-scaled-slow", (2.4, 1e9)), "diverges", "a tenth of the rate: 0.0001."),
+    ],
+)
+def test_advice_says_what_is_wrong_and_what_to_take(made, said, to_take):
+    assert made.run + " " in declared.advice(made)
+    assert said in declared.advice(made)
+    assert to_take in declared.advice(made)
+    assert "{" not in declared.advice(made)
+
+
+def test_every_diagnosis_is_in_the_table_above():
+    (table,) = test_advice_says_what_is_wrong_and_what_to_take.pytestmark
+    assert {declared.wrong(made) for made, *_ in table.args[1]} == set(declared.WRONG)
+
+
+def test_the_advice_is_what_the_recorded_first_steps_say():
+    """The starts that are advised are those that learned; the limits lie between the recorded."""
+    recorded = page.every(page.load(store.RECORDED, page.RECORDED_DATA))
+    found = {made.run: declared.wrong(made) for made in recorded}
+    assert {run for run, word in found.items() if word == "learns"} == set(declared.LEARNED)
+    assert found["D-he-scaled"] == "overshoots"  # which the page 'Use the library' says
+    assert not {run for run, word in found.items() if run[2:] in NEVER and word == "learns"}
+    moved = {made.run: made.first_step for made in recorded}
+    assert min(moved[run] for run in declared.LEARNED) > 3 * declared.FADED
+    assert max(moved[run] for run in found if found[run] == "fades") < declared.FADED / 3
+
+
+@pytest.mark.parametrize("name", declared.LEARNED)
+def test_the_command_that_is_advised_trains_from_that_start(name):
+    said, e = declared.advice(record(name)), DECLARED[name]
+    command = re.search(r"\(vggrepro (train .*)\)", said)
+    if e.input_divisor == 1:  # `train` divides the pixels
+        assert command is None and "pixels from 0 to 255, rate 0.01" in said
+        return
+    assert e.input_divisor == own.INPUT_DIVISOR
+    wanted = (
+        f"train {e.config} PHOTOS --start {e.init} --learning-rate {e.learning_rate} --out FILE"
+    )
+    assert command[1] == wanted
+
+
 def test_chance_is_the_logarithm_of_the_number_of_classes():
     assert record().chance == pytest.approx(math.log(10))
 
@@ -94,7 +165,7 @@ def test_chance_is_the_logarithm_of_the_number_of_classes():
 def written(folder, *records):
     for made in records:
         e = DECLARED[made.run]
-        store.write(made, store.first_steps_path(folder, e, made.seed))
+        store.write(made, store.folder_of(folder, e, made.seed) / "first-steps.json")
     return page.load(folder)
 
 
@@ -146,7 +217,10 @@ def test_the_terminal_has_a_row_for_each_record(tmp_path):
     losses = (3.5e27,) * 10 + (470158246.0,) * 10
     made = record("D-normal-std", losses, before=(signal("D", 64, activation=1.2e-31),))
     written(tmp_path, made, record("D-he"), record("E-he", losses=()))
-    paths = [store.first_steps_path(tmp_path, DECLARED[n], 0) for n in ("D-normal-std", "E-he")]
+    paths = [
+        store.folder_of(tmp_path, DECLARED[n], 0) / "first-steps.json"
+        for n in ("D-normal-std", "E-he")
+    ]
     table = first_steps.table(paths)
     assert list(table) == ["logits", "step/weight", "first loss", "last", "outcome"]
     assert table.loc["D-normal-std seed 0"].to_list() == [
@@ -197,11 +271,11 @@ def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
         store.write(eval_record(glorot, seed), path)
     table = page.trained_table(column)
     assert list(table.columns) == ["A", "D", "E"]
-    assert table.loc["normal of variance 0.01", "D"] == "diverged"
-    assert table.loc["Glorot", "D"] == "27.3, 27.3"
-    assert list(table.loc["from net A"]) == ["–", "–", "–"]
+    assert table.loc["normal of variance 0.01", "D"] == "diverged (seed 0)"
+    assert table.loc["Glorot", "D"] == "27.3, 27.3 (at chance: seed 1)"
+    assert list(table.loc["from net A"]) == ["–", "not run", "not run"]
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
-    assert set(page.trained_table(empty).to_numpy().ravel()) == {"–"}
+    assert set(page.trained_table(empty).to_numpy().ravel()) == {"–", "not run"}
 
 
 # --- figures ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.records_by_hand import CENTRE_256, train_record, write
-from vggrepro.pages.reading import CONTRADICTED, Findings
+from vggrepro.pages.report import CONTRADICTED, Findings
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import Study

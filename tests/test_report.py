@@ -10,7 +10,7 @@ import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
 from vggrepro import UserError, models
-from vggrepro.pages import figures, report, summary
+from vggrepro.pages import figures, nets, report
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Evaluation
@@ -115,34 +115,6 @@ def test_every_row_has_the_papers_value():
     assert all(20 < value < 30 for value in values.values())
 
 
-def test_deviations_show_each_columns_value(column):
-    table = summary.deviations_table(["A-S256"], [column])
-    assert table.loc["crop", "paper"] == "224"
-    assert table.loc["crop", column.title] == "32"
-    assert table.loc["batch size", "why"]
-    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading)"
-    assert table.loc["init", column.title] == "He's rule"
-
-
-def test_deviations_of_a_chain_stand_in_order():
-    imagenette = report.recorded_columns(["imagenette"])
-    table = summary.deviations_table(("D-S256", "D-S384", "D-jitter"), imagenette)
-    (title,) = (column.title for column in imagenette)
-    epochs = BUDGETS["reduced"].epochs["imagenette"]
-    assert table.loc["epochs", title] == " / ".join(map(str, epochs.values()))
-    assert table.loc["crop", title] == "64"
-    assert table.columns.name == "D-S256 / D-S384 / D-jitter"
-    assert "at this stage" in table.loc["epochs", "why"]
-
-
-def test_where_one_run_of_several_is_as_the_paper_its_value_is_the_papers(column):
-    table = summary.deviations_table(("D-S256", "D-he-long"), [column])
-    assert table.loc["init", "paper"] == "normal, std 0.01 (our reading) / He's rule"
-    assert table.loc["init", column.title] == "He's rule"
-    assert table.loc["epochs", "paper"] == "74 / 148"
-    assert table.loc["epochs", column.title] == "2 / 4"
-
-
 def test_code_is_shown_as_it_stands():
     shown = report.source("models", "LRN.forward").data
     code = inspect.getsource(models.LRN.forward)
@@ -177,15 +149,15 @@ def _bench():
 
 
 def test_figures_show_every_seed_and_name_their_axes(column):
-    dots = figures.dots(PAIR, report.centre_crop, [column]).axes[0]
+    dots = figures.dots(PAIR, [column]).axes[0]
     points = [line for line in dots.lines if line.get_marker() == "o"]
     assert [len(line.get_ydata()) for line in points] == [3, 3]
     assert dots.get_ylabel() == "top-1 error, %"
     curve = figures.curves(PAIR, [column]).axes[0]
     assert len(curve.lines) == 4  # two nets, minival and training images
     assert (curve.get_xlabel(), curve.get_ylabel()) == ("epoch", "top-1 error, %")
-    assert figures.denominators("A-LRN-S256", [column]).axes[0].get_ylabel().startswith("LRN's")
-    time = figures.costs(_bench()).axes[0]
+    assert nets.denominators("A-LRN-S256", [column]).axes[0].get_ylabel().startswith("LRN's")
+    time = nets.lrn_costs(_bench()).axes[0]
     assert [round(bar.get_height() + 1, 3) for bar in time.patches] == [1.5, 2.0]
     figures.plt.close("all")
 
@@ -193,10 +165,10 @@ def test_figures_show_every_seed_and_name_their_axes(column):
 def test_what_was_not_run_says_so_in_a_figure(tmp_path):
     empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
     drawn = [
-        figures.dots(PAIR, report.centre_crop, [empty]),
+        figures.dots(PAIR, [empty]),
         figures.curves(PAIR, [empty]),
-        figures.denominators("A-LRN-S256", [empty]),
-        figures.costs(None),
+        nets.denominators("A-LRN-S256", [empty]),
+        nets.lrn_costs(None),
     ]
     for figure in drawn:
         assert "not run" in [text.get_text() for text in figure.axes[0].texts]
@@ -216,7 +188,7 @@ def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_
         record = eval_record(experiment, 0, **summarise(~wrong, ~wrong, -np.ones(11)))
         store.write(record, store.eval_path(wide.results_dir, experiment, 0, CENTRE))
     empty = report.Column("recorded: nothing, reduced", tmp_path / "no", "smoke", "synthetic")
-    figure = figures.dots(PAIR, report.centre_crop, [column, wide, empty])
+    figure = figures.dots(PAIR, [column, wide, empty])
     (low, high), (wide_low, wide_high) = (ax.get_ylim() for ax in figure.axes[:2])
     assert high - low == pytest.approx(wide_high - wide_low)
     assert high - low >= figures.LEAST_SPAN

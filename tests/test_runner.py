@@ -337,7 +337,9 @@ def test_a_child_starts_from_a_twin_of_a_parent_made_on_another_machine(copied, 
     child = folder(copied, "C-S256") / "train.json"
     assert store.read(child).parent_weights == store.read(twin).weights_digest == here
     assert store.verify([twin, child]) == []
-    assert [t.weights_digest for t in store.twins(copied, at_budget("A-S256", "smoke"))] == [here]
+    assert [t.weights_digest for t in store.twins(copied, at_budget("A-S256", "smoke"), 0)] == [
+        here
+    ]
 
     # Its weights are kept: the next child trains no parent.
     written = snapshot(folder(copied, "A-S256"))

@@ -14,6 +14,7 @@ from tests.test_seven_lines import EXAMPLE, drawn  # noqa: F401
 from vggrepro.configs import CONFIGS
 from vggrepro.data import ilsvrc, synthetic
 from vggrepro.models import VGG
+from vggrepro.study import starts
 
 PAGE = "\n".join(
     cell.source
@@ -45,7 +46,9 @@ def replaced(text, *pairs):
 def test_all_examples_are_among_these():
     marks = ("vgg16(num_classes", "vgg.train(", "load_weights(", "CONFIGS[")
     assert sorted(map(example, marks)) == sorted(PYTHON)
-    assert [command[0] for command in COMMANDS] == ["train", "evaluate", "evaluate"]
+    assert [command[0] for command in COMMANDS] == [
+        *("train", "evaluate", "evaluate", "first-steps"),
+    ]
 
 
 def test_the_seven_lines_are_the_readmes():
@@ -98,6 +101,18 @@ def test_published_weights_by_command(published, vggrepro, tmp_path):
     assert status == 0, err
     assert len(list((tmp_path / "own").rglob("eval-*.json"))) == 2 * 4
     assert out.count("multi-crop ") == 4
+
+
+def test_why_a_vgg_does_not_train(vggrepro, drawn, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    Path("PHOTOS").symlink_to(drawn)
+    small = ("--steps", "2", "--batch", "4", "--width", "0.02", "--crop", "32")
+    status, out, err = vggrepro(*COMMANDS[3], *small, *PLAIN, "--results-dir", "rerun")
+    assert status == 0, err
+    said = dict(re.findall(r"^(D-[a-z-]+) ([a-z ]+): ", out, re.MULTILINE))
+    assert sorted(said) == sorted(COMMANDS[3][1:4])
+    assert set(said.values()) <= set(starts.WRONG)
+    assert all(f"*{word}*" in PAGE for word in starts.WRONG)
 
 
 def test_a_net_of_ones_own(monkeypatch):

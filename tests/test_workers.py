@@ -37,8 +37,8 @@ def test_the_help_says_how_many(vggrepro):
 def test_where_says_itself_as_options():
     where = Where(Path("here"), Path("photos"), threads=1, download=True, micro_batch=8)
     assert where.options() == [
-        *("--results-dir", "here", "--data-dir", "photos", "--device", "auto"),
-        *("--precision", "auto", "--threads", "1", "--micro-batch", "8", "--download"),
+        *("--results-dir", "here", "--data-dir", "photos", "--download", "--device", "auto"),
+        *("--precision", "auto", "--threads", "1", "--micro-batch", "8"),
     ]
 
 

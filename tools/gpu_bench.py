@@ -8,7 +8,7 @@ peak memory. One record, `bench/gpu.json`. A side that fails is named in the set
 import argparse
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from torch import nn
 
 from vggrepro.bench import rival, speed
 from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step, take_turns
+from vggrepro.data import Photos, load
 from vggrepro.device import Machine, choose
 from vggrepro.study import store
 from vggrepro.study.experiments import Experiment
@@ -158,24 +159,13 @@ def _declared(geometry: Geometry) -> Experiment:
     return Experiment("D", "D", width=geometry.width, crop=geometry.crop, hidden=geometry.hidden)
 
 
-@dataclass(frozen=True)
-class Wide(speed.Photos):
-    """Photos for nets of the size that is measured here."""
-
-    wide: dict = field(default_factory=dict)
-
-    def experiment(self, run: str) -> Experiment:
-        """The declaration of a run at `reduced`, but for the size of the net."""
-        return replace(super().experiment(run), **self.wide)
-
-
 def from_photos(
-    photos: speed.Photos, machine: Machine, size: Size
+    photos: Photos, machine: Machine, size: Size
 ) -> dict[str, Callable[[], list[Measured]]]:
     """Training and testing from photos to results, ours and torchvision's usual way."""
     return {
-        "training": lambda: speed.training(photos, machine, size.plan, full_width=False),
-        "testing": lambda: speed.testing(photos, machine, size.plan),
+        "training": lambda: speed.training(photos, machine, size.plan, size.wide),
+        "testing": lambda: speed.testing(photos, machine, size.plan, size.wide),
     }
 
 
@@ -191,7 +181,7 @@ def measure(
             torch.cuda.empty_cache()
     name = "synthetic" if data_dir is None else "cifar10"
     counts = (60, 20) if budget == "smoke" else (2000, 200)
-    photos = Wide(name, data_dir, scratch, counts, size.wide)
+    photos = load(name, data_dir, cache_dir=scratch, counts=counts)
     for what, comparison in from_photos(photos, machine, size).items():
         try:
             measured += comparison()

@@ -436,13 +436,18 @@ def first_steps(
 
     Nets A, D and E at full width on pixels of 0 to 255, from every start of Section 3.1: before
     the first step, the size of activations and gradients at every layer; then the loss of each
-    step; then the signal again. All of them take about 40 minutes on two cores; what is recorded
+    step; then the signal again. At the end stands what is wrong with each net, if anything is, and
+    which start and rate to take. All of them take about 40 minutes on two cores; what is recorded
     is skipped, so a command that was stopped goes on.
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
     from vggrepro.study import first_steps as measuring
+    from vggrepro.study import store
 
-    typer.echo(measuring.table(measuring.run(experiments, seed, steps, where)).to_string())
+    paths = measuring.run(experiments, seed, steps, where)
+    typer.echo(measuring.table(paths).to_string())
+    for path in paths:
+        typer.echo(f"\n{starts.advice(store.read(path))}")
 
 
 @app.command()
@@ -609,7 +614,7 @@ def bench(
         str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
     ] = "speed",
     data: Annotated[
-        str, typer.Option(help="Photos for speed: imagenette, folder or synthetic.")
+        str, typer.Option(help="Photos for speed: imagenette, cifar10, folder or synthetic.")
     ] = "imagenette",
     data_dir: DataDir = None,
     cache_dir: CacheDir = None,
@@ -630,12 +635,12 @@ def bench(
     path = store.bench_path(results_dir, what)
     if path.exists() and not fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro.bench import speed
+    from vggrepro.data import load
     from vggrepro.device import choose
 
     chosen = choose(device, precision, threads)
     if what == "speed":
-        speed.check(data, data_dir)
+        load(data, data_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         if what == "lrn":

@@ -38,17 +38,33 @@ def write_tables(app, exception):
         Verdicts().claims().to_csv(static / "claims.csv", index=False)
 
 
-def plain_names(app, pagename, templatename, context, doctree):
-    """No head of a table that says nothing, and no name of a toggle other than what it shows."""
-    body = context.get("body", "")
-    body = body.replace("<th></th>", "<td></td>")
-    context["body"] = body.replace(' aria-label="Toggle hidden content"', "")
+#: What the theme writes, and what it should: no head of a table that says nothing, no name of a
+#: button other than what it shows, references as items of their list, a landmark for the contents.
+NAMES = {
+    "<th></th>": "<td></td>",
+    ' aria-label="Toggle hidden content"': "",
+    'title="Search" aria-label="Search" data-bs': 'title="Search" data-bs',
+    ' title="Light"': "",
+    ' title="Dark"': "",
+    ' title="System Settings"': "",
+    'role="doc-biblioentry"': 'role="listitem"',
+    'class="bd-sidebar-primary bd-sidebar"': 'class="bd-sidebar-primary bd-sidebar" role="complementary"',
+}
+
+
+def plain_names(app, exception):
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir).glob("*.html"):
+            page = path.read_text(encoding="utf-8")
+            for written, better in NAMES.items():
+                page = page.replace(written, better)
+            path.write_text(page, encoding="utf-8")
 
 
 def setup(app):
     app.config.mathjax_path = MATHJAX
     app.connect("build-finished", copy_mathjax)
     app.connect("build-finished", write_tables)
-    app.connect("html-page-context", plain_names)
+    app.connect("build-finished", plain_names)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the extensions' own
     return {"parallel_read_safe": True}

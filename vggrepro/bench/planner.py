@@ -97,7 +97,6 @@ def device_named(name: str) -> Device:
 FLOAT32, INDEX, MASK = 4, 8, 1
 USABLE = 0.9
 """ASSUMPTION: the share of a card left to tensors; the rest is for the driver and workspaces."""
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Memory:
 
     def largest_batch(self, memory_gib: float) -> int:
         """Images that fit a card of that memory, 0 if not even the weights do."""
-        free = USABLE * memory_gib * GIB - self.weights
+        free = USABLE * memory_gib * 2**30 - self.weights
         return max(0, int(free // self.peak))
 
 
@@ -236,9 +235,11 @@ def recorded(results_dir: Path) -> Recorded:
         record = store.read(path)
         if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
             continue
-        experiment, p = _declared(record.experiment), record.provenance
-        if experiment is None or record.status != "ok" or p.wall_seconds == 0:
+        fields, p = record.experiment, record.provenance
+        if fields["data"] not in PUBLISHED or record.status != "ok" or p.wall_seconds == 0:
             continue
+        tuples = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
+        experiment = Experiment(**fields | tuples)
         machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
         found = machines.setdefault(machine, Recorded(machine, record.precision))
         if isinstance(record, TrainRecord):
@@ -254,16 +255,6 @@ def recorded(results_dir: Path) -> Recorded:
             "known. Run some, or choose another --results-dir or a --device"
         )
     return most
-
-
-def _declared(fields: dict) -> Experiment | None:
-    """The declaration in a record, None if its size is unknown or it is of another version."""
-    if fields.get("data") not in PUBLISHED:
-        return None
-    try:
-        return Experiment(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
-    except TypeError:
-        return None
 
 
 def fitted(jobs: Sequence[Job]) -> Seconds:
@@ -353,11 +344,9 @@ def plan(
     return frame
 
 
-FORMATS = {
-    **{"times": "{:.0f}", "M param": "{:.2f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"},
-    **{"MiB/img": "{:.2f}", "M images": "{:.2f}"},
-    **{"train h": "{:.2f}", "test h": "{:.3f}", "all h": "{:,.2f}"},
-}
+FORMATS = dict.fromkeys(("M param", "MiB/img", "M images", "train h"), "{:.2f}")
+FORMATS |= {"times": "{:.0f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"}
+FORMATS |= {"test h": "{:.3f}", "all h": "{:,.2f}"}
 
 
 def _batch(memory: Memory, needed: int, card: Device | None) -> str:

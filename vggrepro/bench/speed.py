@@ -2,15 +2,15 @@
 
 import copy
 import multiprocessing
-import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -22,14 +22,13 @@ from vggrepro import UserError, data
 from vggrepro.bench import rival, turns
 from vggrepro.bench.lrn import step_costs
 from vggrepro.bench.turns import Geometry, Repeated, Side, Step, elapsed, measured
-from vggrepro.data import ImageSet, cache
-from vggrepro.data.sources import IMAGENETTE_FOLDERS
+from vggrepro.data import ImageSet, Photos, cache
 from vggrepro.device import Machine, choose
 from vggrepro.evaluators import evaluate
 from vggrepro.models import VGG, initialise
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import RUNS, Experiment, several_scales
-from vggrepro.study.provenance import options, provenance
+from vggrepro.study.provenance import memory_mib, options, provenance
 from vggrepro.study.records import BenchRecord, Measured
 from vggrepro.study.run import build
 from vggrepro.trainer import rescaled, sgd, train, train_one_epoch
@@ -37,57 +36,26 @@ from vggrepro.windows import scaled
 
 # --- the photos, and how much is measured -------------------------------------------------
 
-KNOWN = ("imagenette", "folder", "synthetic")
-SIZE = "160px"
+AS_DECLARED: Mapping[str, float] = MappingProxyType({})
+DRAWN = (2000, 500)
+"""How many images are drawn for train and val if the data set is `synthetic`."""
 
 
-@dataclass(frozen=True)
-class Photos:
-    """A data set, where it lies, and the folder in which the measurements keep what they make."""
-
-    name: str
-    data_dir: Path | None
-    scratch: Path
-    counts: tuple[int, int] = (2000, 500)
-    """How many images are drawn if the data set is `synthetic`."""
-
-    @cached_property
-    def opened(self) -> data.Photos:
-        """The data set as the library reads it: decoded once into a cache of its own."""
-        cache_dir, drawn = self.scratch / "cache", self.counts
-        return data.load(self.name, self.data_dir, cache_dir=cache_dir, size=SIZE, counts=drawn)
-
-    def experiment(self, run: str) -> Experiment:
-        """The declaration of a run at `reduced` on these photos."""
-        known = "imagenette" if self.name == "synthetic" else self.name
-        return replace(at_budget(run, "reduced", known), data=self.name)
-
-    def folder(self, split: str) -> Path:
-        """The class folders of `train` or `val`. Drawn images are written there as JPEG files."""
-        if self.name == "synthetic":
-            return self._drawn(split)
-        root = Path(self.data_dir)
-        if self.name == "imagenette":
-            root /= IMAGENETTE_FOLDERS[SIZE]
-        found = root / split
-        return found if found.is_dir() else root / "test"
-
-    def _drawn(self, split: str) -> Path:
-        root = self.scratch / "files" / split
-        if not root.exists():
-            images = getattr(self.opened, split)
-            for i, (image, target) in enumerate(zip(images.images, images.targets, strict=True)):
-                folder = root / images.classes[target].replace(" ", "-")
-                folder.mkdir(parents=True, exist_ok=True)
-                Image.fromarray(image).save(folder / f"{i:05d}.jpg", quality=90)
-        return root
+def declared(photos: Photos, run: str, size: Mapping[str, float] = AS_DECLARED) -> Experiment:
+    """A run at `reduced` on these photos, but for the size of the net."""
+    known = "imagenette" if photos.name == "synthetic" else photos.name
+    return replace(at_budget(run, "reduced", known), data=photos.name, **size)
 
 
-def check(name: str, data_dir: Path | None) -> None:
-    """Raise `UserError` unless photos of that name can be looked for."""
-    if name not in KNOWN:
-        raise UserError(f"bench speed runs on {', '.join(KNOWN)}; not on {name!r}")
-    data.load(name, data_dir, size=SIZE)
+def files(photos: Photos, split: str) -> Path:
+    """Class folders of the images of a split, each written as a JPEG file of its own size."""
+    root, images = Path(photos.cache_dir) / "files" / split, getattr(photos, split)
+    if not root.exists():
+        for i, (image, target) in enumerate(zip(images.images, images.targets, strict=True)):
+            folder = root / f"{target:04d}"
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(folder / f"{i:05d}.jpg", quality=90)
+    return root
 
 
 def of_sides(name: str, unit: str, rates: Mapping[str, tuple], **of: str | float) -> list[Measured]:
@@ -105,10 +73,8 @@ class Plan:
     """How long and how often things are measured. The defaults keep the whole below 5 minutes."""
 
     rounds: int = 4
-    seconds: float = 3.0
+    seconds: float = 2.5
     """Of one turn, about."""
-    memory_images: int = 10**6
-    """At most so many training images for the run whose memory is measured."""
 
 
 # --- training -----------------------------------------------------------------------------
@@ -119,12 +85,10 @@ PEAK_CHANNELS, PEAK_SIDE = 256, 32
 MOST_BATCHES = 64
 
 
-def sized(photos: Photos, *, full_width: bool = False) -> tuple[Experiment, Geometry]:
-    """The training that is measured, and the sizes of its step."""
-    e = photos.experiment(RUN)
-    if full_width:
-        e = replace(e, **PAPER_WIDTH)
-    return e, Geometry(e.crop, e.width, e.hidden, e.batch_size, len(photos.opened.classes))
+def geometry_of(experiment: Experiment, photos: Photos) -> Geometry:
+    """The sizes of an experiment's training step."""
+    e = experiment
+    return Geometry(e.crop, e.width, e.hidden, e.batch_size, len(photos.classes))
 
 
 def _nets(experiment: Experiment, classes: int) -> tuple[VGG, rival.PlainVGG]:
@@ -140,7 +104,7 @@ class Training(Side):
 
     name = "vggrepro"
 
-    def __init__(self, model: VGG, experiment: Experiment, sets: data.Photos, machine: Machine):
+    def __init__(self, model: VGG, experiment: Experiment, sets: Photos, machine: Machine):
         model.set_pixel_mean(sets.pixels.mean)
         self.model = model.to(machine.device, memory_format=torch.channels_last)
         self.experiment, self.sets, self.machine = experiment, sets, machine
@@ -162,26 +126,26 @@ class Training(Side):
 
 
 def training(
-    photos: Photos, machine: Machine, plan: Plan, *, full_width: bool = False
+    photos: Photos, machine: Machine, plan: Plan, size: Mapping[str, float] = AS_DECLARED
 ) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
     Ours is the trainer itself on a part of an epoch, torchvision's in `rival`. On
     both sides the first pass is not on the clock: it starts workers and rescales photos.
     """
-    (experiment, geometry), sets = sized(photos, full_width=full_width), photos.opened
+    experiment = declared(photos, RUN, size)
+    geometry = geometry_of(experiment, photos)
     ours, plain = _nets(experiment, geometry.classes)
     alone = turns.resident_step(build(experiment, geometry.classes), geometry, machine)
-    theirs = rival.Training(
-        plain, experiment, photos.folder("train"), sets.pixels.mean, machine.device
-    )
+    mean, folder = photos.pixels.mean, files(photos, "train")
+    theirs = rival.Training(plain, experiment, folder, mean, machine.device)
     sides = [
-        Training(ours, experiment, sets, machine),
+        Training(ours, experiment, photos, machine),
         Repeated("step alone", alone, geometry.batch),
         theirs,
     ]
     for side in sides:
-        side.most = min(MOST_BATCHES, len(sets.train) // geometry.batch)
+        side.most = min(MOST_BATCHES, len(photos.train) // geometry.batch)
     try:
         rates = turns.take_turns(sides, plan.seconds, plan.rounds)
     finally:
@@ -195,7 +159,7 @@ def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     A multiply-add is two operations. The model's are those of its forward and backward pass,
     whether the update is on the clock or not.
     """
-    _, geometry = sized(photos, full_width=True)
+    geometry = geometry_of(declared(photos, RUN, PAPER_WIDTH), photos)
     step = geometry.tera_operations("D")
     alone = turns.resident_step(geometry.model("D"), geometry, machine, update=False)
     sides = [
@@ -223,7 +187,8 @@ def convolution(machine: Machine, batch: int) -> Repeated:
 
 def step_of_each_net(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """Time and memory of a training step of every net."""
-    return step_costs(NETS, sized(photos)[1], machine, plan.rounds)
+    geometry = geometry_of(declared(photos, RUN), photos)
+    return step_costs(NETS, geometry, machine, plan.rounds)
 
 
 # --- testing ------------------------------------------------------------------------------
@@ -248,18 +213,20 @@ class Testing(Side):
         self.test(self.some)
 
 
-def testing(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+def testing(
+    photos: Photos, machine: Machine, plan: Plan, size: Mapping[str, float] = AS_DECLARED
+) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
     Ours is `evaluators.evaluate` on as many images as a turn has room for, the other side takes
     one photo after the other from its file, as in `rival`.
     """
-    experiment, sets, val = photos.experiment(TESTED), photos.opened, photos.opened.val
+    experiment, val = declared(photos, TESTED, size), photos.val
     ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
-    ours.set_pixel_mean(sets.pixels.mean)
+    ours.set_pixel_mean(photos.pixels.mean)
     scales = several_scales(experiment)
     pixels = [scaled(scale, experiment.crop) for scale in scales]
-    to_input = rival.normalised(sets.pixels.mean, experiment.input_divisor)
+    to_input = rival.normalised(photos.pixels.mean, experiment.input_divisor)
     photo = rival.OneByOne(plain, pixels, experiment.crop, to_input, machine.device)
     found = []
     for protocol, posterior in {"dense": photo.dense, "multi-crop": photo.crops}.items():
@@ -267,7 +234,7 @@ def testing(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
         def test(some: ImageSet, protocol: str = protocol) -> None:
             evaluate(ours, some, protocol, scales, device=machine, progress=False)
 
-        sides = [Testing(val, test), rival.Testing(photos.folder("val"), posterior)]
+        sides = [Testing(val, test), rival.Testing(files(photos, "val"), posterior)]
         rates = turns.take_turns(sides, plan.seconds, plan.rounds)
         found += of_sides("testing", "images/s", rates, protocol=protocol)
     return found
@@ -289,12 +256,12 @@ def decoding(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """
 
     def load() -> None:
-        opened = replace(photos).opened  # anew
+        anew = replace(photos)
         for split in data.SPLITS:
-            getattr(opened, split)
+            getattr(anew, split)
 
     once = _seconds("decoding", load, 1, data=photos.name)
-    batch, count = photos.experiment(RUN).batch_size, len(photos.opened.train)
+    batch, count = declared(photos, RUN).batch_size, len(photos.train)
     if count < batch:
         raise UserError(
             f"bench speed needs {batch} training images for one batch; there are {count} "
@@ -318,50 +285,39 @@ def _seconds(name: str, step: Step, times: int, **of: str) -> Measured:
 # --- memory ---------------------------------------------------------------------------------
 
 
-def memory(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
+def memory(photos: Photos, machine: Machine, plan: Plan, images: int = 10**6) -> list[Measured]:
     """Peak anonymous memory of a run at `reduced`, MiB, in a process of its own.
 
-    One epoch on all training images with the measurements after it, then dense evaluation and
-    crops at the largest Q on some of val. Memory-mapped pixels are not anonymous: the system
-    may take them back. Nothing is measured where there is no /proc, as on macOS.
+    One epoch on at most so many training images with the measurements after it, then dense
+    evaluation and crops at the largest Q on some of val. Memory-mapped pixels are not anonymous:
+    the system may take them back. Nothing is measured where there is no /proc, as on macOS.
     """
-    if _anonymous(os.getpid()) is None:
+    if memory_mib("RssAnon") is None:
         return []
     chosen = (machine.device.type, machine.precision, torch.get_num_threads())
-    arguments = (replace(photos), *chosen, plan.memory_images)
+    arguments = (replace(photos), *chosen, images)
     process = multiprocessing.get_context("spawn").Process(target=_reduced_run, args=arguments)
     process.start()
     peak = 0.0
     while process.exitcode is None:
-        peak = max(peak, _anonymous(process.pid) or 0.0)
+        peak = max(peak, memory_mib("RssAnon", process.pid) or 0.0)
         process.join(SAMPLE_SECONDS)
     if process.exitcode:
         raise UserError(f"the run whose memory was to be measured ended with {process.exitcode}")
     return [measured("memory", "MiB", [peak], run="D-S256")]
 
 
-def _anonymous(pid: int) -> float | None:
-    """Anonymous memory of a process now, MiB; None if the system does not tell."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in status.splitlines() if line.startswith("RssAnon:")]
-    return int(found[0]) / 1024 if found else None
-
-
 def _reduced_run(photos: Photos, device: str, precision: str, threads: int, images: int) -> None:
     """What a run does, once: runs in the child."""
     chosen = choose(device, precision, threads)
-    opened = photos.opened
-    val, _ = opened.val, opened.pixels
-    opened.train = spread(opened.train, images)
-    experiment = replace(photos.experiment("D-S256"), epochs=1)
-    model = build(experiment, len(opened.classes))
+    val, _ = photos.val, photos.pixels
+    photos.train = spread(photos.train, images)
+    experiment = replace(declared(photos, RUN), epochs=1)
+    model = build(experiment, len(photos.classes))
     initialise(model, experiment.init, seed=0)
-    checkpoint = photos.scratch / "checkpoint.pt"
-    train(model, opened, experiment, device=chosen, checkpoint=checkpoint, progress=False)
-    some, q = spread(val, min(256, images)), several_scales(RUNS["D-jitter"])[-1]
+    checkpoint = Path(photos.cache_dir) / "checkpoint.pt"
+    train(model, photos, experiment, device=chosen, checkpoint=checkpoint, progress=False)
+    some, q = spread(val, min(256, images)), several_scales(RUNS[TESTED])[-1]
     for protocol in ("dense", "multi-crop"):
         evaluate(model, some, protocol, q, device=chosen, progress=False)
 
@@ -375,7 +331,7 @@ PARTS: dict[str, Callable[[Photos, Machine, Plan], list[Measured]]] = {
     "starting the program": starting,
     "memory of a run": memory,
     "training at a quarter of the width": training,
-    "training at full width": partial(training, full_width=True),
+    "training at full width": lambda *on: training(*on, PAPER_WIDTH),
     "the convolution peak": arithmetic,
     "testing": testing,
     "a step of each net": step_of_each_net,
@@ -395,18 +351,17 @@ def speed(
     about 1.4 GB for Imagenette. Raises `UserError` for photos that are not there, or a folder
     that cannot be written.
     """
-    check(name, data_dir)
     plan, started, found = plan or Plan(), time.perf_counter(), []
     root = Path(cache_dir or cache.default_cache_dir())
     with cache.writing(root):
         folder = tempfile.TemporaryDirectory(prefix="bench-", dir=root)
     with folder as scratch, tqdm(total=len(PARTS), unit="part", leave=False) as bar:
-        photos = Photos(name, data_dir, Path(scratch))
+        photos = data.load(name, data_dir, cache_dir=scratch, counts=DRAWN)
         for what, measure in PARTS.items():
             bar.set_description(what)
             found += measure(photos, machine, plan)
             bar.update()
-        train, val = photos.opened.train, photos.opened.val
+        train, val = photos.train, photos.val
     settings = {
         "data": name,
         "train_images": len(train),

@@ -30,6 +30,7 @@ class Target:
     what: str
     against: str
     unit: str
+    """As it stands behind a number: "×", " %"."""
     name: str
     of: Mapping[str, str | float]
     over: str = ""
@@ -43,23 +44,20 @@ class Target:
         if found is None or not self.over:
             return found
         other = values(record, self.name, **{**self.of, "side": self.over})
-        return None if other is None else found / other * (100 if self.unit == "%" else 1)
+        return None if other is None else found / other * (100 if self.unit == " %" else 1)
 
     def said(self) -> str:
         """The goals: `at least 4×, then 5×`, or a dash where nothing was set."""
         limit = "at least " if self.over else "at most "
-        return limit + ", then ".join(map(self._with_unit, self.goals)) if self.goals else "–"
+        goals = ", then ".join(f"{goal:g}{self.unit}" for goal in self.goals)
+        return limit + goals if goals else "–"
 
     def shown(self, values: np.ndarray) -> str:
         """`4.3× (4.1 to 4.5)`: the median, and the range if there were several rounds."""
-        middle = self._with_unit(_short(np.median(values)))
+        middle = f"{_short(np.median(values))}{self.unit}"
         if len(values) == 1:
             return middle
         return f"{middle} ({_short(values.min())} to {_short(values.max())})"
-
-    def _with_unit(self, number: float | str) -> str:
-        number = number if isinstance(number, str) else f"{number:g}"
-        return f"{number}×" if self.unit == "×" else f"{number} {self.unit}"
 
     def met(self, values: np.ndarray) -> str:
         """`yes` for every goal, `the first`, or `no`."""
@@ -89,14 +87,14 @@ TARGETS: tuple[Target, ...] = (
     Target(_D.format("`reduced`"), _TORCHVISION, "×",
            "training", _QUARTER, "torchvision", (4.0, 5.0)),
     Target(_D.format("full width"), "the same", "×", "training", _FULL, "torchvision", (6.0,)),
-    Target(_D.format("`reduced`"), "the step alone on one batch in memory", "%",
+    Target(_D.format("`reduced`"), "the step alone on one batch in memory", " %",
            "training", _QUARTER, "step alone", (92.0,)),
-    Target(_D.format("full width"), "its step alone, likewise", "%",
+    Target(_D.format("full width"), "its step alone, likewise", " %",
            "training", _FULL, "step alone", (97.0,)),
     Target("full-width D at 64 px, forward and backward",
-           "the fastest convolution of this machine in the same precision", "%",
+           "the fastest convolution of this machine in the same precision", " %",
            "arithmetic", {"side": "model"}, "convolution", (65.0,)),
-    Target("the same with the update of the weights", "the same", "%",
+    Target("the same with the update of the weights", "the same", " %",
            "arithmetic", {"side": "model and update"}, "convolution"),
     Target("dense evaluation at three Q with flips",
            "one photo at a time, float32, default layout", "×",
@@ -104,13 +102,13 @@ TARGETS: tuple[Target, ...] = (
     Target("150 crops of each image",
            "one photo's crops at a time through `transforms`, float32, default layout", "×",
            "testing", _CROPS, "one at a time", (5.0,)),
-    Target("decoding Imagenette-160 into the cache, once", _ALONE, "s",
+    Target("decoding Imagenette-160 into the cache, once", _ALONE, " s",
            "decoding", {"data": DECIDES}, goals=(25.0,)),
-    Target("opening it from there", _ALONE, "s", "opening", {"data": DECIDES}, goals=(1.0,)),
-    Target("peak anonymous memory of a run at `reduced`", _ALONE, "MiB",
+    Target("opening it from there", _ALONE, " s", "opening", {"data": DECIDES}, goals=(1.0,)),
+    Target("peak anonymous memory of a run at `reduced`", _ALONE, " MiB",
            "memory", {}, goals=(2048.0,)),
-    Target("`vggrepro --help`", _ALONE, "s", "starting", {"what": "--help"}, goals=(0.5,)),
-    Target("opening a chapter: what it imports", _ALONE, "s",
+    Target("`vggrepro --help`", _ALONE, " s", "starting", {"what": "--help"}, goals=(0.5,)),
+    Target("opening a chapter: what it imports", _ALONE, " s",
            "starting", {"what": "a chapter"}, goals=(0.5,)),
 )
 # fmt: on
@@ -134,15 +132,14 @@ def lines(record: BenchRecord) -> list[str]:
     """The rows for a terminal, and on what they were measured."""
     settings, p = record.settings, record.provenance
     found = [
-        f"{settings['data']}, {settings['train_images']:,} training images; {p.device} "
-        f"({p.processor}), {p.threads} threads, {settings['precision']}; "
-        f"{p.wall_seconds:.0f} s in all"
+        f"{settings['data']}, {settings['train_images']:,} training images; {p.processor}, "
+        f"{p.threads} threads, {settings['precision']}; {p.wall_seconds:.0f} s in all"
     ]
     if settings["data"] != DECIDES:
         found.append(f"the targets are set for {DECIDES}: none is met or missed here")
-    found.append(f"{'':53}{'measured':28}{'target':24}met")
-    for row in rows(record):
-        found.append(f"{row['what']:53}{row['measured']:28}{row['target']:24}{row['met']}")
-        if row["against"] != _ALONE:
-            found.append(f"    against {row['against']}")
+    head = {"measured": "measured", "target": "target", "met": "met", "what": "", "against": _ALONE}
+    for row in (head, *rows(record)):
+        against = "" if row["against"] == _ALONE else f", against {row['against']}"
+        line = "{measured:28}{target:24}{met:11}{what}".format(**row)
+        found.append(line + against)
     return [line.replace("`", "") for line in found]

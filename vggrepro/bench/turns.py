@@ -149,15 +149,11 @@ def resident_step(
     fused: bool = True,
 ) -> Step:
     """A training step of `model` on one batch that is on the device; without `update` no SGD."""
-    generator = torch.Generator().manual_seed(0)
     shape = (geometry.batch, 3, geometry.crop, geometry.crop)
-    images = torch.randn(shape, generator=generator)
-    images = images.to(machine.device, memory_format=layout)
-    targets = torch.randint(geometry.classes, (geometry.batch,), generator=generator)
-    targets = targets.to(machine.device)
+    images = torch.randn(shape).to(machine.device, memory_format=layout)
+    targets = torch.randint(geometry.classes, (geometry.batch,), device=machine.device)
     model.to(machine.device, memory_format=layout).train()
-    paper = {"momentum": 0.9, "weight_decay": 5e-4}
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, **paper, fused=fused)
+    optimizer = torch.optim.SGD(model.parameters(), 1e-4, 0.9, weight_decay=5e-4, fused=fused)
 
     def step() -> None:
         with machine.autocast():

@@ -17,7 +17,7 @@ from matplotlib_inline.backend_inline import set_matplotlib_formats
 from vggrepro.pages.report import Column, errors
 from vggrepro.study import store
 from vggrepro.study.experiments import DECLARED, short_name
-from vggrepro.study.records import BenchRecord, TrainRecord
+from vggrepro.study.records import TrainRecord
 
 PLAIN = {"Date": None, "Creator": None}
 """What an SVG says of itself: nothing that a clock or a version would change."""
@@ -123,17 +123,15 @@ def same_span(axes: Sequence[Axes]) -> None:
         ax.set_ylim((low + high) / 2 - 0.6 * span, (low + high) / 2 + 0.6 * span)
 
 
-def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
+def dots(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
 
-    `evaluation_of` gives the evaluation of a run. A run without records is an empty place. All
-    panels span as many points.
+    By centre crop and flip. A run without records is an empty place. Panels span as many points.
     """
     fig, axes = panels(len(columns), 3.0)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
-            found = list(errors(column, run, evaluation_of(run)).values())
-            seed_dots(ax, place, found, net_colour(run))
+            seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
         say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
@@ -158,9 +156,9 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     for ax, column in zip(axes, columns, strict=True):
         ends = []
         for run, colour in zip(runs, shades(runs), strict=True):
-            trained = _trained(column, run)
+            trained = trained_in(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _band(ax, trained, field, colour, line)
+                curve(ax, trained, field, colour, line)
             if trained:
                 last = np.mean([record.curve[-1].minival_error for record in trained])
                 ends.append((last, short_name(run), colour))
@@ -184,12 +182,14 @@ def _about_logarithmic(ax: Axes) -> None:
     ax.set_yticks([], minor=True)
 
 
-def _trained(column: Column, run: str) -> list[TrainRecord]:
+def trained_in(column: Column, run: str) -> list[TrainRecord]:
+    """The trainings of a run that a column shows, one for each seed that came to its end."""
     found = store.trainings(column.results_dir, column.experiment(run)).values()
     return [record for record in found if record.status == "ok"]
 
 
-def _band(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+def curve(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+    """A field of some trainings by epoch: their mean, and a band from lowest to highest."""
     if trained:
         values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
         band(ax, 1 + np.arange(values.shape[1]), values, line, colour, None)
@@ -214,57 +214,6 @@ def legend(fig: Figure, axes: Sequence[Axes]) -> None:
             found.setdefault(label, handle)
     if found:
         fig.legend(found.values(), found, loc="outside lower center", ncols=2)
-
-
-def denominators(run: str, columns: Sequence[Column]) -> Figure:
-    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
-
-    Over the first 64 images of minival, of photos all of one class; mean over seeds.
-    """
-    fig, axes = panels(len(columns), 3.4)
-    for ax, column in zip(axes, columns, strict=True):
-        trained = _trained(column, run)
-        if trained:
-            quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
-            epochs = 1 + np.arange(len(quantiles))
-            low, tenth, median, ninetieth, high = quantiles.T
-            ax.fill_between(epochs, low, high, alpha=0.2, linewidth=0, label="1 to 99 %")
-            ax.fill_between(
-                epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
-            )
-            ax.plot(epochs, median, label="median")
-        say_not_run(ax)
-        ax.set_title(short_title(column, len(columns)))
-        ax.set_xlabel("epoch")
-    axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
-    legend(fig, axes)
-    return fig
-
-
-def costs(record: BenchRecord | None) -> Figure:
-    """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
-    fig, axes = panels(2, 3.2)
-    nets = ("A-LRN", "A-LRN (torch)")
-    measured = record.measured if record else ()
-    crops = sorted({m.of["crop"] for m in measured})
-    for ax, name in zip(axes, ("training step", "kept"), strict=True):
-        for place, net in enumerate(nets):
-            for i, crop in enumerate(crops):
-                ratio = record.values(name, net=net, crop=crop) / record.values(
-                    name, net="A", crop=crop
-                )
-                middle = np.median(ratio)
-                ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
-                spread = [[middle - ratio.min()], [ratio.max() - middle]]
-                ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
-        say_not_run(ax)
-        ax.axhline(1, color="0.3", linewidth=1)
-        ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
-    axes[0].set_ylabel("A-LRN over A")
-    axes[0].set_title("time of a training step")
-    axes[1].set_title("kept for the backward pass")
-    legend(fig, axes)
-    return fig
 
 
 # --- parts of panels ------------------------------------------------------------------------

@@ -14,18 +14,19 @@ from scipy.stats import bartlett
 
 from vggrepro.pages.figures import WORD_COLOURS, plt
 from vggrepro.pages.report import DATA_NAMES
-from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked
+from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
 from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
+from vggrepro.study.calibration import NETS, Candidate, best, is_out
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study, said
-from vggrepro.study.experiments import FIXED_256
+from vggrepro.study.experiments import FIXED_256, RUNS
 from vggrepro.study.rules import (
     ALPHA,
     Claim,
     Interval,
     Rule,
-    Side,
+    Sides,
     Word,
     any_false,
     deciding,
@@ -106,23 +107,18 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
                 "paper": said(claim),
                 "found": f"{smallest:+.2f}{unit}" if smallest else "–",
                 "controls and rivals": "<br>".join(
-                    f"{kind}: {name} ({against(*reversed(sides))})" for kind, name, sides in beside
+                    f"{kind}: {name} ({against(sides)})" for kind, name, sides in beside
                 ),
             }
         )
     return by_claim(rows)
 
 
-def against(side: Side, other: Side) -> str:
-    """`D-S256 against A-S256, centre-crop, Q = 256`."""
-    if side.evaluation == other.evaluation:
-        return f"{side.run} against {other.run}, {_tested(side)}"
-    return f"{side.run}, {_tested(side)}, against {other.run}, {_tested(other)}"
-
-
-def _tested(side: Side) -> str:
-    first, *others = side.evaluation.test_scales
-    return f"{side.evaluation.protocol}, {f'{1 + len(others)} Q' if others else f'Q = {first}'}"
+def against(sides: Sides) -> str:
+    """`D-S256 against A-S256, centre crop, Q = 256`; one net tested in two ways is named once."""
+    first, second = sides
+    runs = second.run if first.run == second.run else f"{second.run} against {first.run}"
+    return f"{runs}, {tested(sides)}"
 
 
 def by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
@@ -259,13 +255,19 @@ def words(
     `expected` gives the standard error, the degrees of freedom and the number of seeds: errors
     are normal, so a study's estimate is normal and its variance chi-square, independently.
     """
-    rng = np.random.default_rng(seed)
-    estimates = rng.normal(true, expected.standard_error, studies)
-    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, studies) / expected.df)
     return Counter(
-        verdict(Interval(float(e), float(s), expected.df, expected.n), rule, matters, level).word
-        for e, s in zip(estimates, errors, strict=True)
+        verdict(one, rule, matters, level).word
+        for one in intervals(true, expected, (studies,), seed)
     )
+
+
+def intervals(true: float, expected: Interval, size: tuple[int, ...], seed: int) -> np.ndarray:
+    """An array of simulated intervals of that size, with `expected`'s spread around `true`."""
+    rng = np.random.default_rng(seed)
+    estimates = rng.normal(true, expected.standard_error, size)
+    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
+    made = np.frompyfunc(lambda e, s: Interval(float(e), float(s), expected.df, expected.n), 2, 1)
+    return made(estimates, errors)
 
 
 Wrong = tuple[Rule, float, tuple[Word, ...], float]
@@ -304,20 +306,12 @@ def wrong_among(
     Each has the true difference `true` and the rule "lower", and Holm's procedure gives each its
     level, as it does for the primary claims.
     """
-    rng = np.random.default_rng(seed)
-    size = (studies, claims)
-    estimates = rng.normal(true, expected.standard_error, size)
-    errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
     found = 0
-    for study in zip(estimates, errors, strict=True):
-        intervals = {
-            str(i): Interval(float(e), float(s), expected.df, expected.n)
-            for i, (e, s) in enumerate(zip(*study, strict=True))
-        }
-        steps = holm({key: p_value(one, "lower", matters) for key, one in intervals.items()})
+    for study in intervals(true, expected, (studies, claims), seed):
+        steps = holm({str(i): p_value(one, "lower", matters) for i, one in enumerate(study)})
         found += any(
-            verdict(one, "lower", matters, steps[key].level).word in wrong
-            for key, one in intervals.items()
+            verdict(one, "lower", matters, step.level).word in wrong
+            for one, step in zip(study, (steps[str(i)] for i in range(claims)), strict=True)
         )
     return found / studies
 
@@ -333,10 +327,10 @@ SHAPES = (
 )
 
 
-def called(rules: Sequence[Rule] = INTERVAL_RULES) -> Figure:
+def called() -> Figure:
     """The same intervals under each rule, with the word that the rule gives each."""
-    fig, axes = plt.subplots(len(rules), 1, figsize=(5.8, 2.3 * len(rules)), sharex=True)
-    for ax, rule in zip(np.atleast_1d(axes), rules, strict=True):
+    fig, axes = plt.subplots(3, 1, figsize=(5.8, 6.9), sharex=True)
+    for ax, rule in zip(axes, INTERVAL_RULES, strict=True):
         ax.axvspan(-1, 1, color="0.92", zorder=0)
         ax.axvline(0, color="0.3", linewidth=1)
         for place, (estimate, half_width) in enumerate(reversed(SHAPES)):
@@ -351,23 +345,16 @@ def called(rules: Sequence[Rule] = INTERVAL_RULES) -> Figure:
         ax.set_yticks([])
         ax.set_xlim(-2.6, 5.2)
         ax.set_xticks([-2, -1, 0, 1, 2], ["−2", "−matters", "0", "matters", "2"])
-    np.atleast_1d(axes)[-1].set_xlabel("difference, in units of what matters")
+    axes[-1].set_xlabel("difference, in units of what matters")
     return fig
 
 
-def simulated(
-    known: tuple[Interval, float] | None, rules: Sequence[Rule] = INTERVAL_RULES
-) -> Figure:
+def simulated(known: tuple[Interval, float]) -> Figure:
     """Share of simulated studies that earn each word, by the true difference; a panel a rule."""
-    fig, axes = plt.subplots(len(rules), 1, figsize=(5.8, 2.1 * len(rules)), sharex=True)
-    for ax, rule in zip(np.atleast_1d(axes), rules, strict=True):
-        ax.set_title(f"rule “{rule}”", loc="left")
-        ax.set_ylabel("studies, %")
-        if known is None:
-            ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-            continue
-        expected, matters = known
-        truths = matters * np.linspace(-2.5, 2.5, 41)
+    fig, axes = plt.subplots(3, 1, figsize=(5.8, 6.3), sharex=True)
+    expected, matters = known
+    truths = matters * np.linspace(-2.5, 2.5, 41)
+    for ax, rule in zip(axes, INTERVAL_RULES, strict=True):
         counts = [words(float(true), expected, rule, matters) for true in truths]
         said = list(dict.fromkeys(word for count in counts for word in count))
         shares = [[100 * c[word] / c.total() for c in counts] for word in said]
@@ -375,12 +362,11 @@ def simulated(
         ax.stackplot(truths, shares, colors=colours, labels=said, alpha=0.8)
         for edge in (-matters, 0, matters):
             ax.axvline(edge, color="white", linewidth=1, linestyle=":")
-        ax.set_ylim(0, 100)
+        ax.set(ylabel="studies, %", ylim=(0, 100))
+        ax.set_title(f"rule “{rule}”", loc="left")
         ax.margins(x=0)
-    np.atleast_1d(axes)[-1].set_xlabel("true difference, points of top-1 error")
-    if known is not None:
-        handles, labels = np.atleast_1d(axes)[0].get_legend_handles_labels()
-        fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    axes[-1].set_xlabel("true difference, points of top-1 error")
+    fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return fig
 
 
@@ -393,9 +379,7 @@ def second_claims_table() -> pd.DataFrame:
         {
             "claim": linked(claim),
             "kind": f"primary, {claim.family}" if claim.primary else "secondary",
-            "sides": "<br>".join(
-                against(*reversed(sides)) for sides in (claim.sides, claim.also) if sides
-            ),
+            "sides": "<br>".join(against(sides) for sides in (claim.sides, claim.also) if sides),
             "decided by": f"{claim.rule}, {claim.test}",
             "matters": f"{claim.matters:g}" + (" nats" if claim.metric == "log_loss" else ""),
             "paper": said(claim),
@@ -486,3 +470,51 @@ def twins_sentence(results_dir: Path = store.RECORDED) -> str:
         f"{np.mean(seeds_apart):.1f} apart. What is paired by seed there is what a seed fixes, the "
         "start and the crops."
     )
+
+
+# --- candidates for the recipe --------------------------------------------------------------
+
+
+def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
+    """What each candidate changes and reached, one line each, then the recipe that was frozen."""
+    winner = best(found)
+    lines = {}
+    for candidate in (*found, frozen):
+        e = candidate.experiment
+        cells = {
+            "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
+            f"{e.dropout:g}, {e.epochs}",
+            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
+            "worst": _worst(candidate),
+        }
+        mark = " (smallest worst)" if candidate is winner else ""
+        lines[candidate.about + mark] = cells
+    table = pd.DataFrame.from_dict(lines, orient="index")
+    return table.rename_axis(index=None, columns="recipe")
+
+
+def _worst(candidate: Candidate) -> str:
+    if candidate.complete:
+        return f"{candidate.worst:.1f}"
+    return f"≥ {candidate.worst:.1f}" if candidate.errors else "–"
+
+
+def _cell(candidate: Candidate, net: str, winner: Candidate | None) -> str:
+    if net not in candidate.errors:
+        return "not needed" if is_out(candidate, winner) else "not run"
+    minival, train = candidate.errors[net]
+    return "diverged" if minival == float("inf") else f"{minival:.1f}<br>({train:.1f})"
+
+
+def candidates_sentence(found: list[Candidate]) -> str:
+    """Which candidate is the best so far, and what became of the others."""
+    complete = [candidate for candidate in found if candidate.complete]
+    winner = best(found)
+    out = [candidate for candidate in found if is_out(candidate, winner)]
+    if len(complete) + len(out) < 2:
+        return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
+    text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
+    if out:
+        text += f"; {len(out)} of {len(found)} lost before all its nets were trained"
+    left = len(found) - len(complete) - len(out)
+    return text + (f"; {left} of {len(found)} were never trained." if left else ".")

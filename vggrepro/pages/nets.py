@@ -1,6 +1,6 @@
 """Chapters 1 to 5, on nets: depth, what a unit sees, filters, how far trainings get, LRN."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,10 +13,20 @@ from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import report
-from vggrepro.pages.figures import legend, same_span, say_not_run, short_title
-from vggrepro.pages.report import Column, centre_crop, errors, recorded
+from vggrepro.pages.figures import (
+    legend,
+    net_colour,
+    panels,
+    same_span,
+    say_not_run,
+    shades,
+    short_title,
+    trained_in,
+)
+from vggrepro.pages.report import Column, centre_crop, errors
 from vggrepro.study import store
-from vggrepro.study.experiments import ROWS, RUNS, Evaluation, lineage, one_scale, short_name
+from vggrepro.study.experiments import ROWS, RUNS, lineage, one_scale, short_name
+from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
 
 
@@ -42,10 +52,8 @@ def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
             found = [store.evaluations(column.results_dir, *test).values() for test in tests]
             maps = {size for records in found for r in records for size in r.positions}
             if maps and (how == "centre crop" or maps != {"1x1"}):
-                cells = [recorded(column.results_dir, *test) for test in tests]
-                table[f"{column.title}, {how}"] = [
-                    cell.replace(", n = ", "<br>n = ").replace("not run", "–") for cell in cells
-                ]
+                cells = [column.cell(run, evaluation_of(run)) for run in runs]
+                table[f"{column.title}, {how}"] = [cell.replace("not run", "–") for cell in cells]
     return pd.DataFrame(table, index=[short_name(run) for run in runs])
 
 
@@ -114,8 +122,6 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
 
 # --- figures ---------------------------------------------------------------------------------
 
-EvaluationOf = Callable[[str], Evaluation]
-
 
 def _grid(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
     """`count` panels in rows of `columns`, each row `height` inches high."""
@@ -147,7 +153,7 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
         done = 0
         for ancestor in lineage(run):
             epochs, own = column.experiment(ancestor).epochs, ancestor == run
-            look = {"color": "C0" if own else "0.8", "edgecolor": "white"}
+            look = {"color": net_colour(run) if own else "0.8", "edgecolor": "white"}
             ax.barh(place, epochs, left=done, height=0.7, **look)
             ax.text(done + epochs / 2, place, f"{RUNS[ancestor].config}: {epochs}",
                     ha="center", va="center", color="white" if own else "0.2")  # fmt: skip
@@ -159,17 +165,12 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
     return fig
 
 
-def against_depth(
-    line: Sequence[str],
-    beside: Sequence[str],
-    evaluation_of: EvaluationOf,
-    columns: Sequence[Column],
-) -> Figure:
+def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error against the number of weight layers: the paper's panel, then one per column.
 
     The runs of `line` are filled dots, their means joined; those `beside` are hollow squares. The
-    paper's errors are Table 3's, by dense evaluation; `evaluation_of` gives ours. Panels span as
-    many points.
+    paper's errors are Table 3's, by dense evaluation; ours are by centre crop and flip. Panels span
+    as many points.
     """
     fig, axes = _grid(1 + len(columns), 2, 2.9)
     runs = [*line, *beside]
@@ -177,14 +178,15 @@ def against_depth(
     def draw(ax: Axes, title: str, found: Mapping[str, Sequence[float]]) -> None:
         joined = [(depth_of(run), np.mean(found[run])) for run in line if found[run]]
         if joined:
-            ax.plot(*zip(*joined, strict=True), "-", color="C0", alpha=0.5)
+            ax.plot(*zip(*joined, strict=True), "-", color="0.7", zorder=1)
         for run in runs:
-            marker = {"marker": "o", "color": "C0", "label": "3×3 layers only"}
+            marker = {"marker": "o", "label": "3×3 layers only"}
             if run in beside:
-                marker = {"marker": "s", "color": "C1", "mfc": "none", "label": "with 1×1 layers"}
+                marker = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
             if found[run]:
                 depths = [depth_of(run)] * len(found[run])
-                ax.plot(depths, found[run], linestyle="", alpha=0.8, **marker)
+                look = {"color": net_colour(run), "linestyle": "", "alpha": 0.8}
+                ax.plot(depths, found[run], **look, **marker)
         say_not_run(ax)
         names: dict[int, list[str]] = {}
         for run in sorted(runs, key=short_name):
@@ -195,7 +197,7 @@ def against_depth(
 
     draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
     for ax, column in zip(axes[1:], columns, strict=True):
-        by_run = {run: list(errors(column, run, evaluation_of(run)).values()) for run in runs}
+        by_run = {run: list(errors(column, run).values()) for run in runs}
         draw(ax, short_title(column), by_run)
     same_span(axes)
     for ax in axes:
@@ -353,24 +355,73 @@ def _signed(ax: Axes, title: str, values: np.ndarray, reach: float, **options) -
     ax.set_title(title)
 
 
-def cost_and_error(
-    runs: Sequence[str], evaluation_of: EvaluationOf, columns: Sequence[Column]
-) -> Figure:
+def denominators(run: str, columns: Sequence[Column]) -> Figure:
+    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
+
+    Over the first 64 images of minival, of photos all of one class; mean over seeds.
+    """
+    fig, axes = panels(len(columns), 3.4)
+    for ax, column in zip(axes, columns, strict=True):
+        trained = trained_in(column, run)
+        if trained:
+            quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
+            epochs = 1 + np.arange(len(quantiles))
+            low, tenth, median, ninetieth, high = quantiles.T
+            ax.fill_between(epochs, low, high, alpha=0.2, linewidth=0, label="1 to 99 %")
+            ax.fill_between(
+                epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
+            )
+            ax.plot(epochs, median, label="median")
+        say_not_run(ax)
+        ax.set_title(short_title(column, len(columns)))
+        ax.set_xlabel("epoch")
+    axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
+    legend(fig, axes)
+    return fig
+
+
+def lrn_costs(record: BenchRecord | None) -> Figure:
+    """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
+    fig, axes = panels(2, 3.2)
+    nets = ("A-LRN", "A-LRN (torch)")
+    measured = record.measured if record else ()
+    crops = sorted({m.of["crop"] for m in measured})
+    for ax, name in zip(axes, ("training step", "kept"), strict=True):
+        for place, net in enumerate(nets):
+            for i, crop in enumerate(crops):
+                ratio = record.values(name, net=net, crop=crop) / record.values(
+                    name, net="A", crop=crop
+                )
+                middle = np.median(ratio)
+                ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
+                spread = [[middle - ratio.min()], [ratio.max() - middle]]
+                ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
+        say_not_run(ax)
+        ax.axhline(1, color="0.3", linewidth=1)
+        ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
+    axes[0].set_ylabel("A-LRN over A")
+    axes[0].set_title("time of a training step")
+    axes[1].set_title("kept for the backward pass")
+    legend(fig, axes)
+    return fig
+
+
+def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error against the convolutions' weights and against multiply-adds, at each budget.
 
     Two panels per column of records, a dot per seed and a line at the mean.
     """
     fig, axes = _grid(2 * len(columns), 2, 2.7)
     for pair, column in zip(zip(axes[::2], axes[1::2], strict=True), columns, strict=True):
-        for place, run in enumerate(runs):
-            found = list(errors(column, run, evaluation_of(run)).values())
+        for run, colour in zip(runs, shades(runs), strict=True):
+            found = list(errors(column, run).values())
             for ax, amount in zip(pair, conv_cost(run, column), strict=True):
                 if found:
                     amounts = [amount / 1e6] * len(found)
-                    ax.plot(amounts, found, "o", color=f"C{place}", alpha=0.7)
+                    ax.plot(amounts, found, "o", color=colour, alpha=0.7)
                     mean = [amount / 1e6], [np.mean(found)]
                     name = short_name(run)
-                    ax.plot(*mean, "_", color=f"C{place}", markersize=16, mew=2, label=name)
+                    ax.plot(*mean, "_", color=colour, markersize=16, mew=2, label=name)
         for ax, what in zip(pair, ("weights", "multiply-adds"), strict=True):
             say_not_run(ax)
             ax.set_xlabel(f"{what}, millions")

@@ -1,14 +1,14 @@
 """Other people's retrainings as the book shows them: figures, tables, the finding in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vggrepro.pages.figures import net_colour
 from vggrepro.study import paper
 from vggrepro.study.others import (
     DIFFERENCES,
@@ -266,13 +266,14 @@ def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
     """Top-1 error of one D and one E in everybody's tests, a line for each way of testing."""
     fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for place, view in enumerate(VIEWS):
-        for net, colour, shift in (("D", "C0", -0.14), ("E", "C1", 0.14)):
+        for net, shift in (("D", -0.14), ("E", 0.14)):
             found = [
                 row.top1_error
                 for row in rows
                 if (row.family, row.net, row.views) == (family, net, view) and row.top1_error
             ]
-            ax.plot(found, [place + shift] * len(found), "o", color=colour, alpha=0.7, label=net)
+            look = {"color": net_colour(net), "alpha": 0.7, "label": net}
+            ax.plot(found, [place + shift] * len(found), "o", **look)
     ax.set_yticks(range(len(VIEWS)), VIEWS.values())
     ax.set_ylim(len(VIEWS) - 0.5, -0.5)
     ax.set_xlabel("top-1 error, %")
@@ -280,64 +281,3 @@ def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
     handles, labels = ax.get_legend_handles_labels()
     ax.legend(handles[:2], labels[:2], loc="lower right")
     return fig
-
-
-def three_kinds(ours: Mapping[str, Mapping[str, Sequence[float]]], rows: Sequence[Row]) -> Figure:
-    """Top-1 error against depth by three kinds of evidence: the paper, others, our own runs.
-
-    `ours` has a panel for each title: errors in percent of each net, a number a seed. Others are
-    a line for each series of the main analysis. Panels span as many points.
-    """
-    fig, grid = plt.subplots(2, 2, figsize=(5.8, 5.4))
-    (paper_ax, others_ax), below = grid
-    said = {net: [paper.value(3, net=net, train_scale=FIXED)] for net in LAYERS}
-    _by_depth(paper_ax, "the paper, full size", said, "C0")
-    depth_panel(others_ax, rows)
-    for ax, (title, found) in zip(below, ours.items(), strict=True):
-        _by_depth(ax, title, found, "C2")
-    _same_span([(paper_ax, others_ax), *((ax,) for ax in below)])  # the first two: same images
-    for ax in grid.flat:
-        ax.set_xticks(list(LAYERS.values()), [f"{depth}\n{n}" for n, depth in LAYERS.items()])
-        ax.set_xlim(9.5, 20.5)
-    for ax in below:
-        ax.set_xlabel("weight layers")
-    for ax in (paper_ax, below[0]):
-        ax.set_ylabel("top-1 error, %")
-    return fig
-
-
-def depth_panel(ax: Axes, rows: Sequence[Row]) -> None:
-    """Others at full size: top-1 error in percent against depth, a line for each series."""
-    series: dict[tuple[str, str], dict[str, float]] = {}
-    for row in rows:
-        if row.counts(Analysis.MAIN) and row.norm == "none" and row.top1_error is not None:
-            series.setdefault((row.family, row.series), {})[row.net] = row.top1_error
-    for nets in series.values():
-        depths = [(LAYERS[net], error) for net, error in sorted(nets.items())]
-        if "D" in nets and len(nets) > 1:  # else a line would pass over it
-            ax.plot(*zip(*depths, strict=True), "-o", color="C3", alpha=0.6, markersize=3.5, lw=1.3)
-    ax.set_title("others, full size")
-
-
-def _by_depth(ax: Axes, title: str, found: Mapping[str, Sequence[float]], colour: str) -> None:
-    ax.set_title(title)
-    there = {LAYERS[net]: errors for net, errors in found.items() if len(errors)}
-    if not there:
-        ax.text(0.5, 0.5, "not run", ha="center", va="center", transform=ax.transAxes)
-        return
-    ax.plot(list(there), [np.mean(errors) for errors in there.values()], color=colour, alpha=0.6)
-    for depth, errors in there.items():
-        ax.plot([depth] * len(errors), errors, "o", color=colour, alpha=0.8, markersize=4.5)
-
-
-def _same_span(groups: Sequence[Sequence[Axes]]) -> None:
-    """Give all panels the same span in points; those of a group also the same ends."""
-    ends = {}
-    for group in groups:
-        drawn = [ax.dataLim.intervaly for ax in group if ax.has_data()]
-        if drawn:
-            ends[group] = min(low for low, _ in drawn), max(high for _, high in drawn)
-    span = max((high - low for low, high in ends.values()), default=1)
-    for group, (low, high) in ends.items():
-        for ax in group:
-            ax.set_ylim((low + high) / 2 - 0.55 * span, (low + high) / 2 + 0.55 * span)

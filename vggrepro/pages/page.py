@@ -1,11 +1,11 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from IPython.display import HTML, Markdown
 
 from vggrepro.pages import figures, nets, report, summary
-from vggrepro.pages.reading import Findings
+from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
 from vggrepro.study import programme, store
 from vggrepro.study.claims import CLAIMS
@@ -13,9 +13,7 @@ from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
     Evaluation,
-    centre_crop,
     evaluations_of,
-    one_scale,
     short_name,
 )
 from vggrepro.study.records import EvalRecord, TrainRecord
@@ -76,7 +74,7 @@ class Chapter:
     def differences(self) -> HTML:
         """Claim and control by column: difference in top-1 error, 95 % interval and n."""
         table = differences_table(*self.about_errors, columns=self.columns)
-        return report.show(table, "words wrapped")
+        return report.show(table, "words wrapped differences")
 
     def agreement(self) -> Markdown:
         """Whether the two sets of photos agree."""
@@ -86,46 +84,35 @@ class Chapter:
 
     # --- what it shows ------------------------------------------------------------------------
 
-    def deviations(self, *runs: str) -> HTML:
-        """What these runs change against the paper; of several stages the values in order."""
-        table = summary.deviations_table(runs, self.columns)
-        return report.show(table, "words wrapped")
-
     def source(self, module: str, name: str) -> Markdown:
         """The library's own code of a function, class or constant."""
         return report.source(module, name)
 
-    def errors(self, rows: Mapping[str, Sequence[str]] | Sequence[Row]) -> HTML:
-        """Top-1 errors by column, %, beside the paper's.
-
-        `rows` are runs by protocol, each at its one Q, or lines of a label, run and evaluation.
-        """
-        if isinstance(rows, Mapping):
-            rows = [
-                (f"{short_name(run)}, {protocol}", run, one_scale(run, protocol))
-                for protocol, runs in rows.items()
-                for run in runs
-            ]
+    def errors(self, rows: Sequence[Row]) -> HTML:
+        """Top-1 errors by column, %, beside the paper's; a line for each of `rows`."""
         papers = {(row.run, row.evaluation): report.paper_value(row) for row in ROWS}
         lines = [(*row, papers.get(row[1:])) for row in rows]
         return report.show(report.error_table(lines, self.columns))
 
     def dots(self, *runs: str) -> None:
         """Top-1 error by centre crop and flip: a dot for each seed, a panel for each column."""
-        figures.dots(runs, centre_crop, self.columns)
-        figures.show(
-            self._in_words("Top-1 error in percent, means over seeds", runs, self.found.error)
-        )
+        figures.dots(runs, self.columns)
+        figures.show(self.in_words(runs))
 
     def curves(self, *runs: str) -> None:
         """Error by epoch on minival and on training images, a panel for each column."""
         figures.curves(runs, self.columns)
-        errors = self.found.train_error
-        said = self._in_words("Learning curves. Last error on training images, %", runs, errors)
-        figures.show(said)
+        what = "Learning curves. Last error on training images in percent"
+        figures.show(self.in_words(runs, what, self.found.train_error))
 
-    def _in_words(self, what: str, runs: Sequence[str], of: Callable[[str, str], str]) -> str:
-        """A figure of these runs for those who do not see it, from the recorded study."""
+    def in_words(
+        self,
+        runs: Sequence[str],
+        what: str = "Top-1 error in percent by centre crop, means over seeds",
+        of: Callable[[str, str], str] | None = None,
+    ) -> str:
+        """A figure of these runs for those who do not see it: `of` them in the recorded study."""
+        of = of or self.found.error
         shown = [
             f"{report.DATA_NAMES[data]}: "
             + ", ".join(f"{short_name(run)} {of(data, run)}" for run in runs)

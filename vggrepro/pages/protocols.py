@@ -19,7 +19,7 @@ from vggrepro.bench import workload
 from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
 from vggrepro.pages.figures import outline, panels, say_not_run, short_title
-from vggrepro.pages.report import Column, errors, paper_value, recorded
+from vggrepro.pages.report import Column, errors, paper_value
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import (
     FUSIONS,
@@ -116,9 +116,7 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
             said = paper_error_of(net, evaluation)
             cells[f"{RUNS[net].config}, paper"] = "–" if said is None else f"{said:.1f}"
             for column in columns:
-                cell = recorded(column.results_dir, column.experiment(net), evaluation)
-                shown = cell if evaluation in evaluations_of(net) else "–"
-                cells[f"{RUNS[net].config}, {column.title}"] = shown.replace(", n = ", "<br>n = ")
+                cells[f"{RUNS[net].config}, {column.title}"] = column.cell(net, evaluation)
         rows[label(evaluation)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
 

@@ -5,8 +5,8 @@ number that was not obtained reads "not run", with the command that would obtain
 """
 
 import ast
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from vggrepro import UserError
 from vggrepro.bench import workload
 from vggrepro.study import paper, programme, store
 from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
@@ -25,9 +26,12 @@ from vggrepro.study.experiments import (
     Experiment,
     Row,
     evaluation_in,
+    evaluations_of,
 )
 from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
-from vggrepro.study.rules import AT_CHANCE
+from vggrepro.study.records import TrainRecord
+from vggrepro.study.rules import AT_CHANCE, Side, centre, gains
+from vggrepro.study.store import RECORDED
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -55,6 +59,13 @@ class Column:
     def experiment(self, run: str) -> Experiment:
         """The declaration of that run in this column."""
         return at_budget(run, self.budget, self.data)
+
+    def cell(self, run: str, evaluation: Evaluation) -> str:
+        """The recorded errors in a table, over two lines for a phone; – if not declared."""
+        if evaluation not in evaluations_of(run):
+            return "–"
+        found = recorded(self.results_dir, self.experiment(run), evaluation)
+        return found.replace(", n = ", "<br>n = ")
 
 
 def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
@@ -149,9 +160,10 @@ def paper_error(table: int, run: str) -> float:
     return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
 
 
-def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
-    """Top-1 error in percent by seed."""
-    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
+def errors(column: Column, run: str, evaluation: Evaluation | None = None) -> dict[int, float]:
+    """Top-1 error in percent by seed, by centre crop and flip unless another test is named."""
+    test = evaluation or centre_crop(run)
+    found = store.evaluations(column.results_dir, column.experiment(run), test)
     return {seed: record.top1_error for seed, record in found.items()}
 
 
@@ -200,13 +212,11 @@ def error_table(
     rows: Sequence[tuple[str, str, Evaluation, float | None]], columns: Sequence[Column]
 ) -> pd.DataFrame:
     """Top-1 errors, %: a row per (label, run, evaluation, the paper's value or None)."""
-    table = {}
-    for label, run, evaluation, value in rows:
-        cells = {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
-        for column in columns:
-            cell = recorded(column.results_dir, column.experiment(run), evaluation)
-            cells[column.title] = cell.replace(", n = ", "<br>n = ")  # room on a phone
-        table[label] = cells
+    table = {
+        label: {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
+        | {column.title: column.cell(run, evaluation) for column in columns}
+        for label, run, evaluation, value in rows
+    }
     return pd.DataFrame.from_dict(table, orient="index")
 
 
@@ -271,3 +281,124 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:
     """A table as the book shows it: no index clutter, scrolling on a phone."""
     return HTML(frame.to_html(border=0, escape=False, classes=classes))
+
+
+# --- findings in plain words ----------------------------------------------------------------
+
+CONTRADICTED = "the records now say otherwise"
+"""What a sentence shows in place of an untroubled number; the tests look for it in the book."""
+ONE_SEED = "¹"
+
+Tested = str | Side
+"""A run, by centre crop and flip at its own Q; or a run with the protocol it is tested by."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the sentences of a chapter compare: records of the study, without pilots.
+
+    A text is written once, while the records grow. So a chapter takes the numbers of its sentences
+    from here, and where the records do not say (any more) what a sentence says, it says so itself.
+    """
+
+    study: Study = field(default_factory=lambda: Study(RECORDED, programme.BUDGET))
+
+    def lower(self, data: str, better: Tested, worse: Tested) -> str:
+        """By how many points the error of `better` is lower, as `1.5`, mean over shared seeds."""
+        gains = self._gains(data, better, worse)
+        return self._said(gains, lambda gain: gain > 0)
+
+    def points(self, data: str, first: Tested, second: Tested) -> str:
+        """How much lower the error of `first` is, as `+0.4`, where a sentence says no direction."""
+        return self._said(self._gains(data, first, second), signed=True)
+
+    def alike(self, data: str, one: Tested, other: Tested, within: float) -> str:
+        """How far apart the errors of the two are, as `0.2`, where that is less than `within`."""
+        gains = self._gains(data, one, other)
+        sign = -1 if gains and np.mean(gains) < 0 else 1
+        return self._said([sign * gain for gain in gains], lambda gain: gain < within)
+
+    def error(self, data: str, run: Tested) -> str:
+        """Mean top-1 error over seeds in percent, as `15.6`."""
+        return self._said(list(self._errors(data, run).values()))
+
+    def by_seed(self, data: str, run: Tested) -> str:
+        """Top-1 error of every seed in percent, as `38.4, 29.6`."""
+        return ", ".join(f"{e:.1f}" for e in self._errors(data, run).values()) or "not run"
+
+    def train_error(self, data: str, run: str) -> str:
+        """Mean error on training images after the last epoch in percent, as `12.2`."""
+        return self._said(list(self._train_errors(data, run).values()))
+
+    def fits_better(self, data: str, better: str, worse: str) -> str:
+        """Errors on training images after the last epoch: `11.1 % against 12.2 %`, lower first."""
+        return self._fits(data, better, worse, lambda here, there: here < there)
+
+    def fits_worse(self, data: str, worse: str, better: str) -> str:
+        """The same where a sentence names the higher one first: `12.2 % against 11.1 %`."""
+        return self._fits(data, worse, better, lambda here, there: here > there)
+
+    def _fits(
+        self, data: str, one: str, other: str, as_said: Callable[[float, float], bool]
+    ) -> str:
+        first, second = (self._train_errors(data, run) for run in (one, other))
+        shared = sorted(first.keys() & second.keys())
+        here, there = ([found[seed] for seed in shared] for found in (first, second))
+        if not shared:
+            return "not run"
+        said = f"{self._said(here)} % against {self._said(there)} %"
+        return said if as_said(np.mean(here), np.mean(there)) else f"{said} (**{CONTRADICTED}**)"
+
+    def processors(self, data: str, run: str) -> str:
+        """On what each seed was trained: `seed 0 on AMD EPYC, seeds 1, 2 on Intel(R) ...`."""
+        by: dict[str, list[str]] = {}
+        for seed, record in self._trained(data, run).items():
+            by.setdefault(record.provenance.processor, []).append(str(seed))
+        return ", ".join(
+            f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {processor}"
+            for processor, seeds in by.items()
+        )
+
+    def basis(self, **runs: str) -> str:
+        """How many seeds the words rest on, by a run that stands for its photos' others."""
+        parts = [
+            f"{len(self._errors(data, run))} on {DATA_NAMES[data]}" for data, run in runs.items()
+        ]
+        return (
+            f"*Means over the seeds recorded so far: {', '.join(parts)}; {ONE_SEED} marks what has "
+            "one. Nets are compared by the seeds that both have, so a difference need not be that "
+            "of the means in a table. Words describe what was seen; only a verdict decides.*"
+        )
+
+    def _errors(self, data: str, tested: Tested) -> dict[int, float]:
+        side = tested if isinstance(tested, Side) else centre(tested, tested)[0]
+        return self.study.errors(side, data)
+
+    def _gains(self, data: str, better: Tested, worse: Tested) -> list[float]:
+        return list(gains(*(self._errors(data, side) for side in (better, worse))).values())
+
+    def _train_errors(self, data: str, run: str) -> dict[int, float]:
+        trained = self._trained(data, run)
+        return {seed: record.curve[-1].train_error for seed, record in trained.items()}
+
+    def _trained(self, data: str, run: str) -> dict[int, TrainRecord]:
+        found = store.trainings(self.study.results_dir, at_budget(run, self.study.budget, data))
+        return {
+            seed: record
+            for seed, record in found.items()
+            if record.status == "ok" and not record.pilot
+        }
+
+    def _said(
+        self,
+        by_seed: Sequence[float],
+        as_said: Callable[[float], bool] = lambda mean: True,
+        signed: bool = False,
+    ) -> str:
+        if not by_seed:
+            return "not run"
+        mean = float(np.mean(by_seed))
+        mark = ONE_SEED * (len(by_seed) == 1)
+        if signed:
+            return f"{mean:+.1f}{mark}"
+        return f"{mean:.1f}{mark}" if as_said(mean) else f"{mean:+.1f}{mark} (**{CONTRADICTED}**)"

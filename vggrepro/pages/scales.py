@@ -12,20 +12,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import band, legend, outline, plt, say_not_run, seed_dots, short_title
-from vggrepro.pages.nets import rows_of
-from vggrepro.pages.report import (
-    Column,
-    errors,
-    paper_error,
-    recorded,
+from vggrepro.pages.figures import (
+    band,
+    legend,
+    net_colour,
+    outline,
+    plt,
+    say_not_run,
+    seed_dots,
+    shades,
+    short_title,
 )
+from vggrepro.pages.nets import rows_of
+from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study import store
 from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
-    centre_crop,
     evaluations_of,
     in_order,
     lineage,
@@ -60,13 +64,6 @@ def is_control(run: str) -> bool:
     return RUNS[run].stage == "jitter" and low == high
 
 
-def _cell(column: Column, run: str, evaluation: Evaluation) -> str:
-    if evaluation not in evaluations_of(run):
-        return "–"
-    cell = recorded(column.results_dir, column.experiment(run), evaluation)
-    return cell.replace(", n = ", "<br>n = ")  # room on a phone
-
-
 def single_test_scales(run: str) -> tuple[int, ...]:
     """Every Q at which a run is evaluated densely by itself, ascending."""
     return tuple(
@@ -87,7 +84,7 @@ def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
             found = errors_by_scale(column, run)
             means = {q: np.mean(list(by_seed.values())) for q, by_seed in found.items()}
             for q in scales:
-                cell = _cell(column, run, Evaluation("dense", (q,)))
+                cell = column.cell(run, Evaluation("dense", (q,)))
                 best = bool(means) and q == min(means, key=means.get)
                 head = f"{name_of(run)}<br>{column.title}"
                 rows[f"Q = {q}"][head] = f"<b>{cell}</b>" if best else cell
@@ -296,10 +293,10 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
     )
     for row, column in zip(axes, columns, strict=True):
         for ax, runs in zip(row, nets, strict=True):
-            found = [errors(column, run, centre_crop(run)) for run in runs]
+            found = [errors(column, run) for run in runs]
             _join_seeds(ax, runs, found)
             for place, by_seed in enumerate(found):
-                seed_dots(ax, place, list(by_seed.values()), f"C{place}")
+                seed_dots(ax, place, list(by_seed.values()), net_colour(runs[place]))
             say_not_run(ax)
             ax.set_xticks(range(len(runs)), [_tick(run) for run in runs],
                           rotation=45, ha="right", rotation_mode="anchor")  # fmt: skip
@@ -339,14 +336,14 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     fig, grid = plt.subplots(2, len(columns), sharex="col", **size)
     scales = sorted({q for run in runs for q in single_test_scales(run)})
     for (ax, strip), column in zip(grid.T, columns, strict=True):
-        for place, run in enumerate(runs):
+        for place, (run, colour) in enumerate(zip(runs, shades(runs), strict=True)):
             found = errors_by_scale(column, run)
             if found:
                 values = np.array([list(by_seed.values()) for by_seed in found.values()])
-                band(ax, list(found), values.T, "o-", f"C{place}", name_of(run))
+                band(ax, list(found), values.T, "o-", colour, name_of(run))
             low, high = RUNS[run].train_scale
             mark = "D" if low == high else "|-"
-            strip.plot([low, high], [-place] * 2, mark, color=f"C{place}", linewidth=4)
+            strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)
         say_not_run(ax)
         ax.set_title(short_title(column))
         ax.tick_params(bottom=False)

@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import RANDOM_STARTS
@@ -179,21 +178,11 @@ def trained_table(column: Column) -> pd.DataFrame:
 
     Mean ± standard deviation over seeds; seed by seed where one is no better than chance.
     """
-    table = rows_of(column)
-    tested = table[table.protocol == "centre-crop"].groupby("run").top1_error.apply(list)
-    status = table[table.kind == "train"].groupby("run").status.first()
-
-    def cell(run: str) -> str:
-        found = tested.get(run, [])
-        if not found:
-            return status.get(run, "–")
-        if report.at_chance(column.results_dir, column.experiment(run)):
-            return ", ".join(f"{error:.1f}" for error in found)
-        return report.mean_and_spread(found).replace(", n = 1", "")
-
-    ends = {label: [f"{net}-{end}" for net in NETS] for label, end in TRAINED}
-    ends["from net A"][0] = ""  # net A itself
-    rows = {label: [cell(run) if run else "–" for run in runs] for label, runs in ends.items()}
+    rows = {
+        label: [column.cell(f"{net}-{end}", report.centre_crop(f"{net}-{end}")) for net in NETS]
+        for label, end in TRAINED
+    }
+    rows["from net A"][0] = "–"  # net A itself
     return pd.DataFrame.from_dict(rows, orient="index", columns=NETS)
 
 
@@ -229,9 +218,17 @@ def evidence(records: Records, same: str, *names: str) -> str:
 def _became(record: FirstStepsRecord) -> str:
     """The outcome, and the loss that a net at chance had before, if it was far above chance."""
     word, peak = record.outcome, max(record.losses, default=0.0)
-    if word not in ("at chance", "dead") or peak < 2 * record.chance:
+    if word not in ("at chance", "dead") or peak < starts.OVERSHOT * record.chance:
         return word
     return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
+
+
+def named_by_what_is_wrong(records: Records) -> dict[str, str]:
+    """For each word of `starts.WRONG` the recorded starts that it is said of."""
+    named = {word: {} for word in starts.WRONG}
+    for record in every(records):
+        named[starts.wrong(record)][record.run] = None
+    return {word: ", ".join(runs) or "none here" for word, runs in named.items()}
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -341,24 +338,22 @@ def trainings(column: Column) -> Figure:
             if end == "S256" and net == "A":
                 continue
             experiment = column.experiment(f"{net}-{end}")
-            found = store.trainings(column.results_dir, experiment).values()
-            good = [record for record in found if record.status == "ok"]
+            good = figures.trained_in(column, experiment.name)
             colour = STYLES["from-A" if end == "S256" else end]["color"]
-            lines = (("minival_error", "-", label), ("train_error", "--", None))
-            for field, line, named in lines if good else ():
-                values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
-                epochs = 1 + np.arange(values.shape[1])
-                singly = report.at_chance(column.results_dir, experiment)
-                for some in np.split(values, len(values)) if singly else [values]:
-                    figures.band(ax, epochs, some, line, colour, named)
-                    named = None
-            if len(good) < len(found):
-                ax.plot([], [], "x", color=colour, label=f"{label}: diverged")
+            singly = report.at_chance(column.results_dir, experiment)
+            for some in [[record] for record in good] if singly else [good]:
+                figures.curve(ax, some, "minival_error", colour, "-")
+                figures.curve(ax, some, "train_error", colour, "--")
+            diverged = len(good) < len(store.trainings(column.results_dir, experiment))
+            if good or diverged:
+                mark = {"marker": "x", "linestyle": "none"} if diverged else {}
+                name = f"{label}: diverged" if diverged else label
+                ax.plot([], [], color=colour, label=name, **mark)
         figures.say_not_run(ax)
         ax.set_title(net)
         ax.set_xlabel("epoch")
         if ax.has_data():
-            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0].set_ylabel("top-1 error, %")
     fig.suptitle(column.title, size=10, x=0.01, ha="left")
     figures.legend(fig, list(axes))

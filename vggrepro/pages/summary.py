@@ -1,7 +1,7 @@
 """The study on a page: counts, deviations from the paper, cost, and the figure of all claims."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.pages.figures import WORD_COLOURS, net_colour, plt
-from vggrepro.pages.report import DATA_NAMES, Column, errors, recorded_columns
+from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision
-from vggrepro.study.experiments import RUNS, Experiment, centre_crop
+from vggrepro.study.experiments import RUNS, Experiment
 from vggrepro.study.records import BenchRecord
 from vggrepro.study.rules import Claim
 
@@ -96,43 +96,6 @@ def disagreement_sentence(found: Verdicts, claims: Sequence[Claim] = ABOUT_ERROR
 
 
 # --- deviations -----------------------------------------------------------------------------
-
-
-def deviations_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
-    """What each column changes against the paper, generated from the declarations.
-
-    Of several runs, those that a chapter's trainings go through: where they differ, their values
-    in order, `50 / 15 / 30`.
-    """
-    table: dict[str, dict[str, str]] = {}
-    for column in columns:
-        changed = [{d.field: d for d in deviations(column.experiment(run))} for run in runs]
-        for name, one in {name: d for found in changed for name, d in found.items()}.items():
-            row = table.setdefault(name.replace("_", " "), {"why": one.why})
-            papers = [_papers(run, name) for run in runs]
-            row["paper"] = _in_order(papers)
-            row[column.title] = _in_order(
-                found[name].ours if name in found else paper
-                for found, paper in zip(changed, papers, strict=True)
-            )
-    order = ["paper", *(c.title for c in columns), "why"]
-    frame = pd.DataFrame.from_dict(table, orient="index").reindex(columns=order)
-    # What only some photos have, as a published size, the paper cannot have had.
-    frame = frame.apply(lambda row: row.fillna("–" if row["paper"] == "–" else "as the paper"), 1)
-    return frame.rename_axis(columns=" / ".join(runs) if len(runs) > 1 else "field")
-
-
-def _papers(run: str, field: str) -> object:
-    """The paper's own value for a run, as `deviations` has it."""
-    declared = RUNS[run]
-    epochs = round(declared.epochs * declared.length)
-    return epochs if field == "epochs" else getattr(declared, field)
-
-
-def _in_order(values: Iterable[object]) -> str:
-    """One value if all are the same, else all of them: `50 / 15 / 30`."""
-    texts = [shown(value) for value in values]
-    return texts[0] if len(set(texts)) == 1 else " / ".join(texts)
 
 
 #: Values of declarations in a reader's words.
@@ -322,7 +285,7 @@ def depth_and_time() -> str:
     column, said = recorded_columns(("cifar10",))[0], []
     _, ax = plt.subplots(figsize=(4.6, 3.4))
     for place, (how, runs) in enumerate(PAIRS.items()):
-        found = [list(errors(column, run, centre_crop(run)).values()) for run in runs]
+        found = [list(errors(column, run).values()) for run in runs]
         at = [place - 0.18, place + 0.18]
         means = [np.mean(one) for one in found]
         said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
@@ -403,10 +366,9 @@ def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
     ax.text(1, top - 0.3, word, ha="right", color=colour, **transform)
     ax.fill_between((-claim.matters, claim.matters), top - 0.95, top - 0.5, color="0.5", alpha=0.2)
     other = next(data for data in programme.DATA if data != claim.data)
-    here = found.found(claim)
     for one, y, shade, size in (
         (found.found(claim, other), top - 0.88, "0.6", 3),
-        (here if here and not here.pilot else None, top - 0.68, colour, 6),
+        (found.found(claim), top - 0.68, colour, 6),
     ):
         if one is None:
             continue

@@ -64,13 +64,11 @@ SECOND = {
 class Found:
     """A difference as recorded: points by seed, and the 95 % interval from two seeds on.
 
-    Pilots are found only where nothing else is; they have no interval, since they decide nothing.
-    Nor has a difference in which a net `stalled`: its error says that and no more.
+    A difference in which a net `stalled` has none: its error says that and no more.
     """
 
     by_seed: Mapping[int, float]
     interval: Interval | None
-    pilot: bool = False
     stalled: bool = False
 
     @property
@@ -85,7 +83,7 @@ class Found:
             return f"{', '.join(most)} and {last} by seed" if most else f"{last}, n = 1"
         if self.interval:
             return shown_interval(self.interval)
-        return f"{self.mean:+.1f}, n = {len(self.by_seed)}" + (" (pilot)" if self.pilot else "")
+        return f"{self.mean:+.1f}, n = {len(self.by_seed)}"
 
 
 def shown_interval(interval: Interval, unit: str = "") -> str:
@@ -198,7 +196,6 @@ class Verdicts:
 
     def __init__(self, results_dir: Path = RECORDED, budget: str = programme.BUDGET) -> None:
         self.study = Study(results_dir, budget)
-        self._pilots = Study(results_dir, budget, with_pilots=True)
 
     @cached_property
     def decisions(self) -> dict[str, Decision]:
@@ -221,15 +218,12 @@ class Verdicts:
         data, sides = data or claim.data, sides or claim.sides
         if isinstance(claim, second_round.SecondClaim):
             return Found(self._round.gains(claim, sides), self._round.interval(claim, sides))
-        for study in (self.study, self._pilots):
-            by_seed = study.differences(claim, sides, data)
-            if by_seed and study.with_pilots:
-                return Found(by_seed, None, pilot=True)
-            if by_seed and self.stalled(data, sides, claim.seeds):
-                return Found(by_seed, None, stalled=True)
-            if by_seed:
-                return Found(by_seed, study.interval(claim, sides, data))
-        return None
+        by_seed = self.study.differences(claim, sides, data)
+        if not by_seed:
+            return None
+        if self.stalled(data, sides, claim.seeds):
+            return Found(by_seed, None, stalled=True)
+        return Found(by_seed, self.study.interval(claim, sides, data))
 
     def stalled(self, data: str, sides: Sides, seeds: int) -> str:
         """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
@@ -283,7 +277,7 @@ class Verdicts:
         if decision.word in HOLDS and claim.sides:
             for name, sides in pairs:
                 one = self.found(claim, sides=sides)
-                if one and not one.pilot and len(one.by_seed) >= claim.seeds:
+                if one and len(one.by_seed) >= claim.seeds:
                     yield name, one
 
     def here(self, decision: Decision) -> str:

@@ -102,12 +102,11 @@ class Decision:
 class Study:
     """The records of one budget below `results_dir`, each read once.
 
-    Pilots decide nothing, so they are left out; with `with_pilots` they count, to show or plan by.
+    Pilots decide nothing, so they are left out.
     """
 
     results_dir: Path
     budget: str | Budget
-    with_pilots: bool = False
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
 
@@ -122,7 +121,7 @@ class Study:
                 experiment = at_budget(run, self.budget, data)
                 found = store.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
-            self._read[key] = {s: r for s, r in found.items() if self.with_pilots or not r.pilot}
+            self._read[key] = {s: r for s, r in found.items() if not r.pilot}
         return self._read[key]
 
     def errors(

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import resource
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from vggrepro.device import Machine, instructions, processor
 from vggrepro.study.records import Provenance
 
 PACKAGE = Path(__file__).parents[1]
-CLEAR_REFS = Path("/proc/self/clear_refs")
+PROC = Path("/proc")
 
 # The system counts the peak of memory in KiB, macOS in bytes.
 _MAXRSS_PER_MIB = 2**20 if sys.platform == "darwin" else 2**10
@@ -75,7 +76,23 @@ def forget_peak(machine: Machine) -> None:
         torch.cuda.reset_peak_memory_stats(machine.device)
     else:
         with suppress(OSError):
-            CLEAR_REFS.write_text("5")
+            (PROC / "self" / "clear_refs").write_text("5")
+
+
+def memory_mib(kind: str, pid: int | str = "self") -> float | None:
+    """What Linux counts of a process, `VmHWM` or `RssAnon`; None if the system does not tell."""
+    with suppress(OSError):
+        if found := re.search(rf"{kind}:\s+(\d+) kB", (PROC / str(pid) / "status").read_text()):
+            return int(found[1]) / 1024
+    return None
+
+
+def _peak_mib() -> float:
+    # `getrusage` would not forget what the program held that started this one.
+    peak = memory_mib("VmHWM")
+    if peak is None:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MAXRSS_PER_MIB
+    return peak
 
 
 def provenance(
@@ -85,9 +102,8 @@ def provenance(
 
     `dirty` looks at the library alone: records and notebooks may change while a study runs.
     """
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _MAXRSS_PER_MIB
-    if machine.device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(machine.device) / 2**20
+    on_gpu = machine.device.type == "cuda"
+    peak = torch.cuda.max_memory_allocated(machine.device) / 2**20 if on_gpu else _peak_mib()
     return Provenance(
         command=command,
         commit=_commit(),

@@ -88,12 +88,6 @@ def load_posteriors(path: Path, key: list[str | int]) -> Tested | None:
 # --- a run --------------------------------------------------------------------------------
 
 
-def _processes() -> list[int]:
-    """How many processes train one net, for keys; nothing for one, as before there were several."""
-    world = distributed.world()
-    return [world] if world > 1 else []
-
-
 def build(experiment: Experiment, num_classes: int) -> VGG:
     """The net that an experiment declares, not yet initialised."""
     return VGG(
@@ -293,10 +287,8 @@ class Run:
             return None
         digests = {self.folder / "weights.pt": done.weights_digest}
         if twin:
-            twins = store.twins(self.where.results_dir, self.experiment)
-            digests |= {
-                self._twin_weights(t): t.weights_digest for t in twins if t.seed == self.seed
-            }
+            twins = store.twins(self.where.results_dir, self.experiment, self.seed)
+            digests |= {self._twin_weights(t): t.weights_digest for t in twins}
         return next(((path, d) for path, d in digests.items() if path.exists()), None)
 
     def _twin_weights(self, twin: TrainRecord) -> Path:
@@ -441,7 +433,9 @@ class Run:
         On rank 0; the others need not have what was kept.
         """
         val = self.load("val")
-        key = [net.digest, val.fingerprint, *self.machine.key(), *_processes()]
+        key = [net.digest, val.fingerprint, *self.machine.key()]
+        if distributed.world() > 1:  # as it was before there were several processes
+            key.append(distributed.world())
         paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
         tested: dict[tuple[str, int], Tested] = {}
 

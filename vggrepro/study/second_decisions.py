@@ -73,26 +73,22 @@ def decide_all(results_dir: Path) -> dict[str, Decision]:
         for key, claim in CLAIMS.items()
         if not void[key]
     }
-    p_values = {key: 1.0 for key in CLAIMS} | {
-        key: max(_p(CLAIMS[key], one) for one in found) for key, found in intervals.items()
-    }
+    p_values = dict.fromkeys(CLAIMS, 1.0)
+    for key, found in intervals.items():
+        p_values[key] = max(_p(CLAIMS[key], one) for one in found)
     steps = {}
     for family in ("nets", "scale"):
         steps |= rules.holm({key: p_values[key] for key, c in CLAIMS.items() if c.family == family})
     return {
         key: Decision(claim, *void[key], step=steps.get(key), p=1.0)
         if void[key]
-        else _decided(round_, claim, intervals[key], p_values[key], steps.get(key))
+        else _decided(round_, claim, intervals[key], steps.get(key))
         for key, claim in CLAIMS.items()
     }
 
 
 def _decided(
-    round_: SecondRound,
-    claim: SecondClaim,
-    intervals: list[Interval],
-    p: float,
-    step: rules.HolmStep | None,
+    round_: SecondRound, claim: SecondClaim, intervals: list[Interval], step: rules.HolmStep | None
 ) -> Decision:
     found = _word(claim, intervals, step.level if step else rules.ALPHA)
     found = _at_other_length(round_, claim, intervals[0], found)
@@ -100,9 +96,8 @@ def _decided(
         found = Verdict("not so here", found.reason)
     decisive = max(intervals, key=partial(_p, claim))
     loss = round_.interval(claim, metric="log_loss") if claim.metric == "top1_error" else None
-    return Decision(
-        claim, *found, decisive.n, decisive.estimate, decisive, p=p, step=step, log_loss=loss
-    )
+    p, n = _p(claim, decisive), decisive.n
+    return Decision(claim, *found, n, decisive.estimate, decisive, p, step, loss)
 
 
 def _pairs(claim: SecondClaim) -> list[Sides]:

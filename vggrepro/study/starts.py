@@ -1,14 +1,19 @@
 """How a net may start, declared: random by four rules, or from net A.
 
-Section 3.1 at full width on pixels of 0 to 255. `first_steps` measures these declarations.
+Section 3.1 at full width on pixels of 0 to 255. `first_steps` measures these declarations. Last,
+what is wrong with a net that does not learn, and what to do about it.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vggrepro import UserError
 from vggrepro.study.experiments import Experiment
+
+if TYPE_CHECKING:
+    from vggrepro.study.records import FirstStepsRecord
 
 FIRST_STEPS = "first-steps"
 """Stands in place of a budget: of these nets only the first steps are trained."""
@@ -133,3 +138,80 @@ def sizes(experiment: Mapping[str, Any], steps: int, precision: str) -> dict[str
         "--steps": steps,
         "--precision": precision,
     }
+
+
+# --- what to do about it --------------------------------------------------------------------
+
+LEARNED = ("A-glorot", "D-he-scaled-slow", "D-glorot")
+"""All that learned in the recorded first steps, the best of each net first: Glorot's start of D
+stalled in one of its whole trainings, He's in none."""
+SATURATED, OVERSHOT = 10, 2
+"""Times chance: a first loss above the one, a later loss above the other."""
+FADED = 1e-4
+"""A share of a weight's size. Where the signal fades the first step moves a weight by less."""
+WRONG = {
+    "saturated": "before any step the loss is {first:.3g}, where chance is {chance:.3g}; the "
+    "signal is too large, so soft-max is sure and mostly wrong",
+    "diverges": "the loss starts at {first:.3g} and ends as no number; the steps are too large",
+    "overshoots": "the loss rose to {peak:.3g} and came back to chance, {chance:.3g}; the first "
+    "steps were too large and left a net that says nothing of the photo",
+    "dead": "no unit of fc7 lets anything through, which no further step can mend; the steps were "
+    "too large",
+    "fades": "the loss stays near chance, {chance:.3g}, and the first step moves a weight by only "
+    "{moved:.1g} of its size; too little of the signal comes through the layers",
+    "at chance": "the loss stays near chance, {chance:.3g}, though the signal comes through and "
+    "the steps are small; it may just need more of them (--steps)",
+    "learns": "the loss starts at {first:.3g} and ends at {last:.3g}, where chance is {chance:.3g}",
+}
+"""What is wrong with a net, in a word and in a sentence."""
+
+
+def wrong(record: "FirstStepsRecord") -> str:
+    """What is wrong with the net of these first steps: a word of `WRONG`."""
+    if record.outcome in ("learns", "dead"):
+        return record.outcome
+    if not record.losses or record.losses[0] > SATURATED * record.chance:
+        return "saturated"
+    if record.outcome == "diverged":
+        return "diverges"
+    if max(record.losses) > OVERSHOT * record.chance:
+        return "overshoots"
+    return "fades" if record.first_step < FADED else "at chance"
+
+
+def advice(record: "FirstStepsRecord") -> str:
+    """A sentence that says what is wrong with a net, and one with the start and rate to take."""
+    word, losses = wrong(record), record.losses or (math.inf,)
+    last = record.last_loss if record.losses else math.inf
+    numbers = {"first": losses[0], "peak": max(losses), "last": last, "chance": record.chance}
+    said = WRONG[word].format(**numbers, moved=record.first_step)
+    return f"{record.run} {word}: {said}. {_to_take(record, word)}"
+
+
+def _to_take(record: "FirstStepsRecord", word: str) -> str:
+    net = record.run[0]
+    if word == "learns":
+        return f"Train with it: {_described(record.run)}."
+    for name in LEARNED:
+        if name[0] == net and name != record.run:
+            return f"Take {name}, from which {net} learned at full width: {_described(name)}."
+    of_d = next(name for name in LEARNED if name[0] == "D")
+    if net + of_d[1:] not in (record.run, of_d) and net + of_d[1:] in DECLARED:
+        nearest = f"take {net + of_d[1:]}, from which D did: {_described(net + of_d[1:])}"
+        return f"No start of {net} that was measured learned in so few steps; {nearest}."
+    if word in ("fades", "at chance"):
+        return "Take more --steps, and look whether each photo lies in the folder of its class."
+    return f"Take a tenth of the rate: {record.experiment['learning_rate'] / 10:g}."
+
+
+def _described(name: str) -> str:
+    """Rule, pixels and rate of a start, and the command that trains so, if there is one."""
+    net, _, start = name.partition("-")
+    one = STARTS[start]
+    rule, rate = one.label.partition(", rate")[0], f"{one.learning_rate:g}"
+    if one.input_divisor == 1:  # which `train` has not
+        return f"{rule}, pixels from 0 to 255, rate {rate}"
+    if one.init == "pytorch":
+        return f"{rule}, rate {rate}"
+    command = f"vggrepro train {net} PHOTOS --start {one.init} --learning-rate {rate} --out FILE"
+    return f"{rule}, rate {rate} ({command})"

@@ -95,11 +95,6 @@ def twin_path(trained: Path, weights_digest: str) -> Path:
     return trained.with_name(f"train-{weights_digest[:8]}.json")
 
 
-def first_steps_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
-    """Where the record of a net's first steps belongs."""
-    return folder_of(results_dir, experiment, seed) / "first-steps.json"
-
-
 def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
     """Where the record of that evaluation belongs."""
     return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
@@ -285,14 +280,18 @@ def _changed(record: Record, experiment: Experiment) -> list[str]:
     return [name for name in declared if record.declared.get(name) != declared[name]]
 
 
-def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
-    found = {}
-    for folder in folder_of(results_dir, experiment, 0).parent.glob("seed*"):
+def _all_current(paths: Iterable[Path], experiment: Experiment) -> Iterator[Record]:
+    for path in paths:
         try:
-            record = current(folder / file, experiment)
+            yield current(path, experiment)
         except NotRecordedError:
             continue
-        found[record.seed] = record
+
+
+def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
+    folders = folder_of(results_dir, experiment, 0).parent.glob("seed*")
+    paths = (folder / file for folder in folders)
+    found = {record.seed: record for record in _all_current(paths, experiment)}
     return dict(sorted(found.items()))
 
 
@@ -301,15 +300,10 @@ def trainings(results_dir: Path, experiment: Experiment) -> dict[int, TrainRecor
     return _by_seed(results_dir, experiment, "train.json")
 
 
-def twins(results_dir: Path, experiment: Experiment) -> list[TrainRecord]:
-    """The trainings of a run once more on other machines (`twin_path`), by seed."""
-    by_file = folder_of(results_dir, experiment, 0).parent.glob("seed*/train-*.json")
-    found = [
-        record
-        for name in sorted({path.name for path in by_file})
-        for record in _by_seed(results_dir, experiment, name).values()
-    ]
-    return sorted(found, key=lambda record: record.seed)
+def twins(results_dir: Path, experiment: Experiment, seed: int) -> list[TrainRecord]:
+    """The same training once more on other machines (`twin_path`)."""
+    paths = sorted(folder_of(results_dir, experiment, seed).glob("train-*.json"))
+    return list(_all_current(paths, experiment))
 
 
 def evaluations(

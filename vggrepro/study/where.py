@@ -48,18 +48,14 @@ class Where:
 
     def options(self) -> list[str]:
         """The same as options of `vggrepro run`."""
-        named = {
-            "--results-dir": self.results_dir,
-            "--data-dir": self.data_dir,
-            "--cache-dir": self.cache_dir,
-            "--device": self.device,
-            "--precision": self.precision,
-            "--threads": self.threads,
-            "--micro-batch": self.micro_batch,
-        }
-        found = [str(part) for item in named.items() if item[1] is not None for part in item]
-        flags = {"--download": self.download, "--fresh": self.fresh, "--compile": self.compile}
-        return found + [name for name, wanted in flags.items() if wanted]
+        found = []
+        for name, value in vars(self).items():
+            option = f"--{name.replace('_', '-')}"
+            if value is True:
+                found.append(option)
+            elif name != "progress" and value not in (None, False):
+                found += [option, str(value)]
+        return found
 
 
 # --- more processes for one rerun ------------------------------------------------------------
