@@ -173,9 +173,9 @@ def list_rows(
     does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
-    from vggrepro.pages import listing
+    from vggrepro.pages import report
 
-    for line in listing.lines(results_dir, budget, data):
+    for line in report.listed(results_dir, budget, data):
         typer.echo(line)
     if results_dir == RECORDED:
         for line in status_of.elsewhere(RECORDED, RERUN):

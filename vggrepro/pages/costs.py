@@ -15,7 +15,6 @@ from vggrepro.bench import planner, targets, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column
 from vggrepro.study import store
 from vggrepro.study.budgets import PUBLISHED, at_budget
@@ -77,7 +76,7 @@ def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
     """Training speed, time and peak memory of each net's recorded runs, means over seeds."""
     table = {}
     for column in columns:
-        rows = rows_of(column)
+        rows = column.rows()
         for run, of in rows[(rows.kind == "train") & (rows.status == "ok")].groupby("run"):
             if run in RUNS and run in [f"{net}-S256" for net in NETS]:
                 table.setdefault(RUNS[run].config, {})[column.title] = (

@@ -30,13 +30,6 @@ from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
 
 
-def rows_of(column: Column) -> pd.DataFrame:
-    """What a column shows of `store.frame`: records as they are declared now, and no pilots."""
-    table = store.frame(column.results_dir)
-    here = (table.budget == column.budget) & (table.data == column.data)
-    return table[here & table.as_declared & (table["round"] != "pilot")]
-
-
 def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Top-1 errors, %: the paper's by dense evaluation at S = Q, ours by centre crop and densely.
 

@@ -23,7 +23,6 @@ from vggrepro.pages.figures import (
     shades,
     short_title,
 )
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study import store
 from vggrepro.study.experiments import (
@@ -141,7 +140,7 @@ def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Seri
 
     The index is of run, seed, and the processor that trained the net.
     """
-    table = rows_of(column)
+    table = column.rows()
     table = table[table.run.isin(runs)].set_index(["run", "seed"])
     trained = table[table.kind == "train"].processor
     tested = table[table.test_scales == str(test_scale)].pivot(columns="protocol")["top1_error"]

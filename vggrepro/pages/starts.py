@@ -188,17 +188,7 @@ def trained_table(column: Column) -> pd.DataFrame:
 
 def provenance_table(records: Records) -> pd.DataFrame:
     """Where the first steps come from, a line each."""
-    rows = {
-        f"{r.run}, seed {r.seed}": {
-            "commit": r.provenance.commit[:8] + " (modified)" * r.provenance.dirty,
-            "torch": r.provenance.versions["torch"],
-            "on": r.provenance.processor,
-            "precision": r.precision,
-            "minutes": f"{r.provenance.wall_seconds / 60:.1f}",
-            "result digest": r.result_digest[:12],
-        }
-        for r in every(records)
-    }
+    rows = {f"{r.run}, seed {r.seed}": report.made_by(r) for r in every(records)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
