@@ -44,6 +44,10 @@ test: $(INSTALLED) ## lint, unit tests, all notebooks, strict build of the book,
 	$(BIN)/python -m pytest --nbval
 	$(MAKE) --no-print-directory render-check
 
+.PHONY: torture
+torture: $(INSTALLED) ## kills, full disks, flipped bits, hostile files: the table in CONTRIBUTING
+	$(BIN)/python -m tests.torture --write CONTRIBUTING.md
+
 .PHONY: render
 render: $(INSTALLED) ## execute all chapters from their scripts into the committed notebooks
 	$(BIN)/python -m vggrepro.pages.render

@@ -34,7 +34,7 @@ from vggrepro.configs import FROM_NET_A
 from vggrepro.pages import figures, nets, report
 from vggrepro.pages.page import Chapter
 from vggrepro.study import paper, store
-from vggrepro.study.experiments import centre_crop, short_name
+from vggrepro.study.experiments import short_name
 
 chapter = Chapter("03", budget, data, seeds, rerun, data_dir, results_dir)
 BY_DEPTH = ("A-S256", "B-S256", "D-S256", "E-S256")
@@ -160,11 +160,11 @@ report.show(nets.error_table([r for r in chapter.runs if r != "A-LRN-S256"], cha
 # ([why](02_lrn.ipynb#the-errors)).
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth", "caption": "Top-1 error against the number of weight layers. The paper's panel is Table 3 by dense evaluation at S = Q = 256; ours are by centre crop and flip. A dot is a seed, the line joins the means of the nets with 3×3 layers only. C has as many layers as D, three of them 1×1."}}
-nets.against_depth(BY_DEPTH, ("C-S256",), centre_crop, chapter.columns)
+nets.against_depth(BY_DEPTH, ("C-S256",), chapter.columns)
 figures.show(chapter.in_words((*BY_DEPTH, "C-S256")))
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-controls", "caption": "The controls: A and D as in the paper, with as much training on either side, and at another length. Top-1 error on CIFAR-10 by centre crop and flip; a dot is a seed, a line the mean."}, "image": {"alt": "Dots for A, A-from-A, A-he-long, A-short, D, D-he-long and D-short; D-he-long is the lowest, A-short and D-short the highest."}}
-figures.dots(FAIR, centre_crop, [c for c in chapter.columns if c.data != "imagenette"])
+figures.dots(FAIR, [c for c in chapter.columns if c.data != "imagenette"])
 figures.plt.show()
 
 # %% [markdown]

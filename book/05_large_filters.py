@@ -155,7 +155,7 @@ report.show(nets.error_table(chapter.runs, chapter.columns).drop(columns="paper,
 # [chapter on depth](03_depth.ipynb) B and D start from net A and have more epochs in all.
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-cost-error", "caption": "Top-1 error by centre crop and flip against what the convolutions hold (left) and what they do for one image (right), at the size that was trained. A dot is a seed, a bar the mean."}}
-nets.cost_and_error(chapter.runs, centre_crop, chapter.columns)
+nets.cost_and_error(chapter.runs, chapter.columns)
 figures.show(chapter.in_words(chapter.runs))
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-large-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of B, its 5×5 twin, D and its 7×7 twin."}}

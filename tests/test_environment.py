@@ -112,7 +112,7 @@ class NotThere:
 
 sys.meta_path.insert(0, NotThere())
 import vggrepro.pages.comparison
-import vggrepro.pages.listing, vggrepro.study.status
+import vggrepro.pages.report, vggrepro.study.status
 import vggrepro.study.runner, vggrepro.study.first_steps
 import vggrepro.bench.speed, vggrepro.bench.planner
 """

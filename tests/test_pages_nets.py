@@ -42,7 +42,7 @@ def points(ax, marker="o"):
 
 
 def test_error_stands_over_the_number_of_weight_layers(column):
-    paper, ours = nets.against_depth(LINE, ("C-S256",), report.centre_crop, [column]).axes[:2]
+    paper, ours = nets.against_depth(LINE, ("C-S256",), [column]).axes[:2]
     assert points(paper) == [(11, 29.6), (13, 28.7), (16, 27.0), (19, 27.3)]
     assert points(paper, "s") == [(16, 28.1)]
     assert points(ours) == [(depth, pytest.approx(300 / 11)) for depth in (11, 11, 11, 19)]
@@ -54,8 +54,8 @@ def test_error_stands_over_the_number_of_weight_layers(column):
 
 def test_panels_without_records_say_so(tmp_path):
     empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
-    depth = nets.against_depth(LINE, (), report.centre_crop, [empty]).axes[1]
-    costs = nets.cost_and_error(LINE, report.centre_crop, [empty]).axes
+    depth = nets.against_depth(LINE, (), [empty]).axes[1]
+    costs = nets.cost_and_error(LINE, [empty]).axes
     for ax in (depth, *costs):
         assert "not run" in [text.get_text() for text in ax.texts]
     nets.plt.close("all")
@@ -119,7 +119,7 @@ def test_cost_is_that_of_the_trained_size(column):
         net = VGG("A", 10, width=declared.width, crop=declared.crop, hidden=8)
     convolutions = [m for m in net.features if isinstance(m, torch.nn.Conv2d)]
     assert weights == sum(m.weight.numel() for m in convolutions)
-    left, right = nets.cost_and_error([run], report.centre_crop, [column]).axes[:2]
+    left, right = nets.cost_and_error([run], [column]).axes[:2]
     assert points(left) == [(weights / 1e6, pytest.approx(300 / 11))] * 3
     assert points(right) == [(multiply_adds / 1e6, pytest.approx(300 / 11))] * 3
 

@@ -149,7 +149,7 @@ def _bench():
 
 
 def test_figures_show_every_seed_and_name_their_axes(column):
-    dots = figures.dots(PAIR, report.centre_crop, [column]).axes[0]
+    dots = figures.dots(PAIR, [column]).axes[0]
     points = [line for line in dots.lines if line.get_marker() == "o"]
     assert [len(line.get_ydata()) for line in points] == [3, 3]
     assert dots.get_ylabel() == "top-1 error, %"
@@ -165,7 +165,7 @@ def test_figures_show_every_seed_and_name_their_axes(column):
 def test_what_was_not_run_says_so_in_a_figure(tmp_path):
     empty = report.Column("recorded", tmp_path, "smoke", "synthetic")
     drawn = [
-        figures.dots(PAIR, report.centre_crop, [empty]),
+        figures.dots(PAIR, [empty]),
         figures.curves(PAIR, [empty]),
         nets.denominators("A-LRN-S256", [empty]),
         nets.lrn_costs(None),
@@ -188,7 +188,7 @@ def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_
         record = eval_record(experiment, 0, **summarise(~wrong, ~wrong, -np.ones(11)))
         store.write(record, store.eval_path(wide.results_dir, experiment, 0, CENTRE))
     empty = report.Column("recorded: nothing, reduced", tmp_path / "no", "smoke", "synthetic")
-    figure = figures.dots(PAIR, report.centre_crop, [column, wide, empty])
+    figure = figures.dots(PAIR, [column, wide, empty])
     (low, high), (wide_low, wide_high) = (ax.get_ylim() for ax in figure.axes[:2])
     assert high - low == pytest.approx(wide_high - wide_low)
     assert high - low >= figures.LEAST_SPAN

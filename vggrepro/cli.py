@@ -15,7 +15,7 @@ import typer
 
 from vggrepro import UserError
 from vggrepro.files import make_writable
-from vggrepro.process import in_order
+from vggrepro.process import in_order, printable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
@@ -173,9 +173,9 @@ def list_rows(
     does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir != RECORDED:
         _check_records(results_dir)
-    from vggrepro.pages import listing
+    from vggrepro.pages import report
 
-    for line in listing.lines(results_dir, budget, data):
+    for line in report.listed(results_dir, budget, data):
         typer.echo(line)
     if results_dir == RECORDED:
         for line in status_of.elsewhere(RECORDED, RERUN):
@@ -343,9 +343,9 @@ def check_data(
 
     found = check(data_dir, data)
     for note in found.notes:
-        typer.echo(f"note: {note}")
+        typer.echo(f"note: {printable(note)}")
     for problem in found.problems:
-        typer.echo(problem)
+        typer.echo(printable(problem))
     if found.problems:
         raise UserError(f"{len(found.problems)} problems in {data_dir}")
     typer.echo(f"{found.photos} photos, ready to be trained on")
@@ -464,7 +464,9 @@ def train(
     start: Annotated[
         str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")
     ] = "he",
-    seed: Annotated[int, typer.Option(min=0, help="Of the start and of the batches.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
+    ] = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
     schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
@@ -671,6 +673,7 @@ def call(arguments: list[str]) -> None:
                 raise UserError(f"there is an argument without a value: {empty[0] or repr('')}")
             command.invoke(context)
     except UsageError as error:
+        error.message = printable(error.message)
         error.show()
         option = getattr(error, "option_name", None)
         if option in OF_TRAIN and error.ctx.command.name in ("run", "rerun"):

@@ -46,8 +46,10 @@ def in_order() -> Iterator[None]:
     except BrokenPipeError:  # `vggrepro list | head` has read enough
         _leave(None, 141)
     except OSError as error:
-        if error.filename is not None or error.errno is None:
+        if error.errno is None:
             _leave(_unexpected(error), UNEXPECTED)
+        if error.filename is not None:
+            _leave(f"{error.filename}: {error.strerror}", 1)
         _leave(f"cannot write what there is to say: {error.strerror}", 1)
     except Exception as error:
         _leave(_unexpected(error), UNEXPECTED)
@@ -59,7 +61,7 @@ def _leave(text: str | None, status: int) -> None:
     """End with one line, whatever has become of the two streams."""
     if text:
         with suppress(OSError, ValueError):
-            print(f"vggrepro: {text}", file=sys.stderr, flush=True)
+            print(f"vggrepro: {printable(text)}", file=sys.stderr, flush=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -67,6 +69,12 @@ def _leave(text: str | None, status: int) -> None:
             with suppress(OSError, ValueError):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
+
+
+def printable(text: str) -> str:
+    """Text as it can be shown: a file's name may hold codes that a terminal obeys."""
+    shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+    return "".join(shown)
 
 
 def _unexpected(error: Exception) -> str:
@@ -86,7 +94,7 @@ def _unexpected(error: Exception) -> str:
 def _warned(message: Warning, category: type[Warning], *where: object, **kept: object) -> None:
     """A warning in one line: where in our code it arose says nothing to a user."""
     with suppress(OSError, ValueError):
-        print(f"vggrepro: warning: {message}", file=sys.stderr)
+        print(f"vggrepro: warning: {printable(str(message))}", file=sys.stderr)
 
 
 def end_with_parent() -> None:

@@ -97,7 +97,6 @@ def device_named(name: str) -> Device:
 FLOAT32, INDEX, MASK = 4, 8, 1
 USABLE = 0.9
 """ASSUMPTION: the share of a card left to tensors; the rest is for the driver and workspaces."""
-GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ class Memory:
 
     def largest_batch(self, memory_gib: float) -> int:
         """Images that fit a card of that memory, 0 if not even the weights do."""
-        free = USABLE * memory_gib * GIB - self.weights
+        free = USABLE * memory_gib * 2**30 - self.weights
         return max(0, int(free // self.peak))
 
 

@@ -15,7 +15,6 @@ from vggrepro.bench import planner, targets, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels, plt, say_not_run
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column
 from vggrepro.study import store
 from vggrepro.study.budgets import PUBLISHED, at_budget
@@ -24,7 +23,6 @@ from vggrepro.study.records import BenchRecord
 
 NETS = tuple(dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3))
 QUARTER = 0.25  # the width of every recorded training
-NOT_MEASURED = "Not measured yet: `vggrepro bench --data imagenette --data-dir DATA`."
 
 
 def bench(results_dir: Path) -> BenchRecord | None:
@@ -40,11 +38,6 @@ def bench_of(options: report.Options) -> BenchRecord | None:
 
 
 # --- nets ---------------------------------------------------------------------------------
-
-
-def multiply_adds(net: str) -> float:
-    """Of a training step of one image, at the size at which `bench` measures the nets."""
-    return workload.training_step(_net(net)).multiply_adds
 
 
 def _net(net: str, budget: str = "reduced") -> tuple:
@@ -83,7 +76,7 @@ def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
     """Training speed, time and peak memory of each net's recorded runs, means over seeds."""
     table = {}
     for column in columns:
-        rows = rows_of(column)
+        rows = column.rows()
         for run, of in rows[(rows.kind == "train") & (rows.status == "ok")].groupby("run"):
             if run in RUNS and run in [f"{net}-S256" for net in NETS]:
                 table.setdefault(RUNS[run].config, {})[column.title] = (
@@ -180,7 +173,8 @@ def devices_table() -> pd.DataFrame:
         peak = f"{card.flops / 1e12:,.0f} ({card.precision})"
         row = {"GiB": f"{card.memory_gib:g}", "peak, TFLOP/s": peak}
         for budget, devices in (("gpu", 1), ("full", 8)):
-            planned = _plan(budget, card.name, devices)
+            rate = planner.on_device(card, devices)
+            planned = planner.plan(budget, None, card.precision, rate, rate, devices=devices)
             total, longest = planned.loc["total", "all h"], planned["train h"].max()
             unit, per = ("h", 1) if budget == "gpu" else ("days", 24)
             on = f"{devices} card{'s' * (devices > 1)}"
@@ -188,13 +182,6 @@ def devices_table() -> pd.DataFrame:
             row[f"{budget}: longest training, {unit}"] = f"{longest / per:,.1f}"
         table[card.name] = row
     return pd.DataFrame.from_dict(table, orient="index")
-
-
-def _plan(budget: str, device: str, devices: int) -> pd.DataFrame:
-    card = DEVICES[device]
-    seconds = planner.on_device(card, devices)
-    rates = (seconds, seconds)
-    return planner.plan(budget, None, card.precision, *rates, card=card, devices=devices)
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -212,7 +199,7 @@ def nets(record: BenchRecord | None) -> Figure:
         if found is None:
             continue
         times, kept = found
-        work = multiply_adds(net) / 1e9
+        work = workload.training_step(_net(net)).multiply_adds / 1e9
         colour = "C1" if net == "A-LRN" else "C0"
         axes[0].plot([work] * len(times), times, "o", color=colour, alpha=0.6)
         axes[0].annotate(net, (work, times.max()), (0, 6), textcoords="offset points", ha="center")

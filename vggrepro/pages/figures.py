@@ -123,17 +123,15 @@ def same_span(axes: Sequence[Axes]) -> None:
         ax.set_ylim((low + high) / 2 - 0.6 * span, (low + high) / 2 + 0.6 * span)
 
 
-def dots(runs: Sequence[str], evaluation_of, columns: Sequence[Column]) -> Figure:
+def dots(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error of each run, a dot per seed and a bar at the mean, a panel per column.
 
-    `evaluation_of` gives the evaluation of a run. A run without records is an empty place. All
-    panels span as many points.
+    By centre crop and flip. A run without records is an empty place. Panels span as many points.
     """
     fig, axes = panels(len(columns), 3.0)
     for ax, column in zip(axes, columns, strict=True):
         for place, run in enumerate(runs):
-            found = list(errors(column, run, evaluation_of(run)).values())
-            seed_dots(ax, place, found, net_colour(run))
+            seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
         say_not_run(ax)
         names = [short_name(run) for run in runs]
         crowded = len("".join(names)) > MOST_LETTERS
@@ -160,7 +158,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         for run, colour in zip(runs, shades(runs), strict=True):
             trained = trained_in(column, run)
             for field, line in (("minival_error", "-"), ("train_error", "--")):
-                _band(ax, trained, field, colour, line)
+                curve(ax, trained, field, colour, line)
             if trained:
                 last = np.mean([record.curve[-1].minival_error for record in trained])
                 ends.append((last, short_name(run), colour))
@@ -190,7 +188,8 @@ def trained_in(column: Column, run: str) -> list[TrainRecord]:
     return [record for record in found if record.status == "ok"]
 
 
-def _band(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+def curve(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
+    """A field of some trainings by epoch: their mean, and a band from lowest to highest."""
     if trained:
         values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
         band(ax, 1 + np.arange(values.shape[1]), values, line, colour, None)

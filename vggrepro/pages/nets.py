@@ -1,6 +1,6 @@
 """Chapters 1 to 5, on nets: depth, what a unit sees, filters, how far trainings get, LRN."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -25,16 +25,9 @@ from vggrepro.pages.figures import (
 )
 from vggrepro.pages.report import Column, centre_crop, errors
 from vggrepro.study import store
-from vggrepro.study.experiments import ROWS, RUNS, Evaluation, lineage, one_scale, short_name
+from vggrepro.study.experiments import ROWS, RUNS, lineage, one_scale, short_name
 from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
-
-
-def rows_of(column: Column) -> pd.DataFrame:
-    """What a column shows of `store.frame`: records as they are declared now, and no pilots."""
-    table = store.frame(column.results_dir)
-    here = (table.budget == column.budget) & (table.data == column.data)
-    return table[here & table.as_declared & (table["round"] != "pilot")]
 
 
 def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
@@ -122,8 +115,6 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
 
 # --- figures ---------------------------------------------------------------------------------
 
-EvaluationOf = Callable[[str], Evaluation]
-
 
 def _grid(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
     """`count` panels in rows of `columns`, each row `height` inches high."""
@@ -167,17 +158,12 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
     return fig
 
 
-def against_depth(
-    line: Sequence[str],
-    beside: Sequence[str],
-    evaluation_of: EvaluationOf,
-    columns: Sequence[Column],
-) -> Figure:
+def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error against the number of weight layers: the paper's panel, then one per column.
 
     The runs of `line` are filled dots, their means joined; those `beside` are hollow squares. The
-    paper's errors are Table 3's, by dense evaluation; `evaluation_of` gives ours. Panels span as
-    many points.
+    paper's errors are Table 3's, by dense evaluation; ours are by centre crop and flip. Panels span
+    as many points.
     """
     fig, axes = _grid(1 + len(columns), 2, 2.9)
     runs = [*line, *beside]
@@ -204,7 +190,7 @@ def against_depth(
 
     draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
     for ax, column in zip(axes[1:], columns, strict=True):
-        by_run = {run: list(errors(column, run, evaluation_of(run)).values()) for run in runs}
+        by_run = {run: list(errors(column, run).values()) for run in runs}
         draw(ax, short_title(column), by_run)
     same_span(axes)
     for ax in axes:
@@ -413,9 +399,7 @@ def lrn_costs(record: BenchRecord | None) -> Figure:
     return fig
 
 
-def cost_and_error(
-    runs: Sequence[str], evaluation_of: EvaluationOf, columns: Sequence[Column]
-) -> Figure:
+def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error against the convolutions' weights and against multiply-adds, at each budget.
 
     Two panels per column of records, a dot per seed and a line at the mean.
@@ -423,7 +407,7 @@ def cost_and_error(
     fig, axes = _grid(2 * len(columns), 2, 2.7)
     for pair, column in zip(zip(axes[::2], axes[1::2], strict=True), columns, strict=True):
         for run, colour in zip(runs, shades(runs), strict=True):
-            found = list(errors(column, run, evaluation_of(run)).values())
+            found = list(errors(column, run).values())
             for ax, amount in zip(pair, conv_cost(run, column), strict=True):
                 if found:
                     amounts = [amount / 1e6] * len(found)

@@ -110,22 +110,16 @@ def trainings_table(rows: Sequence[Row], norm: str = "none") -> pd.DataFrame:
     several = [family for family, _ in series]
     table = {}
     for (family, name), nets in series.items():
+        errors = {row.net: linked(row) for row in nets if row.top1_error is not None}
+        shown = ", ".join(dict.fromkeys(row.independence for row in nets))
+        doubts = ", ".join(dict.fromkeys(row.doubt for row in nets if row.doubt))
         if len(nets) > 1:
             label = family if several.count(family) == 1 else f"{family}, {name}"
-            table[label] = _series_cells(nets)
+            table[label] = {net: errors.get(net, "–") for net in LAYERS} | {
+                "epochs": ", ".join(dict.fromkeys(str(row.epochs or "–") for row in nets)),
+                "independent by": "; ".join(filter(None, (shown, doubts))),
+            }
     return pd.DataFrame.from_dict(table, orient="index")
-
-
-def _series_cells(nets: Sequence[Row]) -> dict[str, str]:
-    errors = {row.net: linked(row) for row in nets if row.top1_error is not None}
-    epochs = list(dict.fromkeys(str(row.epochs or "–") for row in nets))
-    doubts = list(dict.fromkeys(row.doubt for row in nets if row.doubt))
-    shown = list(dict.fromkeys(row.independence for row in nets))
-    return {
-        **{net: errors.get(net, "–") for net in LAYERS},
-        "epochs": ", ".join(epochs),
-        "independent by": ", ".join(shown) + (f"; {', '.join(doubts)}" if doubts else ""),
-    }
 
 
 def means_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -198,7 +192,10 @@ def forest(rows: Sequence[Row]) -> Figure:
         first = top
         for family, value in found.items():
             top -= 1
-            _family(ax, top + 0.5, family, value, sure=family in strict[pair])
+            face = {} if family in strict[pair] else {"markerfacecolor": "white"}
+            ax.plot(value, top + 0.5, "o", color=OTHERS, markersize=5, zorder=3, **face)
+            _at_left(ax, top + 0.5, family, size=8.5)
+            _at_right(ax, top + 0.5, number(value, 2))
         top -= 1
         _mean(ax, top + 0.5, summarise(list(found.values())))
         said = paper_difference(*pair)
@@ -223,13 +220,6 @@ def _at_left(ax: Axes, y: float, text: str, **options) -> None:
 def _at_right(ax: Axes, y: float, text: str, **options) -> None:
     where = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
     ax.text(1.02, y, text, size=8.5, **where, **options)
-
-
-def _family(ax: Axes, y: float, family: str, value: float, sure: bool) -> None:
-    face = {} if sure else {"markerfacecolor": "white"}
-    _at_left(ax, y, family, size=8.5)
-    ax.plot(value, y, "o", color=OTHERS, markersize=5, zorder=3, **face)
-    _at_right(ax, y, number(value, 2))
 
 
 def _mean(ax: Axes, y: float, found: Summary) -> None:

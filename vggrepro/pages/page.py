@@ -13,7 +13,6 @@ from vggrepro.study.experiments import (
     FUSIONS,
     ROWS,
     Evaluation,
-    centre_crop,
     evaluations_of,
     short_name,
 )
@@ -97,7 +96,7 @@ class Chapter:
 
     def dots(self, *runs: str) -> None:
         """Top-1 error by centre crop and flip: a dot for each seed, a panel for each column."""
-        figures.dots(runs, centre_crop, self.columns)
+        figures.dots(runs, self.columns)
         figures.show(self.in_words(runs))
 
     def curves(self, *runs: str) -> None:

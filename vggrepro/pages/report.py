@@ -5,7 +5,7 @@ number that was not obtained reads "not run", with the command that would obtain
 """
 
 import ast
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from vggrepro.study.experiments import (
     evaluations_of,
 )
 from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
-from vggrepro.study.records import TrainRecord
+from vggrepro.study.records import FirstStepsRecord, TrainRecord
 from vggrepro.study.rules import AT_CHANCE, Side, centre, gains
 from vggrepro.study.store import RECORDED
 
@@ -59,6 +59,12 @@ class Column:
     def experiment(self, run: str) -> Experiment:
         """The declaration of that run in this column."""
         return at_budget(run, self.budget, self.data)
+
+    def rows(self) -> pd.DataFrame:
+        """What it shows of `store.frame`: records as they are declared now, and no pilots."""
+        table = store.frame(self.results_dir)
+        here = (table.budget == self.budget) & (table.data == self.data)
+        return table[here & table.as_declared & (table["round"] != "pilot")]
 
     def cell(self, run: str, evaluation: Evaluation) -> str:
         """The recorded errors in a table, over two lines for a phone; – if not declared."""
@@ -160,9 +166,10 @@ def paper_error(table: int, run: str) -> float:
     return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
 
 
-def errors(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
-    """Top-1 error in percent by seed."""
-    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
+def errors(column: Column, run: str, evaluation: Evaluation | None = None) -> dict[int, float]:
+    """Top-1 error in percent by seed, by centre crop and flip unless another test is named."""
+    test = evaluation or centre_crop(run)
+    found = store.evaluations(column.results_dir, column.experiment(run), test)
     return {seed: record.top1_error for seed, record in found.items()}
 
 
@@ -219,6 +226,33 @@ def error_table(
     return pd.DataFrame.from_dict(table, orient="index")
 
 
+# --- what `vggrepro list` prints -----------------------------------------------------------
+
+
+def listed(results_dir: Path, budget: str, data: str) -> Iterator[str]:
+    """A line for each row, then one for each evaluation of `beside_rows`."""
+
+    def line(name: str, run: str, evaluation: Evaluation, paper: str) -> str:
+        found = recorded(results_dir, at_budget(run, budget, data), evaluation)
+        return f"{name:43}{evaluation.name:30}{paper:>7}   {found}"
+
+    yield f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}"
+    yield f"{'row':43}{'protocol and Q':30}{'paper':>7}   recorded"
+    for row in ROWS:
+        yield line(row.name, row.run, row.evaluation, f"{paper_value(row):.1f}")
+    yield f"\n{'run or fusion that no table has':43}{'protocol and Q':30}{'paper':>7}   recorded"
+    for run, evaluation in beside_rows():
+        yield line(run, run, evaluation, "–")
+
+
+def beside_rows() -> list[tuple[str, Evaluation]]:
+    """Runs and fusions of no row: of a run its centre crop, of a fusion all that is declared."""
+    rows = {row.run for row in ROWS}
+    runs = [(run, centre_crop(run)) for run in RUNS if run not in rows]
+    fusions = [f for f in FUSIONS.values() if f.name not in rows]
+    return runs + [(f.name, evaluation) for f in fusions for evaluation in f.evaluations]
+
+
 # --- a chapter's furniture ----------------------------------------------------------------
 
 
@@ -257,24 +291,29 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
         for run in runs:
             trained = store.trainings(column.results_dir, column.experiment(run))
             for seed, record in trained.items():
-                p = record.provenance
-                rows.append(
-                    {
-                        "run": f"{run}, seed {seed}",
-                        "column": column.title,
-                        "recipe": record.experiment["recipe"],
-                        "status": record.status,
-                        "commit": p.commit[:8] + (" (modified)" if p.dirty else ""),
-                        "torch": p.versions["torch"],
-                        "on": f"{p.processor}, {p.threads} thread{'s' * (p.threads > 1)}",
-                        "precision": record.precision,
-                        "minutes": f"{p.wall_seconds / 60:.1f}",
-                        "result digest": record.result_digest[:12],
-                    }
-                )
+                made = {
+                    "run": f"{run}, seed {seed}",
+                    "column": column.title,
+                    "recipe": record.experiment["recipe"],
+                    "status": record.status,
+                }
+                rows.append(made | made_by(record))
     if not rows:
         return pd.DataFrame({"not run": []})
     return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
+
+
+def made_by(record: TrainRecord | FirstStepsRecord) -> dict[str, str]:
+    """By what code, where and how fast a training was made, and what it ended in."""
+    p = record.provenance
+    return {
+        "commit": p.commit[:8] + " (modified)" * p.dirty,
+        "torch": p.versions["torch"],
+        "on": f"{p.processor}, {p.threads} thread{'s' * (p.threads > 1)}",
+        "precision": record.precision,
+        "minutes": f"{p.wall_seconds / 60:.1f}",
+        "result digest": record.result_digest[:12],
+    }
 
 
 def show(frame: pd.DataFrame, classes: str = "numbers") -> HTML:

@@ -23,14 +23,12 @@ from vggrepro.pages.figures import (
     shades,
     short_title,
 )
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study import store
 from vggrepro.study.experiments import (
     ROWS,
     RUNS,
     Evaluation,
-    centre_crop,
     evaluations_of,
     in_order,
     lineage,
@@ -142,7 +140,7 @@ def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Seri
 
     The index is of run, seed, and the processor that trained the net.
     """
-    table = rows_of(column)
+    table = column.rows()
     table = table[table.run.isin(runs)].set_index(["run", "seed"])
     trained = table[table.kind == "train"].processor
     tested = table[table.test_scales == str(test_scale)].pivot(columns="protocol")["top1_error"]
@@ -294,7 +292,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
     )
     for row, column in zip(axes, columns, strict=True):
         for ax, runs in zip(row, nets, strict=True):
-            found = [errors(column, run, centre_crop(run)) for run in runs]
+            found = [errors(column, run) for run in runs]
             _join_seeds(ax, runs, found)
             for place, by_seed in enumerate(found):
                 seed_dots(ax, place, list(by_seed.values()), net_colour(runs[place]))

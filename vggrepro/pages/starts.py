@@ -12,7 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import plt
-from vggrepro.pages.nets import rows_of
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import RANDOM_STARTS
@@ -179,37 +178,17 @@ def trained_table(column: Column) -> pd.DataFrame:
 
     Mean ± standard deviation over seeds; seed by seed where one is no better than chance.
     """
-    table = rows_of(column)
-    tested = table[table.protocol == "centre-crop"].groupby("run").top1_error.apply(list)
-    status = table[table.kind == "train"].groupby("run").status.first()
-
-    def cell(run: str) -> str:
-        found = tested.get(run, [])
-        if not found:
-            return status.get(run, "–")
-        if report.at_chance(column.results_dir, column.experiment(run)):
-            return ", ".join(f"{error:.1f}" for error in found)
-        return report.mean_and_spread(found).replace(", n = 1", "")
-
-    ends = {label: [f"{net}-{end}" for net in NETS] for label, end in TRAINED}
-    ends["from net A"][0] = ""  # net A itself
-    rows = {label: [cell(run) if run else "–" for run in runs] for label, runs in ends.items()}
+    rows = {
+        label: [column.cell(f"{net}-{end}", report.centre_crop(f"{net}-{end}")) for net in NETS]
+        for label, end in TRAINED
+    }
+    rows["from net A"][0] = "–"  # net A itself
     return pd.DataFrame.from_dict(rows, orient="index", columns=NETS)
 
 
 def provenance_table(records: Records) -> pd.DataFrame:
     """Where the first steps come from, a line each."""
-    rows = {
-        f"{r.run}, seed {r.seed}": {
-            "commit": r.provenance.commit[:8] + " (modified)" * r.provenance.dirty,
-            "torch": r.provenance.versions["torch"],
-            "on": r.provenance.processor,
-            "precision": r.precision,
-            "minutes": f"{r.provenance.wall_seconds / 60:.1f}",
-            "result digest": r.result_digest[:12],
-        }
-        for r in every(records)
-    }
+    rows = {f"{r.run}, seed {r.seed}": report.made_by(r) for r in every(records)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -349,19 +328,17 @@ def trainings(column: Column) -> Figure:
             if end == "S256" and net == "A":
                 continue
             experiment = column.experiment(f"{net}-{end}")
-            found = store.trainings(column.results_dir, experiment).values()
-            good = [record for record in found if record.status == "ok"]
+            good = figures.trained_in(column, experiment.name)
             colour = STYLES["from-A" if end == "S256" else end]["color"]
-            lines = (("minival_error", "-", label), ("train_error", "--", None))
-            for field, line, named in lines if good else ():
-                values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in good])
-                epochs = 1 + np.arange(values.shape[1])
-                singly = report.at_chance(column.results_dir, experiment)
-                for some in np.split(values, len(values)) if singly else [values]:
-                    figures.band(ax, epochs, some, line, colour, named)
-                    named = None
-            if len(good) < len(found):
-                ax.plot([], [], "x", color=colour, label=f"{label}: diverged")
+            singly = report.at_chance(column.results_dir, experiment)
+            for some in [[record] for record in good] if singly else [good]:
+                figures.curve(ax, some, "minival_error", colour, "-")
+                figures.curve(ax, some, "train_error", colour, "--")
+            diverged = len(good) < len(store.trainings(column.results_dir, experiment))
+            if good or diverged:
+                mark = {"marker": "x", "linestyle": "none"} if diverged else {}
+                name = f"{label}: diverged" if diverged else label
+                ax.plot([], [], color=colour, label=name, **mark)
         figures.say_not_run(ax)
         ax.set_title(net)
         ax.set_xlabel("epoch")

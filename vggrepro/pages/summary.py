@@ -17,7 +17,7 @@ from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision
-from vggrepro.study.experiments import RUNS, Experiment, centre_crop
+from vggrepro.study.experiments import RUNS, Experiment
 from vggrepro.study.records import BenchRecord
 from vggrepro.study.rules import Claim
 
@@ -285,7 +285,7 @@ def depth_and_time() -> str:
     column, said = recorded_columns(("cifar10",))[0], []
     _, ax = plt.subplots(figsize=(4.6, 3.4))
     for place, (how, runs) in enumerate(PAIRS.items()):
-        found = [list(errors(column, run, centre_crop(run)).values()) for run in runs]
+        found = [list(errors(column, run).values()) for run in runs]
         at = [place - 0.18, place + 0.18]
         means = [np.mean(one) for one in found]
         said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
