@@ -123,6 +123,8 @@ def test_links_within_the_book_lead_somewhere(html):
 def test_tables_and_toggles_have_names_that_say_what_they_are(html):
     for page in map(Path.read_text, html.glob("*.html")):
         assert "<th></th>" not in page and "Toggle hidden content" not in page
+        assert 'role="doc-biblioentry"' not in page and ' title="Light"' not in page
+        assert 'role="complementary"' in page or "bd-sidebar-primary" not in page
 
 
 def test_records_and_claims_can_be_taken_along(html):
