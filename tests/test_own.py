@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -291,7 +292,8 @@ def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn
         ({"--inputs": None}, "does not say what inputs"),
         ({"--resize": "cubic"}, "unknown --resize 'cubic'"),
         ({"--protocol": "denze"}, "unknown protocol 'denze'"),
-        ({"--scales": "200"}, "Q = 200 px is smaller than the 224 px crop"),
+        ({"--scales": "200"}, "for crops of 224 px, so from 224 to 4096"),
+        ({"--scales": "100000"}, "so from 224 to 4096"),
         ({"--data": "imagenette"}, "Imagenette's photos are ILSVRC training photos"),
         ({"--data": "imagenet", "--data-dir": None}, "needs a data folder"),
         ({"--data": "synthetic"}, "do nothing for synthetic"),
@@ -492,6 +494,23 @@ def test_a_stopped_training_goes_on(vggrepro, drawn, tmp_path, monkeypatch):
     assert not (tmp_path / "parts" / "d.training").exists()
 
 
+@pytest.mark.parametrize(("minival_error", "said"), [(75.0, True), (74.0, False)])
+def test_a_training_that_ends_at_chance_says_so(
+    vggrepro, drawn, tmp_path, monkeypatch, minival_error, said
+):
+    whole = own._train_record
+
+    def ended(asked, model, photos, training):
+        record = whole(asked, model, photos, training)
+        last = replace(record.curve[-1], minival_error=minival_error)
+        return record.model_copy(update={"curve": (*record.curve[:-1], last)})
+
+    monkeypatch.setattr(own, "_train_record", ended)
+    status, out, err = vggrepro(*to_train(drawn, tmp_path / "d.safetensors", "--epochs", "1"))
+    assert status == 0, err
+    assert ("no better than chance" in out) == said
+
+
 def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
     out = tmp_path / "d.safetensors"
     status, _, err = vggrepro(*to_train(drawn, out, "--learning-rate", "1e6"))
@@ -504,8 +523,9 @@ def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
     [
         (["--start", "xavier"], "unknown --start 'xavier'"),
         (["--epochs", "0"], "epochs must be"),
-        (["--train-scale", "big"], "train_scale must be"),
-        (["--train-scale", "512-256"], "train_scale must be"),
+        (["--train-scale", "big"], "S such as 256, or 256-512 for jitter, from 224 up, not 'big'"),
+        (["--train-scale", "512-256"], "not '512-256'"),
+        (["--train-scale", "8"], "not '8'"),
         (["--width", "0"], "width must be"),
         (["--crop", "16"], "crop must be"),
         (["--dropout", "1"], "dropout must be"),
@@ -520,7 +540,8 @@ def test_wrong_options_of_train_get_one_line(vggrepro, drawn, tmp_path, more, me
 
 def test_photos_that_cannot_be_trained_on(vggrepro, drawn, tmp_path):
     out = tmp_path / "d.safetensors"
-    assert "unknown config 'vgg16'" in vggrepro("train", "vgg16", drawn, "--out", out)[2]
+    assert "unknown config 'vgg16'" in (err := vggrepro("train", "vgg16", drawn, "--out", out)[2])
+    assert "VGG-11, 13, 16, 19 are A, B, D, E" in err
     assert "does not exist" in vggrepro(*to_train(tmp_path / "none", out))[2]
     (tmp_path / "one" / "cat").mkdir(parents=True)
     assert "holds no images" in vggrepro(*to_train(tmp_path / "one", out))[2]

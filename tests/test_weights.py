@@ -134,6 +134,10 @@ def test_inputs_by_name_or_written_out():
     for wrong in ("imagenet", "1,2", "1,2,3/0", "1,2,3/4,5", "1,2,3/4/5", "nan,1,2", ""):
         with pytest.raises(UserError, match="choose one of paper, caffe, torchvision"):
             inputs_named(wrong)
+    for of_unit_pixels in ("0.485,0.456,0.406/0.229,0.224,0.225", "0.5,0.5,0.5"):
+        with pytest.raises(UserError, match="times 255"):
+            inputs_named(of_unit_pixels)
+    assert inputs_named("0,0,0/255").deviation == 255
 
 
 # --- resize and crops ---------------------------------------------------------------------

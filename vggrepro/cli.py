@@ -490,14 +490,20 @@ def train(
     `--width 0.25 --crop 64 --hidden 256`.
     """
     from vggrepro.recipe import Recipe
+    from vggrepro.windows import PAPER_CROP
 
     try:
         low, *high = map(int, train_scale.split("-"))
         scale = (low, *high) if high else (low, low)
     except ValueError:
-        scale = (0, 0)  # which is refused below
+        scale = ()
+    if len(scale) != 2 or not PAPER_CROP <= scale[0] <= scale[1]:
+        raise UserError(
+            f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} up, not "
+            f"{train_scale!r}; for smaller crops it shrinks with them"
+        )
     recipe = Recipe(
-        train_scale=scale if len(scale) == 2 else (0, 0),
+        train_scale=scale,
         epochs=epochs,
         batch_size=batch_size,
         learning_rate=learning_rate,

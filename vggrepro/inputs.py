@@ -55,4 +55,9 @@ def inputs_named(text: str) -> Inputs:
         raise UserError(
             f"unknown inputs {text!r}: choose one of {', '.join(INPUTS)}, or {_WRITTEN_OUT}"
         )
+    if max(map(abs, mean)) <= 1 and max(mean) > 0 and max(deviation) <= 1:
+        raise UserError(
+            f"inputs {text!r} are of pixels from 0 to 1; here these are from 0 to 255, so write "
+            "each number times 255"
+        )
     return Inputs(mean, deviation if len(deviation) == 3 else deviation[0], bgr)

@@ -23,7 +23,7 @@ from torchvision import models as torchvision_models
 
 from vggrepro import UserError
 from vggrepro.checkpoints import weights_digest
-from vggrepro.configs import CONFIGS
+from vggrepro.configs import CONFIGS, unknown
 from vggrepro.data import ImageSet, Photos, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 
 INPUT_DIVISOR = 60.0  # about the deviation of photos' pixels
 SCALES = (256, 384, 512)  # the paper's Q for a net of jittered S
+MOST_Q = 4096  # of a photo that large the first layers' activations take gigabytes
 CHUNK = 256  # photos at once, so that memory does not grow with their number
 _PUBLISHED = {"A": "VGG11", "B": "VGG13", "D": "VGG16", "E": "VGG19"}
 _TRAINING_PHOTOS = (
@@ -110,7 +111,7 @@ class Way:
 def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evaluation, ...]:
     """Each protocol at each Q and, of several Q, their mean; of two Table 5 joins by " & ".
 
-    Raises `UserError` for an unknown protocol or no Q.
+    Raises `UserError` for an unknown protocol, and a Q below the crop or beyond any memory.
     """
     known = [*PROTOCOLS, *OF_TORCHVISION]
     for protocol in protocols:
@@ -118,8 +119,11 @@ def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evalua
             if part not in known:
                 raise UserError(f"unknown protocol {part!r}; choose one of: {', '.join(known)}")
     scales = tuple(dict.fromkeys(scales))
-    if not scales or min(scales) < 1:
-        raise UserError("--scales: name at least one Q in pixels, such as 256")
+    if not all(PAPER_CROP <= q <= MOST_Q for q in scales):
+        raise UserError(
+            f"--scales: Q is the paper's, for crops of {PAPER_CROP} px, so from {PAPER_CROP} to "
+            f"{MOST_Q}; for a net of smaller crops it shrinks with them"
+        )
     every = [(q,) for q in scales] + ([scales] if len(scales) > 1 else [])
     return tuple(Evaluation(protocol, qs) for protocol in protocols for qs in every)
 
@@ -138,7 +142,7 @@ def net(asked: Asked) -> Net:
     """
     config, inputs = asked.config, asked.inputs
     if config is not None and config not in CONFIGS:
-        raise UserError(f"unknown config {config!r}: choose one of {', '.join(CONFIGS)}")
+        raise UserError(unknown(config))
     if isinstance(inputs, str):
         inputs_named(inputs)
     if asked.weights.startswith("torchvision:"):
@@ -691,8 +695,17 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
         write_atomically(asked.beside(".png"), _curves(record))
     shutil.rmtree(begun, ignore_errors=True)
     if training.status == "diverged":
-        raise UserError(f"{training.reason}: try --start he, or a smaller --learning-rate")
-    yield f"minival error after the last epoch: {record.curve[-1].minival_error:.2f} %"
+        raise UserError(
+            f"{training.reason}: try a smaller --learning-rate (a tenth) with --fresh"
+            + ("" if asked.start == "he" else ", or --start he")
+        )
+    error, chance = record.curve[-1].minival_error, 100 * (1 - 1 / len(photos.classes))
+    yield f"minival error after the last epoch: {error:.2f} %"
+    if error >= chance:
+        yield (
+            "no better than chance: take more --epochs or a tenth of the --learning-rate, with "
+            "--fresh; `vggrepro first-steps` measures why"
+        )
     yield f"written: {asked.out}, {asked.beside('.json').name}, {asked.beside('.png').name}"
     yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {asked.folder}"
 
