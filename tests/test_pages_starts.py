@@ -99,7 +99,7 @@ FAINT = (signal("D", 64, weight_gradient=0.0001), signal("D", 224))
         (record("D-glorot"), "learns: the loss starts at 2.5 and ends at 1.5", "with it: Glorot,"),
         (record("D-he", (300.0, 1e16)), "saturated: before any step the loss is 300", SLOW),
         (record("D-he", ()), "saturated: before any step the loss is inf", SLOW),
-        (record("E-he", (300.0, 1e16)), "E-he saturated", "E-he-scaled-slow, from which D did: He"),
+        (record("E-he", (300.0, 1e16)), "E-he saturated", "E-he-scaled-slow, from which E learned"),
         (record("D-glorot", (2.4, 1e9)), "diverges: the loss starts at 2.4", SLOW),
         (
             record("D-he-scaled", (5.8, 11.2) + (2.31,) * 18),
