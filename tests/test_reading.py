@@ -25,11 +25,6 @@ def test_a_difference_is_the_mean_over_seeds_that_both_sides_have(found):
     assert found.lower("cifar10", *centre("D-S256", "A-S256")) == "2.5"
 
 
-def test_points_have_their_sign(found):
-    assert found.points("cifar10", "D-S256", "A-S256") == "+2.5"
-    assert found.points("cifar10", "A-S256", "D-S256") == "-2.5"
-
-
 def test_a_sentence_whose_direction_is_not_the_records_says_so(found):
     assert found.lower("cifar10", "A-S256", "D-S256") == f"-2.5 (**{CONTRADICTED}**)"
 

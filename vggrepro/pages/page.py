@@ -120,9 +120,9 @@ class Chapter:
         ]
         return f"{what}. {'; '.join(shown)}."
 
-    def fit(self, *runs: str) -> HTML:
-        """Errors on training images and on minival after the last epoch; of all runs if none."""
-        return report.show(nets.fit_table(runs or self.runs, self.columns))
+    def fit(self) -> HTML:
+        """Errors on training images and on minival after the last epoch."""
+        return report.show(nets.fit_table(self.runs, self.columns))
 
     # --- where it is from, and how to make it again -------------------------------------------
 

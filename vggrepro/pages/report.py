@@ -346,10 +346,6 @@ class Findings:
         gains = self._gains(data, better, worse)
         return self._said(gains, lambda gain: gain > 0)
 
-    def points(self, data: str, first: Tested, second: Tested) -> str:
-        """How much lower the error of `first` is, as `+0.4`, where a sentence says no direction."""
-        return self._said(self._gains(data, first, second), signed=True)
-
     def alike(self, data: str, one: Tested, other: Tested, within: float) -> str:
         """How far apart the errors of the two are, as `0.2`, where that is less than `within`."""
         gains = self._gains(data, one, other)
@@ -387,16 +383,6 @@ class Findings:
         said = f"{self._said(here)} % against {self._said(there)} %"
         return said if as_said(np.mean(here), np.mean(there)) else f"{said} (**{CONTRADICTED}**)"
 
-    def processors(self, data: str, run: str) -> str:
-        """On what each seed was trained: `seed 0 on AMD EPYC, seeds 1, 2 on Intel(R) ...`."""
-        by: dict[str, list[str]] = {}
-        for seed, record in self._trained(data, run).items():
-            by.setdefault(record.provenance.processor, []).append(str(seed))
-        return ", ".join(
-            f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)} on {processor}"
-            for processor, seeds in by.items()
-        )
-
     def basis(self, **runs: str) -> str:
         """How many seeds the words rest on, by a run that stands for its photos' others."""
         parts = [
@@ -428,15 +414,10 @@ class Findings:
         }
 
     def _said(
-        self,
-        by_seed: Sequence[float],
-        as_said: Callable[[float], bool] = lambda mean: True,
-        signed: bool = False,
+        self, by_seed: Sequence[float], as_said: Callable[[float], bool] = lambda mean: True
     ) -> str:
         if not by_seed:
             return "not run"
         mean = float(np.mean(by_seed))
         mark = ONE_SEED * (len(by_seed) == 1)
-        if signed:
-            return f"{mean:+.1f}{mark}"
         return f"{mean:.1f}{mark}" if as_said(mean) else f"{mean:+.1f}{mark} (**{CONTRADICTED}**)"
