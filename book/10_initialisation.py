@@ -271,7 +271,7 @@ chapter.verdicts()
 
 # %% tags=["remove-input"]
 said = starts.named_by_what_is_wrong(records)
-learned = {net: " and ".join(n for n in declared.LEARNED if n[0] == net) for net in "AD"}
+learned = {net: " and ".join(n for n in declared.LEARNED if n[0] == net) for net in "ADE"}
 Markdown(
     f"""
 - **learns**, as above ({said["learns"]}).
@@ -288,10 +288,9 @@ Markdown(
   through; change the start.
 - **at chance**: none of these ({said["at chance"]}). Give it more steps.
 
-**Which start?** At full width {learned["A"]} learned, and {learned["D"]}, the better one first:
-Glorot's start of D stalled in one of its whole trainings. Net B, of thirteen layers, lies between A
-and D and may take what serves D. Of net E no start that the study measured learned in so few steps: the
-advice is D's, and more steps.
+**Which start?** At full width {learned["A"]} learned, {learned["D"]}, and {learned["E"]}. Of
+D's two the first is the better: Glorot's start of D stalled in one of its whole trainings. Net B, of
+thirteen layers, was not measured; it lies between A and D and may take what serves D.
 """
 )
 
@@ -320,7 +319,7 @@ Markdown(starts.evidence(records, "Net D, pixels as they are", *std))
 # %% [markdown]
 # **4. With He's start, scale the pixels and lower the rate.** He's rule keeps the size of its input,
 # so logits start as large as pixels are: divide by their standard deviation. That keeps the loss
-# finite. The paper's rate is still too much for D; a tenth of it is not.
+# finite. The paper's rate is still too much for D and E; a tenth of it is not.
 
 # %% tags=["remove-input"]
 he = ("he", "he-scaled", "he-scaled-slow")

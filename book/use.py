@@ -101,8 +101,8 @@
 # *diverges*, *overshoots*, is *dead*, *fades* or just sits *at chance*, and which start and rate to take.
 # [Chapter 10](10_initialisation.ipynb) has the rule and what was measured for it. In short:
 #
-# - `train` starts as `D-he-scaled` does. At full width net D overshot from there at the paper's rate,
-#   and E stayed at chance; both learned at a tenth of it: `--learning-rate 0.001`.
+# - `train` starts as `D-he-scaled` does. At full width nets D and E overshot from there at the paper's
+#   rate, and learned at a tenth of it: `--learning-rate 0.001`.
 # - Net A learned from Glorot's start on pixels from 0 to 255 at the paper's rate; in Python that is
 #   `input_divisor=1`, the default, and `"glorot"`. B lies between A and D.
 # - A fixed standard deviation, 0.01 read either way, served none of them, and neither did PyTorch's

@@ -242,10 +242,10 @@ def photos(net: Net, asked: Asked) -> ImageSet:
         outputs = net.model.classifier[-1].out_features
         raise UserError(f"this net has {outputs} outputs, and ILSVRC has 1000 classes")
     found = _found(net, asked, of_ilsvrc)
-    check_classes(net.model, found)
     if net.said.get("classes", list(found.classes)) != list(found.classes):
         known, here = ", ".join(net.said["classes"]), ", ".join(found.classes)
         raise UserError(f"this net was trained on the classes {known}; these are {here}")
+    check_classes(net.model, found)
     names = found.images.names if isinstance(found.images, StreamedImages) else ()
     if of_ilsvrc and (strange := [name for name in names if ilsvrc.is_of_training(name)]):
         raise UserError(

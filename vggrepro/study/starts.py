@@ -160,7 +160,7 @@ WRONG = {
     "fades": "the loss stays near chance, {chance:.3g}, and the first step moves a weight by only "
     "{moved:.1g} of its size; too little of the signal comes through the layers",
     "at chance": "the loss stays near chance, {chance:.3g}, though the signal comes through and "
-    "the steps are small; it may just need more of them (--steps)",
+    "the steps are small",
     "learns": "the loss starts at {first:.3g} and ends at {last:.3g}, where chance is {chance:.3g}",
 }
 """What is wrong with a net, in a word and in a sentence."""
@@ -192,9 +192,11 @@ def _to_take(record: "FirstStepsRecord", word: str) -> str:
     net = record.run[0]
     if word == "learns":
         return f"Train with it: {_described(record.run)}."
+    take = "take more --steps, or" if word == "at chance" else "take"
     for name in LEARNED:
         if name[0] == net and name != record.run:
-            return f"Take {name}, from which {net} learned at full width: {_described(name)}."
+            known = f"from which {net} learned at full width in chapter 10"
+            return f"{take.capitalize()} {name}, {known}: {_described(name)}."
     if word in ("fades", "at chance"):
         return "Take more --steps, and look whether each photo lies in the folder of its class."
     return f"Take a tenth of the rate: {record.experiment['learning_rate'] / 10:g}."
