@@ -1,6 +1,7 @@
 """`vggrepro evaluate` and `train`: photos, nets and weights of the reader's own."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -17,6 +18,7 @@ from torch import nn
 from torchvision import models, transforms
 from torchvision.models.vgg import cfgs, make_layers
 
+from vggrepro import evaluators
 from vggrepro.data import ilsvrc, synthetic
 from vggrepro.device import choose
 from vggrepro.study import own, store
@@ -130,14 +132,34 @@ def check_logits(posteriors, logits):
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
 
 
+@pytest.fixture
+def scores(monkeypatch):
+    """What the net gives while it is tested: (windows, classes), a tensor for each batch."""
+    plain, seen = evaluators.to_dense, []
+
+    def watched(*arguments, **options):
+        dense = plain(*arguments, **options)
+        dense.register_forward_hook(lambda _, __, scores: seen.append(scores.mean((-2, -1))))
+        return dense
+
+    monkeypatch.setattr(evaluators, "to_dense", watched)
+    return seen
+
+
 @pytest.mark.parametrize("config", THEIRS)
-def test_torchvisions_nets_and_transforms(config, root, tmp_path):
+def test_torchvisions_nets_and_transforms(config, root, tmp_path, scores):
     net = narrow(config)
     names = ["single-crop", "ten-crop", "dense"]
     _, found = posteriors_of(config, saved(net, tmp_path), root, tmp_path, names)
-    check_logits(found[0], crops_by_torchvision(net, root, transforms.CenterCrop(224))[:, 0])
-    ten = crops_by_torchvision(net, root, transforms.TenCrop(224)).softmax(-1).mean(1)
-    torch.testing.assert_close(found[1], ten, rtol=1e-4, atol=1e-9)
+    single = crops_by_torchvision(net, root, transforms.CenterCrop(224))
+    check_logits(found[0], single[:, 0])
+    ten = crops_by_torchvision(net, root, transforms.TenCrop(224))
+    torch.testing.assert_close(found[1], ten.softmax(-1).mean(1), rtol=1e-4, atol=1e-9)
+    # The left corners of a mirror are the right ones of the photo.
+    ten = ten[:, [0, 1, 2, 3, 4, 6, 5, 8, 7, 9]]
+    expected = torch.cat([single.flatten(0, 1), ten.flatten(0, 1)])
+    logits = torch.cat(scores)[: len(expected)]
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-4 * float(expected.std()))
     torch.testing.assert_close(found[2], naive_dense(net, root, 256), rtol=1e-4, atol=1e-9)
     assert found[2].max() > 0.003  # three times chance
 
@@ -294,6 +316,8 @@ def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn
         ({"--protocol": "denze"}, "unknown protocol 'denze'"),
         ({"--scales": "200"}, "for crops of 224 px, so from 224 to 4096"),
         ({"--scales": "100000"}, "so from 224 to 4096"),
+        ({"--scales": "0"}, "so from 224 to 4096"),
+        ({"--scales": "-256"}, "so from 224 to 4096"),
         ({"--data": "imagenette"}, "Imagenette's photos are ILSVRC training photos"),
         ({"--data": "imagenet", "--data-dir": None}, "needs a data folder"),
         ({"--data": "synthetic"}, "do nothing for synthetic"),
@@ -317,6 +341,22 @@ def test_wrong_inputs_get_one_line(vggrepro, weights, root, tmp_path, monkeypatc
     assert status == 1
     last = err.strip().splitlines()[-1]
     assert last.startswith("vggrepro: ") and message in last
+
+
+@pytest.mark.parametrize("option", ["--weights", "--fuse", "--ground-truth"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_gets_one_line(vggrepro, weights, root, tmp_path, option, make):
+    make(tmp_path / "it")
+    command = asked(weights, root, tmp_path / "own", option, tmp_path / "it")
+    if option == "--fuse":
+        command = ["evaluate", "--fuse", tmp_path / "it", tmp_path / "it"]
+    if option == "--ground-truth":
+        (tmp_path / "flat").mkdir()
+        shutil.copy(next(root.glob("*/*.JPEG")), tmp_path / "flat")
+        command += ["--data", "imagenet", "--data-dir", tmp_path / "flat"]
+    status, _, err = vggrepro(*command)
+    assert status == 1 and len(err.strip().splitlines()) == 1
+    assert re.search("not a regular file|Is a directory", err)
 
 
 def test_photos_of_ilsvrcs_training_are_refused_by_their_names(vggrepro, weights, root, tmp_path):
@@ -523,12 +563,25 @@ def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
     [
         (["--start", "xavier"], "unknown --start 'xavier'"),
         (["--epochs", "0"], "epochs must be"),
-        (["--train-scale", "big"], "S such as 256, or 256-512 for jitter, from 224 up, not 'big'"),
+        (
+            ["--train-scale", "big"],
+            "S such as 256, or 256-512 for jitter, from 224 to 4096, not 'big'",
+        ),
         (["--train-scale", "512-256"], "not '512-256'"),
         (["--train-scale", "8"], "not '8'"),
+        (["--train-scale", "256-10000"], "not '256-10000'"),
         (["--width", "0"], "width must be"),
         (["--crop", "16"], "crop must be"),
         (["--dropout", "1"], "dropout must be"),
+        *((["--epochs", value], "epochs must be") for value in ("-1", "1000000")),
+        *((["--batch-size", value], "batch_size must be") for value in ("0", "-8", "1000000")),
+        *(
+            ([f"--{name}", value], f"{name.replace('-', '_')} must be")
+            for name in ("learning-rate", "weight-decay", "width", "dropout")
+            for value in ("nan", "inf", "-1", "1e300")
+        ),
+        *((["--crop", value], "crop must be") for value in ("0", "-64", "100000")),
+        *((["--hidden", value], "hidden must be") for value in ("0", "-1", "100000")),
         (["--out", "d.pth"], "name a file such as d.safetensors"),
     ],
 )

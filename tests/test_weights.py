@@ -1,5 +1,6 @@
 """Weights of others, and ours for others: what is read, what is refused, what inputs they take."""
 
+import os
 import pickle
 from pathlib import Path
 
@@ -66,6 +67,21 @@ def test_state_dicts_of_others(tmp_path, kind):
     assert again.crop == 64 and not again.training
     for name, tensor in again.state_dict().items():
         assert torch.equal(tensor, state[name])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (os.mkdir, "Is a directory"),
+        (lambda path: path.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda path: path.symlink_to("none.pth"), "there are no weights at"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
+    ],
+)
+def test_what_is_no_file_holds_no_weights(tmp_path, make, message):
+    make(tmp_path / "w.pth")
+    assert message in refused(tmp_path / "w.pth")
 
 
 class Code:

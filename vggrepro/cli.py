@@ -490,6 +490,7 @@ def train(
     `--width 0.25 --crop 64 --hidden 256`.
     """
     from vggrepro.recipe import Recipe
+    from vggrepro.study import own
     from vggrepro.windows import PAPER_CROP
 
     try:
@@ -497,10 +498,10 @@ def train(
         scale = (low, *high) if high else (low, low)
     except ValueError:
         scale = ()
-    if len(scale) != 2 or not PAPER_CROP <= scale[0] <= scale[1]:
+    if len(scale) != 2 or not PAPER_CROP <= scale[0] <= scale[1] <= own.MOST_Q:
         raise UserError(
-            f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} up, not "
-            f"{train_scale!r}; for smaller crops it shrinks with them"
+            f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
+            f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
     recipe = Recipe(
         train_scale=scale,
@@ -511,7 +512,6 @@ def train(
         weight_decay=weight_decay,
     )
     from vggrepro.device import choose
-    from vggrepro.study import own
 
     asked = own.ToTrain(
         config=config,

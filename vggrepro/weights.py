@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vggrepro import UserError
 from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks
-from vggrepro.files import write_atomically
+from vggrepro.files import open_regular, write_atomically
 from vggrepro.inputs import Inputs
 from vggrepro.models import VGG
 
@@ -81,7 +81,7 @@ def read(path: str | Path) -> tuple[State, dict[str, Any]]:
     """
     path = Path(path).expanduser()
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             pickled = file.read(2) in (b"PK", b"\x80\x02")  # PyTorch's files, new and old
         content, said = _pickled(path) if pickled else _safetensors(path)
     except FileNotFoundError as error:

@@ -13,6 +13,7 @@ import numpy as np
 from vggrepro import UserError
 from vggrepro.data.images import ImageSet, streamed
 from vggrepro.data.sources import Listing, class_names, is_image, list_images
+from vggrepro.files import open_regular
 
 _NUMBERS = {
     wnid: int(number)
@@ -92,9 +93,11 @@ def _flat(folder: Path, labels: Path) -> Listing:
 def _places(labels: Path, names: list[str]) -> list[int]:
     """The class of each photo in a file of labels."""
     try:
-        lines = [re.split(r"[,\s]+", line.strip()) for line in labels.read_text().splitlines()]
+        with open_regular(labels) as file:
+            text = file.read().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{labels} cannot be read as a list of labels: {error}") from error
+    lines = [re.split(r"[,\s]+", line.strip()) for line in text.splitlines()]
     lines = [line for line in lines if line != [""] and line[0] != "ImageId"]
     try:
         if lines and len(lines[0]) == 1:

@@ -28,7 +28,7 @@ from vggrepro.data import ImageSet, Photos, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import check_classes, evaluate, outcomes
-from vggrepro.files import make_writable, write_atomically
+from vggrepro.files import make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
@@ -54,6 +54,16 @@ if TYPE_CHECKING:
 INPUT_DIVISOR = 60.0  # about the deviation of photos' pixels
 SCALES = (256, 384, 512)  # the paper's Q for a net of jittered S
 MOST_Q = 4096  # of a photo that large the first layers' activations take gigabytes
+# A training beyond these has not enough memory, time or float32 anywhere.
+MOST = {
+    "epochs": 10**5,
+    "batch_size": 10**5,
+    "learning_rate": 1e6,
+    "weight_decay": 1e6,
+    "width": 4,
+    "crop": 1024,
+    "hidden": 2**14,
+}
 CHUNK = 256  # photos at once, so that memory does not grow with their number
 _PUBLISHED = {"A": "VGG11", "B": "VGG13", "D": "VGG16", "E": "VGG19"}
 _TRAINING_PHOTOS = (
@@ -207,7 +217,7 @@ def _published(path: Path, model: VGG) -> Published | None:
     """Whether these are weights that torchvision publishes: by the file's digest, not its name."""
     if model.config not in _PUBLISHED or model.classifier[-1].out_features != 1000:
         return None
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     for weights in torchvision_models.get_model_weights(_PUBLISHED[model.config].lower()):
         metrics = weights.meta["_metrics"]["ImageNet-1K"]
@@ -641,13 +651,17 @@ class ToTrain:
         return asdict(self.recipe) | {"train_scale": scales}
 
     def check(self) -> None:
-        """Raise `UserError` for an unknown start or net, or an `out` that should not be written.
+        """Raise `UserError` for an unknown start or net, a number beyond `MOST`, or a wrong `out`.
 
         The photos come later: they may take longer.
         """
         if self.start not in INITIALISATIONS:
             known = ", ".join(INITIALISATIONS)
             raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        numbers = vars(self.recipe) | vars(self)
+        for name, most in MOST.items():
+            if numbers[name] > most:
+                raise UserError(f"{name} must be at most {most:g}, not {numbers[name]}")
         with torch.device("meta"):
             _new_net(self, 2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
