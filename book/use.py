@@ -105,7 +105,7 @@
 #   rate, and learned at a tenth of it: `--learning-rate 0.001`.
 # - Net A learned from Glorot's start on pixels from 0 to 255 at the paper's rate; in Python that is
 #   `input_divisor=1`, the default, and `"glorot"`. B lies between A and D.
-# - A fixed standard deviation, 0.01 read either way, served none of them, and neither did PyTorch's
+# - A fixed deviation, whichever way the paper's number is read, served none of them, and neither did PyTorch's
 #   own start.
 #
 # ## A net of your own

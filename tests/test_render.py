@@ -168,7 +168,7 @@ with Progress({("A-S256", 0): {"training": 1.0}}) as bar:
         for _ in range(5):
             time.sleep(0)
             update()
-            bar._show()
+            bar._show(bar._bar.desc)
     bar.finish(("A-S256", 0))
 say("done")
 """
