@@ -319,6 +319,10 @@ def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn
         ({"--scales": "0"}, "so from 224 to 4096"),
         ({"--scales": "-256"}, "so from 224 to 4096"),
         ({"--data": "imagenette"}, "Imagenette's photos are ILSVRC training photos"),
+        (
+            {"--weights": "torchvision:VGG11_Weights.IMAGENET1K_V1", "--data": "imagenette"},
+            "Imagenette's photos are ILSVRC training photos",
+        ),
         ({"--data": "imagenet", "--data-dir": None}, "needs a data folder"),
         ({"--data": "synthetic"}, "do nothing for synthetic"),
         ({"--data": "synthetic", "--data-dir": None}, "1000 outputs"),

@@ -156,6 +156,7 @@ def net(asked: Asked) -> Net:
     if isinstance(inputs, str):
         inputs_named(inputs)
     if asked.weights.startswith("torchvision:"):
+        _refuse_imagenette(asked)  # before anything is fetched
         path, of = _torchvision(asked.weights.removeprefix("torchvision:"), asked.download)
         config, inputs = config or of, inputs or "torchvision"
     else:
@@ -234,8 +235,8 @@ def photos(net: Net, asked: Asked) -> ImageSet:
     net of ILSVRC's 1000 classes, for ILSVRC's training photos, which Imagenette's are.
     """
     of_ilsvrc = net.model.classifier[-1].out_features == len(ilsvrc.CLASSES)
-    if of_ilsvrc and asked.data == "imagenette":
-        raise UserError(f"Imagenette's photos are ILSVRC training photos, and {_TRAINING_PHOTOS}")
+    if of_ilsvrc:
+        _refuse_imagenette(asked)
     if asked.ground_truth and asked.data != "imagenet":
         raise UserError("--ground-truth is of ILSVRC's validation photos: --data imagenet")
     if asked.data == "imagenet" and not of_ilsvrc:  # before a million photos are measured
@@ -253,6 +254,11 @@ def photos(net: Net, asked: Asked) -> ImageSet:
             f"({Path(strange[0]).name}; Imagenette's are), and {_TRAINING_PHOTOS}"
         )
     return found
+
+
+def _refuse_imagenette(asked: Asked) -> None:
+    if asked.data == "imagenette":
+        raise UserError(f"Imagenette's photos are ILSVRC training photos, and {_TRAINING_PHOTOS}")
 
 
 def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
