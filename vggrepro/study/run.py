@@ -38,7 +38,15 @@ from vggrepro.study.experiments import (
 )
 from vggrepro.study.progress import TRAINING, Part, Progress, multiply_adds
 from vggrepro.study.provenance import forget_peak, options, provenance
-from vggrepro.study.records import Array, DataUsed, EvalRecord, FusionRecord, TrainRecord, summarise
+from vggrepro.study.records import (
+    Array,
+    DataUsed,
+    EvalRecord,
+    FusionRecord,
+    Record,
+    TrainRecord,
+    summarise,
+)
 from vggrepro.study.where import Where
 from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
@@ -190,11 +198,8 @@ class Run:
 
     def _trained(self) -> TrainRecord | None:
         path = self.folder / "train.json"
-        try:
-            record = store.current(path, self.experiment)
-        except store.NotRecordedError as missing:
-            if path.exists():
-                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+        record = self.current(path)
+        if record is None:
             return None
         if record.precision != self.machine.precision:
             raise UserError(
@@ -205,6 +210,18 @@ class Run:
             return None
         self._same_photos(path, record.data[0])
         return record
+
+    def current(self, path: Path) -> Record | None:
+        """The record at `path`, None if there is none.
+
+        Raises `UserError` if it was made under another declaration and is not to be replaced.
+        """
+        try:
+            return store.current(path, self.experiment)
+        except store.NotRecordedError as missing:
+            if path.exists() and not self.where.fresh:
+                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+            return None
 
     def _same_photos(self, path: Path, recorded: DataUsed) -> None:
         """Raise `UserError` if a folder of photos is not the one that a record is about.
