@@ -242,7 +242,7 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
     from vggrepro.study import runner
 
     asked = []
-    monkeypatch.setattr(runner, "run_tasks", asked.append)
+    monkeypatch.setattr(runner, "run_tasks", lambda *given: asked.append(given))
     flags = ["--download", "--compile", "--threads", "1", "--micro-batch", "8"]
     status, _, err = vggrepro("run", *arguments, *flags, "--results-dir", tmp_path)
     assert (status, err) == (0, "")
