@@ -383,7 +383,7 @@ class Run:
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             curve=tuple(training.curve),
             arrays={"first_layer_filters": Array.of(first.astype("float16"))},
-            **self.made(training.seconds, training.images_per_second),
+            **self.made(training.seconds, training.images),
         )
 
     @property
@@ -397,18 +397,13 @@ class Run:
             f"{data_dir_option(e.data)} --seed {self.seed} {options(self.machine)}"
         )
 
-    def made(self, seconds: float, images_per_second: float) -> dict[str, Any]:
-        """The fields that every record of this run has."""
+    def made(self, seconds: float, images: int) -> dict[str, Any]:
+        """The fields that every record of this run has, made of so many images."""
         return {
             "experiment": json.loads(json.dumps(asdict(self.experiment))),
             "seed": self.seed,
             "precision": self.machine.precision,
-            "provenance": provenance(
-                self.machine,
-                self.command,
-                wall_seconds=seconds,
-                images_per_second=images_per_second,
-            ),
+            "provenance": provenance(self.machine, self.command, seconds, images),
         }
 
     def keep(self, evaluation: Evaluation, tested: Tested, **rests_on: Any) -> None:
@@ -416,7 +411,7 @@ class Run:
 
         Of the second round nobody sees an error before it is complete (`second_round`).
         """
-        val, e, seconds = self.photos.val, self.experiment, tested.seconds  # on rank 0 alone
+        val, e = self.photos.val, self.experiment  # on rank 0 alone
         record = (FusionRecord if "parents" in rests_on else EvalRecord)(
             protocol=evaluation.protocol,
             test_scales=evaluation.test_scales,
@@ -425,7 +420,7 @@ class Run:
             positions=tested.positions,
             **summarise(*outcomes(tested.posteriors, val.targets)),
             **rests_on,
-            **self.made(seconds, len(val) / seconds if seconds else 0.0),
+            **self.made(tested.seconds, len(val)),
         )
         store.write(record, self.folder / f"eval-{evaluation.name}.json")
         hidden = e.name in SECOND_ROUND
