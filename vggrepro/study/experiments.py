@@ -4,11 +4,10 @@ Tables and claims name runs and evaluations from here. Scales are always the pap
 for a 224 px crop); `windows.scaled` turns them into pixels. What a budget changes is in `budgets`.
 """
 
-import hashlib
 import json
 from collections import ChainMap
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -54,15 +53,6 @@ class Experiment(Recipe):
         if self.epochs:  # 0 where single steps are counted, see `starts`
             super().__post_init__()
 
-    @property
-    def pilot(self) -> bool:
-        """Whether the recipe was not yet frozen: such a run decides no claim."""
-        return self.recipe.startswith(NOT_FROZEN)
-
-    def digest(self) -> str:
-        """SHA-256 over every field: two declarations that differ anywhere differ here."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
 
 _DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
 
@@ -90,8 +80,13 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """`dense-256` or `dense-224+256+288`, as in the record's file name."""
+        """`dense-256` or `dense-224+256+288`."""
         return f"{self.file_protocol}-{'+'.join(map(str, self.test_scales)) or 'own'}"
+
+    @property
+    def file(self) -> str:
+        """The name of its record: `eval-dense-256.json`."""
+        return f"eval-{self.name}.json"
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:

@@ -375,7 +375,7 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
     with ExitStack() as held:
         if not lock(folder, held):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
-        paths = {e: folder / f"eval-{e.name}.json" for e in way.evaluations}
+        paths = {e: folder / e.file for e in way.evaluations}
         todo = [e for e, path in paths.items() if way.fresh or not path.exists()]
         buffer = io.BytesIO()
         np.save(buffer, images.targets)

@@ -243,7 +243,7 @@ class Run:
         return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
 
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
-        path = self.folder / f"eval-{evaluation.name}.json"
+        path = self.folder / evaluation.file
         if done is None or not path.exists():
             return False
         record = store.read(path)
@@ -422,7 +422,7 @@ class Run:
             **rests_on,
             **self.made(tested.seconds, len(val)),
         )
-        store.write(record, self.folder / f"eval-{evaluation.name}.json")
+        store.write(record, self.folder / evaluation.file)
         hidden = e.name in SECOND_ROUND
         found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
         self.say(f"{evaluation.name}: {found}")
@@ -512,5 +512,5 @@ def _names(nets: list[Run], evaluation: Evaluation) -> list[str]:
 
 
 def _made(fusion: Run, evaluation: Evaluation, parents: dict[str, str]) -> bool:
-    path = fusion.folder / f"eval-{evaluation.name}.json"
+    path = fusion.folder / evaluation.file
     return not fusion.where.fresh and path.exists() and store.read(path).parents == parents
