@@ -6,7 +6,7 @@ for a 224 px crop); `windows.scaled` turns them into pixels. What a budget chang
 
 import json
 from collections import ChainMap
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
@@ -18,6 +18,9 @@ from vggrepro.windows import PAPER_CROP
 NOT_FROZEN = ("pilot", "calibrate")  # what the names of such recipes begin with
 RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
+
+Task = tuple[str, int]
+"""A run or a fusion, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -364,14 +367,27 @@ def short_name(run: str) -> str:
     return run.removesuffix("-S256")
 
 
+def needs(name: str, seed: int) -> tuple[Task, ...]:
+    """What a run starts from, or what a fusion is made of."""
+    if name in FUSIONS:
+        return FUSIONS[name].members(seed)
+    parent = run_named(name).init_from
+    return ((parent, seed),) if parent else ()
+
+
+def with_needs(wanted: Iterable[Task]) -> list[Task]:
+    """All that is wanted, each after all that it needs, nothing twice."""
+    found: dict[Task, None] = {}
+    for task in wanted:
+        found |= dict.fromkeys((*with_needs(needs(*task)), task))
+    return list(found)
+
+
 def lineage(name: str) -> tuple[str, ...]:
     """The runs that have to exist before a run or a fusion, ancestors first, then itself."""
-    if name in FUSIONS:
-        return (*in_order(list(FUSIONS[name].runs)), name)
-    parent = run_named(name).init_from
-    return ((*lineage(parent), name)) if parent else (name,)
+    return tuple(in_order([name]))
 
 
-def in_order(names: list[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """`names` with all that they start from or fuse, that before them, nothing twice."""
-    return list(dict.fromkeys(ancestor for name in names for ancestor in lineage(name)))
+    return list(dict.fromkeys(run for run, _ in with_needs((name, 0) for name in names)))
