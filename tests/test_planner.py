@@ -358,7 +358,7 @@ def test_expected_times_come_from_other_runs_and_are_right(machine):
     checked = planner.check(planner.recorded(machine).trainings)
     assert len(checked) == 8
     np.testing.assert_allclose(checked["expected s"], checked["recorded s"], rtol=1e-4)
-    assert "8 of 8 within 25%" in "\n".join(planner.check_lines(machine))
+    assert "8 of 8 within 25 %" in "\n".join(planner.check_lines(machine))
 
 
 def test_a_run_that_took_longer_is_seen(machine):
@@ -366,9 +366,9 @@ def test_a_run_that_took_longer_is_seen(machine):
         write_training(machine, "E-S256", "imagenette", seed, slower=2.0)
     checked = planner.check(planner.recorded(machine).trainings)
     slow = checked[checked["run"] == "imagenette/E-S256"]
-    assert list(slow["off"]) == pytest.approx([-0.5, -0.5], rel=1e-4)
+    assert list(slow["off, %"]) == pytest.approx([-50, -50], rel=1e-4)
     lines = "\n".join(planner.check_lines(machine)).splitlines()
-    assert [line.split()[-1] for line in lines if "E-S256" in line] == ["-50%", "-50%"]
+    assert [line.split()[-1] for line in lines if "E-S256" in line] == ["-50.0", "-50.0"]
     assert not lines[-1].startswith("10 of 10")
 
 
