@@ -136,7 +136,7 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
     size = budgets.data_size(smoke)
     photos = data.load("synthetic", cache_dir=tmp_path, counts=smoke.counts)
-    for split in data.SPLITS:
+    for split in data.images.SPLITS:
         images = getattr(photos, split)
         assert getattr(size, split) == len(images)
         assert size.classes == len(images.classes)
@@ -149,11 +149,11 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     for name, counts in published.items():
         targets = np.repeat(np.arange(10), counts)
         digests = np.random.default_rng(0).integers(0, 256, (len(targets), 32), dtype=np.uint8)
-        held_out = data.hold_out(targets, digests, range(10)).sum()
+        held_out = data.images.hold_out(targets, digests, range(10)).sum()
         size = budgets.PUBLISHED[name]
         assert (size.train, size.minival) == (len(targets) - held_out, held_out)
     imagenet = budgets.PUBLISHED["imagenet"]
-    assert imagenet.minival == imagenet.classes * data.IMAGENET_MINIVAL_PER_CLASS
+    assert imagenet.minival == imagenet.classes * data.images.IMAGENET_MINIVAL_PER_CLASS
 
 
 def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():

@@ -251,7 +251,7 @@ def decoding(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
 
     def load() -> None:
         anew = replace(photos)
-        for split in data.SPLITS:
+        for split in data.images.SPLITS:
             getattr(anew, split)
 
     once = _seconds("decoding", load, 1, data=photos.name)
