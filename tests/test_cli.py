@@ -184,7 +184,7 @@ def test_without_photos_what_is_all_recorded_is_skipped_but_not_run_again(
     from vggrepro.study import runner
 
     asked = []
-    monkeypatch.setattr(runner, "run_one", lambda *given: asked.append(given))
+    monkeypatch.setattr(runner, "run_one", asked.append)
     (tmp_path / "reduced" / "cifar10" / "A-S256" / "seed0").mkdir(parents=True)
     arguments = ["run", "A-S256", "--budget", "reduced", "--data", "cifar10"]
     where = ["--results-dir", tmp_path, "--device", "cpu"]

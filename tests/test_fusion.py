@@ -288,9 +288,9 @@ def told(monkeypatch):
 
     tasks = Told()
 
-    def run_one(experiment, seed, where, machine):
-        tasks.append((experiment.name, seed))
-        return "recorded as diverged" if experiment.name in tasks.fails else None
+    def run_one(this):
+        tasks.append((this.experiment.name, this.seed))
+        return "recorded as diverged" if this.experiment.name in tasks.fails else None
 
     monkeypatch.setattr(runner, "run_one", run_one)
     return tasks
@@ -337,9 +337,9 @@ def test_what_diverges_stops_its_children_alone(told, smoke):
 
 
 def test_another_seed_goes_on(told, smoke, monkeypatch):
-    def first_seed_diverges(experiment, seed, where, machine):
-        told.append((experiment.name, seed))
-        return "recorded as diverged" if (experiment.name, seed) == ("A-S256", 0) else None
+    def first_seed_diverges(this):
+        told.append((this.experiment.name, this.seed))
+        return "recorded as diverged" if told[-1] == ("A-S256", 0) else None
 
     monkeypatch.setattr(runner, "run_one", first_seed_diverges)
     with pytest.raises(UserError, match="C-S256 starts from A-S256"):
@@ -351,9 +351,9 @@ def test_a_parent_that_another_is_at_is_waited_for(monkeypatch, smoke):
     """One command for each run may start before its parent has ended: an array of jobs."""
     told = []
 
-    def run_one(experiment, seed, where, machine):
-        told.append(experiment.name)
-        if told.count("A-S256") < 3 and experiment.name == "A-S256":
+    def run_one(this):
+        told.append(this.experiment.name)
+        if told.count("A-S256") < 3 and this.experiment.name == "A-S256":
             raise runner.BusyError("another process is working on it")
 
     monkeypatch.setattr(runner, "run_one", run_one)
@@ -368,9 +368,9 @@ def test_a_parent_that_another_is_at_is_waited_for(monkeypatch, smoke):
 def test_only_what_was_asked_for_is_fresh(monkeypatch, smoke):
     fresh = []
 
-    def run_one(experiment, seed, where, machine):
-        if where.fresh:
-            fresh.append((experiment.name, seed))
+    def run_one(this):
+        if this.where.fresh:
+            fresh.append((this.experiment.name, this.seed))
 
     monkeypatch.setattr(runner, "run_one", run_one)
     asked = ["D-jitter", "D-jitter+D-jitter"]

@@ -30,18 +30,20 @@ def bar(monkeypatch):
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
-def test_every_part_of_every_run_has_its_work(budget):
+def test_every_run_has_the_work_of_all_its_parts(budget):
     tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], [0]))
     data = next(iter(BUDGETS[budget].data))
     found = expected(tasks, budget, data)
     assert list(found) == tasks
-    for (name, _), parts in found.items():
+    for (name, _), work in found.items():
         if name in FUSIONS:
-            assert parts == {}
+            assert work == 0
             continue
-        tested = {progress.testing(*p) for e in evaluations_of(name) for p in e.parts}
-        assert set(parts) == {TRAINING} | tested
-        assert all(work > 0 for work in parts.values())
+        experiment = at_budget(name, budget, data)
+        tested = {part for e in evaluations_of(name) for part in e.parts}
+        parts = [multiply_adds(experiment, part) for part in (TRAINING, *tested)]
+        assert min(parts) > 0
+        assert work == pytest.approx(sum(parts))
 
 
 def test_deeper_longer_and_finer_is_more_work():
@@ -50,7 +52,7 @@ def test_deeper_longer_and_finer_is_more_work():
 
     assert work("A-S256") < work("D-S256") < work("E-S256")
     assert work("D-he-long") == 2 * work("D-he")
-    dense, crops = (progress.testing(p, 384) for p in ("dense", "multi-crop"))
+    dense, crops = ((protocol, 384) for protocol in ("dense", "multi-crop"))
     assert work("D-jitter", dense) < work("D-jitter", crops)
     assert multiply_adds(at_budget("D-S256", "reduced", "folder"), TRAINING) == work("D-S256")
 
@@ -62,35 +64,41 @@ def test_work_is_nearly_what_the_planner_counts():
         planned = workload.training(declared).multiply_adds
         assert multiply_adds(declared, TRAINING) == pytest.approx(planned, rel=0.2)
         crops = workload.per_image(declared, "centre-crop", 256).multiply_adds * 3925
-        assert multiply_adds(declared, progress.testing("centre-crop", 256)) == crops
+        assert multiply_adds(declared, ("centre-crop", 256)) == crops
 
 
 # --- what the bar counts --------------------------------------------------------------------
 
 
-def test_parts_count_by_their_seconds(bar):
-    with bar({A: {TRAINING: 30.0, "dense Q=256": 10.0}, B: {TRAINING: 60.0}}) as whole:
-        with whole.part(A, TRAINING, 0.0, 200, "img") as update:
+def left(whole):
+    """What is to be done yet."""
+    return whole._total - whole._done
+
+
+def test_parts_count_by_their_work(bar):
+    with bar({A: 40.0, B: 60.0}) as whole:
+        with whole.part(A, TRAINING, 30.0, 200, "img") as update:
             update(50)
-            assert (whole._bar.n, whole._bar.total, whole.remaining) == (7.5, 100, 92.5)
+            assert (whole._bar.n, whole._bar.total, left(whole)) == (7.5, 100, 92.5)
             assert "1/2 A-S256 seed 0, training" in whole._bar.desc
             assert "img/s" in whole._bar.postfix
             update(150)
-        with whole.part(A, "dense Q=256", 0.0, 10) as update:
+        with whole.part(A, ("dense", 256), 10.0, 10) as update:
             update(4)  # the rest is not reported: the part has ended all the same
+            assert "1/2 A-S256 seed 0, dense Q=256" in whole._bar.desc
         whole.finish(A)
         assert (whole._bar.n, whole._bar.initial) == (40, 0)
-        with whole.part(B, TRAINING, 0.0, 10):
+        with whole.part(B, TRAINING, 60.0, 10):
             assert "2/2 B-S256" in whole._bar.desc
         whole.finish(B)
-    assert whole.remaining == 0
+    assert left(whole) == 0
 
 
 def test_what_was_there_is_no_speed(bar):
-    with bar({A: {TRAINING: 30.0, "dense Q=256": 10.0}, B: {TRAINING: 60.0}}) as whole:
+    with bar({A: 40.0, B: 60.0}) as whole:
         whole.finish(A)
         assert whole._bar is None, "no bar while there is nothing to do"
-        with whole.part(B, TRAINING, 0.0, 100) as update:
+        with whole.part(B, TRAINING, 60.0, 100) as update:
             assert (whole._bar.n, whole._bar.initial) == (40, 40)
             update(50, found=True)  # from a checkpoint
             assert (whole._bar.n, whole._bar.initial) == (70, 70)
@@ -99,12 +107,19 @@ def test_what_was_there_is_no_speed(bar):
 
 
 def test_what_was_not_expected_makes_the_whole_longer(bar):
-    with bar({A: {TRAINING: 30.0}}) as whole:
+    with bar({A: 30.0}) as whole:
         whole.finish(A)
         with whole.part(A, TRAINING, 30.0, 10) as update:
-            assert (whole._bar.total, whole.remaining) == (60, 30)
+            assert (whole._bar.total, left(whole)) == (60, 30)
             update(10)
-    assert whole.remaining == 0
+    assert left(whole) == 0
+    with bar({A: 30.0}) as whole:
+        with whole.part(A, TRAINING, 20.0, 1):
+            pass
+        with whole.part(A, ("dense", 256), 20.0, 1):
+            assert whole._bar.total == 40
+        whole.finish(A)
+    assert left(whole) == 0
 
 
 @given(
@@ -113,23 +128,20 @@ def test_what_was_not_expected_makes_the_whole_longer(bar):
 )
 def test_it_ends_where_it_should(parts, data):
     """In whatever order parts are worked on, found or left out, nothing remains in the end."""
-    tasks = {
-        (f"run {i}", 0): {f"part {k}": s for k, s in enumerate(seconds)}
-        for i, seconds in enumerate(parts)
-    }
-    whole = Progress(tasks, shown=False)
-    seen = [whole.remaining]
-    for task, expected_parts in tasks.items():
-        for part in expected_parts:
+    tasks = {(f"run {i}", 0): work for i, work in enumerate(parts)}
+    whole = Progress({task: sum(work) for task, work in tasks.items()}, shown=False)
+    seen = [left(whole)]
+    for task, of_parts in tasks.items():
+        for k, work in enumerate(of_parts):
             if data.draw(st.booleans()):
-                with whole.part(task, part, 1.0, 10) as update:
+                with whole.part(task, f"part {k}", work, 10) as update:
                     for done in data.draw(st.lists(st.integers(0, 12), max_size=3)):
                         update(done, found=data.draw(st.booleans()))
-                        seen.append(whole.remaining)
+                        seen.append(left(whole))
         whole.finish(task)
-        seen.append(whole.remaining)
+        seen.append(left(whole))
     assert all(later <= earlier * (1 + 1e-9) + 1e-6 for earlier, later in pairwise(seen))
-    assert whole.remaining == pytest.approx(0, abs=1e-6 * max(1, seen[0]))
+    assert left(whole) == pytest.approx(0, abs=1e-6 * max(1, seen[0]))
 
 
 # --- a rerun --------------------------------------------------------------------------------
@@ -186,9 +198,9 @@ def test_chapters_are_parts_of_the_whole():
 def test_a_rounding_beyond_the_whole_is_no_warning(recwarn):
     """0.1 + 0.2 + 0.3 is more than 0.3 + 0.2 + 0.1."""
     task = ("A-S256", 0)
-    with Progress({task: {"c": 0.3, "b": 0.2, "a": 0.1}}) as whole:
-        for part in "abc":
-            with whole.part(task, part, 1.0, 1) as update:
+    with Progress({task: 0.3 + 0.2 + 0.1}) as whole:
+        for part, work in (("a", 0.1), ("b", 0.2), ("c", 0.3)):
+            with whole.part(task, part, work, 1) as update:
                 update(1)
         whole.finish(task)
     assert [str(one.message) for one in recwarn] == []

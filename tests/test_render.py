@@ -163,12 +163,12 @@ import time
 
 from vggrepro.study.progress import Progress, say
 
-with Progress({("A-S256", 0): {"training": 1.0}}) as bar:
+with Progress({("A-S256", 0): 1.0}) as bar:
     with bar.part(("A-S256", 0), "training", 1.0, 5, "img") as update:
         for _ in range(5):
             time.sleep(0)
             update()
-            bar._show(bar._bar.desc)
+            bar._bar.refresh()
     bar.finish(("A-S256", 0))
 say("done")
 """

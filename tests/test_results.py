@@ -126,7 +126,7 @@ def test_a_file_system_without_locks_is_a_user_error_and_no_wait_for_ever(tmp_pa
     with ExitStack() as held, pytest.raises(UserError, match=r"or lock it: .*not implemented"):
         runner.lock(tmp_path, held)
     with pytest.raises(UserError, match="choose another cache"):
-        cache.keep(tmp_path / "small", b"")
+        cache.kept(tmp_path / "small", lambda: np.zeros(1))
 
 
 def test_a_file_in_the_way_is_a_user_error(tmp_path):

@@ -38,7 +38,9 @@ from vggrepro.study.run import Run, Where, build, used
 
 def test_parents_run_first(monkeypatch, smoke):
     seen = []
-    monkeypatch.setattr(runner, "run_one", lambda e, seed, where, m: seen.append((e.name, seed)))
+    monkeypatch.setattr(
+        runner, "run_one", lambda this: seen.append((this.experiment.name, this.seed))
+    )
     runner.run(["C-jitter", "B-he"], "smoke", None, [0, 1], smoke)
     order = ["A-S256", "C-S256", "C-S384", "C-jitter", "B-he"]
     assert seen == [(name, 0) for name in order] + [(name, 1) for name in order]

@@ -46,7 +46,7 @@ def rerun(
         if names:
             said = ["--budget", budget, "--data", data, "--seeds", str(seeds)]
             with helping(processes - 1, [*names, *where.options(), *said]):
-                runner.run_tasks(wanted, budget, data, replace(where, progress=bar))
+                runner.run_tasks(wanted, budget, data, where, bar)
         # The records are there now, if there are any: the chapters only have to show them.
         make_writable(where.results_dir)
         shown = {"budget": budget, "data": data, "seeds": seeds}

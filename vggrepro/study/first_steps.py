@@ -8,7 +8,7 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -33,13 +33,13 @@ from vggrepro.study.run import Run, build, used, weights_in
 from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
-from vggrepro.trainer import batches, rescaled, seed_dropout, sgd, step
+from vggrepro.trainer import Batch, batches, rescaled, seed_dropout, sgd, step
 from vggrepro.windows import PAPER_CROP, scaled
 
 IMAGES = 16  # of which the signal is taken
 
 
-@dataclass
+@dataclass(kw_only=True)
 class FirstSteps(Run):
     """One net from one start, to be measured in its first `count` steps.
 
@@ -87,36 +87,28 @@ class FirstSteps(Run):
                     f"{path} was made with {there}, this would be with {here}: --fresh measures "
                     "again, or choose another --results-dir, or the same sizes"
                 )
-        try:
-            return store.current(self.path, self.experiment)
-        except store.NotRecordedError as missing:
-            if self.path.exists() and not self.where.fresh:
-                raise UserError(f"{self.path}: {missing}; --fresh measures again") from missing
-            return None
+        return self.current(self.path)
 
     def measure(self, step: Callable[[], None]) -> str | None:
         """Measure and record it, telling `step` of every step; returns why not, if it cannot be."""
-        name, problem = self.experiment.name, None
+        name, parent = self.experiment.name, self.parent
         with ExitStack() as held:
             if not lock(self.folder, held):
-                problem = f"another process is at {name}"
-            elif self.parent and not (record := self.parent.recorded()):
-                problem = f"{name} starts from {self.experiment.init_from}, which is not recorded"
-            elif self.parent and record.status != "ok":
-                problem = f"{name} starts from {self.experiment.init_from}, which diverged"
+                return f"another process is at {name}"
+            started = parent and parent.recorded()
+            if parent and not started:
+                return f"{name} starts from {parent.experiment.name}, which is not recorded"
+            if parent and started.status != "ok":
+                return f"{name} starts from {parent.experiment.name}, which diverged"
             # Another command may have done it meanwhile.
-            elif self.where.fresh or not self.recorded():
+            if self.where.fresh or not self.recorded():
                 self._record(step)
-        if problem:
-            self.say(f"left out: {problem}")
-        return problem
+        return None
 
     def _record(self, step: Callable[[], None]) -> None:
-        inherited = self.parent.weights() if self.parent else None
         clock = time.perf_counter()
-        model, found = self.measured(inherited, step)
-        seconds = time.perf_counter() - clock
-        losses = found["losses"]
+        model, found = self.measured(step)
+        seconds, losses = time.perf_counter() - clock, found["losses"]
         record = FirstStepsRecord(
             **found,
             weights_digest=checkpoints.weights_digest(model.state_dict()),
@@ -135,15 +127,13 @@ class FirstSteps(Run):
         """
         record, path = self.recorded(), self.folder / "weights.pt"
         if not path.exists():
-            checkpoints.save_weights(self.measured(None, lambda: None)[0], path)
+            checkpoints.save_weights(self.measured(lambda: None)[0], path)
         return weights_in(path, record.weights_digest), record.weights_digest
 
-    def measured(
-        self, inherited: tuple[dict[str, torch.Tensor], str] | None, step: Callable[[], None]
-    ) -> tuple[VGG, dict[str, Any]]:
+    def measured(self, step: Callable[[], None]) -> tuple[VGG, dict[str, Any]]:
         """The net after its first steps, and all of the record that was measured."""
         e, photos, machine = self.experiment, self.photos, self.machine
-        weights, digest = inherited or (None, None)
+        weights, digest = self.parent.weights() if self.parent else (None, None)
 
         def started(crop: int) -> VGG:
             torch.manual_seed(self.seed)
@@ -155,14 +145,13 @@ class FirstSteps(Run):
             return model.to(machine.device, memory_format=torch.channels_last)
 
         # Net A's fc6 fits one size of crop only.
-        crops = (e.crop,) if inherited else (e.crop, PAPER_CROP)
+        crops = (e.crop,) if self.parent else (e.crop, PAPER_CROP)
         before = tuple(signal_of(started(crop), e, photos, machine) for crop in crops)
         model = started(e.crop)
         losses, reason = take_steps(model, e, self.seed, photos, machine, self.count, step)
         after = None if reason else signal_of(model, e, photos, machine)
-        if after and not all(
-            map(math.isfinite, (*after.activation, *after.gradient, *after.weight))
-        ):
+        measured = (*after.activation, *after.gradient, *after.weight) if after else ()
+        if not all(map(math.isfinite, measured)):
             reason = f"the net's signal was no longer finite after step {self.count}"
             after = None
         return model, {
@@ -191,7 +180,8 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     print(f"device: {describe(chosen)}", file=sys.stderr)
     nets: dict[str, FirstSteps] = {}
     for e in experiments:
-        nets[e.name] = FirstSteps(e, seed, where, chosen, count, nets.get(e.init_from))
+        parent = nets.get(e.init_from)
+        nets[e.name] = FirstSteps(e, seed, where, chosen, count=count, parent=parent)
     todo = [net for net in nets.values() if not net.recorded() or where.fresh]
     if todo:
         todo[0].photos.check()  # before a folder is made that looks like a begun run
@@ -199,10 +189,12 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     with tqdm(total=count * len(todo), unit="step", mininterval=1.0) as bar:
         for number, net in enumerate(todo, start=1):
             bar.set_description_str(f"{net.experiment.name}, seed {seed}")
-            left_out.append(net.measure(bar.update))
+            if problem := net.measure(bar.update):
+                net.say(f"left out: {problem}")
+                left_out.append(problem)
             bar.update(number * count - bar.n)
-    if any(left_out):
-        raise UserError(f"all done but what could not be: {'; '.join(filter(None, left_out))}")
+    if left_out:
+        raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
     return [net.path for net in nets.values()]
 
 
@@ -246,20 +238,21 @@ def take_steps(
     """
     optimizer, losses = sgd(model, experiment), []
     cut = rescaled(photos, experiment, model)
-    for epoch in itertools.count():
-        seed_dropout(seed, epoch)
-        model.train()
-        with closing(batches(cut, experiment, seed, epoch)) as of_epoch:
-            for batch in of_epoch:
-                loss = float(step(model, optimizer, batch, chosen)[0]) / batch.size
-                if not math.isfinite(loss):
-                    reason = f"the loss was no longer finite at step {len(losses) + 1}"
-                    return tuple(losses), reason
-                losses.append(_short(loss))
-                progress()
-                if len(losses) == count:
-                    return tuple(losses), None
-    raise AssertionError("unreachable: epochs do not end")
+
+    def endless() -> Iterator[Batch]:
+        for epoch in itertools.count():
+            seed_dropout(seed, epoch)
+            model.train()
+            yield from batches(cut, experiment, seed, epoch)
+
+    with closing(endless()) as found:
+        for batch in itertools.islice(found, count):
+            loss = float(step(model, optimizer, batch, chosen)[0]) / batch.size
+            if not math.isfinite(loss):
+                return tuple(losses), f"the loss was no longer finite at step {len(losses) + 1}"
+            losses.append(_short(loss))
+            progress()
+    return tuple(losses), None
 
 
 def table(paths: list[Path]) -> pd.DataFrame:

@@ -32,7 +32,7 @@ from vggrepro.files import make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
-from vggrepro.study import paper, progress, store
+from vggrepro.study import paper, store
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
@@ -275,9 +275,7 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
     tested = _tested_folder(root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(tested), tested)
-    listing = sources.list_images(tested)
-    listing.tell()
-    found = replace(streamed(listing, asked.cache_dir), name="folder")
+    found = replace(streamed(sources.list_images(tested), asked.cache_dir), name="folder")
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
 
 
@@ -412,15 +410,15 @@ def _write_missing(
     parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
     missing = [p for p in parts if way.fresh or not _posteriors(folder, *p).exists()]
     # Relative work is enough for the bar.
-    work = {progress.testing(*part): _area(net.model, images, *part) for part in missing}
+    work = {part: _area(net.model, images, *part) for part in missing}
     forget_peak(way.machine)
-    seconds = {}
-    with Progress({(net.name, None): work}) as bar:
-        for part, (name, area) in zip(missing, work.items(), strict=True):
-            with bar.part((net.name, None), name, area, len(images), "img") as update:
+    task, seconds = (net.name, None), {}
+    with Progress({task: sum(work.values())}) as bar:
+        for part, area in work.items():
+            with bar.part(task, part, area, len(images), "img") as update:
                 path = _posteriors(folder, *part)
                 seconds[part] = _write(net.model, images, part, way, path, update)
-        bar.finish((net.name, None))
+        bar.finish(task)
     return seconds
 
 

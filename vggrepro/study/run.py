@@ -10,7 +10,7 @@ import sys
 import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
 from vggrepro.files import file_lock, write_atomically
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
-from vggrepro.study import progress, store
+from vggrepro.study import store
 from vggrepro.study.budgets import CALIBRATION, at_budget, data_dir_option
 from vggrepro.study.experiments import (
     FUSIONS,
@@ -35,9 +35,17 @@ from vggrepro.study.experiments import (
     evaluation_in,
     evaluations_of,
 )
-from vggrepro.study.progress import Progress
+from vggrepro.study.progress import TRAINING, Part, Progress, multiply_adds
 from vggrepro.study.provenance import forget_peak, options, provenance
-from vggrepro.study.records import Array, DataUsed, EvalRecord, FusionRecord, TrainRecord, summarise
+from vggrepro.study.records import (
+    Array,
+    DataUsed,
+    EvalRecord,
+    FusionRecord,
+    Record,
+    TrainRecord,
+    summarise,
+)
 from vggrepro.study.where import Where
 from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
@@ -145,6 +153,7 @@ class Run:
     seed: int
     where: Where
     machine: Machine
+    bar: Progress = field(default_factory=Progress)
 
     @cached_property
     def folder(self) -> Path:
@@ -188,11 +197,8 @@ class Run:
 
     def _trained(self) -> TrainRecord | None:
         path = self.folder / "train.json"
-        try:
-            record = store.current(path, self.experiment)
-        except store.NotRecordedError as missing:
-            if path.exists():
-                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+        record = self.current(path)
+        if record is None:
             return None
         if record.precision != self.machine.precision:
             raise UserError(
@@ -203,6 +209,18 @@ class Run:
             return None
         self._same_photos(path, record.data[0])
         return record
+
+    def current(self, path: Path) -> Record | None:
+        """The record at `path`, None if there is none.
+
+        Raises `UserError` if it was made under another declaration and is not to be replaced.
+        """
+        try:
+            return store.current(path, self.experiment)
+        except store.NotRecordedError as missing:
+            if path.exists() and not self.where.fresh:
+                raise UserError(f"{path}: {missing}; --fresh runs it again") from missing
+            return None
 
     def _same_photos(self, path: Path, recorded: DataUsed) -> None:
         """Raise `UserError` if a folder of photos is not the one that a record is about.
@@ -254,7 +272,7 @@ class Run:
     def of(self, name: str, seed: int) -> "Run":
         """Another run at the same budget, on the same data, to be read rather than run again."""
         experiment = at_budget(name, self.experiment.budget, self.experiment.data)
-        other = Run(experiment, seed, replace(self.where, fresh=False), self.machine)
+        other = Run(experiment, seed, replace(self.where, fresh=False), self.machine, self.bar)
         other.photos = self.photos
         return other
 
@@ -329,7 +347,7 @@ class Run:
         else:
             initialise(model, e.init, seed=self.seed, parent=weights)
         count = e.epochs * images_per_epoch(self.photos)
-        with self._part(progress.TRAINING, count, "img") as update:
+        with self._part(TRAINING, count, "img") as update:
             training = train(
                 model,
                 self.photos,
@@ -344,11 +362,10 @@ class Run:
         return model, self._train_record(model, training, parent and parent.digest)
 
     def _part(
-        self, part: str, count: int, unit: str
+        self, part: Part, count: int, unit: str
     ) -> AbstractContextManager[Callable[..., None]]:
-        work = progress.multiply_adds(self.experiment, part)
-        bar = self.where.progress or Progress(shown=distributed.rank() == 0)
-        return bar.part((self.experiment.name, self.seed), part, work, count, unit)
+        task, work = (self.experiment.name, self.seed), multiply_adds(self.experiment, part)
+        return self.bar.part(task, part, work, count, unit)
 
     def _train_record(
         self, model: VGG, training: Training, parent_digest: str | None
@@ -449,7 +466,7 @@ class Run:
         crop = self.experiment.crop
         for protocol, q in missing:
             count = len(windows(protocol, val, scaled(q, crop), crop))
-            with self._part(progress.testing(protocol, q), count, "windows") as update:
+            with self._part((protocol, q), count, "windows") as update:
                 found = evaluate(net.model, val, protocol, q, device=self.machine, progress=update)
             distributed.first(partial(save_posteriors, paths[protocol, q], key, found))
             tested[protocol, q] = found

@@ -8,21 +8,20 @@ import shutil
 import sys
 import time
 from collections.abc import Collection, Iterable
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from filelock import Timeout
 
 from vggrepro import UserError, distributed
-from vggrepro.device import Machine, choose, instructions, processor
+from vggrepro.device import choose, instructions, processor
 from vggrepro.files import file_lock, sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
-from vggrepro.study.experiments import DECLARED, FUSIONS, Experiment, lineage
+from vggrepro.study.experiments import DECLARED, FUSIONS, lineage
 from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse
@@ -51,33 +50,45 @@ def run(names: list[str], budget: str, data_name: str | None, seeds: list[int], 
     run_tasks(asked(names, seeds), budget, data_name, where)
 
 
-def run_tasks(wanted: list[Task], budget: str, data_name: str | None, where: Where) -> None:
+def run_tasks(
+    wanted: list[Task],
+    budget: str,
+    data_name: str | None,
+    where: Where,
+    bar: Progress | None = None,
+) -> None:
     """Train, evaluate and fuse all that is wanted and what it needs, in this order.
 
     Of several that were asked for, those that another process is at come last, when it has ended;
     what a run starts from is waited for.
     Started by torchrun, all ranks together do one after the other. A run that diverges stops only
-    what starts from it; that is left out, and named at the end.
+    what starts from it; that is left out, and named at the end. `bar` is that of the command that
+    this is a part of; it has one of its own if there is none.
 
     Raises `UserError` for bad input, if something was left out, or if another process is at the
     only run that was asked for; `KeyboardInterrupt` after an interrupted training has been
     recorded.
     """
     chosen = choose(where.device, where.precision, where.threads, where.micro_batch, where.compile)
-    with distributed.group(chosen.device):
-        if distributed.rank() == 0:
+    todo, data = tasks(wanted), data_of(budget, data_name)
+    with distributed.group(chosen.device), ExitStack() as held:
+        shown = distributed.rank() == 0
+        if shown:
             print(f"device: {describe(chosen)}", file=sys.stderr)
-        with _progress(wanted, budget, data_name, where) as bar:
-            runs = {}
-            for name, seed in tasks(wanted):
-                # Only what was asked for is run again; its parents are reused.
-                fresh = where.fresh and (name, seed) in wanted
-                here = replace(where, progress=bar, fresh=fresh)
-                runs[name, seed] = Run(at_budget(name, budget, data_name), seed, here, chosen)
-            distributed.first(lambda: _check_photos(list(runs.values())))
-            # Two that run all anew would each do everything, so --fresh does not wait for another.
-            patient = len(wanted) > 1 and not where.fresh
-            left_out = _run_all(runs, impatient=() if patient else wanted)
+        bar = bar or held.enter_context(Progress(expected(todo, budget, data), shown))
+        runs = {}
+        for name, seed in todo:
+            # Only what was asked for is run again; its parents are reused.
+            here = replace(where, fresh=where.fresh and (name, seed) in wanted)
+            runs[name, seed] = Run(at_budget(name, budget, data), seed, here, chosen, bar)
+        distributed.first(lambda: _check_photos(list(runs.values())))
+        first, *others = runs.values()
+        for other in others:  # at one budget all have the same
+            other.photos = first.photos
+        # Two that run all anew would each do everything, so --fresh does not wait for another.
+        patient = len(wanted) > 1 and not where.fresh
+        left_out = _run_all(runs, bar, impatient=() if patient else wanted)
+        held.close()  # the bar has ended before what was left out is said
         distributed.first(lambda: _complain(left_out))
 
 
@@ -98,82 +109,46 @@ def _check_photos(runs: list[Run]) -> None:
         photos.check()
 
 
-def _progress(
-    wanted: list[Task], budget: str, data_name: str | None, where: Where
-) -> AbstractContextManager[Progress]:
-    """The bar of the command that this is a part of, or one over all tasks."""
-    if where.progress is not None:
-        return nullcontext(where.progress)
-    parts = expected(tasks(wanted), budget, data_of(budget, data_name))
-    return Progress(parts, shown=distributed.rank() == 0)
-
-
 def _complain(left_out: list[str]) -> None:
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
 
 
-class Busy(NamedTuple):
-    """Another process is at a task, or at what the task needs (then without an error)."""
-
-    error: BusyError | None = None
-
-
-class LeftOut(NamedTuple):
-    """What a task needs has left no weights."""
-
-    why: str
-
-
-class Done(NamedTuple):
-    """A task is recorded; `problem` says why it left no weights to start from, if it did not."""
-
-    problem: str | None
-
-
-def _run_all(runs: dict[Task, Run], impatient: Collection[Task]) -> list[str]:
+def _run_all(runs: dict[Task, Run], bar: Progress, impatient: Collection[Task]) -> list[str]:
     """Every task, those that others are at last: what had to be left out, and why.
 
     Raises `BusyError` if another process is at one of the `impatient`.
     """
     without: dict[Task, str] = {}  # what has no weights, and why
     left_out, told, left = [], set(), list(runs)
-
-    def attempt(task: Task) -> Busy | LeftOut | Done:
-        if any(need in later for need in _needs(*task)):
-            return Busy()
-        for need in _needs(*task):
-            if need in without:
-                verb = "fuses" if task[0] in FUSIONS else "starts from"
-                return LeftOut(f"{task[0]} {verb} {need[0]}, which is {without[need]}")
-        this = runs[task]
-        try:
-            return Done(run_one(this.experiment, this.seed, this.where, this.machine))
-        except BusyError as error:
-            return Busy(error)
-
     while left:
         later: list[Task] = []
         for task in left:
-            bar = runs[task].where.progress
-            match attempt(task):
-                case Busy(error):
-                    later.append(task)
-                    if error and task in impatient:
-                        raise error
+            this, needs = runs[task], _needs(*task)
+            if any(need in later for need in needs):
+                later.append(task)
+                continue
+            lacking = next((need for need in needs if need in without), None)
+            if lacking is not None:
+                verb = "fuses" if task[0] in FUSIONS else "starts from"
+                left_out.append(f"{task[0]} {verb} {lacking[0]}, which is {without[lacking]}")
+                this.say(f"left out: {left_out[-1]}")
+                without[task] = "left out"
+            else:
+                try:
+                    problem = run_one(this)
+                except BusyError:
+                    if task in impatient:
+                        raise
                     # Of processes that share a rerun nobody wants to know which is at what.
-                    if error and task not in told and not bar.shared:
-                        runs[task].say("another process is at it; coming back to it later")
+                    if task not in told and not bar.shared:
+                        this.say("another process is at it; coming back to it later")
                         told.add(task)
-                case LeftOut(why):
-                    left_out.append(why)
-                    without[task] = "left out"
-                    bar.finish(task)
-                    runs[task].say(f"left out: {why}")
-                case Done(problem):
-                    bar.finish(task)
-                    if problem:
-                        without[task] = problem
+                    later.append(task)
+                    continue
+                if problem:
+                    without[task] = problem
+            bar.finish(task)
         if len(later) == len(left):
             time.sleep(WAIT)
         left = later
@@ -198,33 +173,32 @@ def _needs(name: str, seed: int) -> tuple[Task, ...]:
     return ((parent, seed),) if parent else ()
 
 
-def run_one(experiment: Experiment, seed: int, where: Where, chosen: Machine) -> str | None:
+def run_one(this: Run) -> str | None:
     """One run or fusion with one seed, what it needs being there: all its records.
 
     Returns why it left no weights to start from, None if it did. Raises `BusyError` if another
     process is at it, `UserError` for a folder that cannot be written.
     """
-    folder = store.folder_of(where.results_dir, experiment, seed)
     with ExitStack() as held:
-        if not distributed.first(lambda: _ours(folder, held, experiment, seed, where)):
-            raise BusyError(f"another process is working on {folder}; wait for it to end")
-        this = Run(experiment, seed, where, chosen)
-        if experiment.name in FUSIONS:
+        if not distributed.first(lambda: _ours(this, held)):
+            raise BusyError(f"another process is working on {this.folder}; wait for it to end")
+        if this.experiment.name in FUSIONS:
             return fuse(this)
-        begun = folder / store.BEGUN_ANEW
+        begun = this.folder / store.BEGUN_ANEW
         if distributed.first(begun.exists):  # killed on its way: go on, whatever was asked now
-            this.where = replace(where, fresh=True)
-        elif where.fresh:
-            distributed.first(lambda: _clear(folder, begun))
+            this.where = replace(this.where, fresh=True)
+        elif this.where.fresh:
+            distributed.first(lambda: _clear(this.folder, begun))
         return this.complete()
 
 
-def _ours(folder: Path, held: ExitStack, experiment: Experiment, seed: int, where: Where) -> bool:
+def _ours(this: Run, held: ExitStack) -> bool:
     """Whether the run is ours: locked, or complete in a folder that is read-only."""
     try:
-        return lock(folder, held)
+        return lock(this.folder, held)
     except UserError:
-        if where.fresh or not complete(where.results_dir, experiment, seed):
+        recorded = complete(this.where.results_dir, this.experiment, this.seed)
+        if this.where.fresh or not recorded:
             raise
         return True
 

@@ -8,14 +8,10 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from vggrepro.files import cores
-
-if TYPE_CHECKING:
-    from vggrepro.study.progress import Progress
 
 HELPER = """
 from vggrepro.process import end_with_parent
@@ -28,7 +24,7 @@ MOST = 4  # processes for one rerun: each holds a net and its batches in memory
 
 @dataclass(frozen=True)
 class Where:
-    """Where a run reads and writes, on what it computes, and where its progress is shown.
+    """Where a run reads and writes, and on what it computes.
 
     Only `device`, `precision`, `threads`, `micro_batch`, `compile` and the number of processes can
     change the bits of a result; records name them all.
@@ -44,7 +40,6 @@ class Where:
     fresh: bool = False
     micro_batch: int | None = None
     compile: bool = False
-    progress: "Progress | None" = field(default=None, compare=False)  # None: a bar of its own
 
     def options(self) -> list[str]:
         """The same as options of `vggrepro run`."""
@@ -53,7 +48,7 @@ class Where:
             option = f"--{name.replace('_', '-')}"
             if value is True:
                 found.append(option)
-            elif name != "progress" and value not in (None, False):
+            elif value not in (None, False):
                 found += [option, str(value)]
         return found
 
