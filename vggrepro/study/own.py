@@ -274,9 +274,7 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
     tested = _tested_folder(root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(tested), tested)
-    listing = sources.list_images(tested)
-    listing.tell()
-    found = replace(streamed(listing, asked.cache_dir), name="folder")
+    found = replace(streamed(sources.list_images(tested), asked.cache_dir), name="folder")
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
 
 
