@@ -20,6 +20,10 @@ def noise(height, width, seed=0):
 class Pictures(list):
     """Images in a list, with what image sets ask of theirs."""
 
+    @property
+    def sizes(self):
+        return np.array([image.shape[:2] for image in self])
+
     def subset(self, indices):
         return Pictures(self[i] for i in indices)
 
@@ -33,9 +37,7 @@ def image_set(count, *, images=None, sizes=((40, 48), (52, 40)), classes=4, spli
         split=split,
         classes=tuple(f"class {c}" for c in range(classes)),
         targets=np.arange(count) % classes,
-        fingerprint="",
         images=images if hasattr(images, "subset") else Pictures(images),
-        sizes=np.array([image.shape[:2] for image in images]),
     )
 
 

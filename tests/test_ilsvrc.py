@@ -35,7 +35,7 @@ def test_places_are_those_of_torchvisions_outputs():
 IMAGES = random_images(6)
 LABELS = [2, 0, 1, 1, 0, 2]  # of photos 1 to 6, among WNIDS
 FLAT = {
-    "ILSVRC2012_validation_ground_truth.txt": lambda i, wnid: f"{ilsvrc._NUMBERS[wnid]}",
+    "ILSVRC2012_validation_ground_truth.txt": lambda i, wnid: f"{ilsvrc.ILSVRC_NUMBERS[wnid]}",
     "imagenet_2012_validation_synset_labels.txt": lambda i, wnid: wnid,
     "val.txt": lambda i, wnid: f"ILSVRC2012_val_{i:08}.JPEG {ilsvrc.CLASSES.index(wnid)}",
     "LOC_val_solution.csv": lambda i, wnid: f"ILSVRC2012_val_{i:08},{wnid} 3 1 40 40 ",

@@ -165,7 +165,7 @@ def test_the_commit_is_that_of_this_package_or_unknown(tmp_path, monkeypatch):
 def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     cached = image_set(3)
     assert cached.loading_threads == 1
-    streamed = replace(cached, images=data.StreamedImages(None, ["a", "b", "c"]))
+    streamed = replace(cached, images=data.images.StreamedImages(None, ["a", "b", "c"], None, None))
     monkeypatch.setattr(images, "cores", lambda: 8)
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")

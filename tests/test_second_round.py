@@ -14,10 +14,10 @@ from vggrepro.pages.method import welch_words
 from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.compare import holding
+from vggrepro.study.decisions import decide_second_round as decide_all
 from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
 from vggrepro.study.records import DataUsed, EvalRecord, summarise
-from vggrepro.study.rules import Interval, welch
-from vggrepro.study.second_decisions import decide_all, saturates
+from vggrepro.study.rules import Interval, verdict, welch
 from vggrepro.study.second_round import CLAIMS, PRIMARY, Kind
 
 MADE = PROVENANCE.model_copy(
@@ -294,7 +294,7 @@ def test_what_this_study_sharpened_never_contradicts_the_paper(tmp_path):
     ],
 )
 def test_saturation_has_its_own_words(estimate, error, word):
-    assert saturates(Interval(estimate, error, 8, 5), 0.5).word == word
+    assert verdict(Interval(estimate, error, 8, 5), "saturates", 0.5).word == word
 
 
 # --- statistics ---------------------------------------------------------------------------

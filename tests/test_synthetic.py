@@ -29,11 +29,10 @@ def figure_mask(
     centre = int(radius) + 2
     flip = np.diag([-1, 1] if mirrored else [1, 1])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) @ flip
-    parts = []
-    for x0, y0, x1, y1, part_radius in synthetic.FIGURES[name]:
-        start, end = (centre + radius * turn @ end for end in ((x0, y0), (x1, y1)))
-        parts.append(synthetic.Part(*start, *end, radius * part_radius))
-    return synthetic.coverage(tuple(parts), 2 * centre, 2 * centre) >= 0.5
+    figure = synthetic.FIGURES[name]
+    bars = centre + radius * figure.bars @ turn.T
+    turned = synthetic.Figure(radius * figure.radius, bars)
+    return synthetic.coverage(turned, 2 * centre, 2 * centre) >= 0.5
 
 
 def arrangement(mask: np.ndarray) -> np.ndarray:
@@ -251,8 +250,8 @@ def test_flips_and_rotations_keep_the_label():
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.floats(-10, 40)] * 4), st.floats(1.5, 8))  # px; every part is thicker
 def test_coverage_is_a_smoothed_count_of_points_inside(ends, radius):
-    part = synthetic.Part(*ends, radius)
-    alpha = synthetic.coverage((part,), 24, 30)
+    bar = np.array([[ends[:2], ends[2:]]])
+    alpha = synthetic.coverage(synthetic.Figure(radius, bar), 24, 30)
     fine = 8
     y, x = (np.mgrid[: 24 * fine, : 30 * fine] + 0.5) / fine
     start, end = np.array(ends[:2]), np.array(ends[2:])

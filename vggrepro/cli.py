@@ -185,9 +185,7 @@ def list_rows(
 @app.command()
 def results(
     results_dir: Results = RECORDED,
-    csv: Annotated[
-        str | None, typer.Option(help="Write every record's row there instead; - prints it.")
-    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Every record's row instead, as CSV.")] = False,
 ) -> None:
     """All recorded errors: mean, spread and number of seeds of each run under each protocol.
 
@@ -197,15 +195,10 @@ def results(
 
     _check_records(results_dir)
     table = store.frame(results_dir)
-    if csv is None:
-        typer.echo(store.by_run(table).to_string())
-    elif csv == "-":
+    if csv:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        try:
-            Path(csv).write_text(table.to_csv(index=False), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write {csv}: {error.strerror}") from error
+        typer.echo(store.by_run(table).to_string())
 
 
 def _check_records(results_dir: Path) -> None:

@@ -4,7 +4,7 @@ A target is a ratio of two measurements of one record, or one measurement by its
 is taken within a round, in which both sides had a turn; the median over rounds is compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,31 +115,28 @@ TARGETS: tuple[Target, ...] = (
 
 
 def rows(record: BenchRecord | None) -> list[dict[str, str]]:
-    """A row for each target: what, against, measured, target, met."""
+    """A row for each target: measured, target, met, what, against."""
     decides = record is not None and record.settings["data"] == DECIDES
     found = []
     for target in TARGETS:
         values = target.values(record)
-        known = values is not None
-        measured = target.shown(values) if known else "not measured"
-        met = target.met(values) if known and decides else "–"
-        row = {"what": target.what, "against": target.against}
-        found.append({**row, "measured": measured, "target": target.said(), "met": met})
+        row = {"measured": "not measured", "target": target.said(), "met": "–"}
+        if values is not None:
+            row["measured"] = target.shown(values)
+            row["met"] = target.met(values) if decides else "–"
+        found.append(row | {"what": target.what, "against": target.against})
     return found
 
 
-def lines(record: BenchRecord) -> list[str]:
+def lines(record: BenchRecord) -> Iterator[str]:
     """The rows for a terminal, and on what they were measured."""
     settings, p = record.settings, record.provenance
-    found = [
+    yield (
         f"{settings['data']}, {settings['train_images']:,} training images; {p.processor}, "
         f"{p.threads} threads, {settings['precision']}; {p.wall_seconds:.0f} s in all"
-    ]
+    )
     if settings["data"] != DECIDES:
-        found.append(f"the targets are set for {DECIDES}: none is met or missed here")
-    head = {"measured": "measured", "target": "target", "met": "met", "what": "", "against": _ALONE}
-    for row in (head, *rows(record)):
-        against = "" if row["against"] == _ALONE else f", against {row['against']}"
-        line = "{measured:28}{target:24}{met:11}{what}".format(**row)
-        found.append(line + against)
-    return [line.replace("`", "") for line in found]
+        yield f"the targets are set for {DECIDES}: none is met or missed here"
+    for row in rows(record):
+        line = "{measured:28}{target:24}met: {met:11}{what}, against: {against}".format(**row)
+        yield line.replace("`", "")

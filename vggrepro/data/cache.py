@@ -4,8 +4,8 @@ A photo is decoded once, not once per epoch. A set lives in a folder of its own 
 directory (never in the data folder):
 
     <name>-<split>-<version>/pixels.bin   all pixels, one image after the other, (H, W, 3) each
-                             index.npz    offsets, sizes, targets, digests, in canonical order
-                             meta.json    what was decoded, and by which version
+                             index.npz    offsets, sizes, targets, digests, in canonical order,
+                                          and where the images came from
 
 The version is a fingerprint of the file list (relative path, size, modification time), of the
 decoder and of this layout, so changed files are decoded again.
@@ -31,7 +31,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import cores, open_regular, sweep, write_atomically
+from vggrepro.files import cores, file_lock, open_regular, sweep, write_atomically
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -70,19 +70,11 @@ class Source(NamedTuple):
     open: Callable[[], Reader]
 
 
-class Decoded(NamedTuple):
-    """A cached set in canonical order: by target, then by digest of shape and pixels."""
-
-    targets: np.ndarray  # (N,) int64
-    digests: np.ndarray  # (N, 32) uint8
-    images: "CachedImages"
-
-
 class CachedImages(Sequence):
     """`images[i]` is an (H, W, 3) uint8 view of the memory-mapped file: read-only, no copy.
 
-    Pickling sends the file's path and the index, not the pixels, so that worker processes map
-    the file themselves.
+    `digests` (N, 32) uint8 are SHA-256 of shape and pixels. Pickling sends the file's path and the
+    index, not the pixels, so that worker processes map the file themselves.
     """
 
     def __init__(
@@ -90,9 +82,10 @@ class CachedImages(Sequence):
         path: Path,
         offsets: np.ndarray,
         sizes: np.ndarray,
+        digests: np.ndarray,
         pixels: np.ndarray | None = None,
     ) -> None:
-        self.path, self.offsets, self.sizes = path, offsets, sizes
+        self.path, self.offsets, self.sizes, self.digests = path, offsets, sizes, digests
         # A plain array over the mapping: indexing np.memmap itself is several times slower. Kept
         # by subsets, because another process may have replaced the file since.
         self._pixels = np.asarray(np.memmap(path, np.uint8, mode="r")) if pixels is None else pixels
@@ -105,11 +98,29 @@ class CachedImages(Sequence):
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
     def __reduce__(self) -> tuple:
-        return type(self), (self.path, self.offsets, self.sizes)
+        return type(self), (self.path, self.offsets, self.sizes, self.digests)
 
     def subset(self, indices: np.ndarray) -> "CachedImages":
         """The images at `indices`, in that order, over the same file."""
-        return CachedImages(self.path, self.offsets[indices], self.sizes[indices], self._pixels)
+        parts = (part[indices] for part in (self.offsets, self.sizes, self.digests))
+        return CachedImages(self.path, *parts, self._pixels)
+
+    def fingerprint(self, targets: np.ndarray) -> str:
+        """SHA-256 (hex) over the labels and the pixels of exactly these images."""
+        content = targets.astype("<i8").tobytes() + self.digests.tobytes()
+        return hashlib.sha256(content).hexdigest()
+
+    def whole(self) -> bool:
+        """Whether every image has the digest that it was decoded with."""
+        # In blocks: of CIFAR-10's photos one is too little work for a thread.
+        starts = range(0, len(self), CHUNK)
+
+        def right(start: int) -> bool:
+            block = range(start, min(start + CHUNK, len(self)))
+            return all(image_digest(self[i]) == self.digests[i].tobytes() for i in block)
+
+        with ThreadPoolExecutor(cores()) as pool:
+            return len(self) > 0 and all(pool.map(right, starts))
 
 
 def default_cache_dir() -> Path:
@@ -159,8 +170,10 @@ def in_threads(
                 progress.update()
 
 
-def open_or_build(source: Source, cache_dir: Path) -> Decoded:
+def open_or_build(source: Source, cache_dir: Path) -> tuple[np.ndarray, CachedImages]:
     """Open a cached set, decoding it first if it is missing, incomplete or out of date.
+
+    Targets (N,) int64 and images, in canonical order: by target, then by digest.
 
     The set appears under its name only when it is complete, so a killed build leaves nothing
     that could be mistaken for a set. Of several processes one builds, the others wait.
@@ -169,19 +182,19 @@ def open_or_build(source: Source, cache_dir: Path) -> Decoded:
     cannot be written.
     """
     folder = cache_dir / f"{source.name}-{source.part}-{source.version[:16]}"
-    decoded = _open(source, folder)
+    decoded = _open(folder)
     if decoded:
         return decoded
     with writing(cache_dir):
         _remove_leftovers(cache_dir)
         with _lock(folder):
-            decoded = _open(source, folder)  # built while we waited for the lock?
+            decoded = _open(folder)  # built while we waited for the lock?
             if not decoded:
                 if folder.exists():
                     text = f"{folder} is damaged: its photos are decoded again"
                     warnings.warn(text, stacklevel=2)
                 _build(source, folder)
-                decoded = _open(source, folder)
+                decoded = _open(folder)
     if not decoded:
         raise UserError(f"The image cache {folder} was changed while it was built; try again.")
     return decoded
@@ -190,7 +203,13 @@ def open_or_build(source: Source, cache_dir: Path) -> Decoded:
 def _build(source: Source, folder: Path) -> None:
     reader = source.open()
     _remove_outdated(source, folder)
-    _check_space(source, reader.n_bytes, folder.parent)
+    free = shutil.disk_usage(folder.parent).free
+    if reader.n_bytes > free:
+        taken, left = (f"{n_bytes / 2**30:.2f} GiB" for n_bytes in (reader.n_bytes, free))
+        raise UserError(
+            f"Decoding {source.name} {source.part} takes {taken}, but only {left} are free in "
+            f"{folder.parent}. Free some space, or choose another cache directory."
+        )
     temporary = _temporary(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
@@ -229,82 +248,53 @@ def _write(source: Source, reader: Reader, folder: Path) -> None:
             sizes=sizes[order],
             targets=targets[order],
             digests=digests[order],
+            origin=source.origin,
         )
         _sync(file)
-    meta = {"version": source.version, "origin": source.origin, "n_bytes": int(lengths.sum())}
-    with open(folder / "meta.json", "w") as file:
-        json.dump(meta, file)
-        _sync(file)
 
 
-def _open(source: Source, folder: Path) -> Decoded | None:
-    """The set in `folder`, or None if it is missing, of another version, or damaged.
+def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
+    """The set in `folder`, or None if it is missing or damaged.
 
     All pixels are read and compared with their digests: a second or two for a gigabyte.
     """
-    pixels = folder / "pixels.bin"
     try:
-        with open_regular(folder / "meta.json") as file:
-            meta = json.load(file)
-        if meta["version"] != source.version or pixels.stat().st_size != meta["n_bytes"]:
-            return None
-        index = read_arrays(folder / "index.npz")
-        images = CachedImages(pixels, index["offsets"], index["sizes"])
-        whole = _as_decoded(images, index["digests"])
-        return Decoded(index["targets"], index["digests"], images) if whole else None
-    except Exception:  # whatever a damaged file makes NumPy, zipfile and json raise
+        index = _read_arrays(folder / "index.npz")
+        parts = (index[name] for name in ("offsets", "sizes", "digests"))
+        images = CachedImages(folder / "pixels.bin", *parts)
+        return (index["targets"], images) if images.whole() else None
+    except Exception:  # whatever a damaged file makes NumPy and zipfile raise
         return None
 
 
-def _as_decoded(images: CachedImages, digests: np.ndarray) -> bool:
-    """Whether every image has the digest that it was decoded with."""
-    expected = [digest.tobytes() for digest in digests]
-    # In blocks: of CIFAR-10's photos one is too little work for a thread.
-    starts = range(0, len(images), CHUNK)
-
-    def right(start: int) -> bool:
-        block = range(start, min(start + CHUNK, len(images)))
-        return all(image_digest(images[i]) == expected[i] for i in block)
-
-    with ThreadPoolExecutor(cores()) as pool:
-        return len(expected) == len(images) > 0 and all(pool.map(right, starts))
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`, which has a checksum of each.
-
-    Raises `FileNotFoundError` if it is missing, and about anything else if it is damaged.
-    """
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`, which has a checksum of each."""
     with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
 
 
-def keep(path: Path, content: bytes) -> None:
-    """Write a small file into the cache; what killed writers left there is removed first.
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """The array in a small file of the cache; made and kept if that is missing or damaged.
 
-    Raises `UserError` if it cannot be written.
+    What killed writers left there is removed first. Raises `UserError` if it cannot be written.
     """
-    with writing(path.parent), FileLock(path.parent / ".small-files.lock"):
+    try:
+        return _read_arrays(path)["made"]
+    except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
+        made, content = make(), io.BytesIO()
+    np.savez(content, made=made)
+    with writing(path.parent), file_lock(path.parent / ".small-files.lock"):
         sweep(path.parent)
-        write_atomically(path, content)
-
-
-def _check_space(source: Source, n_bytes: int, cache_dir: Path) -> None:
-    free = shutil.disk_usage(cache_dir).free
-    if n_bytes > free:
-        raise UserError(
-            f"Decoding {source.name} {source.part} takes {_gib(n_bytes)}, but only {_gib(free)} "
-            f"are free in {cache_dir}. Free some space, or choose another cache directory."
-        )
+        write_atomically(path, content.getvalue())
+    return made
 
 
 def _remove_outdated(source: Source, folder: Path) -> None:
     """Remove what `folder` replaces: a damaged set there, and sets of the same origin."""
     for other in folder.parent.glob(f"{source.name}-{source.part}-*"):
         try:
-            with open_regular(other / "meta.json") as file:
-                outdated = json.load(file)["origin"] == source.origin
-        except (OSError, KeyError, ValueError, TypeError):
+            outdated = _read_arrays(other / "index.npz")["origin"] == source.origin
+        except Exception:  # as in `_open`
             outdated = other == folder
         if outdated:
             shutil.rmtree(other, ignore_errors=True)
@@ -325,16 +315,12 @@ def _temporary(folder: Path) -> Path:
 
 
 def _lock(folder: Path, timeout: float = -1) -> FileLock:
-    return FileLock(folder.with_name(f".{folder.name}.lock"), timeout=timeout)
+    return file_lock(folder.with_name(f".{folder.name}.lock"), timeout)
 
 
 def _sync(file: io.IOBase) -> None:
     file.flush()
     os.fsync(file.fileno())
-
-
-def _gib(n_bytes: int) -> str:
-    return f"{n_bytes / 2**30:.2f} GiB"
 
 
 @contextmanager

@@ -14,14 +14,6 @@ from vggrepro.data import cache, images, published, sources
 T = TypeVar("T")
 
 
-class Photo(NamedTuple):
-    """A photo that could be decoded, and its class folder."""
-
-    path: Path
-    class_name: str
-    digest: bytes
-
-
 class Findings(NamedTuple):
     """`problems` keep a set from being trained on; `notes` only need to be known."""
 
@@ -48,24 +40,26 @@ def check(data_dir: Path, name: str = "folder") -> Findings:
         return found._replace(photos=sum(map(len, (photos.train, photos.minival, photos.val))))
     known = f"{name}-160px" if name == "imagenette" else name
     _tried(found, lambda: sources.check_class_folders(known, *folders))
-    trained, tested = (list(_part(found, known, folder)) for folder in folders)
-    by_class = itertools.groupby(trained, lambda photo: photo.class_name)
+    trained, tested = (dict(_digests(found, known, folder)) for folder in folders)
+    by_class = itertools.groupby(
+        trained.items(), lambda photo: photo[0].relative_to(train).parts[0]
+    )
     for class_name, members in () if name == "imagenet" else by_class:
-        digests = np.frombuffer(b"".join(photo.digest for photo in members), np.uint8)
+        digests = np.frombuffer(b"".join(digest for _, digest in members), np.uint8)
         digests, one = digests.reshape(-1, 32), [class_name]
         _tried(found, partial(images.hold_out, np.zeros(len(digests), int), digests, one))
     _compare(found, trained, tested)
     return found._replace(photos=len(trained) + len(tested))
 
 
-def _compare(found: Findings, trained: list[Photo], tested: list[Photo]) -> None:
+def _compare(found: Findings, trained: dict[Path, bytes], tested: dict[Path, bytes]) -> None:
     """Note which photos are both in train and in val."""
-    known = {photo.digest: photo.path for photo in trained}
-    shared = [photo for photo in tested if photo.digest in known]
+    known = {digest: path for path, digest in trained.items()}
+    shared = {path: known[digest] for path, digest in tested.items() if digest in known}
     if shared and len(shared) == len(tested):
         found.problems.append(f"all {len(tested)} photos of val are among the training photos")
         return
-    found.notes.extend(f"{p.path} is the same photo as {known[p.digest]}" for p in shared)
+    found.notes.extend(f"{path} is the same photo as {other}" for path, other in shared.items())
 
 
 def _tried(found: Findings, function: Callable[[], T]) -> T | None:
@@ -78,34 +72,21 @@ def _tried(found: Findings, function: Callable[[], T]) -> T | None:
         return None
 
 
-def _part(found: Findings, name: str, folder: Path) -> Iterator[Photo]:
+def _digests(found: Findings, name: str, folder: Path) -> Iterator[tuple[Path, bytes]]:
     """The photos of train or val that can be decoded, by class; all else is noted."""
     part = "train" if folder.name == "train" else "val"
-    files = list(_files(found, folder))
-    counted = np.unique([file.name.split("/")[0] for file in files], return_inverse=True)[1]
-    _tried(found, lambda: published.check_counts(name, part, folder, counted))
+    listing = _tried(found, lambda: sources.look_through(folder))
+    if listing is None:
+        return
+    found.problems.extend(listing.problems)
+    if listing.passed_over:
+        found.notes.append(sources.told_of(folder, listing.passed_over))
+    _tried(found, lambda: published.check_counts(name, part, folder, listing.targets))
+    paths = [folder / file.name for file in listing.files]
 
-    def digest(file: sources.File) -> bytes | None:
-        decoded = _tried(found, lambda: sources.decode(folder / file.name))
+    def digest(path: Path) -> bytes | None:
+        decoded = _tried(found, lambda: sources.decode(path))
         return None if decoded is None else cache.image_digest(decoded)
 
-    digests = cache.in_threads(digest, files, f"opening {part}")
-    for file, known in zip(files, digests, strict=True):
-        if known:
-            yield Photo(folder / file.name, file.name.split("/")[0], known)
-
-
-def _files(found: Findings, folder: Path) -> Iterator[sources.File]:
-    """The images below a folder of class folders, by class; what else there is, is noted."""
-    classes = _tried(found, lambda: sources.class_names(folder)) or ()
-    passed_over = sources.beside(folder) if classes else []
-    for class_name in classes:
-        below = _tried(found, partial(sources.files_below, folder, class_name)) or []
-        found.problems.extend(file.problem for file in below if file.problem)
-        passed_over += [file.name for file in below if not (file.counts or file.problem)]
-        counting = [file for file in below if file.counts and not file.problem]
-        if not counting:
-            found.problems.append(f"{folder / class_name} holds no images: fill it or remove it")
-        yield from counting
-    if passed_over:
-        found.notes.append(sources.told_of(folder, passed_over))
+    digests = cache.in_threads(digest, paths, f"opening {part}")
+    yield from (photo for photo in zip(paths, digests, strict=True) if photo[1])

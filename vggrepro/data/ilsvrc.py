@@ -12,22 +12,15 @@ import numpy as np
 
 from vggrepro import UserError
 from vggrepro.data.images import ImageSet, streamed
-from vggrepro.data.sources import Listing, class_names, is_image, list_images
+from vggrepro.data.published import ILSVRC_NUMBERS
+from vggrepro.data.sources import File, Listing, class_names, is_image, list_images
 from vggrepro.files import open_regular
 
-_NUMBERS = {
-    wnid: int(number)
-    for wnid, number in (
-        line.split()
-        for line in Path(__file__).with_name("ilsvrc.txt").read_text().splitlines()
-        if not line.startswith("#")
-    )
-}
 #: WordNet ids in the order of a net's outputs.
-CLASSES: tuple[str, ...] = tuple(_NUMBERS)
+CLASSES: tuple[str, ...] = tuple(ILSVRC_NUMBERS)
 _PLACES = {wnid: place for place, wnid in enumerate(CLASSES)}
 #: Number in the development kit, 1 to 1000 -> place among the outputs.
-_BY_NUMBER = {number: _PLACES[wnid] for wnid, number in _NUMBERS.items()}
+_BY_NUMBER = {number: _PLACES[wnid] for wnid, number in ILSVRC_NUMBERS.items()}
 
 GROUND_TRUTH = (
     "ILSVRC2012_validation_ground_truth.txt",
@@ -64,9 +57,7 @@ def val(
         labels = Path(ground_truth).expanduser() if ground_truth else _found(root, folder)
         return streamed(_flat(folder, labels), cache_dir)
     check_classes(class_names(folder), folder)  # before any photo is opened
-    listing = list_images(folder)
-    listing.tell()
-    return among_a_thousand(streamed(listing, cache_dir))
+    return among_a_thousand(streamed(list_images(folder), cache_dir))
 
 
 def _found(root: Path, folder: Path) -> Path:
@@ -84,10 +75,9 @@ def _flat(folder: Path, labels: Path) -> Listing:
     names = sorted(path.name for path in folder.iterdir() if is_image(path.name))
     places = _places(labels, names)
     order = sorted(range(len(names)), key=lambda i: (places[i], names[i]))
-    names, targets = [names[i] for i in order], np.array([places[i] for i in order], np.int64)
-    stats = [(folder / name).stat() for name in names]
-    sizes, times = tuple(s.st_size for s in stats), tuple(s.st_mtime_ns for s in stats)
-    return Listing(folder, CLASSES, tuple(names), targets, sizes, times)
+    stats = [(names[i], (folder / names[i]).stat()) for i in order]
+    files = [File(name, found.st_size, found.st_mtime_ns) for name, found in stats]
+    return Listing(folder, CLASSES, files, np.array([places[i] for i in order], np.int64))
 
 
 def _places(labels: Path, names: list[str]) -> list[int]:

@@ -7,25 +7,21 @@ alone, not on names or order of files, so that one data set from two sources giv
 """
 
 import hashlib
-import io
-import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from vggrepro import UserError
 from vggrepro.data import cache, published, sources
 from vggrepro.data.sources import decode, read_size
-from vggrepro.files import cores, open_regular
+from vggrepro.files import cores
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
-PARTS = ("train", "val")  # on disk; minival is held out of train
 SPLITS = ("train", "minival", "val")
 FETCHED = ("cifar10", "imagenette")  # by torchvision, if asked
 SYNTHETIC_COUNTS = (2000, 500)
@@ -37,19 +33,22 @@ IMAGENET_MINIVAL_PER_CLASS = 10
 class ImageSet:
     """One split of a data set, in canonical order: by target, then by digest of the pixels.
 
-    `images[i]` is (H, W, 3) uint8 upright RGB and read-only; `targets` (N,) int64; `sizes`
-    (N, 2), height and width in pixels, so that images of one shape can be batched without
-    opening them; `fingerprint` is a SHA-256 (hex) over the pixels and labels of exactly these
-    images. Order and fingerprint of ImageNet differ, see `load`.
+    `images[i]` is (H, W, 3) uint8 upright RGB and read-only; `targets` (N,) int64; `fingerprint`
+    is a SHA-256 (hex) over the pixels and labels of exactly these images, empty for what is no
+    split. Order and fingerprint of ImageNet differ, see `load`.
     """
 
     name: str
     split: str
     classes: tuple[str, ...]
     targets: np.ndarray
-    fingerprint: str
-    images: Sequence[np.ndarray]
-    sizes: np.ndarray
+    images: "cache.CachedImages | StreamedImages"
+    fingerprint: str = ""
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N, 2) height and width in pixels, known without opening an image."""
+        return self.images.sizes
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -63,13 +62,15 @@ class ImageSet:
 
     def subset(self, chosen: np.ndarray) -> "ImageSet":
         """The images at the indices `chosen`, in that order, none of them opened; unnamed."""
-        return replace(
-            self,
-            targets=self.targets[chosen],
-            fingerprint="",
-            images=self.images.subset(chosen),
-            sizes=self.sizes[chosen],
-        )
+        images = self.images.subset(chosen)
+        return replace(self, targets=self.targets[chosen], images=images, fingerprint="")
+
+    def split_off(self, name: str, chosen: np.ndarray) -> "ImageSet":
+        """The split `name`: the images at `chosen`. Warns if a published one has other pixels."""
+        found = self.subset(chosen)
+        fingerprint = found.images.fingerprint(found.targets)
+        published.check_pixels(self.name, name, fingerprint)
+        return replace(found, split=name, fingerprint=fingerprint)
 
     @property
     def loading_threads(self) -> int:
@@ -148,7 +149,7 @@ class Photos:
 
         No photo is opened: it takes a moment, so that a wrong folder is told before all else.
         """
-        if self.download and self.name != "synthetic":
+        if self.download:
             _data_root(self.name, self.data_dir, self.download)
         else:
             _ = self._found
@@ -169,7 +170,7 @@ class Photos:
     @cached_property
     def val(self) -> ImageSet:
         """The images that errors are reported on. They steer nothing."""
-        return self._val.split("val", np.arange(len(self._val.images)))
+        return self._val.split_off("val", np.arange(len(self._val)))
 
     @cached_property
     def pixels(self) -> "PixelStatistics":
@@ -182,106 +183,67 @@ class Photos:
         return self.train.classes
 
     @cached_property
-    def _val(self) -> "_Part":
+    def _val(self) -> ImageSet:
         return self._part("val")
 
     @cached_property
     def _training(self) -> tuple[ImageSet, ImageSet]:
-        part = self._part("train")
-        images = part.images
+        whole = self._part("train")
         if self.name == "folder":  # of what others published they have seen to that
-            _check_apart(part, self._val)
-        held_out = hold_out(images.targets, part.digests, images.classes, part.minival_of)
+            _check_apart(whole, self._val)
+        streamed = isinstance(whole.images, StreamedImages)
+        count = (lambda n: IMAGENET_MINIVAL_PER_CLASS) if streamed else _a_tenth
+        held_out = hold_out(whole.targets, whole.images.digests, whole.classes, count)
         train, minival = np.flatnonzero(~held_out), np.flatnonzero(held_out)
-        return part.split("train", train), part.split("minival", minival)
+        return whole.split_off("train", train), whole.split_off("minival", minival)
 
-    def _part(self, part: str) -> "_Part":
+    def _part(self, part: str) -> ImageSet:
+        """All images of a part, train with those of minival."""
         found = self._found[part]
         if isinstance(found, Path):
-            listing = sources.list_images(found)
-            published.check_counts(self.name, part, found, listing.targets)
-            listing.tell()
-            return _imagenet(listing, self.cache_dir)
-        cached = _cached(found, self.cache_dir)
-        return cached if found.part == part else _share(cached, part)
+            return _streamed(sources.list_part(self.name, part, found), self.cache_dir)
+        targets, images = cache.open_or_build(found, self.cache_dir)
+        if found.name == "cifar10" and (images.sizes != 32).any():
+            raise UserError(f"{found.origin} is not CIFAR-10: it has images that are not 32x32.")
+        whole = ImageSet(found.name, found.part, found.classes, targets, images)
+        if found.part == part:
+            return whole
+        # Photos that come without a split: val is a fifth of every class.
+        held_out = hold_out(targets, images.digests, whole.classes, lambda n: -(-n // 5))
+        return whole.subset(np.flatnonzero(held_out == (part == "val")))
 
     @cached_property
     def _found(self) -> dict[str, cache.Source | Path]:
         """What is decoded for train and val; of ImageNet, with a million files, only where."""
         if self.name == "synthetic":
             plain = self.size == PLAIN
-            return {part: sources.synthetic_images(part, self.counts, plain) for part in PARTS}
+            parts = sources.PARTS
+            return {part: sources.synthetic_images(part, self.counts, plain) for part in parts}
         root = _data_root(self.name, self.data_dir, self.download)
-        find = {
-            "cifar10": lambda part: sources.cifar10(root, part, self.download),
-            "imagenette": lambda part: sources.imagenette(root, part, self.size, self.download),
-            "imagenet": lambda part: sources.imagenet_folder(root, part, self.download),
-            "folder": lambda part: sources.any_folder(root, part),
-        }[self.name]
-        return {part: find(part) for part in PARTS}
+        if self.name == "cifar10":
+            return sources.cifar10(root, self.download)
+        if self.name == "imagenette":
+            return sources.imagenette(root, self.size, self.download)
+        if self.name == "imagenet":
+            return sources.imagenet_folders(root, self.download)
+        return sources.any_folder(root)
 
 
-class _Part(NamedTuple):
-    """All images of a part of a data set, and what chooses and names splits of it."""
-
-    images: ImageSet
-    digests: np.ndarray
-    fingerprint: Callable[[np.ndarray], str]
-    minival_of: Callable[[int], int]
-
-    def split(self, name: str, chosen: np.ndarray) -> ImageSet:
-        fingerprint = self.fingerprint(chosen)
-        published.check_pixels(self.images.name, name, fingerprint)
-        return replace(self.images.subset(chosen), split=name, fingerprint=fingerprint)
-
-
-def _cached(source: cache.Source, cache_dir: Path) -> _Part:
-    targets, digests, images = cache.open_or_build(source, cache_dir)
-    published.check_counts(source.name, source.part, source.origin, targets)
-    if source.name == "cifar10" and (images.sizes != 32).any():
-        raise UserError(f"{source.origin} is not CIFAR-10: it has images that are not 32x32.")
-
-    def fingerprint(chosen: np.ndarray) -> str:
-        content = targets[chosen].astype("<i8").tobytes() + digests[chosen].tobytes()
-        return hashlib.sha256(content).hexdigest()
-
-    whole = ImageSet(source.name, source.part, source.classes, targets, "", images, images.sizes)
-    return _Part(whole, digests, fingerprint, _a_tenth)
-
-
-def shared(one: _Part, other: _Part) -> np.ndarray:
-    """Which images of `one` are in `other` too, whatever their class: (N,) bool."""
-    known = {digest.tobytes() for digest in other.digests}
-    return np.array([digest.tobytes() in known for digest in one.digests], bool)
-
-
-def _check_apart(train: _Part, val: _Part) -> None:
+def _check_apart(train: ImageSet, val: ImageSet) -> None:
     """Raise `UserError` if val has no photo of its own; warn if it shares some with train."""
-    both = shared(val, train)
-    if both.all():
+    known = {digest.tobytes() for digest in train.images.digests}
+    both = sum(digest.tobytes() in known for digest in val.images.digests)
+    if both == len(val):
         raise UserError(
-            f"all {len(both)} photos of val are among the training photos: an error on them says "
+            f"all {both} photos of val are among the training photos: an error on them says "
             "nothing. Put other photos into val."
         )
-    if both.any():
+    if both:
         warnings.warn(
-            f"{both.sum()} of the {len(both)} photos of val are among the training photos: errors "
+            f"{both} of the {len(val)} photos of val are among the training photos: errors "
             "on them are too low",
             stacklevel=2,
         )
-
-
-def _share(whole: _Part, part: str) -> _Part:
-    """What is train or val of photos that come without a split: val is a fifth of every class."""
-    images = whole.images
-    held_out = hold_out(images.targets, whole.digests, images.classes, lambda n: -(-n // 5))
-    chosen = np.flatnonzero(held_out == (part == "val"))
-    return _Part(
-        images.subset(chosen),
-        whole.digests[chosen],
-        lambda some: whole.fingerprint(chosen[some]),
-        whole.minival_of,
-    )
 
 
 def _a_tenth(count: int) -> int:
@@ -336,10 +298,15 @@ def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) ->
 
 
 class StreamedImages(Sequence):
-    """`images[i]` decodes the file anew: (H, W, 3) uint8, read-only."""
+    """`images[i]` decodes the file anew: (H, W, 3) uint8, read-only.
 
-    def __init__(self, root: Path, names: np.ndarray) -> None:
-        self.root, self.names = root, names
+    `names` (N,) are relative to `root`, `n_bytes` (N,) those of the files, `sizes` (N, 2) pixels.
+    """
+
+    def __init__(
+        self, root: Path, names: np.ndarray, n_bytes: np.ndarray, sizes: np.ndarray
+    ) -> None:
+        self.root, self.names, self.n_bytes, self.sizes = root, names, n_bytes, sizes
 
     def __len__(self) -> int:
         return len(self.names)
@@ -349,47 +316,45 @@ class StreamedImages(Sequence):
 
     def subset(self, indices: np.ndarray) -> "StreamedImages":
         """The images at `indices`, in that order."""
-        return StreamedImages(self.root, self.names[indices])
+        parts = (part[indices] for part in (self.names, self.n_bytes, self.sizes))
+        return StreamedImages(self.root, *parts)
+
+    @property
+    def digests(self) -> np.ndarray:
+        """(N, 32) uint8: SHA-256 of the names, in place of the pixels."""
+        hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in self.names)
+        return np.frombuffer(hashes, np.uint8).reshape(-1, 32)
+
+    def fingerprint(self, targets: np.ndarray) -> str:
+        """SHA-256 (hex) over names, which say the classes, and sizes of exactly these files."""
+        files = zip(self.names, self.n_bytes, strict=True)
+        marks = b"".join(os.fsencode(f"{name}\0{n_bytes}\n") for name, n_bytes in files)
+        return hashlib.sha256(marks).hexdigest()
 
 
-def streamed(
-    listing: sources.Listing, cache_dir: str | os.PathLike | None = None, split: str = "val"
-) -> ImageSet:
+def streamed(listing: sources.Listing, cache_dir: str | os.PathLike | None = None) -> ImageSet:
     """The photos of a list, decoded anew each time; the fingerprint is over names and file sizes.
 
     Only their sizes in pixels are kept in the cache. Raises `UserError` for a header that is not
     an image's.
     """
-    part = _imagenet(listing, Path(cache_dir or cache.default_cache_dir()))
-    return part.split(split, np.arange(len(part.images)))
+    whole = _streamed(listing, Path(cache_dir or cache.default_cache_dir()))
+    return whole.split_off("val", np.arange(len(whole)))
 
 
-def _imagenet(listing: sources.Listing, cache_dir: Path) -> _Part:
-    names = np.array(listing.names, object)
-    hashes = b"".join(hashlib.sha256(os.fsencode(name)).digest() for name in names)
+def _streamed(listing: sources.Listing, cache_dir: Path) -> ImageSet:
+    paths = [listing.root / file.name for file in listing.files]
 
-    def fingerprint(chosen: np.ndarray) -> str:
-        marks = (os.fsencode(f"{names[i]}\0{listing.sizes[i]}\n") for i in chosen)
-        return hashlib.sha256(b"".join(marks)).hexdigest()
+    def measure() -> np.ndarray:
+        return np.array(list(cache.in_threads(read_size, paths, "measuring imagenet")))
 
-    images, sizes = StreamedImages(listing.root, names), _image_sizes(listing, cache_dir)
-    whole = ImageSet("imagenet", "", listing.classes, listing.targets, "", images, sizes)
-    digests = np.frombuffer(hashes, np.uint8).reshape(-1, 32)
-    return _Part(whole, digests, fingerprint, lambda n: IMAGENET_MINIVAL_PER_CLASS)
-
-
-def _image_sizes(listing: sources.Listing, cache_dir: Path) -> np.ndarray:
-    """Height and width of every image, (N, 2), read from the headers once and then kept."""
-    path = cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npz"
-    try:
-        return cache.read_arrays(path)["sizes"]
-    except Exception:  # missing, or damaged
-        paths = [listing.root / name for name in listing.names]
-        sizes = np.array(list(cache.in_threads(read_size, paths, "measuring imagenet")))
-        content = io.BytesIO()
-        np.savez(content, sizes=sizes)
-        cache.keep(path, content.getvalue())
-        return sizes
+    images = StreamedImages(
+        listing.root,
+        np.array([file.name for file in listing.files], object),
+        np.array([file.size for file in listing.files]),
+        cache.kept(cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npz", measure),
+    )
+    return ImageSet("imagenet", "", listing.classes, listing.targets, images)
 
 
 # -- RGB statistics ---------------------------------------------------------------------------
@@ -422,13 +387,9 @@ def pixel_statistics(
         UserError: an image cannot be read, or the cache directory cannot be written.
     """
     path = Path(cache_dir or cache.default_cache_dir())
-    path = path / f"statistics-{image_set.fingerprint[:32]}.json"
-    sums = _kept_sums(path)
-    if sums is None:
-        sums = _pixel_sums(image_set)
-        named = dict(zip(("n", "total", "products"), sums, strict=True))
-        cache.keep(path, json.dumps(named | {"digest": _sums_digest(sums)}).encode())
-    n, total, products = sums
+    path = path / f"statistics-{image_set.fingerprint[:32]}.npz"
+    sums = cache.kept(path, lambda: _pixel_sums(image_set)).tolist()
+    n, total, products = sums[3][3], sums[3][:3], sums[:3]
     mean = np.array([t / n for t in total])
     # In integers until the last division: E[x²] - E[x]² in floats loses digits.
     covariance = np.array(
@@ -441,26 +402,8 @@ def pixel_statistics(
     return PixelStatistics(mean, covariance, eigenvalues.clip(min=0), eigenvectors)
 
 
-Sums = tuple[int, list[int], list[list[int]]]
-
-
-def _kept_sums(path: Path) -> Sums | None:
-    """The sums in a file of the cache, None if it is missing, damaged or has no digest."""
-    try:
-        with open_regular(path) as file:
-            kept = json.load(file)
-        sums = kept["n"], kept["total"], kept["products"]
-        return sums if kept["digest"] == _sums_digest(sums) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-
-
-def _sums_digest(sums: Sums) -> str:
-    return hashlib.sha256(json.dumps(sums).encode()).hexdigest()
-
-
-def _pixel_sums(image_set: ImageSet) -> Sums:
-    """Number of pixels, sum of each channel, and sums of products of each pair of channels."""
+def _pixel_sums(image_set: ImageSet) -> np.ndarray:
+    """(4, 4) int64, sums of products of R, G, B and 1: so also of channels, and the number."""
 
     def sums(i: int) -> np.ndarray:
         image = image_set.images[i].reshape(-1, 3)
@@ -472,4 +415,4 @@ def _pixel_sums(image_set: ImageSet) -> Sums:
     description = f"RGB statistics of {image_set.name} {image_set.split}"
     for result in cache.in_threads(sums, range(len(image_set)), description):
         total += result.astype(np.int64)
-    return int(total[3, 3]), total[3, :3].tolist(), total[:3, :3].tolist()
+    return total

@@ -1,7 +1,7 @@
 """Where the images of each data set lie, and how to read them: files, batches or drawings.
 
-Every function returns what the cache needs to decode one part (`train` or `val`) of a data set,
-without opening an image. A class's index is the position of its name among the sorted names.
+What finds a data set returns what the cache needs to decode each part of it, train and val, without
+opening an image. A class's index is the position of its name among the sorted names.
 """
 
 import os
@@ -9,7 +9,6 @@ import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from vggrepro.data.cache import Reader, Source, in_threads, version_of
 from vggrepro.data.published import CIFAR10_CLASSES, IMAGENETTE_CLASSES
 from vggrepro.files import open_regular
 
+PARTS = ("train", "val")  # on disk; minival is held out of train
 SYNTHETIC_SEED = 1409_1556
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
@@ -30,45 +30,32 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".
 HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives leave among photos
 
 
-@dataclass(frozen=True)
-class Listing:
-    """The image files below one folder of class folders, by class and then by name.
-
-    `names` are relative to `root`; `targets` (N,) int64; `sizes` in bytes; `times` of the last
-    change in nanoseconds; `passed_over` are the files that are no images and not hidden.
-    """
-
-    root: Path
-    classes: tuple[str, ...]
-    names: tuple[str, ...]
-    targets: np.ndarray
-    sizes: tuple[int, ...]
-    times: tuple[int, ...]
-    passed_over: tuple[str, ...] = ()
-
-    def version(self) -> str:
-        """Changes when a file is added, removed, renamed, resized or written again."""
-        files = zip(self.names, self.sizes, self.times, strict=True)
-        return version_of(str(self.root), (f"{n}/{size}/{time}" for n, size, time in files))
-
-    def tell(self) -> None:
-        """Warn of the files that were passed over, if there are any."""
-        if self.passed_over:
-            warnings.warn(told_of(self.root, self.passed_over), stacklevel=2)
-
-
 class File(NamedTuple):
-    """A file below a folder of class folders: name there, size, time of change, what is wrong."""
+    """A file below a folder of class folders: name there, bytes, time of change, what is wrong."""
 
     name: str
     size: int
     time: int
     problem: str | None = None
 
-    @property
-    def counts(self) -> bool:
-        """Whether it is an image by its suffix."""
-        return self.name.lower().endswith(SUFFIXES)
+
+class Listing(NamedTuple):
+    """The image files below one folder of class folders, by class and then by name.
+
+    `targets` (N,) int64 are their classes; `passed_over` names the files that are no images and
+    not hidden; `problems` says what keeps others from being read.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    files: list[File]
+    targets: np.ndarray
+    passed_over: Sequence[str] = ()
+    problems: Sequence[str] = ()
+
+    def version(self) -> str:
+        """Changes when a file is added, removed, renamed, resized or written again."""
+        return version_of(str(self.root), (f"{f.name}/{f.size}/{f.time}" for f in self.files))
 
 
 def told_of(root: Path, passed_over: Sequence[str]) -> str:
@@ -95,43 +82,44 @@ def class_names(root: Path) -> tuple[str, ...]:
 
 
 def list_images(root: Path) -> Listing:
-    """List the image files in the class folders of `root`, at any depth.
+    """List the image files in the class folders of `root`, at any depth and through links.
 
-    Files are images by their suffix; hidden files and folders are passed over. Raises UserError
-    if there is no class folder, a class without an image, or an image that is no regular file.
+    Files are images by their suffix; hidden files and folders are passed over. Warns of others;
+    raises UserError if there is no class folder, a class without an image, or an image that is no
+    regular file.
     """
-    classes, files = class_names(root), []
-    passed_over = beside(root)
+    listing = look_through(root)
+    if listing.problems:
+        raise UserError(listing.problems[0])
+    if listing.passed_over:
+        warnings.warn(told_of(root, listing.passed_over), stacklevel=2)
+    return listing
+
+
+def look_through(root: Path) -> Listing:
+    """`list_images` with all problems in the list: only the lack of a class folder is raised."""
+    classes, files, targets, problems = class_names(root), [], [], []
+    with _naming(root), os.scandir(root) as entries:
+        passed_over = sorted(e.name for e in entries if not (_hidden(e.name) or e.is_dir()))
     for target, class_name in enumerate(classes):
-        below = files_below(root, class_name)
-        if problem := next((file.problem for file in below if file.problem), None):
-            raise UserError(problem)
-        found = [file for file in below if file.counts]
-        passed_over += [file.name for file in below if not file.counts]
+        try:
+            with _naming(root / class_name):
+                below = sorted(_files(os.fspath(root / class_name), class_name))
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        problems += [file.problem for file in below if file.problem]
+        below = [file for file in below if not file.problem]
+        passed_over += [file.name for file in below if not is_image(file.name)]
+        found = [file for file in below if is_image(file.name)]
         if not found:
-            raise UserError(
+            problems.append(
                 f"{root / class_name} holds no images ({', '.join(SUFFIXES)}): fill the folder "
                 "or remove it."
             )
-        files += ((name, size, time, target) for name, size, time, _ in found)
-    names, sizes, times, targets = zip(*files, strict=True)
-    targets = np.array(targets, np.int64)
-    return Listing(root, classes, names, targets, sizes, times, tuple(passed_over))
-
-
-def beside(root: Path) -> list[str]:
-    """The files beside the class folders of `root`, which belong to no class."""
-    with _naming(root), os.scandir(root) as entries:
-        return sorted(e.name for e in entries if not (_hidden(e.name) or e.is_dir()))
-
-
-def files_below(root: Path, class_name: str) -> list[File]:
-    """All files of a class that are not hidden, at any depth and through links, by name.
-
-    Raises UserError for a folder that cannot be read.
-    """
-    with _naming(root / class_name):
-        return sorted(_files(os.fspath(root / class_name), class_name))
+        files += found
+        targets += [target] * len(found)
+    return Listing(root, classes, files, np.array(targets, np.int64), passed_over, problems)
 
 
 def is_image(name: str) -> bool:
@@ -163,7 +151,7 @@ def _files(folder: str, prefix: str, above: tuple[str, ...] = ()) -> Iterator[Fi
                     yield from _files(entry.path, name, above)
                 continue
             file = File(name, found.st_size, found.st_mtime_ns)
-            if file.counts and not stat.S_ISREG(found.st_mode):
+            if is_image(entry.name) and not stat.S_ISREG(found.st_mode):
                 file = file._replace(problem=f"{entry.path} is not a regular file: remove it.")
             yield file
 
@@ -188,14 +176,14 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
     return Source("synthetic", part, synthetic.CLASSES, origin, version, open_reader)
 
 
-def cifar10(data_dir: Path, part: str, download: bool) -> Source:
+def cifar10(data_dir: Path, download: bool) -> dict[str, Source]:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
     data_dir = data_dir.parent if data_dir.name == CIFAR10_BATCHES else data_dir
     roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
     batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
     folders = [root for root in roots if (root / "train").is_dir()]
     if not batches and folders:
-        return class_folders("cifar10", folders[0], part)
+        return class_folders("cifar10", folders[0])
     if not batches and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
@@ -203,18 +191,21 @@ def cifar10(data_dir: Path, part: str, download: bool) -> Source:
             "or put images there as train/<class>/ and test/<class>/."
         )
     root = batches[0] if batches else data_dir
-
-    def dataset(download: bool = False):
-        from torchvision.datasets import CIFAR10  # imports torch: only when it is needed
-
-        what, train = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})", part == "train"
-        return _with_torchvision(what, lambda: CIFAR10(str(root), train, download=download))
-
     if download:  # also what is incomplete
-        dataset(download=True)
+        _batches(root, "train", download=True)
+    return {part: _of_batches(root, part) for part in PARTS}
 
+
+def _batches(root: Path, part: str, download: bool = False):
+    from torchvision.datasets import CIFAR10  # imports torch: only when it is needed
+
+    what, train = f"CIFAR-10 ({CIFAR10_BATCHES} in {root})", part == "train"
+    return _with_torchvision(what, lambda: CIFAR10(str(root), train, download=download))
+
+
+def _of_batches(root: Path, part: str) -> Source:
     def open_reader() -> Reader:
-        photos = dataset()
+        photos = _batches(root, part)
         targets = [CIFAR10_CLASSES.index(photos.classes[label]) for label in photos.targets]
         return Reader(len(targets), photos.data.nbytes, lambda i: (photos.data[i], targets[i]))
 
@@ -226,7 +217,7 @@ def cifar10(data_dir: Path, part: str, download: bool) -> Source:
     return Source("cifar10", part, CIFAR10_CLASSES, str(origin), version, open_reader)
 
 
-def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
+def imagenette(data_dir: Path, size: str, download: bool) -> dict[str, Source]:
     """Imagenette in torchvision's layout; classes are ordered by WordNet id, named in English."""
     if size not in IMAGENETTE_FOLDERS:
         raise UserError(f"Unknown Imagenette size {size!r}; it is one of {[*IMAGENETTE_FOLDERS]}.")
@@ -243,19 +234,20 @@ def imagenette(data_dir: Path, part: str, size: str, download: bool) -> Source:
         _with_torchvision(
             f"Imagenette ({root})", lambda: Imagenette(str(data_dir), size=size, download=True)
         )
-    source = class_folders(f"imagenette-{size}", root, part)
-    return source._replace(classes=tuple(IMAGENETTE_CLASSES.values()))
+    names = tuple(IMAGENETTE_CLASSES.values())
+    found = class_folders(f"imagenette-{size}", root)
+    return {part: source._replace(classes=names) for part, source in found.items()}
 
 
-def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
-    """The folder of a part of ImageNet in torchvision's layout: `train/<wnid>/`, `val/<wnid>/`.
+def imagenet_folders(data_dir: Path, download: bool) -> dict[str, Path]:
+    """The folders of ImageNet in torchvision's layout: `train/<wnid>/`, `val/<wnid>/`.
 
     `download` unpacks the archives (`ILSVRC2012_img_train.tar`, `ILSVRC2012_img_val.tar`,
     `ILSVRC2012_devkit_t12.tar.gz`) if they lie in `data_dir`; they need an account to get.
     Raises UserError, which says how, if there is neither, or not with the published classes.
     """
-    folders = [data_dir / one for one in ("train", "val")]
-    for folder in folders:
+    folders = {part: data_dir / part for part in PARTS}
+    for folder in folders.values():
         if download and not folder.is_dir():
             from torchvision.datasets import ImageNet
 
@@ -267,8 +259,8 @@ def imagenet_folder(data_dir: Path, part: str, download: bool) -> Path:
                 "the archives from https://image-net.org, put them there, and pass --download to "
                 "unpack them."
             )
-    check_class_folders("imagenet", *folders)
-    return data_dir / part
+    check_class_folders("imagenet", *folders.values())
+    return folders
 
 
 def root_of(name: str, data_dir: Path) -> Path:
@@ -284,7 +276,7 @@ def both(root: Path) -> tuple[Path, Path]:
     return root / "train", test if test.is_dir() and not (root / "val").is_dir() else root / "val"
 
 
-def check_class_folders(name: str, train: Path, val: Path) -> tuple[str, ...]:
+def check_class_folders(name: str, train: Path, val: Path) -> None:
     """The class folders of a set. Raises UserError unless train, val and the publication agree.
 
     Both are asked for at once, so that a missing one is found before the training, not after: a
@@ -298,9 +290,12 @@ def check_class_folders(name: str, train: Path, val: Path) -> tuple[str, ...]:
             f"{train} and {val} must have the same class folders; only one has "
             f"{published.differing(classes, others)}."
         )
+    _check_two(train, classes)
+
+
+def _check_two(root: Path, classes: tuple[str, ...]) -> None:
     if len(classes) < 2:
-        raise UserError(f"{train} has one class only: there is nothing to tell apart.")
-    return classes
+        raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
 
 def is_split(root: Path) -> bool:
@@ -308,30 +303,34 @@ def is_split(root: Path) -> bool:
     return any((root / part).is_dir() for part in ("train", "val", "test"))
 
 
-def any_folder(root: Path, part: str) -> Source:
+def any_folder(root: Path) -> dict[str, Source]:
     """The photos of `class_folders`, or without a split all that there are, as the part `all`."""
     if is_split(root):
-        return class_folders("folder", root, part)
+        return class_folders("folder", root)
     listing = list_images(root)
-    if len(listing.classes) < 2:
-        raise UserError(f"{root} has one class only: there is nothing to tell apart.")
-    if part == "val":  # once is enough
-        listing.tell()
-    return _decoded("folder", "all", listing)
+    _check_two(root, listing.classes)
+    return dict.fromkeys(PARTS, _decoded("folder", "all", listing))
 
 
-def class_folders(name: str, root: Path, part: str) -> Source:
+def class_folders(name: str, root: Path) -> dict[str, Source]:
     """Any data set of class folders: `train/<class>/`, and `val/<class>/` or `test/<class>/`."""
-    train, val = both(root)
-    check_class_folders(name, train, val)
-    listing = list_images(train if part == "train" else val)
-    published.check_counts(name, part, listing.root, listing.targets)
-    listing.tell()
-    return _decoded(name, part, listing)
+    folders = dict(zip(PARTS, both(root), strict=True))
+    check_class_folders(name, *folders.values())
+    return {
+        part: _decoded(name, part, list_part(name, part, folder))
+        for part, folder in folders.items()
+    }
+
+
+def list_part(name: str, part: str, folder: Path) -> Listing:
+    """`list_images`, compared with what was published. Raises UserError for other counts."""
+    listing = list_images(folder)
+    published.check_counts(name, part, folder, listing.targets)
+    return listing
 
 
 def _decoded(name: str, part: str, listing: Listing) -> Source:
-    paths = [os.fspath(listing.root / name) for name in listing.names]
+    paths = [os.fspath(listing.root / file.name) for file in listing.files]
 
     def open_reader() -> Reader:
         sizes = in_threads(read_size, paths, f"measuring {name} {part}")

@@ -13,6 +13,7 @@ and no sum, whose rounding depends on the processor.
 
 import itertools
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,14 +30,11 @@ SMALLEST_CROP = 0.86
 Box = tuple[float, float, float, float]
 
 
-class Part(NamedTuple):
-    """A bar with round ends from (x0, y0) to (x1, y1); a disc where the two ends meet."""
+class Figure(NamedTuple):
+    """Bars with round ends, all of one thickness; a bar whose ends meet is a disc."""
 
-    x0: float
-    y0: float
-    x1: float
-    y1: float
-    radius: float  # half the bar's thickness, or the disc's radius
+    radius: float  # half the thickness
+    bars: np.ndarray  # (parts, 2, 2): from and to, x and y
 
 
 class Sample(NamedTuple):
@@ -59,22 +57,22 @@ class Layers(NamedTuple):
     alpha: np.ndarray
 
 
-Stroke = tuple[float, float, float, float]  # from x0, y0 to x1, y1
+Point = tuple[float, float]
 
 
-def _discs(radius: float, *centres: tuple[float, float]) -> tuple[Part, ...]:
-    return tuple(Part(x, y, x, y, radius) for x, y in centres)
+def _bars(radius: float, *ends: tuple[Point, Point]) -> Figure:
+    return Figure(radius, np.array(ends, float))
 
 
-def _bars(radius: float, *strokes: Stroke) -> tuple[Part, ...]:
-    return tuple(Part(*stroke, radius) for stroke in strokes)
+def _discs(radius: float, *centres: Point) -> Figure:
+    return _bars(radius, *((centre, centre) for centre in centres))
 
 
-def _polyline(*points: tuple[float, float]) -> list[Stroke]:
-    return [(*start, *end) for start, end in itertools.pairwise(points)]
+def _polyline(*points: Point) -> Iterator[tuple[Point, Point]]:
+    return itertools.pairwise(points)
 
 
-def _around(count: int, radius: float) -> list[tuple[float, float]]:
+def _around(count: int, radius: float) -> list[Point]:
     turns = (2 * math.pi * k / count for k in range(count))
     return [(radius * math.sin(turn), radius * math.cos(turn)) for turn in turns]
 
@@ -83,14 +81,14 @@ def _around(count: int, radius: float) -> list[tuple[float, float]]:
 # of paint does not give the class away. None is another one turned or mirrored. Some have few
 # coarse parts and some many fine ones: ten figures of three parts each left net A at chance
 # for as long as a quick run lasts.
-FIGURES: dict[str, tuple[Part, ...]] = {
+FIGURES: dict[str, Figure] = {
     "trio": _discs(0.3685, *_around(3, 0.62)),
-    "pair": _bars(0.1965, (-0.66, -0.45, 0.66, -0.45), (-0.66, 0.45, 0.66, 0.45)),
-    "cross": _bars(0.1896, (-0.79, 0, 0.79, 0), (0, -0.79, 0, 0.79)),
+    "pair": _bars(0.1965, *(((-0.66, y), (0.66, y)) for y in (-0.45, 0.45))),
+    "cross": _bars(0.1896, ((-0.79, 0), (0.79, 0)), ((0, -0.79), (0, 0.79))),
     "bracket": _bars(0.1741, *_polyline((-0.56, -0.6), (-0.56, 0.56), (0.56, 0.56), (0.56, -0.6))),
     "zigzag": _bars(0.1309, *_polyline(*((k * 0.3 - 0.75, 0.5 * (-1) ** k) for k in range(6)))),
-    "rails": _bars(0.0949, *((-0.6, y * 0.34, 0.6, y * 0.34) for y in (-2, -1, 0, 1, 2))),
-    "wheel": _bars(0.0759, *((-x, -y, x, y) for x, y in _around(10, 0.9)[:5])),
+    "rails": _bars(0.0949, *(((-0.6, y * 0.34), (0.6, y * 0.34)) for y in (-2, -1, 0, 1, 2))),
+    "wheel": _bars(0.0759, *(((-x, -y), (x, y)) for x, y in _around(10, 0.9)[:5])),
     "necklace": _discs(0.2018, *_around(10, 0.8)),
     "grid": _discs(0.1596, *((x / 5, y / 5) for x in (-3, -1, 1, 3) for y in (-3, -1, 1, 3))),
     "target": _bars(
@@ -113,24 +111,27 @@ def draw(seed: int, split: str, index: int, plain: bool = False) -> Sample:
     least half visible in every square crop of 86 % of the short side or more.
     """
     background, paint, alpha = layers(seed, split, index, plain)
-    image = background + alpha[..., None] * (paint - background)
+    image = np.floor(255 * (background + alpha[..., None] * (paint - background)) + 0.5)
     inside = alpha >= 0.5
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
     box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Sample(_to_uint8(image), index % len(CLASSES), box)
+    return Sample(image.astype(np.uint8), index % len(CLASSES), box)
 
 
 def layers(seed: int, split: str, index: int, plain: bool = False) -> Layers:
     """The background, the object's paint and its coverage, before they are composed."""
-    rng = _generator(seed, split, index)
-    height, width = _image_size(rng)
+    key = np.random.SeedSequence((VERSION, seed, SPLITS.index(split), index))
+    rng = np.random.Generator(np.random.Philox(key))
+    long_side = round(SHORT_SIDE * _uniform(rng, 1.0, LONGEST_ASPECT))
+    upright = rng.random() >= 0.5
+    height, width = (long_side, SHORT_SIDE) if upright else (SHORT_SIDE, long_side)
     colour = _uniform(rng, 0.2, 0.35) + 0.1 * _colour(rng)
     background = colour + _uniform(rng, 0.25, 0.45) * natural_noise(rng, height, width)
     for _ in range(0 if plain else int(_uniform(rng, 2, 6))):
         _strew(rng, background)
     figure = tuple(FIGURES.values())[index % len(CLASSES)]
-    parts = _place(rng, _pose(rng, figure, 1 / 12 if plain else 1), height, width)
-    alpha = coverage(parts, height, width)
+    figure = _place(rng, _pose(rng, figure, 1 / 12 if plain else 1), height, width)
+    alpha = coverage(figure, height, width)
     paint = _texture(rng, _lighter(rng, colour), height, width)
     return Layers(np.clip(background, 0, 1), paint, alpha)
 
@@ -158,38 +159,34 @@ def natural_noise(rng: np.random.Generator, height: int, width: int) -> np.ndarr
     return np.ascontiguousarray(np.moveaxis(0.25 * noise[:, :height, :width], 0, -1))
 
 
-def coverage(parts: tuple[Part, ...], height: int, width: int) -> np.ndarray:
-    """How much of each pixel (height, width) the union of the parts covers, in 0-1."""
+def coverage(figure: Figure, height: int, width: int) -> np.ndarray:
+    """How much of each pixel (height, width) the union of the bars covers, in 0-1."""
     alpha = np.zeros((height, width), np.float32)
-    for part in parts:
-        window, covered = _cover(part, height, width)
+    for bar in figure.bars:
+        window, covered = _cover(bar, figure.radius, height, width)
         np.maximum(alpha[window], covered, out=alpha[window])
     return alpha
 
 
-def _cover(part: Part, height: int, width: int) -> tuple[tuple[slice, slice], np.ndarray]:
-    """The window of an image that a part can touch, and the part's coverage of its pixels."""
-    reach = part.radius + 1
-    top, bottom = sorted((part.y0, part.y1))
-    left, right = sorted((part.x0, part.x1))
-    rows = _pixels(top - reach, bottom + reach, height)
-    columns = _pixels(left - reach, right + reach, width)
-    y = (np.arange(rows.start, rows.stop) + 0.5 - part.y0)[:, None]
-    x = (np.arange(columns.start, columns.stop) + 0.5 - part.x0)[None, :]
-    dx, dy = part.x1 - part.x0, part.y1 - part.y0
+def _cover(
+    bar: np.ndarray, radius: float, height: int, width: int
+) -> tuple[tuple[slice, slice], np.ndarray]:
+    """The window of an image that a bar can touch, and the bar's coverage of its pixels."""
+    (x0, y0), (x1, y1) = bar.tolist()
+    reach = radius + 1
+    rows = _pixels(min(y0, y1) - reach, max(y0, y1) + reach, height)
+    columns = _pixels(min(x0, x1) - reach, max(x0, x1) + reach, width)
+    y = (np.arange(rows.start, rows.stop) + 0.5 - y0)[:, None]
+    x = (np.arange(columns.start, columns.stop) + 0.5 - x0)[None, :]
+    dx, dy = x1 - x0, y1 - y0
     along = np.clip((x * dx + y * dy) / max(dx * dx + dy * dy, 1e-9), 0, 1)
     distance = np.sqrt((x - along * dx) ** 2 + (y - along * dy) ** 2)
-    return (rows, columns), np.clip(part.radius + 0.5 - distance, 0, 1).astype(np.float32)
+    return (rows, columns), np.clip(radius + 0.5 - distance, 0, 1).astype(np.float32)
 
 
 def _pixels(low: float, high: float, size: int) -> slice:
     """The pixels of a side of `size` that lie between two places, none if they are outside."""
     return slice(min(max(math.floor(low), 0), size), min(max(math.ceil(high), 0), size))
-
-
-def _generator(seed: int, split: str, index: int) -> np.random.Generator:
-    key = np.random.SeedSequence((VERSION, seed, SPLITS.index(split), index))
-    return np.random.Generator(np.random.Philox(key))
 
 
 def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -198,11 +195,6 @@ def _uniform(rng: np.random.Generator, low: float, high: float) -> float:
 
 def _colour(rng: np.random.Generator) -> np.ndarray:
     return rng.random(3, dtype=np.float32)
-
-
-def _image_size(rng: np.random.Generator) -> tuple[int, int]:
-    long_side = round(SHORT_SIDE * _uniform(rng, 1.0, LONGEST_ASPECT))
-    return (SHORT_SIDE, long_side) if rng.random() < 0.5 else (long_side, SHORT_SIDE)
 
 
 def _white(rng: np.random.Generator, rows: int, columns: int) -> np.ndarray:
@@ -234,13 +226,13 @@ def _strew(rng: np.random.Generator, background: np.ndarray) -> None:
     else:
         length, radius = _uniform(rng, 60, 160), _uniform(rng, 0.7, 2)
     angle = _uniform(rng, 0, 2 * math.pi)
-    part = Part(x, y, x + length * math.cos(angle), y + length * math.sin(angle), radius)
-    window, covered = _cover(part, height, width)
+    bar = np.array([(x, y), (x + length * math.cos(angle), y + length * math.sin(angle))])
+    window, covered = _cover(bar, radius, height, width)
     opacity = _uniform(rng, 0.2, 0.5) * covered[..., None]
     background[window] += opacity * (_colour(rng) - background[window])
 
 
-def _pose(rng: np.random.Generator, figure: tuple[Part, ...], turns: float) -> tuple[Part, ...]:
+def _pose(rng: np.random.Generator, figure: Figure, turns: float) -> Figure:
     """The figure, its proportions varied a little, mirrored or not, turned up to so far, scaled."""
     scale = 0.5 * SHORT_SIDE * _uniform(rng, 0.7, 0.82)
     thickness = _uniform(rng, 0.85, 1.15)
@@ -248,24 +240,16 @@ def _pose(rng: np.random.Generator, figure: tuple[Part, ...], turns: float) -> t
     mirror = 1 if rng.random() < 0.5 else -1
     angle = turns * _uniform(rng, 0, 2 * math.pi)
     cos, sin = scale * math.cos(angle), scale * math.sin(angle)
-
-    def turn(x: float, y: float) -> tuple[float, float]:
-        x, y = mirror * x, stretch * y
-        return cos * x - sin * y, sin * x + cos * y
-
-    return tuple(
-        Part(*turn(p.x0, p.y0), *turn(p.x1, p.y1), scale * thickness * p.radius) for p in figure
-    )
+    x, y = mirror * figure.bars[..., 0], stretch * figure.bars[..., 1]
+    turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=-1)
+    return Figure(scale * thickness * figure.radius, turned)
 
 
-def _place(
-    rng: np.random.Generator, parts: tuple[Part, ...], height: int, width: int
-) -> tuple[Part, ...]:
-    """Move the parts to a random place where every crop shows at least half of their box."""
-    left = min(min(p.x0, p.x1) - p.radius for p in parts)
-    top = min(min(p.y0, p.y1) - p.radius for p in parts)
-    wide = max(max(p.x0, p.x1) + p.radius for p in parts) - left
-    high = max(max(p.y0, p.y1) + p.radius for p in parts) - top
+def _place(rng: np.random.Generator, figure: Figure, height: int, width: int) -> Figure:
+    """Move the figure to a random place where every crop shows at least half of its box."""
+    left, top = (figure.bars.min((0, 1)) - figure.radius).tolist()
+    right, bottom = (figure.bars.max((0, 1)) + figure.radius).tolist()
+    wide, high = right - left, bottom - top
     across, down = _uniform(rng, -0.3, 0.3), _uniform(rng, -0.3, 0.3)
     while True:
         # From -0.5 (at the left or top edge) to 0.5 (at the right or bottom edge).
@@ -273,8 +257,7 @@ def _place(
         if _least_visible((x, y, x + wide, y + high), height, width) >= 0.52:  # px rounding
             break
         across, down = 0.9 * across, 0.9 * down  # the centre always fits
-    x, y = x - left, y - top
-    return tuple(Part(p.x0 + x, p.y0 + y, p.x1 + x, p.y1 + y, p.radius) for p in parts)
+    return figure._replace(bars=figure.bars + np.array([x - left, y - top]))
 
 
 def _least_visible(box: Box, height: int, width: int) -> float:
@@ -309,7 +292,3 @@ def _texture(rng: np.random.Generator, colour: np.ndarray, height: int, width: i
     grain = rng.random((height, width), dtype=np.float32) * 2 - 1
     relief = _uniform(rng, 0, 0.15) * stripes + _uniform(rng, 0, 0.15) * grain
     return np.clip(colour + relief[..., None], 0, 1)
-
-
-def _to_uint8(image: np.ndarray) -> np.ndarray:
-    return np.floor(255 * image + 0.5).astype(np.uint8)

@@ -18,7 +18,7 @@ from vggrepro import cost
 from vggrepro.bench import workload
 from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import outline, panels, say_not_run, short_title
+from vggrepro.pages.figures import error_dots, outline, pale, panels, say_not_run, short_title
 from vggrepro.pages.report import Column, errors, paper_value
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import (
@@ -193,11 +193,7 @@ def padding_sentence(config: str, crop: int) -> str:
 
 # --- fusion ----------------------------------------------------------------------------------
 
-TABLE_7 = {
-    "top-1, val": ("top1_error", "val"),
-    "top-5, val": ("top5_error", "val"),
-    "top-5, test": ("top5_error", "test"),
-}
+TABLE_7 = ("top-1, val", "top-5, val", "top-5, test")
 _MERGED = "val&test (one merged cell)"
 
 
@@ -257,15 +253,14 @@ def _wrong(record: EvalRecord) -> np.ndarray:
 
 
 def table_7() -> pd.DataFrame:
-    """Table 7 of the paper, as it prints it."""
+    """Table 7 of the paper, as it prints it; a star marks a number that stands across columns."""
     printed: dict[int, dict[str, str]] = {}
     for number in paper.table(7):
         row = printed.setdefault(number.row, {"method": number.net} | dict.fromkeys(TABLE_7, "–"))
-        for title, (metric, split) in TABLE_7.items():
-            if (number.metric, number.split) == (metric, split):
-                row[title] = f"{number.value:.1f}"
-            elif number.split == _MERGED and number.metric == metric:
-                row[title] = f"{number.value:.1f}*"
+        merged = number.split == _MERGED
+        for split in ("val", "test") if merged else (number.split,):
+            title = f"top-{number.metric[3]}, {split}"  # of top1_error
+            row[title] = f"{number.value:.1f}{'*' * merged}"
     frame = pd.DataFrame(list(printed.values())).set_index("method")
     return frame.rename_axis(index=None, columns="method")
 
@@ -337,13 +332,9 @@ def _picture(ax: Axes) -> tuple[int, int]:
 
 def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, finer: bool) -> None:
     height, width = size
-    seen = np.zeros(size, bool)
     for window in found:
-        left, top, right, bottom = box(size, window)
-        seen[round(top) : round(bottom), round(left) : round(right)] = True
-        ax.add_patch(outline((left, top, right, bottom), "C5", 0.7))
-    veil = np.where(seen, 0.0, 0.75)
-    ax.imshow(np.dstack([np.ones((*size, 3)), veil]))
+        ax.add_patch(outline(box(size, window), "C5", 0.7))
+    pale(ax, size, found)
     first, *others = places = centres(size, found, crop, finer)
     side = crop * min(size) / found[0].scale
     edges = (first[0] - side / 2, first[1] - side / 2, first[0] + side / 2, first[1] + side / 2)
@@ -405,17 +396,15 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
 
     The line is the frontier: what errs less, in the mean, than all that is cheaper.
     """
-    fig, axes = plt.subplots(len(columns), 1, figsize=(5.8, 4.6 * len(columns)), squeeze=False)
-    for ax, column in zip(axes[:, 0], columns, strict=True):
+    fig, axes = panels(len(columns), 4.6, 1)
+    for ax, column in zip(axes, columns, strict=True):
         frontier: list[tuple[float, float]] = []
         found = {e: list(errors(column, run, e).values()) for e in compared(run)}
         means = {e: np.mean(by_seed) for e, by_seed in found.items() if by_seed}
         for evaluation, mean in means.items():
             work = multiply_adds(column.experiment(run), evaluation) / 1e9
             colour = _COLOURS.get(evaluation.protocol, "C3")
-            of_seeds = found[evaluation]
-            ax.plot([work] * len(of_seeds), of_seeds, "o", color=colour, alpha=0.35, markersize=4)
-            ax.plot(work, mean, "_", color=colour, markersize=14, markeredgewidth=2)
+            error_dots(ax, work, found[evaluation], colour)
             _named(ax, label(evaluation), (work, mean), means.values(), colour)
             if not frontier or mean < frontier[-1][1]:
                 frontier.append((work, mean))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,30 +11,12 @@ from IPython.display import Markdown
 
 from vggrepro import UserError
 from vggrepro.pages.report import DATA_NAMES, Column, at_chance
-from vggrepro.study import programme, second_decisions, second_round
+from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS, claim_named
-from vggrepro.study.decisions import (
-    Decision,
-    Study,
-    decide_all,
-    said,
-)
+from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
 from vggrepro.study.experiments import short_name
-from vggrepro.study.rules import (
-    ALPHA,
-    JITTER,
-    Claim,
-    Interval,
-    Rule,
-    Said,
-    Side,
-    Sides,
-    centre,
-    holm,
-    one_q,
-    table_3,
-)
+from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Side, Sides, holm
 from vggrepro.study.store import RECORDED, ROOT
 
 METHOD = "method.html#from-errors-to-an-interval"
@@ -42,19 +24,6 @@ METHOD = "method.html#from-errors-to-an-interval"
 REVERSED = "reversed by its control"
 HOLDS = ("holds", "holds and matters")
 DIRECTED = (*HOLDS, "contradicted")
-SECOND = {
-    "depth-a-to-d": "2-depth",
-    "d-beats-c": "2-context",
-    "c-beats-b": "2-non-linearity",
-    "jitter-equal-epochs": "2-jitter",
-    "jitter-as-in-the-paper": "2-jitter-centre-crop",
-    "several-q-jittered": "2-several-q",
-    "multi-crop-beats-dense": "2-crops",
-    "both-beat-multi-crop": "2-both-beat-crops",
-    "lrn-does-not-help": "2-lrn",
-    "depth-saturates": "2-saturates",
-}
-"""The second round's claim about the same question, where its key is not `2-` and the first's."""
 
 
 # --- one difference -------------------------------------------------------------------------
@@ -110,17 +79,6 @@ def inside(paper: float | None, interval: Interval | None) -> str:
 # --- which differences stand together -------------------------------------------------------
 
 
-_JITTERED = partial(table_3, "D", "D", (JITTER, 256))
-#: Claim to differences that its quoted sentence names and no claim has: they decide nothing.
-BESIDE: dict[str, tuple[tuple[str, Sides, Said], ...]] = {
-    "depth-a-to-b": (("from A to E", centre("E-S256", "A-S256"), table_3("E", "A")),),
-    "jitter-as-in-the-paper": (
-        ("jitter against S = 256, centre crop", centre("D-jitter", "D-S256"), _JITTERED()),
-        ("jitter against S = 256, dense", (one_q("D-jitter"), one_q("D-S256")), _JITTERED()),
-    ),
-}
-
-
 def controls_of(claim: Claim) -> list[tuple[str, Sides]]:
     """The claim's controls by name, the same at another length of training among them."""
     if not claim.other_length:
@@ -135,7 +93,7 @@ def _compared(claim: Claim) -> Iterator[tuple[Sides, str, float | None]]:
         yield sides, f"control: {name}", None
     for name, sides in claim.rivals:
         yield sides, f"another explanation: {name}", None
-    for name, sides, paper in BESIDE.get(claim.key, ()):
+    for name, sides, paper in claim.beside:
         yield sides, f"beside, decides nothing: {name}", paper.difference
 
 
@@ -207,23 +165,28 @@ class Verdicts:
         """Every claim of the second round; none before it is complete."""
         if not second_round.complete(self.study.results_dir):
             return {}
-        return second_decisions.decide_all(self.study.results_dir)
+        return decide_second_round(self.study.results_dir)
 
     @cached_property
-    def _round(self) -> second_decisions.SecondRound:
-        return second_decisions.SecondRound(self.study.results_dir)
+    def _second_study(self) -> Study:
+        return Study.of_second_round(self.study.results_dir)
+
+    @cached_property
+    def _again(self) -> dict[str, Decision]:
+        """Those of the second round that ask a claim of the first again, by its key."""
+        return {d.claim.again: d for d in self.second.values()}
 
     def found(self, claim: Claim, data: str = "", sides: Sides | None = None) -> Found | None:
         """The difference of a claim, or of other `sides` beside it; None if not run."""
         data, sides = data or claim.data, sides or claim.sides
-        if isinstance(claim, second_round.SecondClaim):
-            return Found(self._round.gains(claim, sides), self._round.interval(claim, sides))
-        by_seed = self.study.differences(claim, sides, data)
+        second = claim.round == "second"
+        study = self._second_study if second else self.study
+        by_seed = study.differences(claim, sides, data)
         if not by_seed:
             return None
-        if self.stalled(data, sides, claim.seeds):
+        if not second and self.stalled(data, sides, claim.seeds):
             return Found(by_seed, None, stalled=True)
-        return Found(by_seed, self.study.interval(claim, sides, data))
+        return Found(by_seed, study.interval(claim, sides, data))
 
     def stalled(self, data: str, sides: Sides, seeds: int) -> str:
         """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
@@ -236,7 +199,7 @@ class Verdicts:
 
     def idle(self, claim: Claim) -> str:
         """`stalled` of the claim's own sides."""
-        if not claim.about_errors or isinstance(claim, second_round.SecondClaim):
+        if not claim.about_errors or claim.round == "second":
             return ""  # there *stalled* is a word
         return self.stalled(claim.data, claim.sides, claim.seeds)
 
@@ -415,7 +378,7 @@ class Verdicts:
             "paper": self.paper(decision),
         }
         if self.second:
-            other = self.second.get(SECOND.get(claim.key, f"2-{claim.key}"))
+            other = self._again.get(claim.key)
             row["second round"] = f"{marked(other.word)}<br>{self.here(other)}" if other else "–"
         return row
 
@@ -461,7 +424,7 @@ class Verdicts:
             f"- {linked(one.claim)} First: {self.word(one)} ({self.here(one)}); second: "
             f"{other.word} ({self.here(other)})."
             for key, one in self.decisions.items()
-            if (other := self.second.get(SECOND.get(key, f"2-{key}")))
+            if (other := self._again.get(key))
             and one.word != other.word
             and {one.word, other.word} & {*DIRECTED, "not so here"}
         ]

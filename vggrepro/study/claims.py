@@ -1,337 +1,141 @@
-"""The paper's claims as data, written down before the runs that decide them.
+"""The paper's claims, written down in `claims.toml` before the runs that decide them.
 
 What the fields mean, the sign of a difference and the rules are in `rules`. The paper's own
 differences are taken from its tables.
 """
 
-from functools import partial
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from vggrepro import UserError
-from vggrepro.study.experiments import Evaluation
-from vggrepro.study.rules import (
-    JITTER,
-    Claim,
-    Said,
-    Side,
-    best_q,
-    centre,
-    fusion_gain,
-    gain_of_several_q,
-    growth_with_depth,
-    one_q,
-    table_3,
-    table_5,
-    three_q,
-)
+from vggrepro.study import paper
+from vggrepro.study.experiments import CURVE, SECOND_ROUND, WIDER_CURVE, Evaluation
+from vggrepro.study.rules import Claim, Said, Side, Sides, centre, one_q, three_q
 
-_BOTH = "multi-crop & dense"
-_SMALL = (
-    "Whether it is so at 224 px: these nets are narrow, and after the last pool one position is "
-    "left (CIFAR-10)."
-)
-_COARSE = "Whether it is so at 224 px: a small image has a score map of very few positions."
+with Path(__file__).with_name("claims.toml").open("rb") as _file:
+    _WRITTEN = tomllib.load(_file)
 
-_exact = partial(Claim, sides=None, rule="exact", test="arithmetic")
-_ARCHITECTURE = (
-    _exact(
-        key="seven-by-seven",
-        statement="A 7x7 convolution has 81 % more weights than three 3x3 ones of the same width.",
-        quote="seven-by-seven",
-        chapter="01_architecture",
-        matters=1.0,
-        paper=Said(81.0, "Section 2.3, in percent"),
-        cannot="What the weights are worth: that is another claim.",
-    ),
-    _exact(
-        key="parameters",
-        statement="For all their depth the nets have no more weights than OverFeat's 144 million.",
-        quote="weights",
-        chapter="01_architecture",
-        matters=0.0,
-        paper=growth_with_depth(),
-        cannot="OverFeat's number is the paper's word.",
-    ),
-    _exact(
-        key="lrn-costs-memory",
-        statement="Local response normalisation adds activations to be kept for training.",
-        quote="lrn-costs",
-        chapter="02_lrn",
-        matters=0.0,
-        paper=Said(None, "The paper gives no sizes."),
-        cannot="What an implementation keeps beside the layer's output.",
-    ),
-)
+# --- the paper's own differences ----------------------------------------------------------
 
-_depth = partial(Claim, quote="depth", chapter="03_depth", matters=0.5, cannot=_SMALL)
-_context = partial(Claim, quote="context", chapter="04_filters_1x1", matters=0.5)
-_NETS = (
-    Claim(
-        key="lrn-costs-time",
-        statement="Local response normalisation makes training slower.",
-        quote="lrn-costs",
-        chapter="02_lrn",
-        sides=centre("A-S256", "A-LRN-S256"),
-        matters=5.0,
-        paper=Said(None, "The paper gives no times."),
-        cannot="What it costs on other hardware or in another implementation.",
-        test="measurement",
-        seeds=12,
-    ),
-    Claim(
-        key="lrn-does-not-help",
-        statement="Local response normalisation does not lower the error of net A.",
-        quote="lrn",
-        chapter="02_lrn",
-        sides=centre("A-S256", "A-LRN-S256"),
-        matters=0.5,
-        paper=table_3("A", "A-LRN"),
-        cannot="Smaller gains. At a quarter of the width LRN spans 5 of 16 channels, not of 64.",
-        rule="not worse",
-        primary=True,
-        controls=(("after half the epochs", centre("A-short", "A-LRN-short")),),
-    ),
-    _depth(
-        key="depth-a-to-d",
-        statement="The error falls from 11 layers (A) to 16 (D).",
-        sides=centre("D-S256", "A-S256"),
-        paper=table_3("D", "A"),
-        primary=True,
-        other_length=centre("D-short", "A-short"),
-        controls=(
-            ("A with the extra training that D had", centre("D-S256", "A-from-A")),
-            ("D from random weights, as long in all", centre("D-he-long", "A-from-A")),
-            ("A too from random weights, as long in one go", centre("D-he-long", "A-he-long")),
-        ),
-    ),
-    _depth(
-        key="depth-a-to-b",
-        statement="The error falls from 11 layers (A) to 13 (B).",
-        sides=centre("B-S256", "A-S256"),
-        paper=table_3("B", "A"),
-        controls=(("A with the extra training that B had", centre("B-S256", "A-from-A")),),
-    ),
-    _depth(
-        key="depth-b-to-d",
-        statement="The error falls from 13 layers (B) to 16 (D).",
-        sides=centre("D-S256", "B-S256"),
-        paper=table_3("D", "B"),
-    ),
-    Claim(
-        key="depth-saturates",
-        statement="From 16 layers (D) to 19 (E) the error no longer changes.",
-        quote="saturates",
-        chapter="03_depth",
-        sides=centre("D-S256", "E-S256"),
-        matters=0.3,
-        paper=table_3("D", "E"),
-        cannot="Hardly decidable: with three seeds the interval is wider than what matters.",
-        rule="same",
-    ),
-    _context(
-        key="c-beats-b",
-        statement="1x1 convolutions, which add non-linearity alone, help (C against B).",
-        sides=centre("C-S256", "B-S256"),
-        paper=table_3("C", "B"),
-        cannot="How non-linearity and weights share in it: the control without ReLU only hints.",
-        controls=(("the ReLU alone", centre("C-S256", "C-linear-S256")),),
-        rivals=(("1x1 layers without a ReLU: weights alone", centre("C-linear-S256", "B-S256")),),
-    ),
-    _context(
-        key="d-beats-c",
-        statement="3x3 convolutions, which see context, beat 1x1 ones in their place (D and C).",
-        sides=centre("D-S256", "C-S256"),
-        paper=table_3("D", "C"),
-        cannot="What context does on a large map: at 32 px the last taps are mostly on padding.",
-        primary=True,
-        controls=(("C with as many weights as D", centre("D-S256", "C-wide-S256")),),
-    ),
-    Claim(
-        key="small-filters",
-        statement="Two 3x3 convolutions beat one 5x5 (B against its shallow twin).",
-        quote="small-filters",
-        chapter="05_large_filters",
-        sides=centre("B-he", "B-5x5-he"),
-        matters=1.0,
-        paper=Said(7.0, "Section 4.1 in words, by centre crop, read as points"),
-        cannot="Whether the size of filters does it or depth; the twin has more weights.",
-        primary=True,
-    ),
-    Claim(
-        key="three-small-filters",
-        statement="Three 3x3 convolutions beat one 7x7 (D against its twin).",
-        quote="seven-by-seven",
-        chapter="05_large_filters",
-        sides=centre("D-he", "D-7x7-he"),
-        matters=1.0,
-        paper=Said(None, "Section 2.3 argues for it; the paper trains no such net."),
-        cannot="On the last maps of a 32 px image a 7x7 filter covers more padding than image.",
-        ours=True,
-    ),
-    Claim(
-        key="glorot",
-        statement="A deep net trains from Glorot's start as well as from net A (D).",
-        quote="init-glorot",
-        chapter="10_initialisation",
-        sides=centre("D-glorot", "D-S256"),
-        matters=1.0,
-        paper=Said(None, "The paper says so without numbers."),
-        cannot="Nets at full width on unscaled inputs, where a start decides more than here.",
-        ours=True,
-        rule="not worse",
-        controls=(("both from random weights, He's and Glorot's", centre("D-glorot", "D-he")),),
-    ),
-    Claim(
-        key="net-a-start",
-        statement="Starting from net A helps a deep net, beyond the extra training it is (D).",
-        quote="init-from-a",
-        chapter="10_initialisation",
-        sides=centre("D-S256", "D-he-long"),
-        matters=0.5,
-        paper=Said(None, "The paper gives no error without that start."),
-        cannot="The start that the paper needed it for: here random nets start by He's rule.",
-        ours=True,
-        rivals=(("what the same start does for A itself", centre("A-from-A", "A-S256")),),
-    ),
-)
-
-_LONGER = ("longer training alone", centre("D-S384-longer", "D-S384"))
-_jitter = partial(
-    Claim,
-    quote="jitter-training",
-    chapter="06_scale_jitter",
-    matters=1.0,
-    data="imagenette",
-    cannot=_COARSE,
-)
-_several_q = partial(
-    Claim,
-    quote="jitter-testing",
-    chapter="07_test_scales",
-    matters=0.3,
-    test="same weights",
-    data="imagenette",
-    cannot=_COARSE,
-)
-_SCALES = (
-    _jitter(
-        key="jitter-equal-epochs",
-        statement="Many training scales beat one, from the same weights for as many epochs.",
-        sides=centre("D-jitter", "D-S384-longer"),
-        paper=Said(None, "The paper has no such control."),
-        ours=True,
-        primary=True,
-        controls=(("by dense evaluation", (one_q("D-jitter"), one_q("D-S384-longer"))),),
-        rivals=(_LONGER,),
-    ),
-    _jitter(
-        key="jitter-best-q",
-        statement="Many training scales beat one, each net at its own best Q.",
-        sides=(best_q("D-jitter"), best_q("D-S384-longer")),
-        paper=Said(None, "The paper tests each net at one Q and at three together."),
-        cannot="Q is chosen on the images that it is reported on, alike for both sides.",
-        ours=True,
-        test="same start",
-    ),
-    _jitter(
-        key="jitter-as-in-the-paper",
-        statement="A jittered net beats the net at S = 384 from which it started.",
-        sides=centre("D-jitter", "D-S384"),
-        paper=table_3("D", "D", (JITTER, 384)),
-        cannot="Whether jittering does it or longer training.",
-        rivals=(_LONGER,),
-    ),
-    _several_q(
-        key="several-q-fixed",
-        statement="Three test scales beat one, for a net trained at one scale.",
-        sides=(three_q("D-S256"), one_q("D-S256")),
-        paper=Said(gain_of_several_q(256), "Tables 3 and 4"),
-    ),
-    _several_q(
-        key="several-q-jittered",
-        statement="Three test scales beat one, for a net trained at many.",
-        sides=(three_q("D-jitter"), one_q("D-jitter")),
-        paper=Said(gain_of_several_q(JITTER), "Tables 3 and 4"),
-        primary=True,
-        controls=(("shifts at one Q", (three_q("D-jitter"), one_q("D-jitter", "dense-shifted"))),),
-    ),
-    _several_q(
-        key="several-q-help-jittered-more",
-        statement="Three test scales help a net trained at many more than one trained at one.",
-        sides=(three_q("D-jitter"), one_q("D-jitter")),
-        less=(three_q("D-S384-longer"), one_q("D-S384-longer")),
-        paper=Said(
-            round(gain_of_several_q(JITTER) - gain_of_several_q(384), 1),
-            "our reading of Tables 3 and 4, against S = 384",
-        ),
-        cannot="The jittered net's three Q lie further apart, as in the paper.",
-        ours=True,
-    ),
-    Claim(
-        key="scale-gap",
-        statement="A test scale far from the training scale hurts (Q = 512 at S = 256).",
-        quote="scale-gap",
-        chapter="07_test_scales",
-        sides=(one_q("D-S256"), Side("D-S256", Evaluation("dense", (512,)))),
-        matters=1.0,
-        paper=Said(None, "The paper says so without numbers."),
-        cannot="How large the gap may be: the curve over Q shows it and decides nothing.",
-        test="same weights",
-        data="imagenette",
-    ),
-)
+_JITTER = "[256;512]"
 
 
-_SHIFTED = three_q("D-jitter", "dense-shifted")
-_tested = partial(
-    Claim,
-    quote="multi-crop",
-    chapter="08_multi_crop",
-    matters=0.2,
-    test="same weights",
-    data="imagenette",
-    cannot=_COARSE,
-)
-_PROTOCOLS = (
-    _tested(
-        key="multi-crop-beats-dense",
-        statement="Many crops are slightly better than dense evaluation.",
-        sides=(three_q("D-jitter", "multi-crop"), three_q("D-jitter")),
-        paper=table_5("multi-crop", "dense"),
-        cannot="Hardly decidable: so small a difference also hangs on where the grid falls.",
-        controls=(("dense on shifted grids", (three_q("D-jitter", "multi-crop"), _SHIFTED)),),
-    ),
-    _tested(
-        key="both-beat-dense",
-        statement="Crops and dense evaluation together beat dense evaluation alone.",
-        sides=(three_q("D-jitter", _BOTH), three_q("D-jitter")),
-        paper=table_5(_BOTH, "dense"),
-    ),
-    _tested(
-        key="both-beat-multi-crop",
-        statement="Crops and dense evaluation together beat crops alone.",
-        sides=(three_q("D-jitter", _BOTH), three_q("D-jitter", "multi-crop")),
-        paper=table_5(_BOTH, "multi-crop"),
-    ),
-    Claim(
-        key="two-nets-beat-one",
-        statement="Two different nets together beat one of them (D and E against D).",
-        quote="fusion",
-        chapter="09_fusion",
-        sides=(three_q("D-jitter+E-jitter"), three_q("D-jitter")),
-        matters=0.3,
-        paper=fusion_gain(),
-        cannot="With the one seed planned for the jittered E it stays open.",
-        test="same weights",
-        data="imagenette",
-        controls=(
-            ("two seeds of D", (three_q("D-jitter+E-jitter"), three_q("D-jitter+D-jitter"))),
-        ),
-    ),
-)
+# The paper's errors have one decimal, and so have their differences.
+def _table_3(first: str, second: str, *scales: int | str) -> Said:
+    """Table 3's difference of two nets, trained at these S; at 256 if none are given."""
+    errors = [
+        paper.value(3, net=net, train_scale=scale)
+        for net, scale in zip((first, second), scales or (256, 256), strict=True)
+    ]
+    return Said(round(errors[1] - errors[0], 1), "Table 3, dense evaluation at one Q")
 
-CLAIMS: dict[str, Claim] = {
-    claim.key: claim for claim in (*_ARCHITECTURE, *_NETS, *_SCALES, *_PROTOCOLS)
+
+def _several_q(train_scale: int | str, other: int | None = None) -> Said:
+    """What Table 4 gains over Table 3, net D; or how much more than at another S."""
+    if other:
+        more = _several_q(train_scale).difference - _several_q(other).difference
+        return Said(round(more, 1), f"our reading of Tables 3 and 4, against S = {other}")
+    one, several = (paper.value(table, net="D", train_scale=train_scale) for table in (3, 4))
+    return Said(round(one - several, 1), "Tables 3 and 4")
+
+
+def _table_5(first: str, second: str) -> Said:
+    """Table 5's difference of two protocols, net D."""
+    errors = [paper.value(5, net="D", protocol=protocol) for protocol in (first, second)]
+    return Said(round(errors[1] - errors[0], 1), "Table 5, net D at three Q")
+
+
+def _fusion_gain() -> Said:
+    """What Table 6's two nets gain over D alone, by dense evaluation."""
+    two = paper.value(6, net="post-submission, 2 nets: D+E", protocol="dense")
+    one = paper.value(4, net="D", train_scale=_JITTER)
+    return Said(round(one - two, 1), "Tables 4 and 6, dense evaluation at three Q")
+
+
+def _growth_with_depth() -> Said:
+    """How many more parameters E has than A, in percent of A."""
+    shallow, deep = (paper.parameters_millions(net) for net in ("A", "E"))
+    return Said(round(100 * (deep / shallow - 1), 1), "Table 2, E over A, in percent")
+
+
+_SAID = {
+    "said": Said,
+    "table_3": _table_3,
+    "several_q": _several_q,
+    "table_5": _table_5,
+    "fusion_gain": _fusion_gain,
+    "growth_with_depth": _growth_with_depth,
 }
+
+# --- from the file to claims --------------------------------------------------------------
+
+_TAKEN_OVER = ("quote", "chapter", "matters", "paper", "rule", "data", "ours")
+
+
+def read(of_round: str, **alike: Any) -> dict[str, Claim]:
+    """The claims of a round, `first` or `second`, by key; `alike` is what all of them have."""
+    return {
+        key: _claim(written | {"key": key, "round": of_round} | alike)
+        for key, written in _WRITTEN[of_round].items()
+    }
+
+
+def _claim(written: dict[str, Any]) -> Claim:
+    asked = _WRITTEN["first"].get(written.get("again"), {})
+    fields = {name: asked[name] for name in _TAKEN_OVER if name in asked} | written
+    for name in ("sides", "less", "other_length", "also"):
+        if name in fields:
+            fields[name] = _pair(fields[name])
+    for name in ("controls", "rivals"):
+        pairs = fields.get(name, {})
+        fields[name] = tuple((what, _pair(pair)) for what, pair in pairs.items())
+    return Claim(
+        **fields
+        | {
+            "paper": _said(fields["paper"]),
+            "cannot": _WRITTEN["cannot"].get(fields["cannot"], fields["cannot"]),
+            "alive": tuple(map(_pair, fields.get("alive", ()))),
+            "beside": tuple(
+                (what, _pair(one["sides"]), _said(one["paper"]))
+                for what, one in fields.get("beside", {}).items()
+            ),
+        }
+    )
+
+
+def _pair(written: Sequence[str]) -> Sides:
+    first, second = map(_side, written)
+    return first, second
+
+
+def _side(written: str) -> Side:
+    run, *test = written.split(", ")
+    match test:
+        case []:
+            return centre(run, run)[0]
+        case [protocol]:
+            return one_q(run, protocol)
+        case [protocol, "3 Q"]:
+            return three_q(run, protocol)
+        case [_, "best Q"]:
+            # The best single Q over the interval on which the jittered nets are trained.
+            first, *others = WIDER_CURVE if run in SECOND_ROUND else CURVE
+            return Side(run, first, tuple(others))
+        case [protocol, q]:
+            return Side(run, Evaluation(protocol, (int(q.removeprefix("Q = ")),)))
+    raise ValueError(f"not a side of a claim: {written!r}")
+
+
+def _said(written: str | dict[str, Sequence]) -> Said:
+    if isinstance(written, str):
+        return Said(None, written)
+    ((how, of),) = written.items()
+    return _SAID[how](*of)
+
+
+CLAIMS: dict[str, Claim] = read("first")
 
 
 def claim_named(key: str) -> Claim:

@@ -1,23 +1,25 @@
 """From records to verdicts: `rules`, applied to every claim.
 
-The primary claims are decided together by Holm's procedure: it gives each its level, and the
-claim's interval at that level earns the word. A claim that is not run stays in the count. The
-others are decided at 5 % each, and marked as secondary. No claim names drawn images, so none is
-decided by them.
+The primary claims of a family are decided together by Holm's procedure: it gives each its level,
+and the claim's interval at that level earns the word. A claim that is not run stays in the count.
+The others are decided at 5 % each, and marked as secondary. No claim names drawn images, so none is
+decided by them. Both rounds go the same way; before the second is complete all its claims are "not
+run", whatever is recorded.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vggrepro import cost
-from vggrepro.study import paper, programme, rules, store
+from vggrepro.study import paper, programme, rules, second_round, store
 from vggrepro.study.budgets import Budget, at_budget, budget_named
 from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.experiments import DECLARED, FUSIONS, RUNS, Evaluation
-from vggrepro.study.records import EvalRecord
+from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import Claim, Interval, Side, Sides, Verdict, gains
 from vggrepro.windows import PAPER_CROP
 
@@ -80,7 +82,7 @@ class Decision:
     """
 
     claim: Claim
-    word: rules.Word | rules.SecondWord
+    word: rules.Word
     reason: str
     n: int = 0
     difference: float | None = None
@@ -102,13 +104,21 @@ class Decision:
 class Study:
     """The records of one budget below `results_dir`, each read once.
 
-    Pilots decide nothing, so they are left out.
+    Pilots decide nothing, so they are left out. `counted` are the seeds that decide the claims of
+    the second round, by set of photos.
     """
 
     results_dir: Path
     budget: str | Budget
+    counted: Mapping[str, Sequence[int]] = field(default_factory=dict)
     pilots: set[tuple[str, str]] = field(default_factory=set)
     _read: dict[tuple[str, str, Evaluation], dict[int, EvalRecord]] = field(default_factory=dict)
+
+    @classmethod
+    def of_second_round(cls, results_dir: Path) -> "Study":
+        """The second round, by the units of it that count."""
+        counted = {data: second_round.counted(results_dir, data) for data in second_round.RUNS}
+        return cls(results_dir, second_round.BUDGET, counted)
 
     def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
         """Records by seed, without pilots; none if run, fusion or data set is not declared."""
@@ -146,8 +156,8 @@ class Study:
         return {seed: best[seed] for seed in shared}
 
     def seeds(self, claim: Claim) -> Container[int]:
-        """The seeds that decide a claim, fixed beforehand."""
-        return range(claim.seeds)
+        """The seeds that decide a claim: those fixed beforehand, or of the units that count."""
+        return self.counted[claim.data] if claim.round == "second" else range(claim.seeds)
 
     def gains(
         self, claim: Claim, sides: Sides, data: str = "", metric: str = ""
@@ -174,14 +184,31 @@ class Study:
         """The same as a mean with its interval; None without a spread to take it from.
 
         Between trainings, which are compared by centre crop, the spread is that of all pooled nets;
-        else it takes two seeds.
+        by Welch's test each side has its own; else it is that over seeds, of which it takes two.
         """
         if claim.test == "measurement":
             return rules.median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
+        sides = sides or claim.sides
+        if claim.test == "welch":
+            if claim.less:  # how much more one net gains than another
+                groups = [self.gains(claim, pair, data, metric) for pair in (claim.less, sides)]
+            else:
+                chosen = data or claim.data, self.seeds(claim), metric or claim.metric
+                groups = [self.errors(side, *chosen) for side in sides]
+            return rules.welch(*(list(group.values()) for group in groups))
         found = self.differences(claim, sides, data, metric).values()
-        if any(side.evaluation.protocol != "centre-crop" for side in sides or claim.sides):
+        if any(side.evaluation.protocol != "centre-crop" for side in sides):
             return rules.paired(found)
         return rules.difference(self.spread(data or claim.data, metric or claim.metric), found)
+
+    def stalled(self, claim: Claim, sides: Sides) -> str:
+        """The runs of a pair that learnt nothing or diverged, and in how many seeds, in words."""
+        found, seeds = [], self.seeds(claim)
+        for run in dict.fromkeys(side.run for side in sides):
+            trained = store.trainings(self.results_dir, at_budget(run, self.budget, claim.data))
+            if few := [seed for seed in seeds if _learnt_nothing(trained[seed])]:
+                found.append(f"{run} stalled in {len(few)} of {len(seeds)}")
+        return "; ".join(found)
 
     def spread(self, data: str, metric: str = "top1_error") -> rules.Pooled:
         """The spread of one training, pooled over the nets in `POOLED`, of their planned seeds."""
@@ -199,6 +226,11 @@ class Study:
             run: self.errors(rules.one_q(run, "centre-crop"), data, range(planned[run]), metric)
             for run in rules.POOLED.get(data, ())
         }
+
+
+def _learnt_nothing(trained: TrainRecord) -> bool:
+    limit = rules.AT_CHANCE * second_round.CHANCE
+    return trained.status == "diverged" or trained.curve[-1].minival_error > limit
 
 
 def _log_ratios(study: Study, claim: Claim) -> list[float]:
@@ -229,49 +261,105 @@ def decide(key: str, results_dir: Path, budget: str = programme.BUDGET) -> Decis
 
 
 def decide_all(results_dir: Path, budget: str = programme.BUDGET) -> dict[str, Decision]:
-    """Every claim by key, from the records below `results_dir`.
+    """Every claim of the first round by key, from the records below `results_dir`.
 
     Raises `UserError` for an unknown budget or a record that cannot be read.
     """
-    study = Study(results_dir, budget)
-    intervals = {c.key: study.interval(c) for c in CLAIMS.values() if c.sides}
+    return _decide(Study(results_dir, budget), CLAIMS)
+
+
+def decide_second_round(results_dir: Path) -> dict[str, Decision]:
+    """Every claim of the second round by key; all "not run" before it is complete."""
+    claims = second_round.CLAIMS
+    if not second_round.complete(results_dir):
+        reason = "the second round is not complete, and nothing of it is shown before"
+        return {key: Decision(claim, "not run", reason) for key, claim in claims.items()}
+    return _decide(Study.of_second_round(results_dir), claims)
+
+
+def _decide(study: Study, claims: Mapping[str, Claim]) -> dict[str, Decision]:
+    void = {key: _void(study, claim) for key, claim in claims.items()}
+    intervals = {
+        key: [study.interval(claim, sides) for sides in _pairs(claim)]
+        for key, claim in claims.items()
+        if not void[key]
+    }
     # A claim without a verdict's number of seeds has no p; it still counts among the primaries.
     p_values = {
-        key: rules.p_value(interval, CLAIMS[key].rule, CLAIMS[key].matters)
-        for key, interval in intervals.items()
-        if interval is not None and interval.n >= CLAIMS[key].seeds
+        key: max(_p(claims[key], one) for one in found)
+        for key, found in intervals.items()
+        if found and all(one and one.n >= claims[key].seeds for one in found)
     }
-    steps = rules.holm({c.key: p_values.get(c.key, 1.0) for c in CLAIMS.values() if c.primary})
-    return {
-        key: (
-            _decided(study, claim, intervals[key], p_values.get(key), steps.get(key))
-            if claim.sides
-            else _calculated(claim)
-        )
-        for key, claim in CLAIMS.items()
-    }
+    steps: dict[str, rules.HolmStep] = {}
+    for family in {claim.family for claim in claims.values() if claim.primary}:
+        members = [key for key, claim in claims.items() if claim.family == family]
+        steps |= rules.holm({key: p_values.get(key, 1.0) for key in members})
+    decided = {}
+    for key, claim in claims.items():
+        if not claim.sides:
+            decided[key] = _calculated(claim)
+        elif void[key]:
+            decided[key] = Decision(claim, *void[key], step=steps.get(key), p=1.0)
+        else:
+            decided[key] = _decided(study, claim, intervals[key], p_values.get(key), steps.get(key))
+    return decided
+
+
+def _pairs(claim: Claim) -> list[Sides]:
+    """What has to hold together."""
+    return [sides for sides in (claim.sides, claim.also) if sides]
+
+
+def _p(claim: Claim, interval: Interval) -> float:
+    return rules.p_value(interval, claim.rule, claim.matters)
+
+
+def _void(study: Study, claim: Claim) -> Verdict | None:
+    """Why the second round cannot decide a claim: a net stalled, or its treatment did nothing."""
+    if claim.round == "first":
+        return None
+    for sides in (*_pairs(claim), *([claim.less] if claim.less else [])):
+        if stalled := study.stalled(claim, sides):
+            return Verdict("stalled", stalled)
+    for sides in claim.alive:
+        if np.mean(list(study.gains(claim, sides).values())) <= 0:
+            first, second = sides
+            q = first.evaluation.test_scales[0]
+            return Verdict("void", f"{first.run} does not err less than {second.run} at Q = {q}")
+    return None
 
 
 def _decided(
     study: Study,
     claim: Claim,
-    interval: Interval | None,
+    intervals: Sequence[Interval | None],
     p: float | None,
     step: rules.HolmStep | None,
 ) -> Decision:
     seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
+    interval = intervals[0] if p is None else max(intervals, key=partial(_p, claim))
     n = interval.n if interval else len(seen)
-    if p is None or interval is None:
+    if p is None:
         found = _undecided(study, claim, n)
     else:
-        level = step.level if step else rules.ALPHA
-        found = rules.verdict(interval, claim.rule, claim.matters, level)
-        found = _at_other_length(study, claim, interval, found)
+        found = _word(claim, intervals, step.level if step else rules.ALPHA)
+        found = _at_other_length(study, claim, intervals[0], found)
         found = _provisional(study, claim, found)
+        if claim.round == "second" and claim.ours and found.word == "contradicted":
+            found = Verdict("not so here", found.reason)  # does not contradict the paper
     mean = float(np.mean(seen)) if seen else None
     mean = interval.estimate if interval else mean
-    loss = study.interval(claim, metric="log_loss")
+    loss = study.interval(claim, metric="log_loss") if claim.metric == "top1_error" else None
     return Decision(claim, *found, n, mean, interval, p, step, loss)
+
+
+#: What a claim of two pairs can earn: it gets the first of these that one of them earns.
+_WEAKEST_FIRST = ("contradicted", "inconclusive", "negligible", "holds", "holds and matters")
+
+
+def _word(claim: Claim, intervals: Sequence[Interval], level: float) -> Verdict:
+    found = [rules.verdict(one, claim.rule, claim.matters, level) for one in intervals]
+    return min(found, key=lambda one: _WEAKEST_FIRST.index(one.word)) if claim.also else found[0]
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
@@ -290,16 +378,24 @@ def _undecided(study: Study, claim: Claim, n: int) -> Verdict:
 
 
 def _at_other_length(study: Study, claim: Claim, interval: Interval, found: Verdict) -> Verdict:
-    """A verdict that says which side is better has to say the same at another length."""
+    """A verdict that says which side is better has to say the same at another length.
+
+    In the second round that is asked of primary claims only.
+    """
+    second = claim.round == "second"
     directed = found.word in ("holds", "holds and matters", "contradicted")
-    if claim.other_length is None or not directed:
+    if claim.other_length is None or not directed or (second and not claim.primary):
         return found
+    if second and (stalled := study.stalled(claim, claim.other_length)):
+        return Verdict("depends on the length", f"after 25 epochs {stalled}")
     there = study.gains(claim, claim.other_length)
     if len(there) < rules.FEWEST_SEEDS:
         return Verdict("inconclusive", f"{found.reason}; not checked at another length")
-    if np.mean(list(there.values())) * interval.estimate <= 0:
-        return Verdict("inconclusive", f"{found.reason}, but not at another length")
-    return found
+    if np.mean(list(there.values())) * interval.estimate > 0:
+        return found
+    if second:
+        return Verdict("depends on the length", f"{found.reason}, but not after 25 epochs")
+    return Verdict("inconclusive", f"{found.reason}, but not at another length")
 
 
 def _provisional(study: Study, claim: Claim, found: Verdict) -> Verdict:

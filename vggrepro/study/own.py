@@ -267,9 +267,7 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
     root = next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(root), root)
-    listing = sources.list_images(root)
-    listing.tell()
-    found = replace(streamed(listing, photos.cache_dir), name="folder")
+    found = replace(streamed(sources.list_images(root), photos.cache_dir), name="folder")
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
 
 

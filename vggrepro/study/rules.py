@@ -16,8 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.study import paper
-from vggrepro.study.experiments import CURVE, Evaluation, centre_crop, one_scale, three_scales
+from vggrepro.study.experiments import Evaluation, centre_crop, one_scale, three_scales
 
 # --- what decides a claim -----------------------------------------------------------------
 
@@ -85,11 +84,6 @@ def three_q(run: str, protocol: str = "dense") -> Side:
     return Side(run, three_scales(run.split("+")[0], protocol))
 
 
-def best_q(run: str) -> Side:
-    """At the best single Q over the interval on which the jittered nets are trained."""
-    return Side(run, CURVE[0], CURVE[1:])
-
-
 @dataclass(frozen=True)
 class Said:
     """The paper's own difference and where it is from, or why there is none."""
@@ -98,80 +92,59 @@ class Said:
     where: str
 
 
-JITTER = "[256;512]"
-
-
-# The paper's errors have one decimal, and so have their differences.
-def table_3(first: str, second: str, scales: tuple[int | str, int | str] = (256, 256)) -> Said:
-    """Table 3's difference of two nets, trained at these S."""
-    errors = [
-        paper.value(3, net=net, train_scale=scale)
-        for net, scale in zip((first, second), scales, strict=True)
-    ]
-    return Said(round(errors[1] - errors[0], 1), "Table 3, dense evaluation at one Q")
-
-
-def gain_of_several_q(train_scale: int | str) -> float:
-    """What Table 4 gains over Table 3, net D."""
-    one, several = (paper.value(table, net="D", train_scale=train_scale) for table in (3, 4))
-    return round(one - several, 1)
-
-
-def table_5(first: str, second: str) -> Said:
-    """Table 5's difference of two protocols, net D."""
-    errors = [paper.value(5, net="D", protocol=protocol) for protocol in (first, second)]
-    return Said(round(errors[1] - errors[0], 1), "Table 5, net D at three Q")
-
-
-def fusion_gain() -> Said:
-    """What Table 6's two nets gain over D alone, by dense evaluation."""
-    two = paper.value(6, net="post-submission, 2 nets: D+E", protocol="dense")
-    one = paper.value(4, net="D", train_scale=JITTER)
-    return Said(round(one - two, 1), "Tables 4 and 6, dense evaluation at three Q")
-
-
-def growth_with_depth() -> Said:
-    """How many more parameters E has than A, in percent of A."""
-    shallow, deep = (paper.parameters_millions(net) for net in ("A", "E"))
-    return Said(round(100 * (deep / shallow - 1), 1), "Table 2, E over A, in percent")
-
-
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper, and how this study decides it.
+    """One claim of the paper, and how a round of this study decides it.
 
     `quote` is the paper's sentence, by its key in `paper.QUOTES`; None for a claim of one's own.
     `sides` are first and second (none for arithmetic), `matters` is the smallest difference that
     matters; it and the paper's are in points, in percent for a measurement and for arithmetic.
-    `less` is a second pair whose difference is subtracted. `other_length` is the same pair trained
-    for another length: without the same sign there (mean of at least `FEWEST_SEEDS`), nothing is
-    decided. `controls` are the same comparison with one advantage taken away: if the claim is
-    right, they have its sign. `rivals` are other explanations on their own: one that comes out as
-    large as the claim's difference may be all there is to it. Both are shown and decide nothing.
-    `seeds` is the number fixed beforehand: with fewer nothing is decided, and further
-    ones are not used. `ours` marks a claim that this study made sharper than the paper's sentence:
-    what speaks against it does not contradict the paper. `metric` is the outcome that is compared.
+    `cannot` is what stays open. `family` is that in which Holm's procedure corrects a primary
+    claim; a secondary one has none. `seeds` is the number fixed beforehand: with fewer nothing is
+    decided, and further ones are not used. `ours` marks a claim that this study made sharper than
+    the paper's sentence: what speaks against it does not contradict the paper. `metric` is the
+    outcome that is compared.
+
+    `less` is a second pair whose difference is subtracted; `also` one that has to hold as well: the
+    larger p counts. `other_length` is the same pair trained for another length: without the same
+    sign there (mean of at least `FEWEST_SEEDS`), nothing is decided. `alive` are pairs whose mean
+    difference must be above zero for the claim to mean anything.
+
+    `controls` are the same comparison with one advantage taken away: if the claim is right, they
+    have its sign. `rivals` are other explanations on their own: one that comes out as large as the
+    claim's difference may be all there is to it. `beside` are differences that the quoted sentence
+    names and no claim has. All three are shown and decide nothing.
     """
 
     key: str
+    round: Literal["first", "second"]
     statement: str
-    quote: str | None
     chapter: str
-    sides: Sides | None
     matters: float
     paper: Said
     cannot: str
+    quote: str | None = None
+    sides: Sides | None = None
     rule: Rule = "lower"
     test: Test = "between trainings"
     data: str = "cifar10"
     seeds: int = 3
-    primary: bool = False
+    family: str = ""
     less: Sides | None = None
+    also: Sides | None = None
     other_length: Sides | None = None
+    alive: tuple[Sides, ...] = ()
     controls: tuple[tuple[str, Sides], ...] = ()
     rivals: tuple[tuple[str, Sides], ...] = ()
+    beside: tuple[tuple[str, Sides, Said], ...] = ()
     ours: bool = False
     metric: str = "top1_error"
+    again: str = ""  # the claim of the first round that one of the second is about once more
+
+    @property
+    def primary(self) -> bool:
+        """Whether it is one of those that are corrected together."""
+        return bool(self.family)
 
     @property
     def about_errors(self) -> bool:
@@ -189,9 +162,7 @@ Word = Literal[
     "inconclusive",
     "too few seeds",
     "not run",
-]
-#: The second round's own words, see `second_round.RULES`.
-SecondWord = Literal[
+    # Of the second round alone, see `second_round.RULES`.
     "not so here",
     "depends on the length",
     "void",
@@ -401,16 +372,17 @@ def any_false(tests: int, alpha: float = ALPHA) -> float:
 class Verdict(NamedTuple):
     """A word and, in a sentence, what it rests on."""
 
-    word: Word | SecondWord
+    word: Word
     reason: str
 
 
 def p_value(interval: Interval, rule: Rule, matters: float) -> float:
     """The p of what has to be rejected for a claim to hold.
 
-    "lower": no difference (two-sided); "not worse": worse by `matters`; "same": apart by it.
+    "lower", "saturates": no difference (two-sided); "not worse": worse by `matters`; "same": apart
+    by it.
     """
-    if rule == "lower":
+    if rule in ("lower", "saturates"):
         return interval.p_two_sided()
     above = interval.p_above(-matters)
     return above if rule == "not worse" else max(above, interval.p_below(matters))
@@ -420,9 +392,10 @@ def deciding(interval: Interval, rule: Rule, level: float = ALPHA) -> Interval:
     """The interval at the confidence by which `rule` decides at `level`.
 
     The one-sided rules spend the level on each end, since at most one of the two can be wrong:
-    for all rules a wrong verdict then has at most the chance `level`.
+    for all rules a wrong verdict then has at most the chance `level`. "saturates" asks two
+    questions, each at half of it.
     """
-    return interval.at(1 - level if rule == "lower" else 1 - 2 * level)
+    return interval.at(1 - level if rule in ("lower", "saturates") else 1 - 2 * level)
 
 
 def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA) -> Verdict:
@@ -430,6 +403,16 @@ def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA
     decided = deciding(interval, rule, level)
     low, high = decided.low, decided.high
     inside = -matters < low and high < matters
+    if rule == "saturates":
+        # Same within `matters` (two one-sided tests) or different, each at half of the level.
+        apart = interval.at(1 - level / 2)
+        if inside:
+            return Verdict("saturates", "the two differ by less than matters")
+        if apart.low > 0:
+            return Verdict("still falls", "the deeper net errs less")
+        if apart.high < 0:
+            return Verdict("rises", "the deeper net errs more")
+        return Verdict("inconclusive", "neither shown to be the same nor to differ")
     if rule == "same":
         if inside:
             return Verdict("holds", "the sides differ by less than matters")

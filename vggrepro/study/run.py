@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, distributed
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
-from vggrepro.files import write_atomically
+from vggrepro.files import file_lock, write_atomically
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.study import store
 from vggrepro.study.budgets import CALIBRATION, at_budget, data_dir_option
@@ -266,7 +265,7 @@ class Run:
         parent = self.of(self.experiment.init_from, self.seed)
         record = parent.trained()  # it has been run before, `runner` sees to that
         with ExitStack() as held:  # another of its children may be training it again
-            lock = FileLock(parent.folder / ".lock")
+            lock = file_lock(parent.folder / ".lock")
             distributed.first(lambda: bool(held.enter_context(lock)))
             return parent.with_weights(record, twin=True)
 

@@ -14,11 +14,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from vggrepro import UserError, distributed
 from vggrepro.device import choose, instructions, processor
-from vggrepro.files import sweep
+from vggrepro.files import file_lock, sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import FUSIONS, Task, needs, with_needs
@@ -189,11 +189,14 @@ def lock(folder: Path, held: ExitStack) -> bool:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held.enter_context(FileLock(folder / ".lock", blocking=False))
+        held.enter_context(file_lock(folder / ".lock", timeout=0))
     except Timeout:
         return False
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write to {folder}, or lock it: {error.strerror}. Give permission, or choose a "
+            "folder on another disk"
+        ) from error
     sweep(folder)
     return True
 
