@@ -288,26 +288,20 @@ _OF_THE_FIELD = (
     Evaluation("alexnet-10", (256,)),
     Evaluation("googlenet-144", (256, 288, 320, 352)),
 )
+_OTHER_PROTOCOLS = (
+    Evaluation("dense-shifted", (384,)),
+    Evaluation("dense-shifted", _THREE_Q),
+    *_OF_THE_FIELD,
+    Evaluation("overfeat", _THREE_Q),
+)
 _BESIDE_ROWS: dict[str, tuple[Evaluation, ...]] = {
     "D-S256": CURVE,
     "D-S384-longer": (*CURVE, three_scales("D-S384-longer")),
-    "D-jitter": (
-        *CURVE,
-        Evaluation("dense-shifted", (384,)),
-        Evaluation("dense-shifted", _THREE_Q),
-        *_OF_THE_FIELD,
-        Evaluation("overfeat", _THREE_Q),
-    ),
+    "D-jitter": (*CURVE, *_OTHER_PROTOCOLS),
     "E-jitter": _OF_THE_FIELD,
-}
-_BESIDE_ROWS |= {
     "D-he-100-S256": (*WIDER_CURVE, three_scales("D-he-100-S256")),
     "D-he-100-S384": (*WIDER_CURVE, three_scales("D-he-100-S384")),
-    "D-he-100-jitter": (
-        *WIDER_CURVE,
-        *_TABLE_5,
-        *(e for e in _BESIDE_ROWS["D-jitter"] if e.protocol != "dense"),
-    ),
+    "D-he-100-jitter": (*WIDER_CURVE, *_TABLE_5, *_OTHER_PROTOCOLS),
 }
 
 
