@@ -133,27 +133,16 @@ class Row:
 
 def _chain(config: str) -> list[Experiment]:
     """Section 3.1: S = 256 from net A, S = 384 from S = 256, jitter from S = 384."""
-    base = Experiment(f"{config}-S256", config, init_from="A-S256", inherit="net-a")
+    s256, s384, jitter = (f"{config}-{scale}" for scale in ("S256", "S384", "jitter"))
+    base = Experiment(s256, config, init_from="A-S256", inherit="net-a")
     # The paper gives the rate 1e-3 for S = 384; the same is taken for what follows it.
     finer = replace(base, inherit="all", learning_rate=1e-3)
-    s384 = replace(
-        finer,
-        name=f"{config}-S384",
-        train_scale=FIXED_384,
-        stage="fine-tune",
-        init_from=base.name,
-    )
-    jitter = replace(
-        finer,
-        name=f"{config}-jitter",
-        train_scale=JITTER,
-        stage="jitter",
-        init_from=s384.name,
-    )
+    second = replace(finer, name=s384, train_scale=FIXED_384, stage="fine-tune", init_from=s256)
+    third = replace(finer, name=jitter, train_scale=JITTER, stage="jitter", init_from=s384)
     # The control that the paper lacks: from the same weights, for as many epochs, S fixed. It
     # tells jitter from longer training.
-    longer = replace(jitter, name=f"{config}-S384-longer", train_scale=FIXED_384)
-    return [base, s384, jitter, longer]
+    longer = replace(third, name=f"{s384}-longer", train_scale=FIXED_384)
+    return [base, second, third, longer]
 
 
 def _from_random(config: str, init: str, suffix: str = "", **changes: Any) -> Experiment:
