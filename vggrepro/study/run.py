@@ -108,14 +108,6 @@ def build(experiment: Experiment, num_classes: int) -> VGG:
     )
 
 
-def photos_of(experiment: Experiment, where: Where) -> Photos:
-    """The photos that a declaration is about; none is looked for yet."""
-    options = {"size": experiment.data_size} if experiment.data_size else {}
-    if experiment.data == "synthetic":
-        options["counts"] = experiment.counts
-    return Photos(experiment.data, where.data_dir, where.cache_dir, where.download, **options)
-
-
 def _fill(model: VGG, state: dict[str, torch.Tensor], where: str) -> None:
     """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
     try:
@@ -252,7 +244,11 @@ class Run:
     @cached_property
     def photos(self) -> Photos:
         """The run's photos; `load` reads them."""
-        return photos_of(self.experiment, self.where)
+        e, where = self.experiment, self.where
+        options = {"size": e.data_size} if e.data_size else {}
+        if e.data == "synthetic":
+            options["counts"] = e.counts
+        return Photos(e.data, where.data_dir, where.cache_dir, where.download, **options)
 
     def load(self, part: str) -> ImageSet:
         """One split of the photos, or their `pixels`; rank 0 fills the cache for the others."""
