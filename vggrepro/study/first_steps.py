@@ -73,13 +73,10 @@ class FirstSteps(Run):
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            if theirs != ours and not (self.where.fresh and path == self.path):
+            differing = [option for option in ours if theirs[option] != ours[option]]
+            if differing and not (self.where.fresh and path == self.path):
                 there, here = (
-                    " ".join(
-                        f"{option} {made[option]}"
-                        for option in ours
-                        if theirs[option] != ours[option]
-                    )
+                    " ".join(f"{option} {made[option]}" for option in differing)
                     for made in (theirs, ours)
                 )
                 raise UserError(
