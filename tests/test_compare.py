@@ -13,7 +13,7 @@ from vggrepro import UserError
 from vggrepro.pages.comparison import lines
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.compare import Key, compare, holding, verdict_changes
+from vggrepro.study.compare import Key, compare, evaluations, verdict_changes
 from vggrepro.study.experiments import RUNS, Evaluation, single_scale
 from vggrepro.study.records import DataUsed, summarise
 from vggrepro.study.rules import POOLED
@@ -82,10 +82,10 @@ def test_what_moved_and_how_far(one, other):
     net(other, "B-S256", 25.0, 7)
     found = rows(one, other)
     a, b = found["A-S256"], found["B-S256"]
-    assert (a.shared, a.equal, a.same) == ([0, 1], 1, False)
+    assert (list(a.by_seed), a.equal, a.same) == ([0, 1], 1, False)
     assert a.difference == pytest.approx(0.05)
     assert a.moved == "moved within the spread over seeds"
-    assert (b.shared, b.equal) == ([2], 0)
+    assert (list(b.by_seed), b.equal) == ([2], 0)
     assert b.difference == pytest.approx(6.1)
     assert b.moved == "moved beyond the spread over seeds"
     # By hand: rests of net and seed effects are +-0.1, 0, so s = sqrt(0.04 / 2); two df.
@@ -258,4 +258,4 @@ def test_a_damaged_record_is_named(one):
     path = next(one.rglob("eval-*.json"))
     path.write_text("{")
     with pytest.raises(UserError, match=path.name):
-        holding(one)
+        evaluations(one)

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.pages.figures import WORD_COLOURS, net_colour, plt
-from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns
+from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns, table_by
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
@@ -139,7 +139,7 @@ def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> 
         for name, by_values in found.items()
         for place, (values, runs) in enumerate(by_values.items())
     ]
-    return pd.DataFrame(lines).set_index("what").rename_axis(index=None, columns="what")
+    return table_by("what", lines)
 
 
 def _which(runs: Sequence[str], field: str) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import UserError
-from vggrepro.pages.report import DATA_NAMES, Column, at_chance
+from vggrepro.pages.report import DATA_NAMES, Column, at_chance, table_by
 from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS, claim_named
@@ -363,9 +363,8 @@ class Verdicts:
         With a column for the second round once that is complete.
         """
         chosen = [d for d in self.decisions.values() if d.claim.sides and shown(d.claim)]
-        rows = [self._row(d) for d in sorted(chosen, key=lambda d: not d.claim.primary)]
-        table = pd.DataFrame(rows).set_index("verdict")
-        return table.rename_axis(index=None, columns="verdict")
+        chosen.sort(key=lambda d: not d.claim.primary)
+        return table_by("verdict", [self._row(d) for d in chosen])
 
     def _row(self, decision: Decision) -> dict[str, str]:
         claim, but = decision.claim, self.but(decision)
@@ -489,4 +488,4 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
                 row["paper"] += f"<br>{holds_it}"
             row[column.title] = text
         rows.append(row)
-    return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
+    return table_by("error of", rows)
