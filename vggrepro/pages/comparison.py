@@ -214,8 +214,8 @@ def lines(first: Path, second: Path, everything: bool = False) -> Iterator[str]:
     if found.unlike:
         yield "Not compared, since made in another way (A's value first):"
         yield as_text(reasons_table(found, ("A", "B")))
-    yield from _missing("A", found.only_first, "B", second)
-    yield from _missing("B", found.only_second, "A", first)
+    yield from _missing("A", compare.only(found.first, found.second), "B", second)
+    yield from _missing("B", compare.only(found.second, found.first), "A", first)
     for budget, changes in compare.verdict_changes(first, second).items():
         yield f"verdicts of budget {budget}: {len(changes)} of {len(CLAIMS)} differ"
         for one, other in changes:

@@ -80,8 +80,11 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
         on += ["at two lengths"] if claim.other_length else []
         decided = found.decisions[claim.key].decided_by if claim.sides else None
         smallest = decided and rules.smallest_found(decided, claim.rule, claim.matters)
-        beside = [("control", *one) for one in claim.controls]
-        beside += [("rival", *one) for one in claim.rivals]
+        beside = [
+            f"{kind}: {name} ({against(sides)})"
+            for kind, pairs in (("control", claim.controls), ("rival", claim.rivals))
+            for name, sides in pairs
+        ]
         rows.append(
             {
                 "claim": linked(claim) + (" (sharpened)" if claim.ours else ""),
@@ -91,9 +94,7 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
                 "matters": f"{claim.matters:g}{unit}" if claim.sides else "–",
                 "paper": said(claim),
                 "found": f"{smallest:+.2f}{unit}" if smallest else "–",
-                "controls and rivals": "<br>".join(
-                    f"{kind}: {name} ({against(sides)})" for kind, name, sides in beside
-                ),
+                "controls and rivals": "<br>".join(beside),
             }
         )
     return table_by("claim", rows)
@@ -449,20 +450,17 @@ def twins_sentence(results_dir: Path = store.RECORDED) -> str:
 
 def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
     """What each candidate changes and reached, one line each, then the recipe that was frozen."""
-    winner = best(found)
-    lines = {}
+    winner, rows = best(found), []
     for candidate in (*found, frozen):
-        e = candidate.experiment
-        cells = {
+        e, mark = candidate.experiment, " (smallest worst)" if candidate is winner else ""
+        row = {
+            "recipe": candidate.about + mark,
             "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
             f"{e.dropout:g}, {e.epochs}",
-            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
-            "worst": _worst(candidate),
         }
-        mark = " (smallest worst)" if candidate is winner else ""
-        lines[candidate.about + mark] = cells
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    return table.rename_axis(index=None, columns="recipe")
+        row |= {RUNS[net].config: _cell(candidate, net, winner) for net in NETS}
+        rows.append(row | {"worst": _worst(candidate)})
+    return table_by("recipe", rows)
 
 
 def _worst(candidate: Candidate) -> str:

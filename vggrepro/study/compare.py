@@ -116,18 +116,9 @@ class Comparison:
     like: list[Like]
     unlike: list[Unlike]
 
-    @property
-    def only_first(self) -> list[Key]:
-        """What the first alone has, at any budget and on any data set."""
-        return _without(self.first, self.second)
 
-    @property
-    def only_second(self) -> list[Key]:
-        """What the second alone has."""
-        return _without(self.second, self.first)
-
-
-def _without(here: Iterable[Key], there: Collection[Key]) -> list[Key]:
+def only(here: Iterable[Key], there: Collection[Key]) -> list[Key]:
+    """What one folder has and the other has not, at any budget and on any data set."""
     places, known = {key.place for key in there}, {key[2:] for key in there}
     return [
         key for key in here if key[2:] not in known or (key.place in places and key not in there)
