@@ -364,10 +364,10 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
     return fig
 
 
-def lrn_costs(record: BenchRecord | None) -> Figure:
+def lrn_costs(record: BenchRecord) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
     fig, axes = panels(2, 3.2)
-    crops = sorted({m.of["crop"] for m in record.measured}) if record else []
+    crops = sorted({m.of["crop"] for m in record.measured})
     titles = {"training step": "time of a training step", "kept": "kept for the backward pass"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         for (i, crop), place in product(enumerate(crops), range(2)):
@@ -376,7 +376,6 @@ def lrn_costs(record: BenchRecord | None) -> Figure:
             low, middle, high = np.quantile(with_lrn / without, (0, 0.5, 1))
             ax.bar(at, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
             ax.errorbar(at, middle, [[middle - low], [high - middle]], color="0.3", capsize=3)
-        say_not_run(ax)
         ax.axhline(1, color="0.3", linewidth=1)
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
         ax.set_title(title)
