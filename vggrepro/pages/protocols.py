@@ -298,7 +298,7 @@ def windows(crop: int = PAPER_CROP) -> Figure:
     key.plot([], [], color="C5", lw=1, label="edge of a window")
     key.plot([], [], color="C1", marker="o", lw=0, label="centre of a crop,\nor of a position")
     key.plot([], [], color="C1", lw=2, label="one crop, or position")
-    key.bar(0, 0, facecolor="0.9", edgecolor="0.3", label="not seen")
+    key.fill([], [], facecolor="0.9", edgecolor="0.3", label="not seen")
     key.axis("off")
     key.legend(loc="center left")
     return fig
@@ -363,7 +363,7 @@ def centres(
 
 def padding(config: str, crops: Sequence[int]) -> Figure:
     """The maps of a crop after each pool: units that see the crop alone, and all the others."""
-    fig, axes = panels(5 * len(crops), 1.6, 5)
+    fig, axes = panels(5 * len(crops), 1.65, 5)
     maps = [(crop, free) for crop in crops for free in free_of_padding(config, crop)]
     for ax, (crop, free) in zip(axes, maps, strict=True):
         edge, inner = free.side, free.free

@@ -234,7 +234,7 @@ def signals(records: Records) -> Figure:
     At the paper's crop; a start from net A at the crop that this net A has. Dashed lines are what
     `expected_activations` expects.
     """
-    fig, axes = panels(2 * len(NETS), 8.2 / len(NETS), 2, sharex="col")
+    fig, axes = panels(2 * len(NETS), 8.2 / len(NETS), 2, sharey="col")
     for left, right, net in zip(axes[::2], axes[1::2], NETS, strict=True):
         for record in [record for record in records if record.experiment["config"] == net]:
             signal, name = record.signal_at(PAPER_CROP), start_of(record)
