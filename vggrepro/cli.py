@@ -18,7 +18,7 @@ from vggrepro.files import make_writable
 from vggrepro.process import in_order, printable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, comes_first
 from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
@@ -482,7 +482,6 @@ def train(
     its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
     `--width 0.25 --crop 64 --hidden 256`.
     """
-    from vggrepro.recipe import Recipe
     from vggrepro.study import own
     from vggrepro.windows import PAPER_CROP
 
@@ -496,7 +495,15 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    recipe = Recipe(
+    net = Experiment(
+        out.stem,
+        config,
+        init=start,
+        width=width,
+        crop=crop,
+        hidden=hidden,
+        dropout=dropout,
+        input_divisor=own.INPUT_DIVISOR,
         train_scale=scale,
         epochs=epochs,
         batch_size=batch_size,
@@ -507,16 +514,10 @@ def train(
     from vggrepro.device import choose
 
     asked = own.ToTrain(
-        config=config,
+        net=net,
         folder=folder,
         out=out,
-        recipe=recipe,
-        start=start,
         seed=seed,
-        width=width,
-        crop=crop,
-        hidden=hidden,
-        dropout=dropout,
         machine=choose(device, precision, threads, micro_batch),
         cache_dir=cache_dir,
         fresh=fresh,
