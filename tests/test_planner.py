@@ -22,7 +22,7 @@ from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.study import budgets, programme, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of, with_needs
 from vggrepro.windows import PROTOCOLS
 
 configs = st.sampled_from(sorted(CONFIGS))
@@ -136,7 +136,7 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
     size = budgets.data_size(smoke)
     photos = data.load("synthetic", cache_dir=tmp_path, counts=smoke.counts)
-    for split in data.SPLITS:
+    for split in data.images.SPLITS:
         images = getattr(photos, split)
         assert getattr(size, split) == len(images)
         assert size.classes == len(images.classes)
@@ -149,11 +149,11 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     for name, counts in published.items():
         targets = np.repeat(np.arange(10), counts)
         digests = np.random.default_rng(0).integers(0, 256, (len(targets), 32), dtype=np.uint8)
-        held_out = data.hold_out(targets, digests, range(10)).sum()
+        held_out = data.images.hold_out(targets, digests, range(10)).sum()
         size = budgets.PUBLISHED[name]
         assert (size.train, size.minival) == (len(targets) - held_out, held_out)
     imagenet = budgets.PUBLISHED["imagenet"]
-    assert imagenet.minival == imagenet.classes * data.IMAGENET_MINIVAL_PER_CLASS
+    assert imagenet.minival == imagenet.classes * data.images.IMAGENET_MINIVAL_PER_CLASS
 
 
 def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
@@ -168,7 +168,7 @@ def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_runs_are_trained_as_often_as_the_runner_trains_them(seeds):
-    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], range(seeds)))
+    tasks = with_needs(runner.asked([*RUNS, *FUSIONS], range(seeds)))
     assert workload.trainings(seeds) == Counter(name for name, _ in tasks if name in RUNS)
 
 

@@ -251,7 +251,7 @@ def decoding(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
 
     def load() -> None:
         anew = replace(photos)
-        for split in data.SPLITS:
+        for split in data.images.SPLITS:
             getattr(anew, split)
 
     once = _seconds("decoding", load, 1, data=photos.name)
@@ -373,5 +373,5 @@ def speed(
         name="speed",
         settings=settings,
         measured=tuple(found),
-        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+        provenance=provenance(machine, command, seconds),
     )
