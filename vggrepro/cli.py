@@ -511,15 +511,15 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
     )
+    from vggrepro.data import Photos
     from vggrepro.device import choose
 
     asked = own.ToTrain(
         net=net,
-        folder=folder,
+        photos=Photos("folder", folder, cache_dir),
         out=out,
         seed=seed,
         machine=choose(device, precision, threads, micro_batch),
-        cache_dir=cache_dir,
         fresh=fresh,
     )
     for line in own.train_lines(asked):
@@ -576,6 +576,7 @@ def evaluate(
         raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
     if not (weights or fuse):
         raise UserError("name the weights to test with --weights, or records to average: --fuse")
+    from vggrepro.data import Photos
     from vggrepro.device import choose
     from vggrepro.study import own
 
@@ -585,15 +586,12 @@ def evaluate(
             weights=weights,
             config=config,
             inputs=inputs,
-            data=data,
-            data_dir=data_dir,
+            photos=Photos(data, data_dir, cache_dir, download),
             ground_truth=ground_truth,
-            cache_dir=cache_dir,
-            download=download,
         )
     way = own.Way(
         own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
-        own.known_resize(resize),
+        resize,
         choose(device, precision, threads),
         results_dir,
         fresh,
