@@ -26,7 +26,6 @@ data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["remove-input"]
-import numpy as np
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, nets, report
@@ -145,18 +144,10 @@ chapter.curves(*PAIR)
 nets.denominators("A-LRN-S256", chapter.columns)
 figures.plt.show()
 
-
 # %% tags=["remove-input"]
-def denominators(column):
-    """1 % and 99 % of LRN's denominators after the last epoch, mean over seeds."""
-    trained = store.trainings(column.results_dir, column.experiment("A-LRN-S256")).values()
-    low, *_, high = np.mean([record.curve[-1].lrn_denominator for record in trained], axis=0)
-    return low, high
-
-
 said = []
 for column in chapter.columns[:2]:
-    low, high = denominators(column)
+    low, *_, high = nets.denominators_of("A-LRN-S256", column)[-1]
     said.append(
         f"{column.title}: after the last epoch the denominator reaches from {low:.2f} (1 %) to "
         f"{high:.2f} (99 %), a ratio of {high / low:.1f}: LRN was "

@@ -51,7 +51,7 @@ inside = decided.claim.matters + decided.decided_by.low
 at_512 = [
     scales.errors_by_scale(chapter.columns[0], run)[512] for run in ("D-jitter", "D-S384-longer")
 ]
-alive = ", ".join(f"{at_512[1][seed] - at_512[0][seed]:+.1f}" for seed in at_512[0])
+alive = ", ".join(f"{points:+.1f}" for points in at_512[1] - at_512[0])
 Markdown(
     f"""
 {found.basis(imagenette="D-jitter")}

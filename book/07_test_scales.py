@@ -27,7 +27,6 @@ data_dir: str = ""  # folder with the data set; drawn images need none
 results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the checkout
 
 # %% tags=["remove-input"]
-import numpy as np
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, scales
@@ -170,11 +169,10 @@ report.show(scales.gains_table(chapter.runs, chapter.columns))
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-q-curve", "caption": "Top-1 error by dense evaluation at one Q against Q, for net D. Lines are means over seeds, bands reach from the lowest to the highest. Below: at which S each net was trained, a diamond for one, a bar for a range."}}
 scales.curve(CURVES, chapter.columns)
-by_q = {run: scales.errors_by_scale(chapter.columns[0], run) for run in CURVES}
+means = {run: scales.errors_by_scale(chapter.columns[0], run).mean() for run in CURVES}
 said = [
-    f"{scales.name_of(run)}: "
-    + ", ".join(f"{np.mean(list(by_seed.values())):.1f} at Q = {q}" for q, by_seed in found.items())
-    for run, found in by_q.items()
+    f"{scales.name_of(run)}: " + ", ".join(f"{e:.1f} at Q = {q}" for q, e in by_q.items())
+    for run, by_q in means.items()
 ]
 figures.show(f"Top-1 error in percent, means over seeds. {'; '.join(said)}.")
 

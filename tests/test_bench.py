@@ -37,7 +37,7 @@ PLAN = Plan(rounds=2, seconds=1e-4)
 def photos(tmp_path, monkeypatch):
     """Forty drawn images, and nets of 32 px with sixteen hidden units."""
     monkeypatch.setattr(
-        bench_speed, "declared", lambda photos, run, size=(): replace(SMALL, name=run, **dict(size))
+        bench_speed, "declared", lambda photos, run, **size: replace(SMALL, name=run, **size)
     )
     monkeypatch.setattr(bench_speed, "PAPER_WIDTH", {"width": 1.0})
     monkeypatch.setattr(bench_speed, "PEAK_CHANNELS", 8)

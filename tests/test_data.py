@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 def test_splits_are_disjoint_complete_and_stratified(tmp_path):
     root = write_set(tmp_path / "set")
-    train, minival, val = (load("folder", split, root) for split in data.SPLITS)
+    train, minival, val = (load("folder", split, root) for split in data.images.SPLITS)
     written = sorted(
         (i % 2, image.shape, image.tobytes()) for i, image in enumerate(random_images(40))
     )
@@ -46,7 +46,7 @@ def test_content_alone_fixes_order_fingerprint_and_minival(tmp_path):
     two = tmp_path / "two"
     write_folders(two / "train", images, targets, ("a", "b"), ".bmp")
     write_folders(two / "test", random_images(6, seed=1), [0, 1] * 3, ("a", "b"))
-    for split in data.SPLITS:
+    for split in data.images.SPLITS:
         a, b = load("folder", split, one), load("folder", split, two)
         assert a.fingerprint == b.fingerprint
         assert pairs(a) == pairs(b)
@@ -97,7 +97,7 @@ def test_hold_out_properties(classes, variety, random):
     def held_out(items):
         digests = np.zeros((len(items), 32), np.uint8)
         digests[:, 0] = [d for _, d in items]
-        return data.hold_out(np.array([c for c, _ in items]), digests, "abc")
+        return data.images.hold_out(np.array([c for c, _ in items]), digests, "abc")
 
     tenths = [sorted(d for c, d in items if c == target) for target in range(3)]
     tenths = [digests[(len(digests) + 5) // 10 - 1] for digests in tenths]
@@ -204,7 +204,9 @@ def test_bad_arguments_are_clear_errors(tmp_path):
 
 
 def test_synthetic_is_what_the_drawings_are():
-    train, minival, val = (load("synthetic", split, counts=(40, 10)) for split in data.SPLITS)
+    train, minival, val = (
+        load("synthetic", split, counts=(40, 10)) for split in data.images.SPLITS
+    )
     assert (len(train), len(minival), len(val)) == (30, 10, 10)
     assert train.classes == synthetic.CLASSES
     drawn = [synthetic.draw(sources.SYNTHETIC_SEED, "train", i) for i in range(40)]
@@ -233,7 +235,7 @@ def test_loading_does_not_import_torch():
 def test_pixel_statistics_against_numpy(tmp_path):
     train = load("folder", "train", write_set(tmp_path / "set"))
     pixels = np.concatenate([image.reshape(-1, 3) for image in train.images]).astype(float)
-    statistics = data.pixel_statistics(train)
+    statistics = data.images.pixel_statistics(train)
     np.testing.assert_allclose(statistics.mean, pixels.mean(0), rtol=1e-12)
     np.testing.assert_allclose(statistics.covariance, np.cov(pixels.T, bias=True), rtol=1e-9)
     values, vectors = statistics.eigenvalues, statistics.eigenvectors
@@ -245,7 +247,7 @@ def test_pixel_statistics_against_numpy(tmp_path):
 
 def test_eigenvector_signs_do_not_depend_on_the_solver(tmp_path, monkeypatch):
     train = load("folder", "train", write_set(tmp_path / "set"))
-    first = data.pixel_statistics(train).eigenvectors
+    first = data.images.pixel_statistics(train).eigenvectors
     solve = np.linalg.eigh
 
     def flipped(matrix):
@@ -253,15 +255,15 @@ def test_eigenvector_signs_do_not_depend_on_the_solver(tmp_path, monkeypatch):
         return values, -vectors
 
     monkeypatch.setattr(np.linalg, "eigh", flipped)
-    assert np.array_equal(data.pixel_statistics(train).eigenvectors, first)
+    assert np.array_equal(data.images.pixel_statistics(train).eigenvectors, first)
 
 
 def test_pixel_statistics_are_kept_and_recomputed_when_damaged(tmp_path):
     train = load("folder", "train", write_set(tmp_path / "set"))
-    first = data.pixel_statistics(train, tmp_path / "cache")
+    first = data.images.pixel_statistics(train, tmp_path / "cache")
     (path,) = (tmp_path / "cache").glob("statistics-*.npz")
     object.__setattr__(train, "images", None)  # a second reading of the pixels would fail
-    again = data.pixel_statistics(train, tmp_path / "cache")
+    again = data.images.pixel_statistics(train, tmp_path / "cache")
     assert np.array_equal(first.mean, again.mean)
     assert np.array_equal(first.eigenvectors, again.eigenvectors)
     kept = path.read_bytes()
@@ -270,7 +272,7 @@ def test_pixel_statistics_are_kept_and_recomputed_when_damaged(tmp_path):
     for damaged in (b"", b"{", kept[:-9], flipped, kept.replace(b"made", b"male")):
         path.write_bytes(damaged)
         with pytest.raises(TypeError):
-            data.pixel_statistics(train, tmp_path / "cache")
+            data.images.pixel_statistics(train, tmp_path / "cache")
 
 
 # -- what is refused, and what is said --------------------------------------------------------

@@ -22,7 +22,7 @@ def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monke
     for _ in range(2):  # a second call brings nothing new
         pack_data.unpack(tmp_path / "parts", tmp_path / "there")
     here, there = (data.load("cifar10", tmp_path / name) for name in ("here", "there"))
-    for split in data.SPLITS:
+    for split in data.images.SPLITS:
         before, after = getattr(here, split), getattr(there, split)
         assert before.fingerprint == after.fingerprint
         assert (before.targets == after.targets).all()

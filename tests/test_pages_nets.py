@@ -1,6 +1,7 @@
 """Figures and tables of the chapters about nets, against other ways to the same numbers."""
 
 import matplotlib
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
@@ -32,7 +33,7 @@ def column(tmp_path):
             path = store.eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
-    nets.plt.close("all")
+    plt.close("all")
 
 
 def points(ax, marker="o"):
@@ -58,7 +59,7 @@ def test_panels_without_records_say_so(tmp_path):
     costs = nets.cost_and_error(LINE, [empty]).axes
     for ax in (depth, *costs):
         assert "not run" in [text.get_text() for text in ax.texts]
-    nets.plt.close("all")
+    plt.close("all")
 
 
 @given(st.lists(st.sampled_from([1, 3, 5, 7]), max_size=4))
@@ -78,7 +79,7 @@ def test_every_place_that_is_seen_is_numbered():
     numbers = [[int(text.get_text()) for text in ax.texts] for ax in figure.axes]
     assert numbers[1] == [1] * 25
     assert (len(numbers[0]), sum(numbers[0]), max(numbers[0])) == (25, 81, 9)
-    nets.plt.close("all")
+    plt.close("all")
 
 
 @given(st.integers(0, 50))
@@ -98,7 +99,7 @@ def test_receptive_fields_are_level_at_1x1_layers():
     assert fields["C"][5] == fields["C"][6] == fields["B"][5]
     assert (fields["C"][-1], fields["D"][-1]) == (140, 196)
     assert ax.get_ylabel() == "receptive field, px"
-    nets.plt.close("all")
+    plt.close("all")
 
 
 def test_padding_is_shown_for_every_layer_and_crop():
@@ -108,7 +109,7 @@ def test_padding_is_shown_for_every_layer_and_crop():
     assert shares["conv5_3"] == [0, 0]  # 1x1
     ax = nets.padding("C", (32, 224)).axes[0]
     assert [text.get_text() for text in ax.texts][-4:] == ["56", "9", "0", "0"]
-    nets.plt.close("all")
+    plt.close("all")
 
 
 def test_cost_is_that_of_the_trained_size(column):

@@ -22,7 +22,7 @@ from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.study import budgets, programme, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of, with_needs
 from vggrepro.windows import PROTOCOLS
 
 configs = st.sampled_from(sorted(CONFIGS))
@@ -136,7 +136,7 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     smoke = at_budget("A-S256", "smoke")
     size = budgets.data_size(smoke)
     photos = data.load("synthetic", cache_dir=tmp_path, counts=smoke.counts)
-    for split in data.SPLITS:
+    for split in data.images.SPLITS:
         images = getattr(photos, split)
         assert getattr(size, split) == len(images)
         assert size.classes == len(images.classes)
@@ -149,11 +149,11 @@ def test_counts_of_images_are_those_that_are_loaded(tmp_path):
     for name, counts in published.items():
         targets = np.repeat(np.arange(10), counts)
         digests = np.random.default_rng(0).integers(0, 256, (len(targets), 32), dtype=np.uint8)
-        held_out = data.hold_out(targets, digests, range(10)).sum()
+        held_out = data.images.hold_out(targets, digests, range(10)).sum()
         size = budgets.PUBLISHED[name]
         assert (size.train, size.minival) == (len(targets) - held_out, held_out)
     imagenet = budgets.PUBLISHED["imagenet"]
-    assert imagenet.minival == imagenet.classes * data.IMAGENET_MINIVAL_PER_CLASS
+    assert imagenet.minival == imagenet.classes * data.images.IMAGENET_MINIVAL_PER_CLASS
 
 
 def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
@@ -168,7 +168,7 @@ def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_runs_are_trained_as_often_as_the_runner_trains_them(seeds):
-    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], range(seeds)))
+    tasks = with_needs(runner.asked([*RUNS, *FUSIONS], range(seeds)))
     assert workload.trainings(seeds) == Counter(name for name, _ in tasks if name in RUNS)
 
 
@@ -358,7 +358,7 @@ def test_expected_times_come_from_other_runs_and_are_right(machine):
     checked = planner.check(planner.recorded(machine).trainings)
     assert len(checked) == 8
     np.testing.assert_allclose(checked["expected s"], checked["recorded s"], rtol=1e-4)
-    assert "8 of 8 within 25%" in "\n".join(planner.check_lines(machine))
+    assert "8 of 8 within 25 %" in "\n".join(planner.check_lines(machine))
 
 
 def test_a_run_that_took_longer_is_seen(machine):
@@ -366,9 +366,9 @@ def test_a_run_that_took_longer_is_seen(machine):
         write_training(machine, "E-S256", "imagenette", seed, slower=2.0)
     checked = planner.check(planner.recorded(machine).trainings)
     slow = checked[checked["run"] == "imagenette/E-S256"]
-    assert list(slow["off"]) == pytest.approx([-0.5, -0.5], rel=1e-4)
+    assert list(slow["off, %"]) == pytest.approx([-50, -50], rel=1e-4)
     lines = "\n".join(planner.check_lines(machine)).splitlines()
-    assert [line.split()[-1] for line in lines if "E-S256" in line] == ["-50%", "-50%"]
+    assert [line.split()[-1] for line in lines if "E-S256" in line] == ["-50.0", "-50.0"]
     assert not lines[-1].startswith("10 of 10")
 
 

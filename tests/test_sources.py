@@ -130,7 +130,7 @@ def test_imagenette_layout(tmp_path, monkeypatch):
 def test_imagenet_streams_without_copying_pixels(tmp_path, monkeypatch):
     publish(monkeypatch, "imagenet", ("n01", "n02"), [20] * 2, [3] * 2)
     root = write_set(tmp_path / "imagenet", ("n01", "n02"), n=40)
-    train, minival, val = (load("imagenet", split, root) for split in data.SPLITS)
+    train, minival, val = (load("imagenet", split, root) for split in data.images.SPLITS)
     assert np.bincount(minival.targets).tolist() == [10, 10]
     assert np.bincount(train.targets).tolist() == [10, 10]
     assert not set(pairs(train)) & set(pairs(minival)) and len(val) == 6

@@ -164,8 +164,8 @@ def from_photos(
 ) -> dict[str, Callable[[], list[Measured]]]:
     """Training and testing from photos to results, ours and torchvision's usual way."""
     return {
-        "training": lambda: speed.training(photos, machine, size.plan, size.wide),
-        "testing": lambda: speed.testing(photos, machine, size.plan, size.wide),
+        "training": lambda: speed.training(photos, machine, size.plan, **size.wide),
+        "testing": lambda: speed.testing(photos, machine, size.plan, **size.wide),
     }
 
 

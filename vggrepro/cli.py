@@ -18,7 +18,7 @@ from vggrepro.files import make_writable
 from vggrepro.process import in_order, printable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, comes_first
 from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
@@ -185,9 +185,7 @@ def list_rows(
 @app.command()
 def results(
     results_dir: Results = RECORDED,
-    csv: Annotated[
-        str | None, typer.Option(help="Write every record's row there instead; - prints it.")
-    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Every record's row instead, as CSV.")] = False,
 ) -> None:
     """All recorded errors: mean, spread and number of seeds of each run under each protocol.
 
@@ -197,15 +195,10 @@ def results(
 
     _check_records(results_dir)
     table = store.frame(results_dir)
-    if csv is None:
-        typer.echo(store.by_run(table).to_string())
-    elif csv == "-":
+    if csv:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        try:
-            Path(csv).write_text(table.to_csv(index=False), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write {csv}: {error.strerror}") from error
+        typer.echo(store.by_run(table).to_string())
 
 
 def _check_records(results_dir: Path) -> None:
@@ -489,7 +482,6 @@ def train(
     its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
     `--width 0.25 --crop 64 --hidden 256`.
     """
-    from vggrepro.recipe import Recipe
     from vggrepro.study import own
     from vggrepro.windows import PAPER_CROP
 
@@ -503,7 +495,15 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    recipe = Recipe(
+    net = Experiment(
+        out.stem,
+        config,
+        init=start,
+        width=width,
+        crop=crop,
+        hidden=hidden,
+        dropout=dropout,
+        input_divisor=own.INPUT_DIVISOR,
         train_scale=scale,
         epochs=epochs,
         batch_size=batch_size,
@@ -511,21 +511,15 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
     )
+    from vggrepro.data import Photos
     from vggrepro.device import choose
 
     asked = own.ToTrain(
-        config=config,
-        folder=folder,
+        net=net,
+        photos=Photos("folder", folder, cache_dir),
         out=out,
-        recipe=recipe,
-        start=start,
         seed=seed,
-        width=width,
-        crop=crop,
-        hidden=hidden,
-        dropout=dropout,
         machine=choose(device, precision, threads, micro_batch),
-        cache_dir=cache_dir,
         fresh=fresh,
     )
     for line in own.train_lines(asked):
@@ -582,6 +576,7 @@ def evaluate(
         raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
     if not (weights or fuse):
         raise UserError("name the weights to test with --weights, or records to average: --fuse")
+    from vggrepro.data import Photos
     from vggrepro.device import choose
     from vggrepro.study import own
 
@@ -591,15 +586,12 @@ def evaluate(
             weights=weights,
             config=config,
             inputs=inputs,
-            data=data,
-            data_dir=data_dir,
+            photos=Photos(data, data_dir, cache_dir, download),
             ground_truth=ground_truth,
-            cache_dir=cache_dir,
-            download=download,
         )
     way = own.Way(
         own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
-        own.known_resize(resize),
+        resize,
         choose(device, precision, threads),
         results_dir,
         fresh,

@@ -386,24 +386,19 @@ def copy_from_a(model: VGG, parent: Mapping[str, Tensor]) -> None:
     fit; the paper does not say which. Nothing is changed if one of them does not fit: then
     UserError says which, as for B-5x5, whose kernels are larger.
     """
-    keys = [f"{key}.{part}" for key in FROM_NET_A.values() for part in ("weight", "bias")]
-    missing = [key for key in keys if key not in parent]
-    if missing:
+    parts = ("weight", "bias")
+    pairs = [(f"{name}.{p}", f"{key}.{p}") for name, key in FROM_NET_A.items() for p in parts]
+    if missing := [key for _, key in pairs if key not in parent]:
         raise UserError(f"the parent is not a state dict of net A: it has no {missing[0]}")
-    layers = named_layers(model)
-    pairs = []
-    # B-5x5 and D-7x7 have no conv3_2, but an earlier kernel of theirs has already not fitted.
-    for name, key in FROM_NET_A.items():
-        if name not in layers:
-            raise UserError(f"config {model.config} cannot start from net A: it has no {name}")
-        for part in ("weight", "bias"):
-            source, target = parent[f"{key}.{part}"], getattr(layers[name], part)
-            if source.shape != target.shape:
-                raise UserError(
-                    f"config {model.config} cannot start from this net A: {name}.{part} has "
-                    f"shape {tuple(source.shape)} there, {tuple(target.shape)} here. Both nets "
-                    "need the same width, crop, hidden and num_classes, and 3x3 kernels"
-                )
-            pairs.append((target, source))
-    for target, source in pairs:
-        target.copy_(source)
+    layers = named_layers(model).items()
+    own = {f"{name}.{p}": getattr(layer, p) for name, layer in layers for p in parts}
+    for name, key in pairs:
+        there, here = tuple(parent[key].shape), tuple(own[name].shape) if name in own else None
+        if there != here:
+            raise UserError(
+                f"config {model.config} cannot start from this net A: {name} has shape {there} "
+                f"there, {here} here. Both nets need the same width, crop, hidden and "
+                "num_classes, and 3x3 kernels"
+            )
+    for name, key in pairs:
+        own[name].copy_(parent[key])

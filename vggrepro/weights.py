@@ -49,7 +49,8 @@ def net_of(
     """`load_weights` of what `read` found in a file, with `where` to name it."""
     config = config or said.get("config")
     if config is None:
-        raise UserError(f"{where} does not say of which net it is: choose one of {_known()}")
+        known = ", ".join(CONFIGS)
+        raise UserError(f"{where} does not say of which net it is: choose one of {known}")
     model = _built(state, config, said, str(where))
     if inputs is not None:
         model.set_inputs(inputs)
@@ -63,14 +64,10 @@ def save_weights(model: VGG, path: str | Path, **said: Any) -> None:
 
     Raises `UserError` where the file cannot be written; what was there before stays.
     """
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in _items(model)}
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     said |= {"config": model.config, "crop": model.crop, "inputs": model.inputs}
     content = save(state, metadata={"vggrepro": json.dumps(said, sort_keys=True)})
     write_atomically(Path(path), content)
-
-
-def _items(model: VGG) -> list[tuple[str, Tensor]]:
-    return list(model.state_dict().items())
 
 
 def read(path: str | Path) -> tuple[State, dict[str, Any]]:
@@ -83,7 +80,12 @@ def read(path: str | Path) -> tuple[State, dict[str, Any]]:
     try:
         with open_regular(path) as file:
             pickled = file.read(2) in (b"PK", b"\x80\x02")  # PyTorch's files, new and old
-        content, said = _pickled(path) if pickled else _safetensors(path)
+        if pickled:
+            content, said = torch.load(path, map_location="cpu", weights_only=True), {}
+        else:
+            with safe_open(path, framework="pt") as file:
+                said = json.loads((file.metadata() or {}).get("vggrepro", "{}"))
+                content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError as error:
         raise UserError(f"there are no weights at {path}") from error
     except OSError as error:
@@ -99,16 +101,6 @@ def read(path: str | Path) -> tuple[State, dict[str, Any]]:
     if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
         raise UserError(f"{path} holds no state dict, but something else")
     return {str(k).removeprefix("module."): v.float() for k, v in content.items()}, said
-
-
-def _pickled(path: Path) -> tuple[Any, dict[str, Any]]:
-    return torch.load(path, map_location="cpu", weights_only=True), {}
-
-
-def _safetensors(path: Path) -> tuple[State, dict[str, Any]]:
-    with safe_open(path, framework="pt") as file:
-        said = json.loads((file.metadata() or {}).get("vggrepro", "{}"))
-        return {name: file.get_tensor(name) for name in file.keys()}, said  # noqa: SIM118
 
 
 def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VGG:
@@ -133,12 +125,11 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
     if isinstance(divisor, float | int):
         shape["input_divisor"] = divisor
     with torch.device("meta"):
-        model = VGG(config, classes, **shape)
-    if differing := _differing(model.state_dict(), state):
-        fitting = [
-            name for name in CONFIGS if name != config and _fits(name, classes, shape, state)
-        ]
-        others = f"; they fit {' or '.join(fitting)}" if fitting else ""
+        nets = {name: VGG(name, classes, **shape) for name in CONFIGS}
+    model = nets[config]
+    if differing := _differing(model, state):
+        fitting = " or ".join(name for name, net in nets.items() if not _differing(net, state))
+        others = f"; they fit {fitting}" if fitting else ""
         raise UserError(f"{where} does not hold weights of config {config}: {differing}{others}")
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise UserError(f"{where} has weights that are no numbers: it is not a whole classifier")
@@ -146,20 +137,12 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
     return model
 
 
-def _differing(expected: Mapping[str, Tensor], state: State) -> str:
+def _differing(model: VGG, state: State) -> str:
     """The first thing in which weights are not those of a net, nothing if there is none."""
+    expected = model.state_dict()
     for name, tensor in expected.items():
         if name not in state:
             return f"there is no {name}"
         if state[name].shape != tensor.shape:
             return f"{name} is {tuple(state[name].shape)}, not {tuple(tensor.shape)}"
     return next((f"{name} is too much" for name in state if name not in expected), "")
-
-
-def _fits(config: str, classes: int, shape: dict[str, Any], state: State) -> bool:
-    with torch.device("meta"):
-        return not _differing(VGG(config, classes, **shape).state_dict(), state)
-
-
-def _known() -> str:
-    return ", ".join(CONFIGS)

@@ -19,7 +19,7 @@ from vggrepro.bench.workload import Work, net_of, tested, training, training_ste
 from vggrepro.cost import Layer
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
-from vggrepro.study.experiments import FUSIONS, ROWS, RUNS, Experiment
+from vggrepro.study.experiments import FUSIONS, ROWS, Experiment
 from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
 from vggrepro.study.second_round import shown
 
@@ -191,7 +191,7 @@ def paper_shares(config: str) -> dict[int, float]:
 def paper_table() -> pd.DataFrame:
     """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
     seconds, rows = on_device(PAPER_DEVICE, PAPER_DEVICES), {}
-    for net in dict.fromkeys(RUNS[row.run].config for row in ROWS if row.table == 3):
+    for net in paper.TABLE_1:
         work, (low, high) = paper_work(net), paper_shares(net).items()
         rows[net] = {
             "EFLOP": f"{2 * work.multiply_adds / 1e18:.1f}",
@@ -272,12 +272,12 @@ def fitted(jobs: Sequence[Job]) -> Seconds:
     return lambda work: float(each @ astuple(work))
 
 
-WITHIN = 0.25
-"""How far an expected time may be off and still count as right."""
+WITHIN = 25
+"""By how many percent an expected time may be off and still count as right."""
 
 
 def check(jobs: Sequence[Job]) -> pd.DataFrame:
-    """Each training against what is fitted on the trainings of all other runs: seconds, and share.
+    """Each training against what is fitted on those of all other runs: seconds, and percent off.
 
     The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
     run there is nothing to expect of it.
@@ -287,9 +287,9 @@ def check(jobs: Sequence[Job]) -> pd.DataFrame:
         others = tuple(other for other in jobs if _run(other) != _run(job))
         known = others and (not job.work.lrn_values or any(o.work.lrn_values for o in others))
         expected = fitted(others)(job.work) if known else np.nan
-        rows.append(("/".join(_run(job)[1:]), job.seed, job.seconds, expected))
-    frame = pd.DataFrame(rows, columns=["run", "seed", "recorded s", "expected s"])
-    return frame.assign(off=frame["expected s"] / frame["recorded s"] - 1)
+        off = 100 * (expected / job.seconds - 1)
+        rows.append(("/".join(_run(job)[1:]), job.seed, job.seconds, expected, off))
+    return pd.DataFrame(rows, columns=["run", "seed", "recorded s", "expected s", "off, %"])
 
 
 def _run(job: Job) -> tuple[str, str, str]:
@@ -309,7 +309,7 @@ def plan(
     card: Device | None = None,
     devices: int = 1,
 ) -> pd.DataFrame:
-    """A line for each run of a budget and one for the total; `FORMATS` are those of the terminal.
+    """A line for each run of a budget and one for the total.
 
     `training` and `evaluation` turn work into seconds; a line's hours are those of one training,
     but for "all h". `seeds` is how often each run is trained; without it all are, as often as the
@@ -339,14 +339,8 @@ def plan(
             "test h": tested,
             "all h": count * (hours + tested),
         }
-    frame = pd.DataFrame.from_dict(rows, orient="index")
-    frame.loc["total", ["times", "all h"]] = frame[["times", "all h"]].sum()
-    return frame
-
-
-FORMATS = dict.fromkeys(("M param", "MiB/img", "M images", "train h"), "{:.2f}")
-FORMATS |= {"times": "{:.0f}", "GMAC/img": "{:.3f}", "MiB weights": "{:.1f}"}
-FORMATS |= {"test h": "{:.3f}", "all h": "{:,.2f}"}
+    rows["total"] = {name: sum(row[name] for row in rows.values()) for name in ("times", "all h")}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def _batch(memory: Memory, needed: int, card: Device | None) -> str:
@@ -382,48 +376,43 @@ def lines(
     device, a share outside (0, 1], or a share or several devices of this machine.
     """
     data = data_of(budget, data)
+    here = at_budget("A-S256", budget, data)
     if device == THIS_MACHINE:
         if devices != 1 or share is not None:
             raise UserError(f"{device} runs at its recorded rate: leave --devices, --share out")
-        found = recorded(results_dir)
-        training = fitted(found.trainings)
-        evaluation = fitted(found.evaluations) if found.evaluations else training
-        frame = plan(budget, data, found.precision, training, evaluation, seeds)
-        runs = [at_budget(name, budget, data) for name in frame.index[:-1]]
-        said = _recorded_rate(found, results_dir, runs)
+        found, card = recorded(results_dir), None
+        precision, training = found.precision, fitted(found.trainings)
+        evaluation = fitted(found.evaluations or found.trainings)
+        said = _recorded_rate(found, results_dir, here)
     else:
         card, share = device_named(device), SHARE if share is None else share
-        seconds = on_device(card, devices, share)
-        frame = plan(budget, data, card.precision, seconds, seconds, seeds, card, devices)
+        precision, training = card.precision, on_device(card, devices, share)
+        evaluation = training
         said = [
             f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
             f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})",
             f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is "
             "less; devices and decoding keep up",
-            f"assumed: {USABLE:.0%} of a device's memory is left to tensors",
+            f"assumed: {USABLE:.0%} of a device's memory is left to tensors; a declared batch that "
+            "is more than that has room for is marked in max batch",
         ]
-    size = data_size(at_budget(frame.index[0], budget, data))
-    height, width = size.typical
-    yield (
-        f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
-        f"{size.val:,} val, each taken as {height}x{width}"
-    )
+    frame = plan(budget, data, precision, training, evaluation, seeds, card, devices)
+    size = data_size(here)
+    counts = f"{size.train:,} training images, {size.minival:,} minival, {size.val:,} val"
+    yield f"budget {budget} on {data}: {counts}"
     yield from said
-    formatters = {column: text.format for column, text in FORMATS.items()}
-    yield frame.to_string(na_rep="", formatters=formatters)
+    yield frame.to_string(na_rep="", float_format="{:,.3f}".format)
     yield (
         "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
         "gradients and momentum. MiB/img: kept for the backward pass."
     )
-    if frame["max batch"].str.contains("<", na=False).any():
-        yield "max batch < what the declared batch needs of each device: it does not fit at once"
 
 
-def _recorded_rate(found: Recorded, results_dir: Path, runs: list[Experiment]) -> Iterator[str]:
+def _recorded_rate(found: Recorded, results_dir: Path, run: Experiment) -> Iterator[str]:
     yield f"as recorded in {results_dir}: {found.machine}"
     yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"
     known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
-    if not {(run.width, run.crop) for run in runs} <= known:
+    if (run.width, run.crop) not in known:
         yield "no training at this crop and width is recorded: the hours are an extrapolation"
     if not any(job.work.lrn_values for job in found.trainings):
         yield "no training with LRN is recorded: its hours leave LRN's own time out"
@@ -445,11 +434,9 @@ def check_lines(results_dir: Path) -> Iterator[str]:
     checked = check(found.trainings)
     yield f"trainings in {results_dir}: {found.machine}"
     yield "each expected from the trainings of all other runs, not from its own"
-    formatters = dict.fromkeys(("recorded s", "expected s"), "{:.1f}".format)
-    formatters["off"] = "{:+.0%}".format
-    yield checked.to_string(index=False, na_rep="nothing like it", formatters=formatters)
-    off = checked["off"].dropna().abs()
-    yield f"{(off <= WITHIN).sum()} of {len(off)} within {WITHIN:.0%}"
+    yield checked.to_string(index=False, na_rep="nothing like it", float_format="{:.1f}".format)
+    off = checked["off, %"].dropna().abs()
+    yield f"{(off <= WITHIN).sum()} of {len(off)} within {WITHIN} %"
 
 
 def devices_table() -> pd.DataFrame:

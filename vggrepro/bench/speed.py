@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -36,12 +35,11 @@ from vggrepro.windows import scaled
 
 # --- the photos, and how much is measured -------------------------------------------------
 
-AS_DECLARED: Mapping[str, float] = MappingProxyType({})
 DRAWN = (2000, 500)
 """How many images are drawn for train and val if the data set is `synthetic`."""
 
 
-def declared(photos: Photos, run: str, size: Mapping[str, float] = AS_DECLARED) -> Experiment:
+def declared(photos: Photos, run: str, **size: float) -> Experiment:
     """A run at `reduced` on these photos, but for the size of the net."""
     known = "imagenette" if photos.name == "synthetic" else photos.name
     return replace(at_budget(run, "reduced", known), data=photos.name, **size)
@@ -125,15 +123,13 @@ class Training(Side):
         )
 
 
-def training(
-    photos: Photos, machine: Machine, plan: Plan, size: Mapping[str, float] = AS_DECLARED
-) -> list[Measured]:
+def training(photos: Photos, machine: Machine, plan: Plan, **size: float) -> list[Measured]:
     """Images per second from photos to updated weights: ours, torchvision's, the step alone.
 
     Ours is the trainer itself on a part of an epoch, torchvision's in `rival`. On
     both sides the first pass is not on the clock: it starts workers and rescales photos.
     """
-    experiment = declared(photos, RUN, size)
+    experiment = declared(photos, RUN, **size)
     geometry = geometry_of(experiment, photos)
     ours, plain = _nets(experiment, geometry.classes)
     alone = turns.resident_step(build(experiment, geometry.classes), geometry, machine)
@@ -159,7 +155,7 @@ def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     A multiply-add is two operations. The model's are those of its forward and backward pass,
     whether the update is on the clock or not.
     """
-    geometry = geometry_of(declared(photos, RUN, PAPER_WIDTH), photos)
+    geometry = geometry_of(declared(photos, RUN, **PAPER_WIDTH), photos)
     step = geometry.tera_operations("D")
     alone = turns.resident_step(geometry.model("D"), geometry, machine, update=False)
     sides = [
@@ -213,15 +209,13 @@ class Testing(Side):
         self.test(self.some)
 
 
-def testing(
-    photos: Photos, machine: Machine, plan: Plan, size: Mapping[str, float] = AS_DECLARED
-) -> list[Measured]:
+def testing(photos: Photos, machine: Machine, plan: Plan, **size: float) -> list[Measured]:
     """Images per second under dense evaluation and with 150 crops, both at three Q with flips.
 
     Ours is `evaluators.evaluate` on as many images as a turn has room for, the other side takes
     one photo after the other from its file, as in `rival`.
     """
-    experiment, val = declared(photos, TESTED, size), photos.val
+    experiment, val = declared(photos, TESTED, **size), photos.val
     ours, plain = (net.to(machine.device).eval() for net in _nets(experiment, len(val.classes)))
     ours.set_pixel_mean(photos.pixels.mean)
     scales = several_scales(experiment)
@@ -257,7 +251,7 @@ def decoding(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
 
     def load() -> None:
         anew = replace(photos)
-        for split in data.SPLITS:
+        for split in data.images.SPLITS:
             getattr(anew, split)
 
     once = _seconds("decoding", load, 1, data=photos.name)
@@ -331,7 +325,7 @@ PARTS: dict[str, Callable[[Photos, Machine, Plan], list[Measured]]] = {
     "starting the program": starting,
     "memory of a run": memory,
     "training at a quarter of the width": training,
-    "training at full width": lambda *on: training(*on, PAPER_WIDTH),
+    "training at full width": lambda *on: training(*on, **PAPER_WIDTH),
     "the convolution peak": arithmetic,
     "testing": testing,
     "a step of each net": step_of_each_net,
@@ -379,5 +373,5 @@ def speed(
         name="speed",
         settings=settings,
         measured=tuple(found),
-        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+        provenance=provenance(machine, command, seconds),
     )

@@ -4,7 +4,7 @@ A target is a ratio of two measurements of one record, or one measurement by its
 is taken within a round, in which both sides had a turn; the median over rounds is compared.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,14 +13,6 @@ from vggrepro.study.records import BenchRecord
 
 DECIDES = "imagenette"
 """The photos for which the targets are set. On others nothing is met or missed."""
-
-
-def values(record: BenchRecord | None, name: str, **of: str | float) -> np.ndarray | None:
-    """Every round of a measurement; None if it was not measured."""
-    try:
-        return record and record.values(name, **of)
-    except KeyError:
-        return None
 
 
 @dataclass(frozen=True)
@@ -38,13 +30,16 @@ class Target:
     goals: tuple[float, ...] = ()
     """One after the other: the first counts as met, the others are still to come."""
 
-    def values(self, record: BenchRecord | None) -> np.ndarray | None:
+    def values(self, record: BenchRecord) -> np.ndarray | None:
         """Every round, as a ratio if there are two sides; None if it was not measured."""
-        found = values(record, self.name, **self.of)
-        if found is None or not self.over:
-            return found
-        other = values(record, self.name, **{**self.of, "side": self.over})
-        return None if other is None else found / other * (100 if self.unit == " %" else 1)
+        try:
+            found = record.values(self.name, **self.of)
+            if not self.over:
+                return found
+            other = record.values(self.name, **{**self.of, "side": self.over})
+        except KeyError:
+            return None
+        return found / other * (100 if self.unit == " %" else 1)
 
     def said(self) -> str:
         """The goals: `at least 4×, then 5×`, or a dash where nothing was set."""
@@ -114,32 +109,29 @@ TARGETS: tuple[Target, ...] = (
 # fmt: on
 
 
-def rows(record: BenchRecord | None) -> list[dict[str, str]]:
-    """A row for each target: what, against, measured, target, met."""
-    decides = record is not None and record.settings["data"] == DECIDES
+def rows(record: BenchRecord) -> list[dict[str, str]]:
+    """A row for each target: measured, target, met, what, against."""
+    decides = record.settings["data"] == DECIDES
     found = []
     for target in TARGETS:
         values = target.values(record)
-        known = values is not None
-        measured = target.shown(values) if known else "not measured"
-        met = target.met(values) if known and decides else "–"
-        row = {"what": target.what, "against": target.against}
-        found.append({**row, "measured": measured, "target": target.said(), "met": met})
+        row = {"measured": "not measured", "target": target.said(), "met": "–"}
+        if values is not None:
+            row["measured"] = target.shown(values)
+            row["met"] = target.met(values) if decides else "–"
+        found.append(row | {"what": target.what, "against": target.against})
     return found
 
 
-def lines(record: BenchRecord) -> list[str]:
+def lines(record: BenchRecord) -> Iterator[str]:
     """The rows for a terminal, and on what they were measured."""
     settings, p = record.settings, record.provenance
-    found = [
+    yield (
         f"{settings['data']}, {settings['train_images']:,} training images; {p.processor}, "
         f"{p.threads} threads, {settings['precision']}; {p.wall_seconds:.0f} s in all"
-    ]
+    )
     if settings["data"] != DECIDES:
-        found.append(f"the targets are set for {DECIDES}: none is met or missed here")
-    head = {"measured": "measured", "target": "target", "met": "met", "what": "", "against": _ALONE}
-    for row in (head, *rows(record)):
-        against = "" if row["against"] == _ALONE else f", against {row['against']}"
-        line = "{measured:28}{target:24}{met:11}{what}".format(**row)
-        found.append(line + against)
-    return [line.replace("`", "") for line in found]
+        yield f"the targets are set for {DECIDES}: none is met or missed here"
+    for row in rows(record):
+        line = "{measured:28}{target:24}met: {met:11}{what}, against: {against}".format(**row)
+        yield line.replace("`", "")

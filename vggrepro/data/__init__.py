@@ -4,26 +4,6 @@ Part of the thin library: it knows no study, no record and no claim, and needs n
 It may import only what stands directly in `vggrepro/` (`files`).
 """
 
-from vggrepro.data.images import (
-    IMAGENET_MINIVAL_PER_CLASS,
-    SPLITS,
-    ImageSet,
-    Photos,
-    PixelStatistics,
-    StreamedImages,
-    hold_out,
-    load,
-    pixel_statistics,
-)
+from vggrepro.data.images import ImageSet, Photos, PixelStatistics, load
 
-__all__ = [
-    "IMAGENET_MINIVAL_PER_CLASS",
-    "SPLITS",
-    "ImageSet",
-    "Photos",
-    "PixelStatistics",
-    "StreamedImages",
-    "hold_out",
-    "load",
-    "pixel_statistics",
-]
+__all__ = ["ImageSet", "Photos", "PixelStatistics", "load"]

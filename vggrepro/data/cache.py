@@ -31,7 +31,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import cores, open_regular, sweep, write_atomically
+from vggrepro.files import cores, file_lock, open_regular, sweep, write_atomically
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -283,7 +283,7 @@ def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
         made, content = make(), io.BytesIO()
     np.savez(content, made=made)
-    with writing(path.parent), FileLock(path.parent / ".small-files.lock"):
+    with writing(path.parent), file_lock(path.parent / ".small-files.lock"):
         sweep(path.parent)
         write_atomically(path, content.getvalue())
     return made
@@ -315,7 +315,7 @@ def _temporary(folder: Path) -> Path:
 
 
 def _lock(folder: Path, timeout: float = -1) -> FileLock:
-    return FileLock(folder.with_name(f".{folder.name}.lock"), timeout=timeout)
+    return file_lock(folder.with_name(f".{folder.name}.lock"), timeout)
 
 
 def _sync(file: io.IOBase) -> None:

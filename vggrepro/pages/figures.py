@@ -1,6 +1,6 @@
 """Figures from records: every seed a dot, every curve with its band, every axis with its unit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from vggrepro.pages.report import Column, errors
 from vggrepro.study import store
 from vggrepro.study.experiments import DECLARED, short_name
 from vggrepro.study.records import TrainRecord
+from vggrepro.windows import Window, box
 
 PLAIN = {"Date": None, "Creator": None}
 """What an SVG says of itself: nothing that a clock or a version would change."""
@@ -100,10 +101,17 @@ def end_labels(ax: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
         ax.text(1.01, y, text, color=colour, va="center", transform=ax.transAxes)
 
 
-def panels(count: int, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
-    """A figure as wide as the book's column, with `count` panels side by side."""
-    fig, axes = plt.subplots(1, count, figsize=(5.8, height), squeeze=False, **options)
-    return fig, list(axes[0])
+def panels(count: int, height: float, across: int = 0, **options) -> tuple[Figure, list[Axes]]:
+    """A figure as wide as the book's column: `count` panels in rows of `across`, or in one row.
+
+    A row is `height` inches high.
+    """
+    across = across or count
+    rows = -(-count // across)
+    fig, axes = plt.subplots(rows, across, figsize=(5.8, rows * height), squeeze=False, **options)
+    for spare in axes.flat[count:]:
+        spare.set_visible(False)
+    return fig, list(axes.flat[:count])
 
 
 def short_title(column: Column, panels: int = 1) -> str:
@@ -129,14 +137,10 @@ def dots(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     By centre crop and flip. A run without records is an empty place. Panels span as many points.
     """
     fig, axes = panels(len(columns), 3.0)
+    names = [short_name(run) for run in runs]
+    crowded = len("".join(names)) > MOST_LETTERS
     for ax, column in zip(axes, columns, strict=True):
-        for place, run in enumerate(runs):
-            seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
-        say_not_run(ax)
-        names = [short_name(run) for run in runs]
-        crowded = len("".join(names)) > MOST_LETTERS
-        ax.set_xticks(range(len(runs)), names, rotation=90 if crowded else 0)
-        ax.set_xlim(-0.6, len(runs) - 0.4)
+        dots_of(ax, runs, column, names, rotation=90 if crowded else 0)
         ax.set_title(short_title(column, len(columns)))
     same_span(axes)
     axes[0].set_ylabel("top-1 error, %")
@@ -206,7 +210,7 @@ def say_not_run(ax: Axes) -> None:
             ax.set_yticks([])
 
 
-def legend(fig: Figure, axes: Sequence[Axes]) -> None:
+def legend(fig: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels, below them, each label once."""
     found = {}
     for ax in axes:
@@ -228,12 +232,36 @@ def seed_dots(
         ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
 
 
+def dots_of(ax: Axes, runs: Sequence[str], column: Column, names: Sequence[str], **ticks) -> None:
+    """The seeds of each run by centre crop and flip, a place for each, with its name below."""
+    for place, run in enumerate(runs):
+        seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
+    say_not_run(ax)
+    ax.set_xticks(range(len(runs)), names, **ticks)
+    ax.set_xlim(-0.6, len(runs) - 0.4)
+
+
+def error_dots(
+    ax: Axes, amount: float, values: Sequence[float], colour: str, label: str | None = None
+) -> None:
+    """Errors over what they cost: a dot for each seed, and a bar at their mean."""
+    if values:
+        ax.plot([amount] * len(values), values, "o", color=colour, alpha=0.5, markersize=4.5)
+        ax.plot(amount, np.mean(values), "_", color=colour, markersize=15, mew=2, label=label)
+
+
 def band(
     ax: Axes, x: Sequence[float], values: np.ndarray, line: str, colour: str, label: str | None
 ) -> None:
     """Mean over seeds of `values` (seeds, x), and a band from the lowest to the highest seed."""
     ax.plot(x, values.mean(0), line, color=colour, label=label)
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def framed(ax: Axes, colour: str, width: float = 2) -> None:
+    """No ticks, and a frame in that colour around an image."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=colour, linewidth=width)
 
 
 def outline(
@@ -243,3 +271,13 @@ def outline(
     left, top, right, bottom = area
     options = {"fill": False, "edgecolor": colour, "linewidth": width} | options
     return Rectangle((left - 0.5, top - 0.5), right - left, bottom - top, **options)
+
+
+def pale(ax: Axes, size: tuple[int, int], seen: Iterable[Window]) -> None:
+    """Make pale what is outside all these windows of an image of that (height, width)."""
+    veil = np.ones((*size, 4))
+    veil[..., 3] = 0.75
+    for window in seen:
+        left, top, right, bottom = map(round, box(size, window))
+        veil[top:bottom, left:right, 3] = 0
+    ax.imshow(veil)

@@ -1,8 +1,8 @@
 """Chapters 1 to 5, on nets: depth, what a unit sees, filters, how far trainings get, LRN."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -14,6 +14,7 @@ from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import report
 from vggrepro.pages.figures import (
+    error_dots,
     legend,
     net_colour,
     panels,
@@ -64,9 +65,10 @@ def sizes_table(configs: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index")
 
 
-def conv_weights(config: str) -> int:
-    """Weights of all convolutions at the paper's width, biases not counted."""
-    return sum(layer.weights for layer in cost.convolutions(config))
+def conv_weights(config: str, block: int | str = "") -> int:
+    """Weights of all convolutions, or of a block's, at the paper's width; biases not counted."""
+    layers = cost.convolutions(config)
+    return sum(layer.weights for layer in layers if layer.name.startswith(f"conv{block}"))
 
 
 def more_weights(config: str, than: str) -> float:
@@ -100,32 +102,20 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     Means over seeds, in eval mode by centre crop and flip, on as many images of either.
     """
     table = {}
-    for run in runs:
-        cells = {}
-        for column in columns:
-            trained = store.trainings(column.results_dir, column.experiment(run)).values()
-            last = [record.curve[-1] for record in trained if record.status == "ok"]
-            cells[column.title] = "not run"
-            if last:
-                fit = np.mean([(e.train_error, e.minival_error) for e in last], axis=0)
-                cells[column.title] = "{:.1f} → {:.1f}".format(*fit)
-        table[short_name(run)] = cells
-    return pd.DataFrame.from_dict(table, orient="index").rename_axis(columns="train → minival")
+    for column in columns:
+        cells = []
+        for run in runs:
+            last = [record.curve[-1] for record in trained_in(column, run)]
+            train, minival = (
+                [getattr(e, f"{of}_error") for e in last] for of in ("train", "minival")
+            )
+            cells.append(f"{np.mean(train):.1f} → {np.mean(minival):.1f}" if last else "not run")
+        table[column.title] = cells
+    frame = pd.DataFrame(table, index=[short_name(run) for run in runs])
+    return frame.rename_axis(columns="train → minival")
 
 
 # --- figures ---------------------------------------------------------------------------------
-
-
-def _grid(count: int, columns: int, height: float, **options) -> tuple[Figure, list[Axes]]:
-    """`count` panels in rows of `columns`, each row `height` inches high."""
-    rows = -(-count // columns)
-    fig, axes = plt.subplots(
-        rows, columns, figsize=(5.8, height * rows), squeeze=False, layout="constrained", **options
-    )
-    panels = list(axes.flat)
-    for spare in panels[count:]:
-        spare.set_visible(False)
-    return fig, panels[:count]
 
 
 # --- depth --------------------------------------------------------------------------------
@@ -141,7 +131,7 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
 
     A bar is as long as its epochs and says of which net they are.
     """
-    fig, (ax,) = _grid(1, 1, 0.35 * len(runs) + 0.7)
+    fig, (ax,) = panels(1, 0.35 * len(runs) + 0.7)
     for place, run in enumerate(runs):
         done = 0
         for ancestor in lineage(run):
@@ -165,36 +155,29 @@ def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[
     paper's errors are Table 3's, by dense evaluation; ours are by centre crop and flip. Panels span
     as many points.
     """
-    fig, axes = _grid(1 + len(columns), 2, 2.9)
+    fig, axes = panels(1 + len(columns), 2.9, 2)
     runs = [*line, *beside]
-
-    def draw(ax: Axes, title: str, found: Mapping[str, Sequence[float]]) -> None:
-        joined = [(depth_of(run), np.mean(found[run])) for run in line if found[run]]
+    found = {"paper:\nILSVRC-2012, dense": {run: [report.paper_error(3, run)] for run in runs}}
+    for column in columns:
+        found[short_title(column)] = {run: list(errors(column, run).values()) for run in runs}
+    names: dict[int, list[str]] = {}
+    for run in sorted(runs, key=short_name):
+        names.setdefault(depth_of(run), []).append(short_name(run))
+    for ax, (title, of_run) in zip(axes, found.items(), strict=True):
+        joined = [(depth_of(run), np.mean(of_run[run])) for run in line if of_run[run]]
         if joined:
             ax.plot(*zip(*joined, strict=True), "-", color="0.7", zorder=1)
         for run in runs:
-            marker = {"marker": "o", "label": "3×3 layers only"}
+            look = {"marker": "o", "label": "3×3 layers only"}
             if run in beside:
-                marker = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
-            if found[run]:
-                depths = [depth_of(run)] * len(found[run])
-                look = {"color": net_colour(run), "linestyle": "", "alpha": 0.8}
-                ax.plot(depths, found[run], **look, **marker)
+                look = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
+            if of_run[run]:
+                depths = [depth_of(run)] * len(of_run[run])
+                ax.plot(depths, of_run[run], color=net_colour(run), ls="", alpha=0.8, **look)
         say_not_run(ax)
-        names: dict[int, list[str]] = {}
-        for run in sorted(runs, key=short_name):
-            names.setdefault(depth_of(run), []).append(short_name(run))
         ax.set_xticks(list(names), [f"{depth}\n{', '.join(of)}" for depth, of in names.items()])
-        ax.set_xlim(min(names) - 1, max(names) + 1)
-        ax.set_title(title)
-
-    draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
-    for ax, column in zip(axes[1:], columns, strict=True):
-        by_run = {run: list(errors(column, run).values()) for run in runs}
-        draw(ax, short_title(column), by_run)
+        ax.set(xlim=(min(names) - 1, max(names) + 1), xlabel="weight layers", title=title)
     same_span(axes)
-    for ax in axes:
-        ax.set_xlabel("weight layers")
     for ax in axes[::2]:
         ax.set_ylabel("top-1 error, %")
     legend(fig, axes)
@@ -221,7 +204,7 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
     A panel per stack, all to one scale; the number in a place is that of the ways to the unit.
     """
     # Two in a row where four would leave the numbers no room.
-    fig, axes = _grid(len(stacks), 3 if len(stacks) == 3 else 2, 2.4)
+    fig, axes = panels(len(stacks), 2.4, 3 if len(stacks) == 3 else 2)
     widest = max(len(paths(kernels)) for kernels in stacks.values())
     reach = widest / 2 + 0.6
     for ax, (title, kernels) in zip(axes, stacks.items(), strict=True):
@@ -245,7 +228,7 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
 
 def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
-    fig, (ax,) = _grid(1, 1, 3.4)
+    fig, (ax,) = panels(1, 3.4)
     names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
     styles = (("o", "-"), ("s", "--"), ("^", "-."), ("D", "-"), ("v", ":"))
     for config, (marker, line) in zip(configs, styles, strict=False):
@@ -280,7 +263,7 @@ def padding(config: str, crops: Sequence[int]) -> Figure:
     """Share of taps on padding in percent: a row per convolution, a column per crop."""
     shares = padding_shares(config, crops)
     values = 100 * np.array(list(shares.values()))
-    fig, (ax,) = _grid(1, 1, 4.2)
+    fig, (ax,) = panels(1, 4.2)
     drawn = ax.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (row, place), value in np.ndenumerate(values):
         colour = "white" if value > 60 else "#222222"
@@ -325,7 +308,7 @@ def grey_drawing() -> np.ndarray:
 
 def stack_and_filter(image: np.ndarray) -> Figure:
     """The filters above, and below a grey image (H, W) and what they make of it."""
-    fig, axes = _grid(6, 3, 2.2)
+    fig, axes = panels(6, 2.2, 3)
     filters = {"3×3": DIFFERENCE, "then 3×3": SMOOTHING, "together: 5×5": BOTH}
     for ax, (name, values) in zip(axes, filters.items(), strict=False):
         half = len(values) / 2
@@ -348,22 +331,24 @@ def _signed(ax: Axes, title: str, values: np.ndarray, reach: float, **options) -
     ax.set_title(title)
 
 
-def denominators(run: str, columns: Sequence[Column]) -> Figure:
-    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values.
+def denominators_of(run: str, column: Column) -> np.ndarray:
+    """LRN's denominators (epochs, 5) at 1, 10, 50, 90 and 99 % of its values, mean over seeds.
 
-    Over the first 64 images of minival, of photos all of one class; mean over seeds.
+    After each epoch, over the first 64 images of minival, of photos all of one class.
     """
+    curves = [[e.lrn_denominator for e in r.curve] for r in trained_in(column, run)]
+    return np.mean(curves, axis=0) if curves else np.empty((0, 5))
+
+
+def denominators(run: str, columns: Sequence[Column]) -> Figure:
+    """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values."""
     fig, axes = panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):
-        trained = trained_in(column, run)
-        if trained:
-            quantiles = np.mean([[e.lrn_denominator for e in r.curve] for r in trained], axis=0)
-            epochs = 1 + np.arange(len(quantiles))
-            low, tenth, median, ninetieth, high = quantiles.T
-            ax.fill_between(epochs, low, high, alpha=0.2, linewidth=0, label="1 to 99 %")
-            ax.fill_between(
-                epochs, tenth, ninetieth, alpha=0.4, color="C0", linewidth=0, label="10 to 90 %"
-            )
+        low, tenth, median, ninetieth, high = denominators_of(run, column).T
+        if len(median):
+            epochs, look = 1 + np.arange(len(median)), {"color": "C0", "linewidth": 0}
+            ax.fill_between(epochs, low, high, alpha=0.2, label="1 to 99 %", **look)
+            ax.fill_between(epochs, tenth, ninetieth, alpha=0.4, label="10 to 90 %", **look)
             ax.plot(epochs, median, label="median")
         say_not_run(ax)
         ax.set_title(short_title(column, len(columns)))
@@ -373,28 +358,22 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
     return fig
 
 
-def lrn_costs(record: BenchRecord | None) -> Figure:
+def lrn_costs(record: BenchRecord) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
     fig, axes = panels(2, 3.2)
-    nets = ("A-LRN", "A-LRN (torch)")
-    measured = record.measured if record else ()
-    crops = sorted({m.of["crop"] for m in measured})
-    for ax, name in zip(axes, ("training step", "kept"), strict=True):
-        for place, net in enumerate(nets):
-            for i, crop in enumerate(crops):
-                ratio = record.values(name, net=net, crop=crop) / record.values(
-                    name, net="A", crop=crop
-                )
-                middle = np.median(ratio)
-                ax.bar(i + 0.36 * place, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
-                spread = [[middle - ratio.min()], [ratio.max() - middle]]
-                ax.errorbar(i + 0.36 * place, middle, spread, color="0.3", capsize=3)
-        say_not_run(ax)
+    crops = sorted({m.of["crop"] for m in record.measured})
+    titles = {"training step": "time of a training step", "kept": "kept for the backward pass"}
+    for ax, (name, title) in zip(axes, titles.items(), strict=True):
+        for (i, crop), place in product(enumerate(crops), range(2)):
+            net, at = ("A-LRN", "A-LRN (torch)")[place], i + 0.36 * place
+            with_lrn, without = (record.values(name, net=n, crop=crop) for n in (net, "A"))
+            low, middle, high = np.quantile(with_lrn / without, (0, 0.5, 1))
+            ax.bar(at, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
+            ax.errorbar(at, middle, [[middle - low], [high - middle]], color="0.3", capsize=3)
         ax.axhline(1, color="0.3", linewidth=1)
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
+        ax.set_title(title)
     axes[0].set_ylabel("A-LRN over A")
-    axes[0].set_title("time of a training step")
-    axes[1].set_title("kept for the backward pass")
     legend(fig, axes)
     return fig
 
@@ -404,25 +383,20 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
 
     Two panels per column of records, a dot per seed and a line at the mean.
     """
-    fig, axes = _grid(2 * len(columns), 2, 2.7)
-    for pair, column in zip(zip(axes[::2], axes[1::2], strict=True), columns, strict=True):
+    fig, axes = panels(2 * len(columns), 2.7, 2)
+    for i, ax in enumerate(axes):
+        column = columns[i // 2]
         for run, colour in zip(runs, shades(runs), strict=True):
-            found = list(errors(column, run).values())
-            for ax, amount in zip(pair, conv_cost(run, column), strict=True):
-                if found:
-                    amounts = [amount / 1e6] * len(found)
-                    ax.plot(amounts, found, "o", color=colour, alpha=0.7)
-                    mean = [amount / 1e6], [np.mean(found)]
-                    name = short_name(run)
-                    ax.plot(*mean, "_", color=colour, markersize=16, mew=2, label=name)
-        for ax, what in zip(pair, ("weights", "multiply-adds"), strict=True):
-            say_not_run(ax)
-            ax.set_xlabel(f"{what}, millions")
-            ax.margins(x=0.25, y=0.25)
-            if ax.has_data():
-                ax.set_xlim(left=0)
-        pair[0].set_title(short_title(column))
-        pair[0].set_ylabel("top-1 error, %")
+            amount, found = conv_cost(run, column)[i % 2], list(errors(column, run).values())
+            error_dots(ax, amount / 1e6, found, colour, short_name(run))
+        say_not_run(ax)
+        ax.set_xlabel(f"{('weights', 'multiply-adds')[i % 2]}, millions")
+        ax.margins(x=0.25, y=0.25)
+        if ax.has_data():
+            ax.set_xlim(left=0)
+        if i % 2 == 0:
+            ax.set_title(short_title(column))
+            ax.set_ylabel("top-1 error, %")
     legend(fig, axes)
     return fig
 

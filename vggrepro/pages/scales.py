@@ -5,6 +5,7 @@ Scales are the paper's S and Q, for a crop of 224 px; images in figures are draw
 
 import math
 from collections.abc import Sequence
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -14,12 +15,14 @@ from matplotlib.figure import Figure
 from vggrepro.data import synthetic
 from vggrepro.pages.figures import (
     band,
+    dots_of,
+    framed,
     legend,
-    net_colour,
     outline,
+    pale,
+    panels,
     plt,
     say_not_run,
-    seed_dots,
     shades,
     short_title,
 )
@@ -38,7 +41,6 @@ from vggrepro.study.experiments import (
 )
 from vggrepro.windows import (
     PAPER_CROP,
-    Window,
     box,
     cut,
     dense_window,
@@ -51,10 +53,16 @@ from vggrepro.windows import (
 
 def name_of(run: str) -> str:
     """`D, S = 384` or `D, S ∈ [256; 512]`; a longer control says so."""
-    declared = RUNS[run]
-    low, high = declared.train_scale
-    scales = f"S = {low}" if low == high else f"S ∈ [{low}; {high}]"
-    return f"{declared.config}, {scales}" + ", longer" * is_control(run)
+    scales = in_scales(run)
+    sign = "∈" if "[" in scales else "="
+    return f"{RUNS[run].config}, S {sign} {scales}"
+
+
+def in_scales(run: str) -> str:
+    """What a run is trained at: `384`, `[256; 512]` or `384, longer`."""
+    low, high = RUNS[run].train_scale
+    scales = f"{low}" if low == high else f"[{low}; {high}]"
+    return f"{scales}, longer" if is_control(run) else scales
 
 
 def is_control(run: str) -> bool:
@@ -65,50 +73,40 @@ def is_control(run: str) -> bool:
 
 def single_test_scales(run: str) -> tuple[int, ...]:
     """Every Q at which a run is evaluated densely by itself, ascending."""
-    return tuple(
-        sorted(
-            evaluation.test_scales[0]
-            for evaluation in evaluations_of(run)
-            if evaluation.protocol == "dense" and len(evaluation.test_scales) == 1
-        )
-    )
+    dense = [e.test_scales for e in evaluations_of(run) if e.protocol == "dense"]
+    return tuple(sorted(scales[0] for scales in dense if len(scales) == 1))
+
+
+def errors_by_scale(column: Column, run: str) -> pd.DataFrame:
+    """Top-1 errors in percent, a row per seed and a column per Q, of the seeds that have every Q.
+
+    Other seeds would make a step in a curve that is none of the scale's.
+    """
+    found = {q: errors(column, run, Evaluation("dense", (q,))) for q in single_test_scales(run)}
+    return pd.DataFrame(found).dropna()
 
 
 def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Error of each run (%) by dense evaluation at each single Q; the lowest mean is bold."""
     scales = sorted({q for run in runs for q in single_test_scales(run)})
-    rows: dict[str, dict[str, str]] = {f"Q = {q}": {} for q in scales}
-    for column in columns:
-        for run in runs:
-            found = errors_by_scale(column, run)
-            means = {q: np.mean(list(by_seed.values())) for q, by_seed in found.items()}
-            for q in scales:
-                cell = column.cell(run, Evaluation("dense", (q,)))
-                best = bool(means) and q == min(means, key=means.get)
-                head = f"{name_of(run)}<br>{column.title}"
-                rows[f"Q = {q}"][head] = f"<b>{cell}</b>" if best else cell
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def errors_by_scale(column: Column, run: str) -> dict[int, dict[int, float]]:
-    """Top-1 errors in percent, by Q and by seed, of the seeds that have every Q.
-
-    Other seeds would make a step in a curve that is none of the scale's.
-    """
-    found = {q: errors(column, run, Evaluation("dense", (q,))) for q in single_test_scales(run)}
-    shared = set.intersection(*(set(by_seed) for by_seed in found.values())) if found else set()
-    if not shared:
-        return {}
-    return {q: {seed: by_seed[seed] for seed in sorted(shared)} for q, by_seed in found.items()}
+    table = {}
+    for column, run in product(columns, runs):
+        cells = [column.cell(run, Evaluation("dense", (q,))) for q in scales]
+        found = errors_by_scale(column, run)
+        if len(found):
+            best = scales.index(found.mean().idxmin())
+            cells[best] = f"<b>{cells[best]}</b>"
+        table[f"{name_of(run)}<br>{column.title}"] = cells
+    return pd.DataFrame(table, index=[f"Q = {q}" for q in scales])
 
 
 # --- scale in testing ----------------------------------------------------------------------
 
 
-def gained(column: Column, run: str) -> dict[int, tuple[float, float]]:
-    """Errors in percent at one Q and at three, both dense, of each seed that has both."""
-    one, three = (errors(column, run, test(run)) for test in (one_scale, three_scales))
-    return {seed: (one[seed], three[seed]) for seed in sorted(one.keys() & three.keys())}
+def gained(column: Column, run: str) -> pd.DataFrame:
+    """Errors in percent at `one` Q and at `three`, both dense, of each seed that has both."""
+    tests = {"one": one_scale(run), "three": three_scales(run)}
+    return pd.DataFrame({q: errors(column, run, test) for q, test in tests.items()}).dropna()
 
 
 def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
@@ -121,18 +119,14 @@ def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
             one, three = paper_error(3, run), paper_error(4, run)
             cells["paper"] = f"{one:.1f} → {three:.1f}<br>{one - three:+.1f}"
         for column in columns:
-            found = np.array(list(gained(column, run).values()))
-            cells[column.title] = _gain_cell(found) if len(found) else "not run"
+            found = gained(column, run)
+            points = found.one - found.three
+            spread = f" ± {points.std():.1f}" if len(points) > 1 else ""
+            means = f"{found.one.mean():.1f} → {found.three.mean():.1f}"
+            ours = f"{means}<br>{points.mean():+.1f}{spread}, n = {len(points)}"
+            cells[column.title] = ours if len(points) else "not run"
         rows[name_of(run)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def _gain_cell(found: np.ndarray) -> str:
-    """Of errors (seeds, 2): the means, and below them the gain with its spread over seeds."""
-    one, three = found.mean(0)
-    points = found[:, 0] - found[:, 1]
-    spread = f" ± {points.std(ddof=1):.1f}" if len(points) > 1 else ""
-    return f"{one:.1f} → {three:.1f}<br>{points.mean():+.1f}{spread}, n = {len(points)}"
 
 
 def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Series:
@@ -156,16 +150,13 @@ def score_maps_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataF
 
     Where records of that Q exist, also how many positions a val image has on average.
     """
-    scales = sorted(
-        {q for run in runs for q in (*single_test_scales(run), *several_scales(RUNS[run]))}
-    )
+    tested = {q for run in runs for q in (*single_test_scales(run), *several_scales(RUNS[run]))}
     rows = {}
-    for q in scales:
+    for q in sorted(tested):
         cells = {"paper, 224 px crops": _short_side(q, PAPER_CROP)}
         for column in columns:
             crop = column.experiment(runs[0]).crop
-            here = f"{_short_side(q, crop)} ({scaled(q, crop)} px)"
-            cells[column.title] = here
+            cells[column.title] = f"{_short_side(q, crop)} ({scaled(q, crop)} px)"
             cells[f"{column.title}, per image"] = mean_positions(column, runs, q)
         rows[f"Q = {q}"] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -191,7 +182,6 @@ def mean_positions(column: Column, runs: Sequence[str], test_scale: int) -> str:
 
 # Of the drawn images one that is longer than high, as photos are.
 EXAMPLE = 56
-_SHADE = "#ffffffb0"
 
 
 def _image() -> np.ndarray:
@@ -220,21 +210,13 @@ def crops(train_scales: Sequence[int], crop: int, count: int = 4) -> Figure:
             window = random_window(image.shape[:2], (pixels, pixels), crop, numbers)
             row[0].add_patch(outline(box(image.shape[:2], window), f"C{place}"))
             row[1 + place].imshow(cut(image, window), interpolation="nearest")
-            _framed(row[1 + place], f"C{place}")
-        _framed(row[0], "none")
+            framed(row[1 + place], f"C{place}")
+        framed(row[0], "none")
         row[0].set_ylabel(f"S = {scale}\n{pixels} px")
     # Placed by hand: the layout that is found by solving for it moves images by part of a pixel
     # from one time to the next.
     fig.subplots_adjust(left=0.09, right=0.995, bottom=0.01, top=0.99, wspace=0.04, hspace=0.06)
     return fig
-
-
-def _framed(ax: Axes, colour: str) -> None:
-    """No ticks, and a frame in that colour."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=2)
 
 
 def chain(runs: Sequence[str], column: Column) -> Figure:
@@ -287,39 +269,24 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
 
     A dot is a seed, a bar the mean. Grey lines join what a seed became of the same parent.
     """
-    fig, axes = plt.subplots(
-        len(columns), len(nets), figsize=(5.8, 2.9 * len(columns)), squeeze=False, sharey="row"
-    )
-    for row, column in zip(axes, columns, strict=True):
-        for ax, runs in zip(row, nets, strict=True):
-            found = [errors(column, run) for run in runs]
-            _join_seeds(ax, runs, found)
-            for place, by_seed in enumerate(found):
-                seed_dots(ax, place, list(by_seed.values()), net_colour(runs[place]))
-            say_not_run(ax)
-            ax.set_xticks(range(len(runs)), [_tick(run) for run in runs],
-                          rotation=45, ha="right", rotation_mode="anchor")  # fmt: skip
-            ax.set_xlim(-0.6, len(runs) - 0.4)
-            ax.set_title(f"net {RUNS[runs[0]].config}")
-            ax.margins(y=0.2)
-        row[0].set_ylabel(f"{short_title(column)}\ntop-1 error, %")
+    fig, axes = panels(len(columns) * len(nets), 2.9, len(nets), sharey="row")
+    for i, (ax, (column, runs)) in enumerate(zip(axes, product(columns, nets), strict=True)):
+        _join_seeds(ax, runs, column)
+        names = [in_scales(run) for run in runs]
+        dots_of(ax, runs, column, names, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_title(f"net {RUNS[runs[0]].config}")
+        ax.margins(y=0.2)
+        if i % len(nets) == 0:
+            ax.set_ylabel(f"{short_title(column)}\ntop-1 error, %")
     return fig
 
 
-def _join_seeds(ax: Axes, runs: Sequence[str], found: Sequence[dict[int, float]]) -> None:
+def _join_seeds(ax: Axes, runs: Sequence[str], column: Column) -> None:
     for child, run in enumerate(runs):
         parent = RUNS[run].init_from
         if parent in runs:
-            start = found[runs.index(parent)]
-            for seed in start.keys() & found[child].keys():
-                ends = [start[seed], found[child][seed]]
-                ax.plot([runs.index(parent), child], ends, color="0.75", linewidth=1, zorder=0)
-
-
-def _tick(run: str) -> str:
-    low, high = RUNS[run].train_scale
-    scales = f"{low}" if low == high else f"[{low};{high}]"
-    return f"{scales}, longer" if is_control(run) else scales
+            found = pd.DataFrame([errors(column, parent), errors(column, run)]).dropna(axis=1)
+            ax.plot([runs.index(parent), child], found, color="0.75", linewidth=1, zorder=0)
 
 
 # --- testing -------------------------------------------------------------------------------
@@ -337,9 +304,8 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     for (ax, strip), column in zip(grid.T, columns, strict=True):
         for place, (run, colour) in enumerate(zip(runs, shades(runs), strict=True)):
             found = errors_by_scale(column, run)
-            if found:
-                values = np.array([list(by_seed.values()) for by_seed in found.values()])
-                band(ax, list(found), values.T, "o-", colour, name_of(run))
+            if len(found):
+                band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
             low, high = RUNS[run].train_scale
             mark = "D" if low == high else "|-"
             strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)
@@ -363,36 +329,20 @@ def looks(test_scales: Sequence[int], crops: Sequence[int]) -> Figure:
     """
     image = _image()
     size = image.shape[:2]
-    fig, axes = plt.subplots(
-        len(crops), len(test_scales), figsize=(5.8, 1.65 * len(crops)), squeeze=False
-    )
-    for row, crop in zip(axes, crops, strict=True):
-        for ax, scale in zip(row, test_scales, strict=True):
-            pixels = scaled(scale, crop)
-            _score_map(ax, image, pixels, crop)
-            rows, columns = score_map(size, pixels, crop)
-            ax.set_title(f"Q = {scale}: {rows} × {columns}", fontsize=9.5)
-        note = "the paper's" if crop == PAPER_CROP else "here"
-        row[0].set_ylabel(f"{note}:\n{crop} px crops")
+    fig, axes = panels(len(crops) * len(test_scales), 1.65, len(test_scales))
+    for ax, (crop, scale) in zip(axes, product(crops, test_scales), strict=True):
+        pixels = scaled(scale, crop)
+        ax.imshow(image)
+        pale(ax, size, [dense_window(size, pixels)])
+        boxes = [box(size, window) for window in positions(size, pixels, crop)]
+        for colour, area in (("C1", boxes[-1]), ("C5", boxes[0])):
+            ax.add_patch(outline(area, colour))
+        dots = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
+        ax.plot(*zip(*dots, strict=True), "o", color="white", markeredgecolor="black", markersize=4)
+        framed(ax, "none")
+        rows, columns = score_map(size, pixels, crop)
+        ax.set_title(f"Q = {scale}: {rows} × {columns}", fontsize=9.5)
+        if scale == test_scales[0]:
+            note = "the paper's" if crop == PAPER_CROP else "here"
+            ax.set_ylabel(f"{note}:\n{crop} px crops")
     return fig
-
-
-def _score_map(ax: Axes, image: np.ndarray, scale: int, crop: int) -> None:
-    size = image.shape[:2]
-    ax.imshow(image)
-    _shade_outside(ax, size, dense_window(size, scale))
-    boxes = [box(size, window) for window in positions(size, scale, crop)]
-    for colour, area in (("C1", boxes[-1]), ("C5", boxes[0])):
-        ax.add_patch(outline(area, colour))
-    centres = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
-    ax.plot(*zip(*centres, strict=True), "o", color="white", markeredgecolor="black", markersize=4)
-    _framed(ax, "none")
-
-
-def _shade_outside(ax: Axes, size: tuple[int, int], window: Window) -> None:
-    """Make pale what of an image of that (height, width) is outside the window."""
-    height, width = size
-    left, top, right, bottom = box(size, window)
-    for area in ((0, 0, width, top), (0, bottom, width, height),
-                 (0, top, left, bottom), (right, top, width, bottom)):  # fmt: skip
-        ax.add_patch(outline(area, "none", fill=True, facecolor=_SHADE, width=0))
