@@ -171,7 +171,6 @@ def test_what_was_not_run_says_so_in_a_figure(tmp_path):
         figures.dots(PAIR, [empty]),
         figures.curves(PAIR, [empty]),
         nets.denominators("A-LRN-S256", [empty]),
-        nets.lrn_costs(None),
     ]
     for figure in drawn:
         assert "not run" in [text.get_text() for text in figure.axes[0].texts]
