@@ -17,8 +17,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 # By module, not by script: a package that --system-site-packages finds has no script in .venv.
 BUILD_BOOK := $(BIN)/python -c 'from jupyter_book.cli.main import main; main()' build
-RERUN_OPTIONS := --workers $(WORKERS) --budget $(BUDGET) $(if $(DATA),--data '$(DATA)') \
-	$(if $(DATA_DIR),--data-dir '$(DATA_DIR)') $(if $(SEEDS),--seeds $(SEEDS)) \
+# A variable as one word of the shell's, be there quotes, dollars or spaces in it.
+quoted = '$(subst ','\'',$(value $(1)))'
+RERUN_OPTIONS := --workers $(WORKERS) --budget $(BUDGET) $(if $(value DATA),--data $(call quoted,DATA)) \
+	$(if $(value DATA_DIR),--data-dir $(call quoted,DATA_DIR)) $(if $(SEEDS),--seeds $(SEEDS)) \
 	$(if $(filter-out 0,$(FRESH)),--fresh)
 
 # The executed copies take the place of the committed notebooks in a copy of the book, so that a
@@ -79,7 +81,7 @@ help: ## list the targets and variables
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV_ARGS) .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV_ARGS) .venv
 	@if grep -q 'include-system-site-packages = true' .venv/pyvenv.cfg; \
 		then grep -vE '^torch(vision)?==' constraints.txt; else cat constraints.txt; \
 		fi > .venv/constraints.txt

@@ -35,6 +35,7 @@ from vggrepro import cost
 from vggrepro.configs import CONFIGS, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import figures, nets, report
+from vggrepro.pages.nets import conv_weights
 from vggrepro.study import paper
 from vggrepro.study.budgets import at_budget
 
@@ -63,10 +64,6 @@ def table(rows, classes="numbers"):
 
 def more(single, stack, digits=0):
     return f"{single / stack - 1:+.{digits}%}".replace("-", "−")
-
-
-def conv_weights(net, block=""):
-    return sum(x.weights for x in cost.layers(net) if x.name.startswith(f"conv{block}"))
 
 
 def cells(net):

@@ -48,7 +48,6 @@ from vggrepro.windows import PAPER_CROP
 photos = ("cifar10",)
 chapter = Chapter("10", budget, data, seeds, rerun, data_dir, results_dir, photos=photos)
 records = starts.shown(chapter.options)
-made = starts.every(records)
 
 # %% tags=["remove-input"]
 chapter.in_short()
@@ -160,14 +159,14 @@ report.show(starts.gains_table())
 # ## The signal before the first step
 
 # %% tags=["remove-input"]
-first = made[0]
+first = records[0]
 e, ran = first.experiment, first.provenance
 Markdown(
     f"Measured at full width on {report.DATA_NAMES[e['data']]}: the signal on "
     f"{first.before[0].images} photos, in float32; then {first.steps} steps of {e['batch_size']} "
     f"crops of {e['crop']} px in {first.precision}, with the paper's momentum, weight decay and "
-    f"dropout, and its rate unless another is named. {len(made)} starts, seed {first.seed}, "
-    f"{sum(r.provenance.wall_seconds for r in made) / 60:.0f} minutes on {ran.processor}, "
+    f"dropout, and its rate unless another is named. {len(records)} starts, seed {first.seed}, "
+    f"{sum(r.provenance.wall_seconds for r in records) / 60:.0f} minutes on {ran.processor}, "
     f"{ran.threads} thread."
 )
 
@@ -178,7 +177,7 @@ figures.plt.show()
 # %% tags=["remove-input"]
 said = []
 for name in ("normal-variance", "normal-std", "glorot", "he"):
-    for record in records.get(f"E-{name}", [])[:1]:
+    for record in [record for record in records if record.run == f"E-{name}"][:1]:
         signal = record.signal_at(PAPER_CROP)
         forward = starts.number(signal.activation[-2] / signal.input)
         back = starts.number(signal.gradient[0] / signal.gradient[-1])
@@ -208,7 +207,7 @@ figures.plt.show()
 report.show(starts.first_steps_table(records))
 
 # %% tags=["remove-input"]
-missing = [name for name in declared.DECLARED if name not in records]
+missing = [name for name in declared.DECLARED if name not in {record.run for record in records}]
 Markdown(
     "Above, what the first step moves a weight by, as a share of the weight's size, in the median "
     "layer; below, what became of the net. It *learns* if its loss, a mean over the last tenth of "

@@ -35,7 +35,7 @@ from vggrepro.study import store
 
 chapter = Chapter("11", budget, data, seeds, rerun, data_dir, results_dir)
 bench = costs.bench_of(chapter.options)
-recorded = costs.measured_rates(store.RECORDED)
+recorded = planner.recorded(store.RECORDED)
 
 # %% [markdown]
 # ## What the paper says

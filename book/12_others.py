@@ -163,18 +163,8 @@ figures.plt.show()
 # %% tags=["remove-input"]
 def one(weights: str, protocol: str, source: str = "") -> others.Row:
     """The one row of these weights whose protocol and source contain these words."""
-    found = [
-        row
-        for row in rows
-        if row.weights == weights and protocol in row.protocol and source in row.source
-    ]
-    return found[0]
-
-
-def line(what: str, before: others.Row, after: others.Row) -> dict[str, str]:
-    """Two errors, each linked to its source, and what lies between them."""
-    change = signed(after.top1_error - before.top1_error)
-    return {"": what, "from, %": page.linked(before), "to, %": page.linked(after), "points": change}
+    of_these = (row for row in rows if row.weights == weights and source in row.source)
+    return next(row for row in of_these if protocol in row.protocol)
 
 
 def signed(change: float) -> str:
@@ -182,37 +172,30 @@ def signed(change: float) -> str:
     return number(change) if change < 0 else f"+{number(change)}"
 
 
-def table(lines: list[dict[str, str]]):
-    """Lines as a table, the first cell of each at its head."""
-    return report.show(pd.DataFrame(lines).set_index("").rename_axis(None), "words leading")
+def changes(lines: dict[str, tuple[others.Row, others.Row]]) -> pd.DataFrame:
+    """A line for each pair of errors, both linked to their sources, and what lies between them."""
+    cells = {
+        what: (page.linked(one), page.linked(other), signed(other.top1_error - one.top1_error))
+        for what, (one, other) in lines.items()
+    }
+    return pd.DataFrame.from_dict(cells, orient="index", columns=["from, %", "to, %", "points"])
 
 
-authors = "the authors/jitter/D"
-paddle = "PaddlePaddle/2018-12/D"
-table(
-    [
-        line(
-            "one crop → dense with flip (D by trzy)",
-            one("trzy/S = 256/D", "centre crop"),
-            one("trzy/S = 256/D", "dense"),
-        ),
-        line(
-            "one crop → ten crops (the authors' D)",
-            one(authors, "centre crop (OpenCV)"),
-            one(authors, "ten crops (OpenCV)"),
-        ),
-        line(
-            "Pillow → OpenCV (D by PaddlePaddle)",
-            one(paddle, "Pillow"),
-            one(paddle, "(OpenCV), April 2019"),
-        ),
-        line(
-            "short side 256, cubic → square 224, nearest neighbour (the authors' D)",
-            one(authors, "cubic", "tensornets"),
-            one(authors, "nearest neighbour"),
-        ),
-    ]
-)
+trzy, authors, paddle = "trzy/S = 256/D", "the authors/jitter/D", "PaddlePaddle/2018-12/D"
+square = "short side 256, cubic → square 224, nearest neighbour (the authors' D)"
+tests = {
+    "one crop → dense with flip (D by trzy)": (one(trzy, "centre crop"), one(trzy, "dense")),
+    "one crop → ten crops (the authors' D)": (
+        one(authors, "centre crop (OpenCV)"),
+        one(authors, "ten crops (OpenCV)"),
+    ),
+    "Pillow → OpenCV (D by PaddlePaddle)": (
+        one(paddle, "Pillow"),
+        one(paddle, "(OpenCV), April 2019"),
+    ),
+    square: (one(authors, "cubic", "tensornets"), one(authors, "nearest neighbour")),
+}
+report.show(changes(tests), "words leading")
 
 # %% [markdown]
 # ## Single claims
@@ -228,89 +211,45 @@ def made(family: str, variant: str) -> others.Row:
     return next(row for row in rows if (row.family, row.variant) == (family, variant))
 
 
-def beside(cells: dict[str, str], *sides: dict) -> dict[str, str]:
-    """The line with the paper's change in points, Table 3, between these two cells of it."""
-    said = [paper.value(3, **side) for side in sides]
-    return cells | {"paper": signed(said[1] - said[0]) if said else "–"}
+def in_paper(before: dict, after: dict) -> str:
+    """The paper's change in points between two cells of Table 3."""
+    return signed(paper.value(3, **after) - paper.value(3, **before))
 
 
-mishkin, msra = "CaffeNet, 128 px", "MSRA"
-three = {"net": "C", "train_scale": 256}, {"net": "D", "train_scale": 256}
-table(
-    [
-        beside(
-            line(
-                "Scale jitter after S = 384, dense, Q = 384 (D by trzy)",
-                made("trzy", "S = 384"),
-                one("trzy/jitter/D S in [256;512]", "Q = 384"),
-            ),
-            {"net": "D", "train_scale": 384},
-            {"net": "D", "train_scale": page.JITTER},
-        ),
-        beside(
-            line(
-                f"Scale jitter on a fixed schedule ({mishkin})",
-                made("Mishkin", "without LRN"),
-                made("Mishkin", "with scale jitter"),
-            )
-        ),
-        beside(
-            line(
-                f"LRN ({mishkin})",
-                made("Mishkin", "without LRN"),
-                made("Mishkin", "with LRN"),
-            ),
-            {"net": "A"},
-            {"net": "A-LRN"},
-        ),
-        *(
-            beside(
-                line(
-                    f"1×1 → 3×3, {count} after the first layer ({mishkin})",
-                    made("Mishkin", f"{count} 1×1 more"),
-                    made("Mishkin", f"{count} 3×3 more"),
-                ),
-                *(three if count == "three" else ()),
-            )
-            for count in ("one", "three", "five")
-        ),
-        beside(
-            line(
-                f"One 5×5 → 1×5 and 5×1 ({mishkin})",
-                made("Mishkin", "5×5, short schedule"),
-                made("Mishkin", "5×5 as 1×5 and 5×1, short schedule"),
-            )
-        ),
-        beside(
-            line(
-                f"Glorot → He, 14 layers ({msra})",
-                made("MSRA", "14 layers, Glorot"),
-                made("MSRA", "14 layers, He"),
-            )
-        ),
-        beside(
-            line(
-                f"14 → 30 layers, He; with Glorot 30 did not train ({msra})",
-                made("MSRA", "14 layers, He"),
-                made("MSRA", "30 layers, He"),
-            )
-        ),
-        beside(
-            line(
-                f"18 → 34 plain layers, batch normalisation ({msra})",
-                made("MSRA", "18 plain layers"),
-                made("MSRA", "34 plain layers"),
-            )
-        ),
-    ]
-)
+jitter, on = "Scale jitter after S = 384, dense, Q = 384 (D by trzy)", "(CaffeNet, 128 px)"
+jittered = made("trzy", "S = 384"), one("trzy/jitter/D S in [256;512]", "Q = 384")
+mishkin = {
+    f"Scale jitter on a fixed schedule {on}": ("without LRN", "with scale jitter"),
+    f"LRN {on}": ("without LRN", "with LRN"),
+    f"1×1 → 3×3, one after the first layer {on}": ("one 1×1 more", "one 3×3 more"),
+    f"1×1 → 3×3, three after the first layer {on}": ("three 1×1 more", "three 3×3 more"),
+    f"1×1 → 3×3, five after the first layer {on}": ("five 1×1 more", "five 3×3 more"),
+    f"One 5×5 → 1×5 and 5×1 {on}": (
+        "5×5, short schedule",
+        "5×5 as 1×5 and 5×1, short schedule",
+    ),
+}
+msra = {
+    "Glorot → He, 14 layers (MSRA)": ("14 layers, Glorot", "14 layers, He"),
+    "14 → 30 layers, He; with Glorot 30 did not train (MSRA)": ("14 layers, He", "30 layers, He"),
+    "18 → 34 plain layers, batch normalisation (MSRA)": ("18 plain layers", "34 plain layers"),
+}
+studies = {"Mishkin": mishkin, "MSRA": msra}
+lines = {jitter: jittered} | {
+    what: tuple(made(family, variant) for variant in variants)
+    for family, of_family in studies.items()
+    for what, variants in of_family.items()
+}
+d = {scale: {"net": "D", "train_scale": scale} for scale in (256, 384, page.JITTER)}
+asked = {
+    jitter: in_paper(d[384], d[page.JITTER]),
+    f"LRN {on}": in_paper({"net": "A"}, {"net": "A-LRN"}),
+    f"1×1 → 3×3, three after the first layer {on}": in_paper({**d[256], "net": "C"}, d[256]),
+}
+report.show(changes(lines).assign(paper=[asked.get(what, "–") for what in lines]), "words leading")
 
 # %% tags=["remove-input"]
-near = (
-    one("trzy/S = 256/D", "dense"),
-    made("trzy", "S = 384"),
-    one("trzy/jitter/D S in [256;512]", "Q = 384"),
-)
+near = (one("trzy/S = 256/D", "dense"), *jittered)
 in_paper = [paper.value(3, net="D", train_scale=s) for s in (256, 384, page.JITTER)]
 short = next(row for row in rows if row.net == "C")
 Markdown(

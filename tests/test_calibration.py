@@ -11,7 +11,7 @@ from vggrepro.pages.method import candidates_sentence, candidates_table
 from vggrepro.study import calibration, store
 from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
 from vggrepro.study.calibration import NETS, best, candidates, is_out
-from vggrepro.study.experiments import RUNS
+from vggrepro.study.experiments import NOT_FROZEN, RUNS
 from vggrepro.study.run import Run
 from vggrepro.study.where import Where
 
@@ -89,7 +89,7 @@ def test_a_candidate_is_never_tested_on_val(run, tmp_path):
     experiment = at_budget(run, "calibrate-rate", "imagenette")
     task = Run(experiment, 0, Where(tmp_path), CPU)
     assert task._missing(None) == []
-    assert experiment.pilot  # and decides no claim
+    assert experiment.recipe.startswith(NOT_FROZEN)  # and decides no claim
 
 
 def test_the_nets_are_those_of_the_method():

@@ -1,6 +1,8 @@
 """One set of versions: pyproject's ranges, constraints.txt and environment.yml agree."""
 
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -125,3 +127,13 @@ def test_without_the_book_every_command_has_what_it_imports():
     assert done.returncode == 0, done.stderr
     # IPython comes with the book's packages; what is imported without them has to ask for it.
     assert "ipython" in read("\n".join(PROJECT["dependencies"]))
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+@pytest.mark.parametrize("folder", ["it's here", "/data/$HOME x", "a b", '"', "$(shell false)"])
+def test_make_hands_on_a_folder_of_any_name(folder):
+    asked = ["make", "-n", "study", "BUDGET=reduced", f"DATA_DIR={folder}"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    (command,) = (line for line in said.splitlines() if "vggrepro rerun" in line)
+    words = shlex.split(command)
+    assert words[words.index("--data-dir") + 1] == folder

@@ -12,6 +12,7 @@ from vggrepro import UserError, configs, data
 from vggrepro.study import paper
 from vggrepro.study.budgets import BUDGETS, WHY, at_budget, budget_named, data_of, deviations
 from vggrepro.study.experiments import (
+    NOT_FROZEN,
     ROWS,
     RUNS,
     Evaluation,
@@ -45,7 +46,7 @@ def test_every_run_of_the_study_is_declared():
 
 def test_names_and_declarations_are_unique():
     assert all(name == run.name for name, run in RUNS.items())
-    unnamed = Counter(replace(run, name="").digest() for run in RUNS.values())
+    unnamed = Counter(replace(run, name="") for run in RUNS.values())
     assert set(unnamed.values()) == {1}
     assert {run.config for run in RUNS.values()} <= set(configs.CONFIGS)
 
@@ -58,7 +59,7 @@ def test_the_paper_is_the_default(name):
     assert recipe == (256, 0.9, 5e-4, 0.5, 224, 1.0)
     assert (run.epochs, run.schedule, run.data, run.input_divisor) == (74, "plateau", "imagenet", 1)
     assert run.learning_rate == (1e-2 if run.stage == "scratch" else 1e-3)
-    assert not run.pilot
+    assert not run.recipe.startswith(NOT_FROZEN)
 
 
 def test_rows_are_those_of_the_papers_tables_of_single_nets():

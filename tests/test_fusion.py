@@ -24,6 +24,8 @@ from vggrepro.study.experiments import (
     evaluation_in,
     evaluations_of,
     in_order,
+    needs,
+    with_needs,
 )
 from vggrepro.study.records import FusionRecord
 from vggrepro.windows import PROTOCOLS
@@ -317,8 +319,8 @@ def test_another_seed_is_run_with_all_that_it_starts_from(told, smoke):
 
 def test_all_is_in_an_order_that_works():
     done = set()
-    for name, seed in runner.tasks(runner.asked([*RUNS, *FUSIONS], [0, 1])):
-        assert set(runner._needs(name, seed)) <= done
+    for name, seed in with_needs(runner.asked([*RUNS, *FUSIONS], [0, 1])):
+        assert set(needs(name, seed)) <= done
         done.add((name, seed))
     assert {(name, seed) for name in (*RUNS, *FUSIONS) for seed in (0, 1)} <= done
     assert in_order(["D-jitter+D-jitter"])[-2:] == ["D-jitter", "D-jitter+D-jitter"]

@@ -154,11 +154,11 @@ def test_the_commit_is_that_of_this_package_or_unknown(tmp_path, monkeypatch):
 
     git("init")
     git("commit", "--allow-empty", "--message", "of another project")
-    made = provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    made = provenance.provenance(CPU, "", 1.0)
     assert made.commit == "unknown"
     git("add", ".")
     git("commit", "--message", "now it is its own")
-    made = provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    made = provenance.provenance(CPU, "", 1.0)
     assert re.fullmatch("[0-9a-f]{40}", made.commit)
 
 
@@ -180,12 +180,10 @@ def test_the_peak_of_memory_begins_anew_with_each_run(tmp_path, monkeypatch):
     provenance.forget_peak(CPU)
     assert (own / "clear_refs").read_text() == "5"
     (own / "status").write_text("VmPeak:\t  999 kB\nVmHWM:\t  2048 kB\nVmRSS:\t  1024 kB\n")
-    assert (
-        provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0).peak_memory_mib == 2
-    )
+    assert provenance.provenance(CPU, "", 1.0).peak_memory_mib == 2
     monkeypatch.setattr(provenance, "PROC", tmp_path / "no")
     provenance.forget_peak(CPU)  # macOS has none: the peak stays that of the process
     usage = type("usage", (), {"ru_maxrss": 300 * provenance._MAXRSS_PER_MIB})
     monkeypatch.setattr(provenance.resource, "getrusage", lambda who: usage)
-    made = provenance.provenance(CPU, "", wall_seconds=1.0, images_per_second=1.0)
+    made = provenance.provenance(CPU, "", 1.0)
     assert made.peak_memory_mib == 300

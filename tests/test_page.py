@@ -1,5 +1,9 @@
 """A chapter's furniture: what it knows of itself, and the commands that make it again."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from vggrepro import UserError
@@ -42,3 +46,14 @@ def test_the_commands_of_a_chapter_name_all_its_recorded_runs_and_seeds():
 def test_wrong_parameters_are_refused():
     with pytest.raises(UserError, match="smoke, quick, reduced, gpu, full"):
         Chapter("03", "quik", *DEFAULTS[1:])
+
+
+def test_matplotlib_tells_a_chapter_nothing_of_the_home_it_finds():
+    found = subprocess.run(
+        [sys.executable, "-c", "from vggrepro.pages import figures"],
+        env=os.environ | {"MPLCONFIGDIR": "/dev/null/none"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (found.stdout, found.stderr) == ("", "")

@@ -18,7 +18,7 @@ from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
 
 matplotlib.use("Agg")
-NETS = costs.NETS
+NETS = tuple(paper.TABLE_1)
 
 
 def bench_record():
@@ -75,13 +75,6 @@ def test_nets_beside_table_2_and_the_measurements():
     assert numbers(frame, "kept, kB, as autograd counts") == [1, 2, 3, 4, 5, 6]
 
 
-def test_nothing_measured_says_so():
-    frame = costs.nets_table(None)
-    assert set(frame["step, ms (64 px)"]) == {"not measured"}
-    assert set(costs.speed_table(None).index) == {"not measured"}
-    assert "vggrepro run" in costs.growth_sentence(None, None)
-
-
 def test_trainings_as_recorded(columns):
     frame = costs.trainings_table(columns)
     cell = frame.loc["A", columns[0].title]
@@ -108,7 +101,6 @@ def test_growth_of_a_machine_that_only_computes():
     said = costs.growth_sentence(found, bench_record())
     assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
     assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
-    assert "not measured" in costs.growth_sentence(found, None)
     seconds = planner.fitted(found.trainings)
     base = costs.declared_at(64)
     twice = costs.hours(seconds, base, 2 * 8522) / costs.hours(seconds, base)
@@ -120,8 +112,6 @@ def test_width_is_what_bench_measured():
     assert costs.width_factor(record, 0.25) == 1
     assert costs.width_factor(record, 0.5) == pytest.approx(4)
     assert costs.width_factor(record, 1.0) == pytest.approx(16)
-    assert costs.width_factor(None, 0.25) == 1
-    assert costs.width_factor(None, 1.0) is None
 
 
 # --- what was not run -----------------------------------------------------------------------
@@ -151,13 +141,6 @@ def test_days_are_those_of_the_plan():
 # --- figures --------------------------------------------------------------------------------
 
 
-def test_figures_without_a_record_say_so():
-    for fig in (costs.nets(None), costs.growth(None, None)):
-        assert [ax.texts[0].get_text() for ax in fig.axes] == ["not run", "not run"]
-    labels = [ax.get_xlabel() for ax in costs.speeds(None).axes]
-    assert all("not measured yet" in label for label in labels)
-
-
 def test_every_round_is_a_dot():
     time, kept = costs.nets(bench_record()).axes
     assert [line.get_ydata()[0] for line in time.lines] == [1, 2, 3, 4, 5, 6]
@@ -167,20 +150,18 @@ def test_every_round_is_a_dot():
 
 def test_lines_of_growth_are_those_that_are_known():
     found = jobs(lambda work: work.multiply_adds / 1e11)
-    alone = costs.growth(found, None)
-    labels = [line.get_label() for line in alone.axes[0].lines]
-    assert labels == ["0.25 of the width", "recorded"]
-    dot = alone.axes[0].lines[-1]
+    drawn = costs.growth(found, bench_record())
+    dot = drawn.axes[0].lines[-1]
+    assert dot.get_label() == "recorded"
     (job,) = [job for job in found.trainings if job.experiment.config == "D"][-1:]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (64, job.seconds / 3600)
-    checked = costs.growth(found, bench_record())
-    lines = {line.get_label(): line.get_ydata() for line in checked.axes[1].lines}
+    lines = {line.get_label(): line.get_ydata() for line in drawn.axes[1].lines}
     np.testing.assert_allclose(lines["full width"], 16 * lines["0.25 of the width"])
 
 
 def test_a_rerun_shows_its_own_measurements(tmp_path):
     chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    recorded = costs.bench(store.RECORDED)
+    recorded = store.read(store.bench_path(store.RECORDED, "speed"))
     assert costs.bench_of(chosen) == recorded
     own = store.write(bench_record(), store.bench_path(tmp_path, "speed"))
     assert costs.bench_of(chosen) == own

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from torchvision.models import vgg11
@@ -134,7 +135,7 @@ def test_every_diagnosis_is_in_the_table_above():
 
 def test_the_advice_is_what_the_recorded_first_steps_say():
     """The starts that are advised are those that learned; the limits lie between the recorded."""
-    recorded = page.every(page.load(store.RECORDED, page.RECORDED_DATA))
+    recorded = page.load(store.RECORDED, page.RECORDED_DATA)
     found = {made.run: declared.wrong(made) for made in recorded}
     assert {run for run, word in found.items() if word == "learns"} == set(declared.LEARNED)
     assert (
@@ -302,17 +303,17 @@ def test_figures_have_a_panel_per_net_and_every_seed(found):
     assert texts(axes[0]) == texts(axes[5]) == ["not run"]
     assert {ax.get_yscale() for ax in axes} == {"log"}
     assert {len(line.get_xdata()) for line in axes[2].lines} == {16}  # the layers of D
-    page.plt.close("all")
+    plt.close("all")
 
 
 def test_figures_of_nothing_say_so(tmp_path, column):
-    for figure in (page.losses({}), page.signals({})):
+    for figure in (page.losses([]), page.signals([])):
         assert "not run" in texts(figure.axes[0])
     drawn = page.trainings(column).axes
     assert texts(drawn[0]) == ["not run"]
     labels = drawn[1].get_legend_handles_labels()[1]
     assert labels == ["normal of variance 0.01: diverged", "Glorot"]
-    page.plt.close("all")
+    plt.close("all")
 
 
 # --- the chapter ------------------------------------------------------------------------------

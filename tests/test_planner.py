@@ -22,7 +22,7 @@ from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.study import budgets, programme, runner, store
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of, with_needs
 from vggrepro.windows import PROTOCOLS
 
 configs = st.sampled_from(sorted(CONFIGS))
@@ -168,7 +168,7 @@ def test_every_part_of_an_evaluation_or_a_fusion_is_planned_once():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 def test_runs_are_trained_as_often_as_the_runner_trains_them(seeds):
-    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], range(seeds)))
+    tasks = with_needs(runner.asked([*RUNS, *FUSIONS], range(seeds)))
     assert workload.trainings(seeds) == Counter(name for name, _ in tasks if name in RUNS)
 
 

@@ -218,7 +218,7 @@ def test_a_read_only_folder_is_read_where_nothing_is_missing(
 
     if missing:
         (folder(copied, "A-S256") / missing).unlink()
-    monkeypatch.setattr(runner, "FileLock", read_only)
+    monkeypatch.setattr(runner, "file_lock", read_only)
     here = where.Where(copied, **given(smoke))
     if missing:
         with pytest.raises(UserError, match=r"cannot write to .*Read-only file system"):

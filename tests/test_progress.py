@@ -13,7 +13,7 @@ from vggrepro.bench import workload
 from vggrepro.pages import render
 from vggrepro.study import progress, runner
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, evaluations_of
+from vggrepro.study.experiments import FUSIONS, RUNS, evaluations_of, with_needs
 from vggrepro.study.progress import CHAPTER, TRAINING, Progress, chapters, expected, multiply_adds
 
 A, B = ("A-S256", 0), ("B-S256", 0)
@@ -31,7 +31,7 @@ def bar(monkeypatch):
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_every_run_has_the_work_of_all_its_parts(budget):
-    tasks = runner.tasks(runner.asked([*RUNS, *FUSIONS], [0]))
+    tasks = with_needs(runner.asked([*RUNS, *FUSIONS], [0]))
     data = next(iter(BUDGETS[budget].data))
     found = expected(tasks, budget, data)
     assert list(found) == tasks

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,8 @@ from tests.records_by_hand import (
     written,
 )
 from vggrepro import UserError, files
-from vggrepro.study import store
+from vggrepro.data import cache
+from vggrepro.study import runner, store
 from vggrepro.study.store import NotRecordedError
 
 KINDS = pytest.mark.parametrize("make", [train_record, eval_record])
@@ -110,6 +112,21 @@ def test_a_folder_is_writable_or_a_user_error(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refused)
     with pytest.raises(UserError, match=r"cannot write to .*/a: Permission denied\. Give"):
         files.make_writable(tmp_path / "a")
+
+
+def test_a_file_system_without_locks_is_a_user_error_and_no_wait_for_ever(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def missing(*args):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", missing)
+    for name in (".lock", ".small-files.lock"):
+        (tmp_path / name).touch()  # left behind, as every lock file is
+    with ExitStack() as held, pytest.raises(UserError, match=r"or lock it: .*not implemented"):
+        runner.lock(tmp_path, held)
+    with pytest.raises(UserError, match="choose another cache"):
+        cache.kept(tmp_path / "small", lambda: np.zeros(1))
 
 
 def test_a_file_in_the_way_is_a_user_error(tmp_path):

@@ -245,7 +245,6 @@ def test_what_is_wrong_with_val_is_said_before_the_training(tmp_path, smoke, mon
         next((photos / "val" / "cat").iterdir()).write_bytes(b"no image")
     monkeypatch.setattr(run, "train", trained)
     monkeypatch.setitem(BUDGETS["smoke"].data, "folder", BUDGETS["smoke"].data["synthetic"])
-    monkeypatch.setitem(BUDGETS["smoke"].epochs, "folder", BUDGETS["smoke"].epochs["synthetic"])
     where = replace(
         smoke, results_dir=tmp_path / "results", data_dir=photos, cache_dir=tmp_path / "cache"
     )

@@ -213,22 +213,6 @@ def test_a_known_truth_gets_its_words(whole):
     assert all(decision.n == 5 for decision in found.values())
 
 
-def test_intervals_are_scipys(whole):
-    """Recomputed from the record files, without the library's statistics."""
-    found = decide_all(whole)["2-depth"]
-
-    def errors(run):
-        folder = whole / "reduced" / "cifar10" / run
-        paths = sorted(folder.glob("seed*/eval-centre-crop-256.json"))
-        return [store.read(path).top1_error for path in paths]
-
-    test = stats.ttest_ind(errors("A-he-50"), errors("D-he-50"), equal_var=False)
-    low, high = test.confidence_interval(0.95)
-    assert found.p == pytest.approx(test.pvalue)
-    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
-    assert found.interval.df == pytest.approx(test.df)
-
-
 def test_a_sign_that_turns_depends_on_the_length(tmp_path):
     def turned(run, seed, evaluation):
         return nets(run, seed, evaluation) + (8 if run == "D-he-25" else 0)

@@ -199,7 +199,7 @@ def test_fields_that_differ_among_runs_say_which():
     assert "learning rate<br>(S = 256)" in table.index
     assert "epochs<br>(S = 256, 2 × as long)" in table.index
     assert "init<br>(of runs not about it)" in table.index
-    epochs = BUDGETS["reduced"].epochs["cifar10"]["jitter"]
+    epochs = BUDGETS["reduced"].data["cifar10"]["epochs"]["jitter"]
     assert table.loc["epochs<br>(after S = 384)", "CIFAR-10"] == str(epochs)
 
 

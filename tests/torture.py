@@ -413,8 +413,8 @@ FOLDERS = (class_renamed, class_gone, class_empty, class_a_file, the_other, a_pi
 
 def small_folders() -> None:
     """Let the smallest budget take folders, too."""
-    for of_data in (BUDGETS["smoke"].data, BUDGETS["smoke"].epochs):
-        of_data["folder"] = of_data["synthetic"]
+    of_data = BUDGETS["smoke"].data
+    of_data["folder"] = of_data["synthetic"]
 
 
 def photos(bench: Bench, share: float) -> Iterator[Trial]:

@@ -46,7 +46,8 @@ class Rescaled:
     """Training images at the S and for the crop of a net, both in pixels, and their RGB statistics.
 
     Rescaled to a fixed S once and kept, if all of them fit into `LIMIT_BYTES`, or cut anew, as
-    for a range of S. Both ways give the same crops but for the rounding of a grey level.
+    for a range of S. Both ways give the same crops but for roundings: two grey levels at most
+    were seen.
     """
 
     LIMIT_BYTES = 2**30

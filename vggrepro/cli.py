@@ -17,7 +17,7 @@ from vggrepro.files import make_writable
 from vggrepro.process import in_order, printable
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, comes_first
 from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
@@ -187,9 +187,7 @@ def list_rows(
 @app.command()
 def results(
     results_dir: Results = RECORDED,
-    csv: Annotated[
-        str | None, typer.Option(help="Write every record's row there instead; - prints it.")
-    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Every record's row instead, as CSV.")] = False,
 ) -> None:
     """All recorded errors: mean, spread and number of seeds of each run under each protocol.
 
@@ -199,15 +197,10 @@ def results(
 
     _check_records(results_dir)
     table = store.frame(results_dir)
-    if csv is None:
-        typer.echo(store.by_run(table).to_string())
-    elif csv == "-":
+    if csv:
         typer.echo(table.to_csv(index=False), nl=False)
     else:
-        try:
-            Path(csv).write_text(table.to_csv(index=False), encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"cannot write {csv}: {error.strerror}") from error
+        typer.echo(store.by_run(table).to_string())
 
 
 def _check_records(results_dir: Path) -> None:
@@ -475,7 +468,6 @@ def train(
     its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
     `--width 0.25 --crop 64 --hidden 256`.
     """
-    from vggrepro.recipe import Recipe
     from vggrepro.study import own
     from vggrepro.windows import PAPER_CROP
 
@@ -489,7 +481,15 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    recipe = Recipe(
+    net = Experiment(
+        out.stem,
+        config,
+        init=start,
+        width=width,
+        crop=crop,
+        hidden=hidden,
+        dropout=dropout,
+        input_divisor=own.INPUT_DIVISOR,
         train_scale=scale,
         epochs=epochs,
         batch_size=batch_size,
@@ -498,16 +498,10 @@ def train(
         weight_decay=weight_decay,
     )
     asked = own.ToTrain(
-        config=config,
+        net=net,
         folder=folder,
         out=out,
-        recipe=recipe,
-        start=start,
         seed=seed,
-        width=width,
-        crop=crop,
-        hidden=hidden,
-        dropout=dropout,
         machine=where.machine(),
         cache_dir=where.cache_dir,
         fresh=where.fresh,

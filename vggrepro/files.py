@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock
+
 from vggrepro import UserError
 
 WRITING = ".writing-"  # begins the name of a file that is not complete yet
@@ -72,6 +74,15 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
+
+
+def file_lock(path: Path, timeout: float = -1) -> FileLock:
+    """A lock that the system releases when its process dies; waits `timeout` seconds, -1: for ever.
+
+    Taking it raises `OSError` on a file system without locks: filelock's own way out, a file that
+    is there or not, would stay after a kill and block for ever.
+    """
+    return FileLock(path, timeout=timeout, fallback_to_soft=False)
 
 
 def sweep(folder: Path) -> None:

@@ -240,6 +240,8 @@ def measure(
 
 def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
     """Section 3.1's optimizer: momentum, and weight decay on everything."""
+    # DEVIATION: Caffe and AlexNet keep the rate inside the velocity, PyTorch multiplies by it
+    # afterwards. They differ after a drop only, which here slows what was gathered before it, too.
     return torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,

@@ -39,7 +39,7 @@ def lrn(
         name="lrn",
         settings={"rounds": rounds, "precision": machine.precision},
         measured=tuple(found),
-        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+        provenance=provenance(machine, command, seconds),
     )
 
 

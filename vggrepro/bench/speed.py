@@ -373,5 +373,5 @@ def speed(
         name="speed",
         settings=settings,
         measured=tuple(found),
-        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+        provenance=provenance(machine, command, seconds),
     )

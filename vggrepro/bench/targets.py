@@ -15,14 +15,6 @@ DECIDES = "imagenette"
 """The photos for which the targets are set. On others nothing is met or missed."""
 
 
-def values(record: BenchRecord | None, name: str, **of: str | float) -> np.ndarray | None:
-    """Every round of a measurement; None if it was not measured."""
-    try:
-        return record and record.values(name, **of)
-    except KeyError:
-        return None
-
-
 @dataclass(frozen=True)
 class Target:
     """What is measured, against what, and what should come out."""
@@ -38,13 +30,16 @@ class Target:
     goals: tuple[float, ...] = ()
     """One after the other: the first counts as met, the others are still to come."""
 
-    def values(self, record: BenchRecord | None) -> np.ndarray | None:
+    def values(self, record: BenchRecord) -> np.ndarray | None:
         """Every round, as a ratio if there are two sides; None if it was not measured."""
-        found = values(record, self.name, **self.of)
-        if found is None or not self.over:
-            return found
-        other = values(record, self.name, **{**self.of, "side": self.over})
-        return None if other is None else found / other * (100 if self.unit == " %" else 1)
+        try:
+            found = record.values(self.name, **self.of)
+            if not self.over:
+                return found
+            other = record.values(self.name, **{**self.of, "side": self.over})
+        except KeyError:
+            return None
+        return found / other * (100 if self.unit == " %" else 1)
 
     def said(self) -> str:
         """The goals: `at least 4×, then 5×`, or a dash where nothing was set."""
@@ -114,9 +109,9 @@ TARGETS: tuple[Target, ...] = (
 # fmt: on
 
 
-def rows(record: BenchRecord | None) -> list[dict[str, str]]:
+def rows(record: BenchRecord) -> list[dict[str, str]]:
     """A row for each target: measured, target, met, what, against."""
-    decides = record is not None and record.settings["data"] == DECIDES
+    decides = record.settings["data"] == DECIDES
     found = []
     for target in TARGETS:
         values = target.values(record)

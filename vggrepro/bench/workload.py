@@ -16,7 +16,7 @@ from vggrepro.study.experiments import (
     Experiment,
     evaluation_in,
     evaluations_of,
-    lineage,
+    with_needs,
 )
 from vggrepro.windows import PROTOCOLS, scaled
 
@@ -154,8 +154,5 @@ def trainings(seeds: int) -> dict[str, int]:
 
     A fusion of a run with itself takes a seed more of it and of what it starts from.
     """
-    found = {(run, seed) for run in RUNS for seed in range(seeds)}
-    for fusion in FUSIONS.values():
-        for member, seed in (pair for s in range(seeds) for pair in fusion.members(s)):
-            found |= {(ancestor, seed) for ancestor in lineage(member)}
-    return {run: sum(of == run for of, _ in found) for run in RUNS}
+    every = with_needs((run, seed) for seed in range(seeds) for run in (*RUNS, *FUSIONS))
+    return {run: sum(of == run for of, _ in every) for run in RUNS}

@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock
 from PIL import __version__ as pillow_version
 from PIL import features
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import WRITING, cores, open_regular, write_atomically
+from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomically
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -307,7 +306,7 @@ def alone(cache_dir: Path) -> Iterator[None]:
 
     Turns a full disk or a missing permission into a `UserError`.
     """
-    with writing(cache_dir), FileLock(cache_dir / ".lock"):
+    with writing(cache_dir), file_lock(cache_dir / ".lock"):
         for left in cache_dir.glob(f"{WRITING}*"):
             if left.is_dir():
                 shutil.rmtree(left)

@@ -258,6 +258,12 @@ def band(
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
 
 
+def framed(ax: Axes, colour: str, width: float = 2) -> None:
+    """No ticks, and a frame in that colour around an image."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=colour, linewidth=width)
+
+
 def outline(
     area: tuple[float, float, float, float], colour: str, width: float = 2, **options
 ) -> Rectangle:

@@ -65,9 +65,10 @@ def sizes_table(configs: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(table, orient="index")
 
 
-def conv_weights(config: str) -> int:
-    """Weights of all convolutions at the paper's width, biases not counted."""
-    return sum(layer.weights for layer in cost.convolutions(config))
+def conv_weights(config: str, block: int | str = "") -> int:
+    """Weights of all convolutions, or of a block's, at the paper's width; biases not counted."""
+    layers = cost.convolutions(config)
+    return sum(layer.weights for layer in layers if layer.name.startswith(f"conv{block}"))
 
 
 def more_weights(config: str, than: str) -> float:
@@ -156,34 +157,27 @@ def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[
     """
     fig, axes = panels(1 + len(columns), 2.9, 2)
     runs = [*line, *beside]
-
-    def draw(ax: Axes, title: str, found: Mapping[str, Sequence[float]]) -> None:
-        joined = [(depth_of(run), np.mean(found[run])) for run in line if found[run]]
+    found = {"paper:\nILSVRC-2012, dense": {run: [report.paper_error(3, run)] for run in runs}}
+    for column in columns:
+        found[short_title(column)] = {run: list(errors(column, run).values()) for run in runs}
+    names: dict[int, list[str]] = {}
+    for run in sorted(runs, key=short_name):
+        names.setdefault(depth_of(run), []).append(short_name(run))
+    for ax, (title, of_run) in zip(axes, found.items(), strict=True):
+        joined = [(depth_of(run), np.mean(of_run[run])) for run in line if of_run[run]]
         if joined:
             ax.plot(*zip(*joined, strict=True), "-", color="0.7", zorder=1)
         for run in runs:
-            marker = {"marker": "o", "label": "3×3 layers only"}
+            look = {"marker": "o", "label": "3×3 layers only"}
             if run in beside:
-                marker = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
-            if found[run]:
-                depths = [depth_of(run)] * len(found[run])
-                look = {"color": net_colour(run), "linestyle": "", "alpha": 0.8}
-                ax.plot(depths, found[run], **look, **marker)
+                look = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
+            if of_run[run]:
+                depths = [depth_of(run)] * len(of_run[run])
+                ax.plot(depths, of_run[run], color=net_colour(run), ls="", alpha=0.8, **look)
         say_not_run(ax)
-        names: dict[int, list[str]] = {}
-        for run in sorted(runs, key=short_name):
-            names.setdefault(depth_of(run), []).append(short_name(run))
         ax.set_xticks(list(names), [f"{depth}\n{', '.join(of)}" for depth, of in names.items()])
-        ax.set_xlim(min(names) - 1, max(names) + 1)
-        ax.set_title(title)
-
-    draw(axes[0], "paper:\nILSVRC-2012, dense", {run: [report.paper_error(3, run)] for run in runs})
-    for ax, column in zip(axes[1:], columns, strict=True):
-        by_run = {run: list(errors(column, run).values()) for run in runs}
-        draw(ax, short_title(column), by_run)
+        ax.set(xlim=(min(names) - 1, max(names) + 1), xlabel="weight layers", title=title)
     same_span(axes)
-    for ax in axes:
-        ax.set_xlabel("weight layers")
     for ax in axes[::2]:
         ax.set_ylabel("top-1 error, %")
     legend(fig, axes)
@@ -364,10 +358,10 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
     return fig
 
 
-def lrn_costs(record: BenchRecord | None) -> Figure:
+def lrn_costs(record: BenchRecord) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
     fig, axes = panels(2, 3.2)
-    crops = sorted({m.of["crop"] for m in record.measured}) if record else []
+    crops = sorted({m.of["crop"] for m in record.measured})
     titles = {"training step": "time of a training step", "kept": "kept for the backward pass"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
         for (i, crop), place in product(enumerate(crops), range(2)):
@@ -376,7 +370,6 @@ def lrn_costs(record: BenchRecord | None) -> Figure:
             low, middle, high = np.quantile(with_lrn / without, (0, 0.5, 1))
             ax.bar(at, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
             ax.errorbar(at, middle, [[middle - low], [high - middle]], color="0.3", capsize=3)
-        say_not_run(ax)
         ax.axhline(1, color="0.3", linewidth=1)
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
         ax.set_title(title)

@@ -4,14 +4,13 @@ from collections.abc import Callable, Sequence
 
 from IPython.display import HTML, Markdown
 
-from vggrepro.pages import figures, nets, report, summary
+from vggrepro.pages import figures, nets, protocols, report, summary
 from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
 from vggrepro.study import programme, store
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import (
     FUSIONS,
-    ROWS,
     Evaluation,
     evaluations_of,
     short_name,
@@ -90,8 +89,7 @@ class Chapter:
 
     def errors(self, rows: Sequence[Row]) -> HTML:
         """Top-1 errors by column, %, beside the paper's; a line for each of `rows`."""
-        papers = {(row.run, row.evaluation): report.paper_value(row) for row in ROWS}
-        lines = [(*row, papers.get(row[1:])) for row in rows]
+        lines = [(*row, protocols.paper_error_of(*row[1:])) for row in rows]
         return report.show(report.error_table(lines, self.columns))
 
     def dots(self, *runs: str) -> None:
@@ -132,26 +130,23 @@ class Chapter:
 
     def rerun(self) -> Markdown:
         """What the recorded runs took, and the commands that make exactly them again."""
-        hours, count, commands = 0.0, 0, []
+        trained, commands = [], []
         for column in self.options.columns(self.photos)[: len(self.photos)]:
             by_seeds: dict[int, list[str]] = {}
             for run in self.runs:
                 records = _recorded(column, run)
+                trained += [record for record in records if isinstance(record, TrainRecord)]
                 if records:
                     by_seeds.setdefault(1 + max(r.seed for r in records), []).append(run)
-                trained = [r for r in records if isinstance(r, TrainRecord)]
-                count += len(trained)
-                hours += sum(
-                    r.provenance.wall_seconds * r.provenance.threads / 3600 for r in trained
-                )
             commands += [
                 f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
                 f"--data-dir DATA --seeds {seeds}"
                 for seeds, runs in by_seeds.items()
             ]
+        hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600
         papermill = f"papermill book/{self.name}.ipynb out.ipynb"
         return Markdown(
-            f"**{count} trainings, {hours:.1f} core-hours.**\n\n```bash\n"
+            f"**{len(trained)} trainings, {hours:.1f} core-hours.**\n\n```bash\n"
             f"# on a laptop, on drawn images\n{papermill} -p budget quick -p rerun True\n\n"
             f"# on a GPU, at the paper's width and crop\n{papermill} -p budget gpu -p rerun True "
             "-p data imagenette -p data_dir DATA\n\n"

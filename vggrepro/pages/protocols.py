@@ -5,20 +5,25 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from vggrepro import cost
 from vggrepro.bench import workload
 from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import error_dots, outline, pale, panels, say_not_run, short_title
+from vggrepro.pages.figures import (
+    error_dots,
+    framed,
+    outline,
+    pale,
+    panels,
+    say_not_run,
+    short_title,
+)
 from vggrepro.pages.report import Column, errors, paper_value
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import (
@@ -103,14 +108,13 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     sizes = {e.crop: e for e in (RUNS[first], *here)}
     rows = {}
     for evaluation in compared(first):
-        cells = {"windows": str(windows_of(RUNS[first], evaluation))}
-        cells["work, G"] = f"{multiply_adds(RUNS[first], evaluation) / 1e9:,.0f}"
+        work = multiply_adds(RUNS[first], evaluation) / 1e9
+        cells = {"windows": str(windows_of(RUNS[first], evaluation)), "work, G": f"{work:,.0f}"}
         for crop, e in sizes.items():
-            cells[f"× at {crop} px"] = (
-                f"{multiply_adds(e, evaluation) / multiply_adds(e, once):.1f}"
-            )
+            ratio = multiply_adds(e, evaluation) / multiply_adds(e, once)
+            cells[f"× at {crop} px"] = f"{ratio:.1f}"
         for column in columns:
-            took = list(times(column, first, evaluation).values())
+            took = times(column, first, evaluation)
             cells[f"ms, {column.title}"] = f"{np.mean(took):.1f}" if took else "not run"
         for net in nets:
             said = paper_error_of(net, evaluation)
@@ -130,10 +134,10 @@ def seconds_per_image(record: EvalRecord) -> float:
     return 1 / rate if rate > wall else wall / record.data.count
 
 
-def times(column: Column, run: str, evaluation: Evaluation) -> dict[int, float]:
-    """Milliseconds per image by seed."""
+def times(column: Column, run: str, evaluation: Evaluation) -> list[float]:
+    """Milliseconds per image, one for each seed."""
     found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
-    return {seed: 1e3 * seconds_per_image(record) for seed, record in found.items()}
+    return [1e3 * seconds_per_image(record) for record in found.values()]
 
 
 # --- padding ------------------------------------------------------------------------------
@@ -283,26 +287,21 @@ def windows(crop: int = PAPER_CROP) -> Figure:
     A thin line is the edge of a window and a dot the centre of what makes one vector of class
     scores: a crop, or a position of a score map. One of them has its crop drawn in full.
     """
-    fig, axes = plt.subplots(4, 2, figsize=(5.8, 8.4))
-    for ax, protocol in zip(axes.flat, PROTOCOLS, strict=False):
+    fig, (*axes, key) = panels(1 + len(PROTOCOLS), 2.1, 2)
+    for ax, protocol in zip(axes, PROTOCOLS, strict=True):
         q = _DRAWN_Q.get(protocol, 384)
         size = _picture(ax)
         found = PROTOCOLS[protocol](size, scaled(q, crop), crop)
         finer = protocol == "overfeat"
         _draw(ax, size, found, crop, finer)
         ax.set_title(f"{NAMES.get(protocol, protocol)}\nQ = {q}, windows: {len(found)}")
-    axes.flat[-1].axis("off")
-    axes.flat[-1].legend(handles=_key(), loc="center left")
+    key.plot([], [], color="C5", lw=1, label="edge of a window")
+    key.plot([], [], color="C1", marker="o", lw=0, label="centre of a crop,\nor of a position")
+    key.plot([], [], color="C1", lw=2, label="one crop, or position")
+    key.fill([], [], facecolor="0.9", edgecolor="0.3", label="not seen")
+    key.axis("off")
+    key.legend(loc="center left")
     return fig
-
-
-def _key() -> list[Artist]:
-    return [
-        Line2D([], [], color="C5", lw=1, label="edge of a window"),
-        Line2D([], [], color="C1", marker="o", lw=0, label="centre of a crop,\nor of a position"),
-        Line2D([], [], color="C1", lw=2, label="one crop, or position"),
-        Rectangle((0, 0), 1, 1, facecolor="0.9", edgecolor="0.3", label="not seen"),
-    ]
 
 
 def grids(crop: int, test_scale: int) -> Figure:
@@ -323,10 +322,7 @@ def _picture(ax: Axes) -> tuple[int, int]:
     """Draw the image in grey, so that lines stand out; returns its (height, width)."""
     image = synthetic.draw(*DRAWN).image
     ax.imshow(image.mean(-1), cmap="gray", vmin=-60, vmax=255)
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(True)
+    framed(ax, "#555555", 0.8)
     return image.shape[:2]
 
 
@@ -341,8 +337,7 @@ def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, f
     ax.add_patch(outline(edges, "C1", 2))
     dot = 2 if len(others) > 50 else 3.5
     ax.plot(*zip(*places, strict=True), "o", color="C1", markersize=dot, markeredgewidth=0)
-    ax.set_xlim(-0.5, width - 0.5)
-    ax.set_ylim(height - 0.5, -0.5)
+    ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def centres(
@@ -368,23 +363,20 @@ def centres(
 
 def padding(config: str, crops: Sequence[int]) -> Figure:
     """The maps of a crop after each pool: units that see the crop alone, and all the others."""
-    fig, axes = plt.subplots(len(crops), 5, figsize=(5.8, 1.55 * len(crops) + 0.2), squeeze=False)
-    for row, crop in zip(axes, crops, strict=True):
-        for ax, free in zip(row, free_of_padding(config, crop), strict=True):
-            edge, inner = free.side, free.free
-            ax.add_patch(Rectangle((0, 0), edge, edge, color="C1", alpha=0.6, lw=0))
-            ax.add_patch(Rectangle((free.first, free.first), inner, inner, color="C0", lw=0))
-            for line in range(edge + 1) if edge <= 16 else ():
-                ax.plot([0, edge], [line, line], color="white", lw=0.5)
-                ax.plot([line, line], [0, edge], color="white", lw=0.5)
-            ax.set_xlim(0, edge)
-            ax.set_ylim(edge, 0)
-            ax.set_aspect("equal")
-            ax.set_xticks([])
-            ax.set_yticks([])
-            ax.set_title(f"{free.layer}\n{edge}×{edge}", fontsize=9, fontweight="normal")
-            ax.set_xlabel(f"{100 * free.share:.0f} %")
-        row[0].set_ylabel(f"{crop} px crop")
+    fig, axes = panels(5 * len(crops), 1.65, 5)
+    maps = [(crop, free) for crop in crops for free in free_of_padding(config, crop)]
+    for ax, (crop, free) in zip(axes, maps, strict=True):
+        edge, inner = free.side, free.free
+        ax.add_patch(Rectangle((0, 0), edge, edge, color="C1", alpha=0.6, lw=0))
+        ax.add_patch(Rectangle((free.first, free.first), inner, inner, color="C0", lw=0))
+        for line in range(edge + 1) if edge <= 16 else ():
+            ax.plot([0, edge], [line, line], color="white", lw=0.5)
+            ax.plot([line, line], [0, edge], color="white", lw=0.5)
+        ax.set(xlim=(0, edge), ylim=(edge, 0), aspect="equal", xticks=[], yticks=[])
+        ax.set_title(f"{free.layer}\n{edge}×{edge}", fontsize=9, fontweight="normal")
+        ax.set_xlabel(f"{100 * free.share:.0f} %")
+        if free.layer == maps[0][1].layer:
+            ax.set_ylabel(f"{crop} px crop")
     return fig
 
 

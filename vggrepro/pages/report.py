@@ -116,6 +116,13 @@ def options(
     With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
     column of its own. Raises `UserError` whose last line names the parameter or the allowed values.
     """
+    texts = {"budget": budget, "data": data, "data_dir": data_dir, "results_dir": results_dir}
+    for name, value in texts.items():
+        if not isinstance(value, str):
+            raise UserError(
+                f"{name} must be text, not {value!r}: of papermill's options -p {name} 2012 is a "
+                f"number, -r {name} 2012 is text"
+            )
     data = data_of(budget, data or None)
     if not isinstance(rerun, bool):
         raise UserError(f"rerun must be True or False, not {rerun!r}")

@@ -14,6 +14,7 @@ from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import programme, progress
 from vggrepro.study.compare import Compared, compare
+from vggrepro.study.experiments import with_needs
 from vggrepro.study.progress import Progress
 from vggrepro.study.store import RECORDED, RERUN, ROOT
 from vggrepro.study.where import Where, cores, count, helping
@@ -37,7 +38,7 @@ def rerun(
         from vggrepro.study import runner  # heavy, and a chapter without runs opens without it
 
         wanted = runner.asked(names, range(seeds))
-        parts = progress.expected(runner.tasks(wanted), budget, data) | parts
+        parts = progress.expected(with_needs(wanted), budget, data) | parts
     # Two that run all anew would each do everything.
     processes = 1 if where.fresh or not names else count(processes, where.device)
     if processes > 1 and where.threads is None:

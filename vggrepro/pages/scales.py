@@ -16,6 +16,7 @@ from vggrepro.data import synthetic
 from vggrepro.pages.figures import (
     band,
     dots_of,
+    framed,
     legend,
     outline,
     pale,
@@ -209,21 +210,13 @@ def crops(train_scales: Sequence[int], crop: int, count: int = 4) -> Figure:
             window = random_window(image.shape[:2], (pixels, pixels), crop, numbers)
             row[0].add_patch(outline(box(image.shape[:2], window), f"C{place}"))
             row[1 + place].imshow(cut(image, window), interpolation="nearest")
-            _framed(row[1 + place], f"C{place}")
-        _framed(row[0], "none")
+            framed(row[1 + place], f"C{place}")
+        framed(row[0], "none")
         row[0].set_ylabel(f"S = {scale}\n{pixels} px")
     # Placed by hand: the layout that is found by solving for it moves images by part of a pixel
     # from one time to the next.
     fig.subplots_adjust(left=0.09, right=0.995, bottom=0.01, top=0.99, wspace=0.04, hspace=0.06)
     return fig
-
-
-def _framed(ax: Axes, colour: str) -> None:
-    """No ticks, and a frame in that colour."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set(visible=True, color=colour, linewidth=2)
 
 
 def chain(runs: Sequence[str], column: Column) -> Figure:
@@ -346,7 +339,7 @@ def looks(test_scales: Sequence[int], crops: Sequence[int]) -> Figure:
             ax.add_patch(outline(area, colour))
         dots = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
         ax.plot(*zip(*dots, strict=True), "o", color="white", markeredgecolor="black", markersize=4)
-        _framed(ax, "none")
+        framed(ax, "none")
         rows, columns = score_map(size, pixels, crop)
         ax.set_title(f"Q = {scale}: {rows} × {columns}", fontsize=9.5)
         if scale == test_scales[0]:

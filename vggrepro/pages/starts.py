@@ -1,6 +1,7 @@
 """Chapter 10, on starts: outcomes of first steps, whole trainings, and what follows from them."""
 
 import math
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
-from vggrepro.pages.figures import plt
+from vggrepro.pages.figures import panels
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import RANDOM_STARTS
@@ -21,33 +22,34 @@ from vggrepro.study.store import RECORDED
 from vggrepro.windows import PAPER_CROP
 
 RECORDED_DATA = "imagenette"
-Records = dict[str, list[FirstStepsRecord]]
+Records = list[FirstStepsRecord]
 COMMAND = "vggrepro first-steps --data imagenette --data-dir DATA --results-dir results"
 
 
 def load(results_dir: Path, data: str = "synthetic") -> Records:
-    """The records of each net and start, such as "D-he", by seed; nothing for what is not run.
+    """The records of the declared nets and starts, in their order and that of the seeds.
 
     Raises `UserError` if they were not all made with the same sizes: no figure could hold them.
     """
-    found: Records = {}
-    for name in DECLARED:
-        paths = (results_dir / FIRST_STEPS / data / name).glob("seed*/first-steps.json")
-        records = sorted((store.read(path) for path in paths), key=lambda r: r.seed)
-        if records:
-            found[name] = records
-    made = [starts.sizes(r.experiment, r.steps, r.precision) for r in every(found)]
-    if any(those != made[0] for those in made):
+    folder = results_dir / FIRST_STEPS / data
+    paths = [path for name in DECLARED for path in folder.glob(f"{name}/seed*/first-steps.json")]
+    found = sorted((store.read(path) for path in paths), key=_place)
+    made = [starts.sizes(r.experiment, r.steps, r.precision) for r in found]
+    if any(sizes != made[0] for sizes in made):
         raise UserError(
-            f"{results_dir / FIRST_STEPS / data}: the first steps there were made with different "
-            "sizes; give each its own --results-dir, or make them again with --fresh"
+            f"{folder}: the first steps there were made with different sizes; give each its own "
+            "--results-dir, or make them again with --fresh"
         )
     return found
 
 
-def every(records: Records) -> list[FirstStepsRecord]:
-    """All records, of every net and start."""
-    return [record for of_name in records.values() for record in of_name]
+def _place(record: FirstStepsRecord) -> tuple[int, int]:
+    return [*DECLARED].index(record.run), record.seed
+
+
+def start_of(record: FirstStepsRecord) -> str:
+    """Its start, by its name in `STARTS`: `he` of D-he."""
+    return record.run.split("-", 1)[1]
 
 
 def shown(options: Options) -> Records:
@@ -118,20 +120,17 @@ def number(value: float) -> str:
 
 def gains_table() -> pd.DataFrame:
     """Expected gain of single layers, by their channels, and of whole nets, by arithmetic alone."""
-    rows, of_e = {}, fans("E")
+    of_e = fans("E")
+    layers = {"3 → 64": "conv1_1", "64 → 64": "conv1_2"}
+    layers |= {"128 → 128": "conv2_2", "512 → 512": "conv5_1"}
+    labels = {"pytorch": "PyTorch's own"}
+    for start in STARTS.values():
+        labels.setdefault(start.init, _in_a_table(start.label))
+    rows = {}
     for init in dict.fromkeys(start.init for start in STARTS.values()):
-        row = {
-            "3 → 64": gain(init, *of_e["conv1_1"]),
-            "64 → 64": gain(init, *of_e["conv1_2"]),
-            "128 → 128": gain(init, *of_e["conv2_2"]),
-            "512 → 512": gain(init, *of_e["conv5_1"]),
-            "all of A": whole_gain("A", init),
-            "all of E": whole_gain("E", init),
-        }
-        label = "PyTorch's own" if init == "pytorch" else _label(init)
-        rows[_in_a_table(label)] = {
-            name.replace(" ", "\u00a0"): number(value) for name, value in row.items()
-        }
+        row = {channels: gain(init, *of_e[layer]) for channels, layer in layers.items()}
+        row |= {f"all of {net}": whole_gain(net, init) for net in "AE"}
+        rows[labels[init]] = {name.replace(" ", "\u00a0"): number(g) for name, g in row.items()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -145,25 +144,19 @@ def _in_a_table(label: str) -> str:
     return label.removeprefix("normal of ").replace(" on ", "<br>on ")
 
 
-def _label(init: str) -> str:
-    return next(s.label for s in STARTS.values() if s.init == init)
-
-
 def first_steps_table(records: Records) -> pd.DataFrame:
     """Size of the first step and what became of the net: a row per start, a column per net.
 
     The mean of the size over seeds, and every outcome there was.
     """
-    table = {}
-    for name, start in STARTS.items():
-        cells = {}
-        for net in NETS:
-            found = records.get(f"{net}-{name}", [])
-            words = dict.fromkeys(r.outcome for r in found)
-            size = f"{number(np.mean([r.first_step for r in found]))}<br>" if found else "–"
-            cells[net] = size + ", ".join(words)
-        table[_in_a_table(start.label)] = cells
-    return pd.DataFrame.from_dict(table, orient="index")
+    table = pd.DataFrame("–", [_in_a_table(start.label) for start in STARTS.values()], NETS)
+    for run, of_run in groupby(records, lambda record: record.run):
+        found = list(of_run)
+        net, name = run.split("-", 1)
+        size = number(np.mean([record.first_step for record in found]))
+        words = dict.fromkeys(record.outcome for record in found)
+        table.loc[_in_a_table(STARTS[name].label), net] = f"{size}<br>{', '.join(words)}"
+    return table
 
 
 TRAINED = tuple(
@@ -188,7 +181,7 @@ def trained_table(column: Column) -> pd.DataFrame:
 
 def provenance_table(records: Records) -> pd.DataFrame:
     """Where the first steps come from, a line each."""
-    rows = {f"{r.run}, seed {r.seed}": report.made_by(r) for r in every(records)}
+    rows = {f"{r.run}, seed {r.seed}": report.made_by(r) for r in records}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -198,10 +191,9 @@ def provenance_table(records: Records) -> pd.DataFrame:
 def evidence(records: Records, same: str, *names: str) -> str:
     """What became of nets that differ in one thing, of those that were measured."""
     said = []
-    for name in names:
-        for record in records.get(name, []):
-            loss = f", last loss {record.last_loss:.2f}" if record.status == "ok" else ""
-            said.append(f"{STARTS[name.split('-', 1)[1]].label} → {_became(record)}{loss}")
+    for record in (record for name in names for record in records if record.run == name):
+        loss = f", last loss {record.last_loss:.2f}" if record.status == "ok" else ""
+        said.append(f"{STARTS[start_of(record)].label} → {_became(record)}{loss}")
     return f"*{same}:* {'; '.join(said) or 'not run'}."
 
 
@@ -216,7 +208,7 @@ def _became(record: FirstStepsRecord) -> str:
 def named_by_what_is_wrong(records: Records) -> dict[str, str]:
     """For each word of `starts.WRONG` the recorded starts that it is said of."""
     named = {word: {} for word in starts.WRONG}
-    for record in every(records):
+    for record in records:
         named[starts.wrong(record)][record.run] = None
     return {word: ", ".join(runs) or "none here" for word, runs in named.items()}
 
@@ -242,16 +234,14 @@ def signals(records: Records) -> Figure:
     At the paper's crop; a start from net A at the crop that this net A has. Dashed lines are what
     `expected_activations` expects.
     """
-    fig, grid = plt.subplots(len(NETS), 2, figsize=(5.8, 8.2), sharey="col", squeeze=False)
-    for (left, right), net in zip(grid, NETS, strict=True):
-        for name in STARTS:
-            for record in records.get(f"{net}-{name}", []):
-                signal = record.signal_at(PAPER_CROP)
-                places = np.arange(len(signal.layers))
-                label = STARTS[name].label
-                left.plot(places, signal.activation, **STYLES[name], linewidth=1.6, label=label)
-                right.plot(places, signal.gradient, **STYLES[name], linewidth=1.6, label=label)
-                _expected(left, record, signal.input)
+    fig, axes = panels(2 * len(NETS), 8.2 / len(NETS), 2, sharey="col")
+    for left, right, net in zip(axes[::2], axes[1::2], NETS, strict=True):
+        for record in [record for record in records if record.experiment["config"] == net]:
+            signal, name = record.signal_at(PAPER_CROP), start_of(record)
+            look = STYLES[name] | {"linewidth": 1.6, "label": STARTS[name].label}
+            left.plot(signal.activation, **look)
+            right.plot(signal.gradient, **look)
+            _expected(left, record)
         for ax, what in ((left, "activations"), (right, "gradients")):
             figures.say_not_run(ax)
             ax.set_title(f"{net}: {what}")
@@ -260,21 +250,20 @@ def signals(records: Records) -> Figure:
                 ax.tick_params(which="both", left=False, labelleft=False)
             _layer_ticks(ax, net)
         left.set_ylabel("root mean square")
-    grid[-1][0].set_xlabel("layers by block")
-    grid[-1][1].set_xlabel("layers by block")
-    figures.legend(fig, list(grid.flat))
+    for ax in axes[-2:]:
+        ax.set_xlabel("layers by block")
+    figures.legend(fig, axes)
     return fig
 
 
-def _expected(ax: Axes, record: FirstStepsRecord, input_rms: float) -> None:
-    e = record.experiment
-    if e["init_from"]:
-        return
-    sizes = {"width": e["width"], "hidden": e["hidden"], "num_classes": record.classes}
-    crop = record.signal_at(PAPER_CROP).crop
-    expected = expected_activations(e["config"], e["init"], input_rms, crop=crop, **sizes)
-    colour = STYLES[record.run.split("-", 1)[1]]["color"]
-    ax.plot(expected, "--", color=colour, linewidth=0.8, alpha=0.8)
+def _expected(ax: Axes, record: FirstStepsRecord) -> None:
+    e, signal = record.experiment, record.signal_at(PAPER_CROP)
+    if not e["init_from"]:
+        sizes = {"width": e["width"], "hidden": e["hidden"], "num_classes": record.classes}
+        sizes["crop"] = signal.crop
+        expected = expected_activations(e["config"], e["init"], signal.input, **sizes)
+        colour = STYLES[start_of(record)]["color"]
+        ax.plot(expected, "--", color=colour, linewidth=0.8, alpha=0.8)
 
 
 def _layer_ticks(ax: Axes, net: str) -> None:
@@ -292,27 +281,26 @@ def losses(records: Records) -> Figure:
 
     A moving mean over twenty steps. What diverged is named with its first loss: it is far above.
     """
-    fig, axes = plt.subplots(len(NETS), 1, figsize=(5.8, 7.4), sharex=True)
+    fig, axes = panels(len(NETS), 7.4 / len(NETS), 1, sharex=True)
     for ax, net in zip(axes, NETS, strict=True):
         gone = []
-        for name, style in STYLES.items():
-            for record in records.get(f"{net}-{name}", []):
-                level, found = record.chance, np.array(record.losses)
-                ax.axhline(level, color="0.6", linewidth=1, zorder=1)
-                ax.set_ylim(*(level * share for share in NEAR_CHANCE))
-                if record.status != "ok":
-                    gone.append(f"{STARTS[name].label} (from {number(found[0])})")
-                elif len(found) >= 20:
-                    smooth = np.convolve(found, np.ones(20) / 20, "valid")
-                    ax.plot(20 + np.arange(len(smooth)), smooth, **style, label=STARTS[name].label)
+        for record in [record for record in records if record.experiment["config"] == net]:
+            name, found = start_of(record), np.array(record.losses)
+            ax.axhline(record.chance, color="0.6", linewidth=1, zorder=1)
+            ax.set_ylim(*(record.chance * share for share in NEAR_CHANCE))
+            if record.status != "ok":
+                gone.append(f"{STARTS[name].label} (from {number(found[0])})")
+            elif len(found) >= 20:
+                smooth = np.convolve(found, np.ones(20) / 20, "valid")
+                steps = 20 + np.arange(len(smooth))
+                ax.plot(steps, smooth, **STYLES[name], label=STARTS[name].label)
         if gone:
             ax.text(0.99, 0.97, "\n".join(["diverged:", *gone]), transform=ax.transAxes,
                     ha="right", va="top", size=8)  # fmt: skip
         figures.say_not_run(ax)
-        ax.set_title(f"net {net}")
-        ax.set_ylabel("loss, nats")
+        ax.set(title=f"net {net}", ylabel="loss, nats")
     axes[-1].set_xlabel("step")
-    figures.legend(fig, list(axes))
+    figures.legend(fig, axes)
     return fig
 
 
@@ -322,7 +310,7 @@ def trainings(column: Column) -> Figure:
     Lines are means over seeds, bands reach from the lowest to the highest; where a net stalled in
     one of its seeds, each has its own line. What diverged is named in the panel.
     """
-    fig, axes = plt.subplots(1, len(NETS), figsize=(5.8, 3.8), sharey=True)
+    fig, axes = panels(len(NETS), 3.8, sharey=True)
     for ax, net in zip(axes, NETS, strict=True):
         for label, end in TRAINED:
             if end == "S256" and net == "A":
@@ -346,5 +334,5 @@ def trainings(column: Column) -> Figure:
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0].set_ylabel("top-1 error, %")
     fig.suptitle(column.title, size=10, x=0.01, ha="left")
-    figures.legend(fig, list(axes))
+    figures.legend(fig, axes)
     return fig

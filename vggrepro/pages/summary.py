@@ -193,6 +193,8 @@ REMARKS = {
     "measured at 224 px as well.",
     "study.starts.BATCH": "A first step takes 32 images, drawn ones unless others are named.",
     "study.starts.PARENT": "The net A of which they take layers had first steps only.",
+    "trainer.sgd": "PyTorch multiplies the velocity by the learning rate; Caffe and AlexNet keep "
+    "the rate inside it. They differ after a drop only, which here slows the old velocity, too.",
     "windows.dense_window": "Images are trimmed on both sides alike, where floor pooling would "
     "drop up to 31 px at the right and at the bottom.",
     "windows.googlenet_windows": "The image is rescaled once, to the smaller size to which Szegedy "

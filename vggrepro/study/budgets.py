@@ -4,7 +4,7 @@
 with the paper's own, so that the list of deviations cannot go stale.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vggrepro import UserError
@@ -18,8 +18,7 @@ class Budget:
     name: str
     about: str
     seeds: int
-    data: dict[str, dict[str, Any]]
-    epochs: dict[str, dict[str, int]] = field(default_factory=dict)  # data -> stage -> epochs
+    data: dict[str, dict[str, Any]]  # `epochs` by the stage
 
 
 # Chosen once for every net. He's initialisation and inputs of unit scale let a narrow net
@@ -39,15 +38,24 @@ _IMAGENETTE_64 = {**_SMALL, "crop": 64, "width": 0.25, "hidden": 256, "data_size
 # A, D and E (`calibration`), trained for longer, since none was near fitting its training images.
 _STUDY = {"recipe": "study-1", "dropout": 0.25}
 _CALIBRATED: dict[str, dict[str, Any]] = {
-    "cifar10": {**_CIFAR10_32, **_STUDY},
-    "imagenette": {**_IMAGENETTE_64, **_STUDY, "learning_rate": 0.01},
-}
-_EPOCHS = {
-    "cifar10": {"scratch": 25, "fine-tune": 10, "jitter": 10},
-    "imagenette": {"scratch": 50, "fine-tune": 15, "jitter": 30},
+    "cifar10": {
+        **_CIFAR10_32,
+        **_STUDY,
+        "epochs": {"scratch": 25, "fine-tune": 10, "jitter": 10},
+    },
+    "imagenette": {
+        **_IMAGENETTE_64,
+        **_STUDY,
+        "learning_rate": 0.01,
+        "epochs": {"scratch": 50, "fine-tune": 15, "jitter": 30},
+    },
 }
 
-_TINY = {**_DRAWN, "width": 1 / 16, "hidden": 32, "counts": (240, 60)}
+_TINY = {
+    **_DRAWN,
+    **{"width": 1 / 16, "hidden": 32, "counts": (240, 60)},
+    "epochs": {"scratch": 2, "fine-tune": 1, "jitter": 1},
+}
 # One recipe for all nets: easier images, and many small steps, since whether a narrow deep net
 # leaves chance depends on their number more than on the images. At a higher rate the deep nets
 # lose what they start with.
@@ -55,6 +63,7 @@ _QUICK = {
     **_DRAWN,
     **{"width": 0.125, "hidden": 128, "counts": (2000, 200), "data_size": "plain"},
     **{"batch_size": 16, "learning_rate": 0.002, "dropout": 0.0},
+    "epochs": {"scratch": 10, "fine-tune": 3, "jitter": 4},
 }
 _FULL_SIZE = {**_SMALL, "schedule": "plateau", "learning_rate": 1e-2}
 
@@ -66,21 +75,18 @@ BUDGETS: dict[str, Budget] = {
             "tests: the whole study in about a minute",
             1,
             {"synthetic": _TINY},
-            {"synthetic": {"scratch": 2, "fine-tune": 1, "jitter": 1}},
         ),
         Budget(
             "quick",
             "every net on drawn images, minutes on a laptop; no verdicts",
             1,
             {"synthetic": _QUICK},
-            {"synthetic": {"scratch": 10, "fine-tune": 3, "jitter": 4}},
         ),
         Budget(
             "reduced",
             "the recorded study: real photos, a quarter of the width",
             3,
             {**_CALIBRATED, "folder": {**_CALIBRATED["imagenette"], "data_size": ""}},
-            {**_EPOCHS, "folder": _EPOCHS["imagenette"]},
         ),
         Budget(
             "gpu",
@@ -100,7 +106,6 @@ LARGER = Budget(
     "the nets once more on larger crops; decides nothing",
     3,
     {"imagenette": {**_CALIBRATED["imagenette"], "crop": 96}},
-    {"imagenette": _EPOCHS["imagenette"]},
 )
 
 # The second round's nets on CIFAR-10 once more with the paper's channels, on one GPU: a column of
@@ -110,7 +115,6 @@ GPU_ROUND = Budget(
     "the second round's nets on CIFAR-10 with the paper's channels, on one GPU",
     5,
     {"cifar10": {**_CALIBRATED["cifar10"], "width": 1.0, "hidden": 4096}},
-    {"cifar10": _EPOCHS["cifar10"]},
 )
 
 # What the study began with, from trial runs that looked at val. Its records are pilots.
@@ -118,10 +122,9 @@ BEGINNING = Budget(
     "reduced",
     "as the study began",
     3,
-    {"cifar10": _CIFAR10_32, "imagenette": _IMAGENETTE_64},
     {
-        "cifar10": {"scratch": 20, "fine-tune": 10, "jitter": 10},
-        "imagenette": {"scratch": 30, "fine-tune": 15, "jitter": 30},
+        "cifar10": {**_CIFAR10_32, "epochs": {"scratch": 20, "fine-tune": 10, "jitter": 10}},
+        "imagenette": {**_IMAGENETTE_64, "epochs": {"scratch": 30, "fine-tune": 15, "jitter": 30}},
     },
 )
 
@@ -130,7 +133,7 @@ def _candidate(change: str, about: str, **changed: float) -> Budget:
     """The recipe of the beginning with the named fields changed."""
     name = f"calibrate-{change}"
     data = {key: {**fields, "recipe": name, **changed} for key, fields in BEGINNING.data.items()}
-    return Budget(name, about, 1, data, BEGINNING.epochs)
+    return Budget(name, about, 1, data)
 
 
 # Candidates for the recipe: one thing changed at a time, then what helped together. Which is taken
@@ -204,8 +207,8 @@ def at_budget(run: str, budget: str | Budget, data: str | None = None) -> Experi
     changes = dict(chosen.data[data])
     if "learning_rate" in changes:
         changes["learning_rate"] *= declared.learning_rate / Experiment.learning_rate
-    epochs = chosen.epochs[data][declared.stage] if data in chosen.epochs else declared.epochs
-    changes["epochs"] = round(epochs * declared.length)
+    stages = changes.get("epochs", {})
+    changes["epochs"] = round(stages.get(declared.stage, declared.epochs) * declared.length)
     changes = {name: value for name, value in changes.items() if name not in declared.keeps}
     return replace(declared, budget=chosen.name, data=data, **changes)
 

@@ -4,11 +4,10 @@ Tables and claims name runs and evaluations from here. Scales are always the pap
 for a 224 px crop); `windows.scaled` turns them into pixels. What a budget changes is in `budgets`.
 """
 
-import hashlib
 import json
 from collections import ChainMap
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Any
 
@@ -19,6 +18,9 @@ from vggrepro.windows import PAPER_CROP
 NOT_FROZEN = ("pilot", "calibrate")  # what the names of such recipes begin with
 RANDOM_STARTS = ("normal-variance", "normal-std", "glorot", "he")
 FIXED_256, FIXED_384, JITTER = (256, 256), (384, 384), (256, 512)
+
+Task = tuple[str, int]
+"""A run or a fusion, and a seed."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,6 @@ class Experiment(Recipe):
         if self.epochs:  # 0 where single steps are counted, see `starts`
             super().__post_init__()
 
-    @property
-    def pilot(self) -> bool:
-        """Whether the recipe was not yet frozen: such a run decides no claim."""
-        return self.recipe.startswith(NOT_FROZEN)
-
-    def digest(self) -> str:
-        """SHA-256 over every field: two declarations that differ anywhere differ here."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-
 
 _DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
 
@@ -90,8 +83,13 @@ class Evaluation:
 
     @property
     def name(self) -> str:
-        """`dense-256` or `dense-224+256+288`, as in the record's file name."""
+        """`dense-256` or `dense-224+256+288`."""
         return f"{self.file_protocol}-{'+'.join(map(str, self.test_scales)) or 'own'}"
+
+    @property
+    def file(self) -> str:
+        """The name of its record: `eval-dense-256.json`."""
+        return f"eval-{self.name}.json"
 
     @property
     def parts(self) -> tuple[tuple[str, int], ...]:
@@ -369,14 +367,27 @@ def short_name(run: str) -> str:
     return run.removesuffix("-S256")
 
 
+def needs(name: str, seed: int) -> tuple[Task, ...]:
+    """What a run starts from, or what a fusion is made of."""
+    if name in FUSIONS:
+        return FUSIONS[name].members(seed)
+    parent = run_named(name).init_from
+    return ((parent, seed),) if parent else ()
+
+
+def with_needs(wanted: Iterable[Task]) -> list[Task]:
+    """All that is wanted, each after all that it needs, nothing twice."""
+    found: dict[Task, None] = {}
+    for task in wanted:
+        found |= dict.fromkeys((*with_needs(needs(*task)), task))
+    return list(found)
+
+
 def lineage(name: str) -> tuple[str, ...]:
     """The runs that have to exist before a run or a fusion, ancestors first, then itself."""
-    if name in FUSIONS:
-        return (*in_order(list(FUSIONS[name].runs)), name)
-    parent = run_named(name).init_from
-    return ((*lineage(parent), name)) if parent else (name,)
+    return tuple(in_order([name]))
 
 
-def in_order(names: list[str]) -> list[str]:
+def in_order(names: Iterable[str]) -> list[str]:
     """`names` with all that they start from or fuse, that before them, nothing twice."""
-    return list(dict.fromkeys(ancestor for name in names for ancestor in lineage(name)))
+    return list(dict.fromkeys(run for run, _ in with_needs((name, 0) for name in names)))

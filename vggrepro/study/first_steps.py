@@ -112,7 +112,7 @@ class FirstSteps(Run):
         record = FirstStepsRecord(
             **found,
             weights_digest=checkpoints.weights_digest(model.state_dict()),
-            **self.made(seconds, len(losses) * self.experiment.batch_size / seconds),
+            **self.made(seconds, len(losses) * self.experiment.batch_size),
         )
         store.write(record, self.path)
         if self.experiment.name == PARENT and record.status == "ok":

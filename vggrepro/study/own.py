@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,16 +33,15 @@ from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, store
-from vggrepro.study.experiments import Evaluation
+from vggrepro.study.experiments import Evaluation, Experiment
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
 from vggrepro.study.records import (
     OwnEvalRecord,
     OwnTrainRecord,
-    Provenance,
     summarise,
 )
-from vggrepro.study.run import used
+from vggrepro.study.run import build, used
 from vggrepro.study.runner import BusyError, lock
 from vggrepro.trainer import Training, train
 from vggrepro.weights import State, net_of, read, save_weights
@@ -336,22 +335,32 @@ def _about(net: Net, images: ImageSet, way: Way) -> dict[str, Any]:
     }
 
 
-def _record(
+def _write_record(
+    way: Way,
     about: dict[str, Any],
     evaluation: Evaluation,
     files: Sequence[list[Path]],
     targets: np.ndarray,
-    provenance: Provenance,
-) -> OwnEvalRecord:
-    """Of posteriors in files: their mean for each net, and the mean over nets."""
-    return OwnEvalRecord(
+    seconds: float = 0.0,
+) -> Path:
+    """Write the record of posteriors in files: their mean for each net, and the mean over nets."""
+    scales = evaluation.test_scales
+    command = (
+        f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
+        f'{about["resize"]} --protocol "{evaluation.protocol}" --scales '
+        f"{' '.join(map(str, scales))} {options(way.machine)}"
+    )
+    record = OwnEvalRecord(
         **about,
         protocol=evaluation.protocol,
-        test_scales=evaluation.test_scales,
-        test_pixels=tuple(scaled(q, about["crop"]) for q in evaluation.test_scales),
+        test_scales=scales,
+        test_pixels=tuple(scaled(q, about["crop"]) for q in scales),
         **summarise(*_outcomes(files, targets)),
-        provenance=provenance,
+        provenance=provenance(way.machine, command, seconds, about["data"].count),
     )
+    path = way.results_dir.joinpath(*record.place)
+    store.write(record, path)
+    return path
 
 
 def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
@@ -364,7 +373,8 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
     with ExitStack() as held:
         if not lock(folder, held):
             raise BusyError(f"another process is working on {folder}; wait for it to end")
-        todo = [e for e in way.evaluations if way.fresh or not _path(folder, e).exists()]
+        paths = {e: folder / e.file for e in way.evaluations}
+        todo = [e for e, path in paths.items() if way.fresh or not path.exists()]
         buffer = io.BytesIO()
         np.save(buffer, images.targets)
         write_atomically(_targets(folder), buffer.getbuffer())
@@ -372,14 +382,8 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         for evaluation in todo:
             spent = sum(seconds.get(part, 0.0) for part in evaluation.parts)
             files = [_posteriors(folder, *part) for part in evaluation.parts]
-            where = _provenance(way, about, evaluation, spent)
-            made = _record(about, evaluation, [files], images.targets, where)
-            store.write(made, _path(folder, evaluation))
-    return [_path(folder, evaluation) for evaluation in way.evaluations]
-
-
-def _path(folder: Path, evaluation: Evaluation) -> Path:
-    return folder / f"eval-{evaluation.name}.json"
+            _write_record(way, about, evaluation, [files], images.targets, spent)
+    return list(paths.values())
 
 
 def _posteriors(folder: Path, protocol: str, test_scale: int) -> Path:
@@ -388,19 +392,6 @@ def _posteriors(folder: Path, protocol: str, test_scale: int) -> Path:
 
 def _targets(folder: Path) -> Path:
     return folder / "posteriors" / "targets.npy"
-
-
-def _provenance(
-    way: Way, about: dict[str, Any], evaluation: Evaluation, seconds: float
-) -> Provenance:
-    rate = about["data"].count / seconds if seconds else 0.0
-    scales = " ".join(map(str, evaluation.test_scales))
-    command = (
-        f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
-        f'{about["resize"]} --protocol "{evaluation.protocol}" --scales {scales} '
-        f"{options(way.machine)}"
-    )
-    return provenance(way.machine, command, wall_seconds=seconds, images_per_second=rate)
 
 
 def _write_missing(
@@ -534,12 +525,9 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
         "data": first.data,
         "parents": parents,
     }
-    files = [_kept(path, record) for path, record in zip(paths, records, strict=True)]
+    files = list(map(_kept, paths, records))
     targets = np.load(_targets(paths[0].parent))
-    made = _record(about, evaluation, files, targets, _provenance(way, about, evaluation, 0.0))
-    path = way.results_dir.joinpath(*made.place)
-    store.write(made, path)
-    return path
+    return _write_record(way, about, evaluation, files, targets)
 
 
 def _to_fuse(path: Path) -> OwnEvalRecord:
@@ -611,15 +599,17 @@ def _errors(top1: float, top5: float) -> str:
 
 def _of_the_paper(record: OwnEvalRecord) -> str:
     """The paper's top-1 and top-5 errors of that net, protocol and Q, for each S that it has."""
-    at = ",".join(map(str, record.test_scales))
-    found: dict[str, dict[str, float]] = {}
-    for number in (3, 4, 5):
-        for row in paper.table(number):
-            if (row.net, row.protocol, row.test_scales) == (record.config, record.protocol, at):
-                found.setdefault(row.train_scale, {})[row.metric] = row.value
+    wanted = (record.config, record.protocol, ",".join(map(str, record.test_scales)))
+    rows = [
+        row
+        for number in (3, 4, 5)
+        for row in paper.table(number)
+        if (row.net, row.protocol, row.test_scales) == wanted
+    ]
+    values = {(row.train_scale, row.metric): row.value for row in rows}
     texts = (
-        f"{_errors(errors['top1_error'], errors['top5_error'])} (S = {s})"
-        for s, errors in found.items()
+        f"{_errors(values[s, 'top1_error'], values[s, 'top5_error'])} (S = {s})"
+        for s in dict.fromkeys(row.train_scale for row in rows)
     )
     return ", ".join(texts) or "-"
 
@@ -629,21 +619,29 @@ def _of_the_paper(record: OwnEvalRecord) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ToTrain:
-    """A net to be trained on a folder of photos: the options of `vggrepro train`."""
+    """A net to be trained on a folder of photos: the options of `vggrepro train`.
 
-    config: str
+    Of `net` it is the config, the start (`init`), the size and the recipe that count.
+    """
+
+    net: Experiment
     folder: Path
     out: Path
-    recipe: Recipe
-    start: str
     seed: int
-    width: float
-    crop: int
-    hidden: int
-    dropout: float
     machine: Machine
     cache_dir: Path | None = None
     fresh: bool = False
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe alone; raises `UserError` for a value out of range."""
+        return Recipe(**{field.name: getattr(self.net, field.name) for field in fields(Recipe)})
+
+    @property
+    def of_the_net(self) -> dict[str, Any]:
+        """The options that are no part of the recipe, as they are called in records."""
+        size = {name: getattr(self.net, name) for name in ("width", "crop", "hidden", "dropout")}
+        return {"start": self.net.init, "seed": self.seed} | size
 
     def beside(self, ending: str) -> Path:
         """The file of that ending beside the weights: `.json`, `.png`."""
@@ -659,15 +657,15 @@ class ToTrain:
 
         The photos come later: they may take longer.
         """
-        if self.start not in INITIALISATIONS:
+        if self.net.init not in INITIALISATIONS:
             known = ", ".join(INITIALISATIONS)
-            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
-        numbers = vars(self.recipe) | vars(self)
+            raise UserError(f"unknown --start {self.net.init!r}: choose one of {known}")
+        numbers = vars(self.recipe) | self.of_the_net
         for name, most in MOST.items():
             if numbers[name] > most:
                 raise UserError(f"{name} must be at most {most:g}, not {numbers[name]}")
         with torch.device("meta"):
-            _new_net(self, 2)
+            build(self.net, 2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
         there = [path for path in (self.out, self.beside(".json")) if path.exists()]
@@ -686,8 +684,8 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     photos = Photos("folder", asked.folder, asked.cache_dir)
     photos.check()
     yield from _said_of(photos, asked)
-    model = _new_net(asked, len(photos.classes))
-    initialise(model, asked.start, seed=asked.seed)
+    model = build(asked.net, len(photos.classes))
+    initialise(model, asked.net.init, seed=asked.seed)
     yield _said_of_recipe(asked, model)
     with ExitStack() as held:
         begun = asked.beside(".training")
@@ -715,7 +713,7 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     if training.status == "diverged":
         raise UserError(
             f"{training.reason}: try a smaller --learning-rate (a tenth) with --fresh"
-            + ("" if asked.start == "he" else ", or --start he")
+            + ("" if asked.net.init == "he" else ", or --start he")
         )
     error, chance = record.curve[-1].minival_error, 100 * (1 - 1 / len(photos.classes))
     yield f"minival error after the last epoch: {error:.2f} %"
@@ -726,18 +724,6 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
         )
     yield f"written: {asked.out}, {asked.beside('.json').name}, {asked.beside('.png').name}"
     yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {asked.folder}"
-
-
-def _new_net(asked: ToTrain, classes: int) -> VGG:
-    return VGG(
-        asked.config,
-        classes,
-        width=asked.width,
-        crop=asked.crop,
-        hidden=asked.hidden,
-        dropout=asked.dropout,
-        input_divisor=INPUT_DIVISOR,
-    )
 
 
 def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
@@ -756,26 +742,27 @@ def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
 
 def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
     recipe = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asked.said().items())
+    e = asked.net
     return (
-        f"net {asked.config}, width {asked.width:g}, crop {asked.crop} px, {asked.hidden} hidden "
-        f"units, dropout {asked.dropout:g}: {count_parameters(model):,} weights; start "
-        f"{asked.start}, seed {asked.seed}; {recipe}; {describe(asked.machine)}"
+        f"net {e.config}, width {e.width:g}, crop {e.crop} px, {e.hidden} hidden units, dropout "
+        f"{e.dropout:g}: {count_parameters(model):,} weights; start {e.init}, seed {asked.seed}; "
+        f"{recipe}; {describe(asked.machine)}"
     )
 
 
 def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
-    own = {name: getattr(asked, name) for name in _OF_THE_NET}
     said = " ".join(
         f"--{name.replace('_', '-')} {value}"
-        for name, value in (own | asked.said()).items()
+        for name, value in (asked.of_the_net | asked.said()).items()
         if name not in ("momentum", "colour_shift")  # always the paper's
     )
-    command = f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {said}"
+    command = f"vggrepro train {asked.net.config} PHOTOS --out {asked.out.name} {said}"
+    command += f" {options(asked.machine)}"
     return OwnTrainRecord(
         name=asked.out.stem,
-        config=asked.config,
+        config=asked.net.config,
         inputs=model.inputs,
-        **own,
+        **asked.of_the_net,
         recipe=json.loads(json.dumps(asdict(asked.recipe))),
         classes=photos.classes,
         data=(used(photos.train), used(photos.minival), used(photos.val)),
@@ -785,16 +772,8 @@ def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training
         curve=tuple(training.curve),
         precision=asked.machine.precision,
         weights_digest=weights_digest(model.state_dict()),
-        provenance=provenance(
-            asked.machine,
-            f"{command} {options(asked.machine)}",
-            wall_seconds=training.seconds,
-            images_per_second=training.images_per_second,
-        ),
+        provenance=provenance(asked.machine, command, training.seconds, training.images),
     )
-
-
-_OF_THE_NET = ("start", "seed", "width", "crop", "hidden", "dropout")
 
 
 def _curves(record: OwnTrainRecord) -> bytes:

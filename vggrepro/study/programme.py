@@ -7,7 +7,7 @@ from functools import cache
 
 from vggrepro import UserError
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.experiments import FUSIONS, RANDOM_STARTS, in_order, lineage
+from vggrepro.study.experiments import FUSIONS, RANDOM_STARTS, in_order, with_needs
 from vggrepro.study.rules import POOLED, Claim, Side
 
 # --- which runs each chapter reads; what they start from is added where it is needed ------
@@ -67,10 +67,8 @@ def seeds(data: str) -> dict[str, int]:
     found: dict[str, int] = {}
 
     def need(run: str, count: int) -> None:
-        for member, seed in _members(run, count):
-            for ancestor in lineage(member):
-                found[ancestor] = max(found.get(ancestor, 0), seed + 1)
-        found[run] = max(found.get(run, 0), count)
+        for needed, seed in with_needs([(run, count - 1)]):
+            found[needed] = max(found.get(needed, 0), seed + 1)
 
     for claim in CLAIMS.values():
         for run in runs_of(claim) if claim.data == data else ():
@@ -83,11 +81,6 @@ def seeds(data: str) -> dict[str, int]:
     for run in repeated:
         need(run, count)
     return {run: found[run] for run in in_order(list(found))}
-
-
-def _members(run: str, count: int) -> list[tuple[str, int]]:
-    """(run, last seed) of the nets of a run or a fusion that so many seeds need."""
-    return list(FUSIONS[run].members(count - 1)) if run in FUSIONS else [(run, count - 1)]
 
 
 def tasks(data: str, only: int | None = None) -> list[tuple[str, int]]:

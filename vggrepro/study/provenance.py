@@ -95,12 +95,11 @@ def _peak_mib() -> float:
     return peak
 
 
-def provenance(
-    machine: Machine, command: str, *, wall_seconds: float, images_per_second: float
-) -> Provenance:
-    """How a record was made: code, versions and hardware, but no user, host or path.
+def provenance(machine: Machine, command: str, seconds: float, images: int = 0) -> Provenance:
+    """How a record of so many images was made: code, versions and hardware.
 
-    `dirty` looks at the library alone: records and notebooks may change while a study runs.
+    No user, host or path. `dirty` looks at the package alone: records and notebooks may change
+    while a study runs.
     """
     on_gpu = machine.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(machine.device) / 2**20 if on_gpu else _peak_mib()
@@ -119,7 +118,7 @@ def provenance(
         processor=processor(machine.device),
         threads=torch.get_num_threads(),
         finished=datetime.now(UTC).strftime("%Y-%m-%dT%H:%MZ"),
-        wall_seconds=round(wall_seconds, 1),
-        images_per_second=round(images_per_second, 1),
+        wall_seconds=round(seconds, 1),
+        images_per_second=round(images / seconds, 1) if seconds else 0.0,
         peak_memory_mib=round(peak, 1),
     )

@@ -29,27 +29,22 @@ NOT_REPEATABLE = {"provenance", "result_digest", "file_digest"}
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
 Percent = Annotated[float, Field(ge=0, le=100)]
-_DECLARATION, _RECIPE = TypeAdapter(Experiment), TypeAdapter(Recipe)
 
 
-def _declared(experiment: dict[str, Any]) -> dict[str, Any]:
-    """As it is in the file, if it can be read as a declaration."""
-    try:
-        declared = _DECLARATION.validate_python(experiment)
-    except UserError as error:
-        raise ValueError(str(error)) from error
-    if "/" in (declared.init_from or ""):
-        raise ValueError("init_from is no name of a run")
-    return experiment
+def _readable(declared: type) -> AfterValidator:
+    """For fields that stay as they are in the file, if they can be read as such a dataclass."""
+    adapter = TypeAdapter(declared)
 
+    def check(content: dict[str, Any]) -> dict[str, Any]:
+        try:
+            adapter.validate_python(content)
+        except UserError as error:
+            raise ValueError(str(error)) from error
+        if "/" in (content.get("init_from") or ""):
+            raise ValueError("init_from is no name of a run")
+        return content
 
-def _a_recipe(recipe: dict[str, Any]) -> dict[str, Any]:
-    """As it is in the file, if it can be read as a recipe."""
-    try:
-        _RECIPE.validate_python(recipe)
-    except UserError as error:
-        raise ValueError(str(error)) from error
-    return recipe
+    return AfterValidator(check)
 
 
 def _possible(epoch: Epoch) -> Epoch:
@@ -122,17 +117,27 @@ class Provenance(_Strict):
         return any(getattr(self, name) != getattr(other, name) for name in where)
 
 
-class _Record(_Strict):
+class _Sealed(_Strict):
+    """What every record has. `place` is its folders and file, from the folder of records."""
+
     schema_version: int = SCHEMA_VERSION
-    status: Literal["ok", "diverged", "interrupted"] = "ok"
-    reason: str | None = None
-    experiment: Annotated[dict[str, Any], AfterValidator(_declared)]
-    seed: Annotated[int, Field(ge=0)]
+    provenance: Provenance
+    file_digest: str = ""
+
+
+class _Repeatable(_Sealed):
+    """A record of a net, whose result has to repeat."""
+
     precision: str
     weights_digest: str
-    provenance: Provenance
     result_digest: str = ""
-    file_digest: str = ""
+
+
+class _Record(_Repeatable):
+    status: Literal["ok", "diverged", "interrupted"] = "ok"
+    reason: str | None = None
+    experiment: Annotated[dict[str, Any], _readable(Experiment)]
+    seed: Annotated[int, Field(ge=0)]
 
     @property
     def declared(self) -> dict[str, Any]:
@@ -145,9 +150,15 @@ class _Record(_Strict):
         return self.experiment["name"]
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """The names that the file of this record may have."""
-        return (f"{self.kind}.json",)
+    def file(self) -> str:
+        """The name of the file."""
+        return f"{self.kind}.json"
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Folders and file."""
+        e = self.declared
+        return e["budget"], e["data"], e["name"], f"seed{self.seed}", self.file
 
     @property
     def pilot(self) -> bool:
@@ -165,11 +176,6 @@ class TrainRecord(_Record):
     pixel_mean: tuple[float, ...]
     curve: tuple[Annotated[Epoch, AfterValidator(_possible)], ...]
     arrays: dict[str, Array] = {}
-
-    @property
-    def files(self) -> tuple[str, ...]:
-        """The second name is that of a twin, see `store.twin_path`."""
-        return "train.json", f"train-{self.weights_digest[:8]}.json"
 
     @model_validator(mode="after")
     def _has_a_curve(self) -> Self:
@@ -229,9 +235,9 @@ class EvalRecord(_Tested, _Record):
     positions: dict[str, int] = {}  # size of the score map -> number of images and scales
 
     @property
-    def files(self) -> tuple[str, ...]:
-        """As `store.eval_path`."""
-        return (f"eval-{self.evaluation.name}.json",)
+    def file(self) -> str:
+        """The name of the file."""
+        return self.evaluation.file
 
 
 _Parent = Annotated[str, Field(pattern=r"^[\w+-]+/seed\d+/[\w+&.-]+$")]
@@ -250,18 +256,12 @@ class FusionRecord(EvalRecord):
     ]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
 
 
-class _Own(_Strict):
+class _Own(_Repeatable):
     """Of a net of the reader's own, which belongs to no run and rests on no other record."""
 
-    schema_version: int = SCHEMA_VERSION
     name: Annotated[str, Field(pattern=r"^[\w+.-]+$")]
     config: str
     crop: Annotated[int, Field(ge=32)]
-    precision: str
-    weights_digest: str
-    provenance: Provenance
-    result_digest: str = ""
-    file_digest: str = ""
 
 
 class OwnTrainRecord(_Own):
@@ -274,7 +274,7 @@ class OwnTrainRecord(_Own):
     inputs: Inputs
     start: str
     seed: Annotated[int, Field(ge=0)]
-    recipe: Annotated[dict[str, Any], AfterValidator(_a_recipe)]
+    recipe: Annotated[dict[str, Any], _readable(Recipe)]
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     data: Annotated[tuple[DataUsed, ...], Field(min_length=3)]
     parameters: Count
@@ -310,7 +310,7 @@ class OwnEvalRecord(_Own, _Tested):
     @property
     def place(self) -> tuple[str, ...]:
         """Folder and file."""
-        return self.folder, f"eval-{self.evaluation.name}.json"
+        return self.folder, self.evaluation.file
 
 
 class Signal(_Strict):
@@ -384,16 +384,18 @@ class Measured(_Strict):
     values: Annotated[tuple[float, ...], Field(min_length=1)]
 
 
-class BenchRecord(_Strict):
+class BenchRecord(_Sealed):
     """Time and memory, measured. Nothing in it has to repeat, so it has no `result_digest`."""
 
     kind: Literal["bench"] = "bench"
-    schema_version: int = SCHEMA_VERSION
     name: str
     settings: dict[str, Any]
     measured: Annotated[tuple[Measured, ...], Field(min_length=1)]
-    provenance: Provenance
-    file_digest: str = ""
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Folder and file."""
+        return "bench", f"{self.name}.json"
 
     def values(self, name: str, **of: str | int | float) -> np.ndarray:
         """Every measurement of that name whose `of` agrees, in the order they were taken.
@@ -408,9 +410,7 @@ class BenchRecord(_Strict):
 
 OwnRecord = OwnTrainRecord | OwnEvalRecord
 Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord | OwnRecord
-R = TypeVar(
-    "R", TrainRecord, EvalRecord, FirstStepsRecord, BenchRecord, OwnTrainRecord, OwnEvalRecord
-)
+R = TypeVar("R", bound=_Sealed)
 
 
 def summarise(correct: np.ndarray, correct_top5: np.ndarray, log_probability: np.ndarray) -> dict:

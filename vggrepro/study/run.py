@@ -17,14 +17,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, distributed
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
-from vggrepro.files import write_atomically
+from vggrepro.files import file_lock, write_atomically
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.study import store
 from vggrepro.study.budgets import CALIBRATION, at_budget, data_dir_option
@@ -243,7 +242,7 @@ class Run:
         return [e for e in evaluations_of(self.experiment.name) if not self._evaluated(e, done)]
 
     def _evaluated(self, evaluation: Evaluation, done: TrainRecord | None) -> bool:
-        path = self.folder / f"eval-{evaluation.name}.json"
+        path = self.folder / evaluation.file
         if done is None or not path.exists():
             return False
         record = store.read(path)
@@ -266,7 +265,7 @@ class Run:
         parent = self.of(self.experiment.init_from, self.seed)
         record = parent.trained()  # it has been run before, `runner` sees to that
         with ExitStack() as held:  # another of its children may be training it again
-            lock = FileLock(parent.folder / ".lock")
+            lock = file_lock(parent.folder / ".lock")
             distributed.first(lambda: bool(held.enter_context(lock)))
             return parent.with_weights(record, twin=True)
 
@@ -383,7 +382,7 @@ class Run:
             weights_digest=checkpoints.weights_digest(model.state_dict()),
             curve=tuple(training.curve),
             arrays={"first_layer_filters": Array.of(first.astype("float16"))},
-            **self.made(training.seconds, training.images_per_second),
+            **self.made(training.seconds, training.images),
         )
 
     @property
@@ -397,18 +396,13 @@ class Run:
             f"{data_dir_option(e.data)} --seed {self.seed} {options(self.machine)}"
         )
 
-    def made(self, seconds: float, images_per_second: float) -> dict[str, Any]:
-        """The fields that every record of this run has."""
+    def made(self, seconds: float, images: int) -> dict[str, Any]:
+        """The fields that every record of this run has, made of so many images."""
         return {
             "experiment": json.loads(json.dumps(asdict(self.experiment))),
             "seed": self.seed,
             "precision": self.machine.precision,
-            "provenance": provenance(
-                self.machine,
-                self.command,
-                wall_seconds=seconds,
-                images_per_second=images_per_second,
-            ),
+            "provenance": provenance(self.machine, self.command, seconds, images),
         }
 
     def keep(self, evaluation: Evaluation, tested: Tested, **rests_on: Any) -> None:
@@ -416,7 +410,7 @@ class Run:
 
         Of the second round nobody sees an error before it is complete (`second_round`).
         """
-        val, e, seconds = self.photos.val, self.experiment, tested.seconds  # on rank 0 alone
+        val, e = self.photos.val, self.experiment  # on rank 0 alone
         record = (FusionRecord if "parents" in rests_on else EvalRecord)(
             protocol=evaluation.protocol,
             test_scales=evaluation.test_scales,
@@ -425,9 +419,9 @@ class Run:
             positions=tested.positions,
             **summarise(*outcomes(tested.posteriors, val.targets)),
             **rests_on,
-            **self.made(seconds, len(val) / seconds if seconds else 0.0),
+            **self.made(tested.seconds, len(val)),
         )
-        store.write(record, self.folder / f"eval-{evaluation.name}.json")
+        store.write(record, self.folder / evaluation.file)
         hidden = e.name in SECOND_ROUND
         found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
         self.say(f"{evaluation.name}: {found}")
@@ -517,5 +511,5 @@ def _names(nets: list[Run], evaluation: Evaluation) -> list[str]:
 
 
 def _made(fusion: Run, evaluation: Evaluation, parents: dict[str, str]) -> bool:
-    path = fusion.folder / f"eval-{evaluation.name}.json"
+    path = fusion.folder / evaluation.file
     return not fusion.where.fresh and path.exists() and store.read(path).parents == parents

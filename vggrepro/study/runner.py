@@ -14,14 +14,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from vggrepro import UserError, distributed
 from vggrepro.device import instructions, processor
-from vggrepro.files import sweep
+from vggrepro.files import file_lock, sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
-from vggrepro.study.experiments import DECLARED, FUSIONS, lineage
+from vggrepro.study.experiments import FUSIONS, Task, needs, with_needs
 from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse
@@ -33,10 +33,6 @@ WAIT = 2.0  # seconds before looking again when all that is left is being done b
 
 class BusyError(UserError):
     """Another process is at that run."""
-
-
-Task = tuple[str, int]
-"""A run or a fusion, and a seed."""
 
 
 def asked(names: Iterable[str], seeds: Iterable[int]) -> list[Task]:
@@ -70,7 +66,7 @@ def run_tasks(
     recorded.
     """
     chosen = where.machine()
-    todo, data = tasks(wanted), data_of(budget, data_name)
+    todo, data = with_needs(wanted), data_of(budget, data_name)
     with distributed.group(chosen.device), ExitStack() as held:
         shown = distributed.rank() == 0
         if shown:
@@ -124,11 +120,11 @@ def _run_all(runs: dict[Task, Run], bar: Progress, impatient: Collection[Task]) 
     while left:
         later: list[Task] = []
         for task in left:
-            this, needs = runs[task], _needs(*task)
-            if any(need in later for need in needs):
+            this, needed = runs[task], needs(*task)
+            if any(need in later for need in needed):
                 later.append(task)
                 continue
-            lacking = next((need for need in needs if need in without), None)
+            lacking = next((need for need in needed if need in without), None)
             if lacking is not None:
                 verb = "fuses" if task[0] in FUSIONS else "starts from"
                 left_out.append(f"{task[0]} {verb} {lacking[0]}, which is {without[lacking]}")
@@ -153,24 +149,6 @@ def _run_all(runs: dict[Task, Run], bar: Progress, impatient: Collection[Task]) 
             time.sleep(WAIT)
         left = later
     return left_out
-
-
-def tasks(wanted: Iterable[Task]) -> list[Task]:
-    """All that is wanted, each after all that it needs, nothing twice."""
-    found: dict[Task, None] = {}
-    for name, seed in wanted:
-        for member, of_seed in FUSIONS[name].members(seed) if name in FUSIONS else [(name, seed)]:
-            found |= dict.fromkeys((ancestor, of_seed) for ancestor in lineage(member))
-        found[name, seed] = None
-    return list(found)
-
-
-def _needs(name: str, seed: int) -> tuple[Task, ...]:
-    """What a run starts from, or what a fusion is made of."""
-    if name in FUSIONS:
-        return FUSIONS[name].members(seed)
-    parent = DECLARED[name].init_from
-    return ((parent, seed),) if parent else ()
 
 
 def run_one(this: Run) -> str | None:
@@ -211,11 +189,14 @@ def lock(folder: Path, held: ExitStack) -> bool:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        held.enter_context(FileLock(folder / ".lock", blocking=False))
+        held.enter_context(file_lock(folder / ".lock", timeout=0))
     except Timeout:
         return False
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}") from error
+        raise UserError(
+            f"cannot write to {folder}, or lock it: {error.strerror}. Give permission, or choose a "
+            "folder on another disk"
+        ) from error
     sweep(folder)
     return True
 

@@ -73,67 +73,54 @@ def _state(results_dir: Path, experiment: Experiment, seed: int) -> str:
     return done if tested else "evaluations missing"
 
 
-def status_lines(results_dir: Path) -> list[str]:
+def status_lines(results_dir: Path) -> Iterator[str]:
     """What `results_dir` holds and lacks: a line per budget and data set, and per run in it."""
     if not results_dir.is_dir():
-        return [f"{results_dir}: no records yet"]
-    lines = [f"{results_dir}:"]
-    for budget in ALL_BUDGETS.values():
-        for data in budget.data:
-            if not (results_dir / budget.name / data).is_dir():
-                continue
-            every = [at_budget(name, budget.name, data) for name in (*RUNS, *FUSIONS)]
-            done = [experiment for experiment in every if _begun(results_dir, experiment)]
-            if not done:
-                continue
-            begun = sum(experiment.name in RUNS for experiment in done)
-            lines.append(f"  {budget.name} on {data}: {begun} of {len(RUNS)} runs begun")
-            if budget.name == programme.BUDGET and data in programme.DATA:
-                lines[-1] += f"; {_of_the_study(results_dir, data)}"
-            lines += [f"    {_status_of(results_dir, experiment)}" for experiment in done]
-    lines += second_round.status_lines(results_dir)
+        yield f"{results_dir}: no records yet"
+        return
+    yield f"{results_dir}:"
+    lines = [*_run_lines(results_dir), *second_round.status_lines(results_dir)]
     lines += _first_steps_lines(results_dir)
     measured = sorted((results_dir / "bench").glob("*.json"))
     lines += [f"  measured: {store.read(path).name}" for path in measured]
-    if len(lines) == 1:
-        lines.append("  no records")
-    return lines
+    yield from lines or ["  no records"]
 
 
-def _begun(results_dir: Path, experiment: Experiment) -> list[Path]:
-    """The folders of a run's seeds that hold more than a lock: that alone is nothing done."""
+def _run_lines(results_dir: Path) -> Iterator[str]:
+    """Per budget and data set how many runs are begun, then how far each of their seeds is."""
+    for budget, data in ((b.name, data) for b in ALL_BUDGETS.values() for data in b.data):
+        every = [at_budget(name, budget, data) for name in (*RUNS, *FUSIONS)]
+        begun = {e: seeds for e in every if (seeds := _begun(results_dir, e))}
+        if not begun:
+            continue
+        line = (
+            f"  {budget} on {data}: {sum(e.name in RUNS for e in begun)} of {len(RUNS)} runs begun"
+        )
+        if budget == programme.BUDGET and data in programme.DATA:
+            tasks = programme.tasks(data)
+            done = sum(complete(results_dir, at_budget(run, budget, data), k) for run, k in tasks)
+            line += f"; {done} of the study's {len(tasks)} trainings and fusions complete"
+        yield line
+        for e, seeds in begun.items():
+            states = (f"seed {seed} {_state(results_dir, e, seed)}" for seed in seeds)
+            yield f"    {e.name:20} {', '.join(states)}"
+
+
+def _begun(results_dir: Path, experiment: Experiment) -> list[int]:
+    """The seeds of a run whose folders hold more than a lock: that alone is nothing done."""
     run = store.folder_of(results_dir, experiment, 0).parent
     folders = sorted(f for f in run.glob("seed*") if f.name[4:].isdecimal())
-    return [f for f in folders if any(path.name != ".lock" for path in f.glob("*"))]
+    return [int(f.name[4:]) for f in folders if any(p.name != ".lock" for p in f.glob("*"))]
 
 
-def _of_the_study(results_dir: Path, data: str) -> str:
-    """How much of the programme on these photos is recorded."""
-    tasks = programme.tasks(data)
-    done = sum(
-        complete(results_dir, at_budget(run, programme.BUDGET, data), seed) for run, seed in tasks
-    )
-    return f"{done} of the study's {len(tasks)} trainings and fusions complete"
-
-
-def _first_steps_lines(results_dir: Path) -> list[str]:
+def _first_steps_lines(results_dir: Path) -> Iterator[str]:
     """For each data set, how many starts are recorded and which of them diverged."""
-    lines = []
     for folder in sorted((results_dir / FIRST_STEPS).glob("*/")):
         paths = [p for p in folder.glob("*/seed*/first-steps.json") if p.parts[-3] in DECLARED]
         done = {path.parts[-3] for path in paths}
         if not done:
             continue
-        lines.append(f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts")
-        lines += [
-            f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"
-            for record in map(store.read, sorted(paths))
-            if record.status != "ok"
-        ]
-    return lines
-
-
-def _status_of(results_dir: Path, experiment: Experiment) -> str:
-    seeds = [int(folder.name[4:]) for folder in _begun(results_dir, experiment)]
-    states = (f"seed {seed} {_state(results_dir, experiment, seed)}" for seed in seeds)
-    return f"{experiment.name:20} {', '.join(states)}"
+        yield f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts"
+        for record in map(store.read, sorted(paths)):
+            if record.status != "ok":
+                yield f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"

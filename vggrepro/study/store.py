@@ -4,7 +4,6 @@ One JSON file each, written atomically and never replaced unless asked. `verify`
 digests and counts the errors again from the outcome of every image.
 """
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -97,7 +96,7 @@ def twin_path(trained: Path, weights_digest: str) -> Path:
 
 def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
     """Where the record of that evaluation belongs."""
-    return folder_of(results_dir, experiment, seed) / f"eval-{evaluation.name}.json"
+    return folder_of(results_dir, experiment, seed) / evaluation.file
 
 
 def write(record: R, path: Path) -> R:
@@ -121,7 +120,12 @@ def read(path: Path) -> Record:
     its digests fit, and its errors are those of its images. Raises `UserError` if not.
     """
     try:
-        record = _believed(_read_regular(path, MOST_BYTES))
+        # No link, which may lead anywhere.
+        with open_regular(path, links=False) as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"longer than {MOST_BYTES / 2**20:.0f} MiB")
+        record = _believed(content)
         _check_place(path, record)
     except FileNotFoundError as error:
         raise UserError(f"no record at {path}") from error
@@ -129,18 +133,6 @@ def read(path: Path) -> Record:
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"{path}: {reason}. Restore it, or delete it and run it again") from error
     return record
-
-
-def _read_regular(path: Path, most: int) -> bytes:
-    """All bytes of a regular file of at most `most` bytes.
-
-    Raises `OSError` for anything else: a link may lead anywhere, and a pipe never end.
-    """
-    with open_regular(path, links=False) as file:
-        content = file.read(most + 1)
-    if len(content) > most:
-        raise OSError(errno.EFBIG, f"longer than {most / 2**20:.0f} MiB")
-    return content
 
 
 @cache
@@ -191,18 +183,12 @@ def _strings(content: Any) -> Iterator[str]:
 
 def _check_place(path: Path, record: Record) -> None:
     """Raise `ValueError` if a record is not where its content says."""
-    if isinstance(record, BenchRecord):
-        folder, files = ["bench"], (f"{record.name}.json",)
-    elif isinstance(record, OwnRecord):
-        *folder, file = record.place
-        files = (file,)
-    else:
-        e, files = record.declared, record.files
-        folder = [e["budget"], e["data"], e["name"], f"seed{record.seed}"]
-    here = path.absolute().parts[-len(folder) - 1 :]
-    if here not in {(*folder, file) for file in files}:
-        place = "/".join((*folder, files[0]))
-        raise ValueError(f"it is the record of {place}, not of this place")
+    place = record.place
+    allowed = [place]
+    if isinstance(record, TrainRecord):
+        allowed.append((*place[:-1], twin_path(path, record.weights_digest).name))
+    if path.absolute().parts[-len(place) :] not in allowed:
+        raise ValueError(f"it is the record of {'/'.join(place)}, not of this place")
 
 
 def record_files(results_dir: Path) -> list[Path]:
@@ -310,7 +296,7 @@ def evaluations(
     results_dir: Path, experiment: Experiment, evaluation: Evaluation
 ) -> dict[int, EvalRecord]:
     """The evaluations of a run by seed, under the declaration as it is now."""
-    return _by_seed(results_dir, experiment, f"eval-{evaluation.name}.json")
+    return _by_seed(results_dir, experiment, evaluation.file)
 
 
 def verify(paths: Iterable[Path]) -> list[str]:
