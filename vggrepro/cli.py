@@ -169,6 +169,8 @@ def list_rows(
     from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
+    if not missing:
+        does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir.exists() or not (missing or results_dir == RECORDED):
         _check_records(results_dir)
     if missing:
@@ -176,7 +178,6 @@ def list_rows(
             does_nothing(context, "with drawn images", "data_dir")
         say(status_of.missing_commands(results_dir, budget, data, data_dir, seeds))
         return
-    does_nothing(context, "without --missing", "seeds", "data_dir")
     from vggrepro.pages import report
 
     say(report.listed(results_dir, budget, data))
