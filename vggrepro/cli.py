@@ -498,13 +498,14 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
     )
+    from vggrepro.data import Photos
+
     asked = own.ToTrain(
         net=net,
-        folder=folder,
+        photos=Photos("folder", folder, where.cache_dir),
         out=out,
         seed=seed,
         machine=where.machine(),
-        cache_dir=where.cache_dir,
         fresh=where.fresh,
     )
     say(own.train_lines(asked))
@@ -557,6 +558,7 @@ def evaluate(
         raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
     if not (weights or fuse):
         raise UserError("name the weights to test with --weights, or records to average: --fuse")
+    from vggrepro.data import Photos
     from vggrepro.study import own
 
     asked = None
@@ -565,15 +567,12 @@ def evaluate(
             weights=weights,
             config=config,
             inputs=inputs,
-            data=data,
-            data_dir=data_dir,
+            photos=Photos(data, data_dir, where.cache_dir, download),
             ground_truth=ground_truth,
-            cache_dir=where.cache_dir,
-            download=download,
         )
     way = own.Way(
         own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
-        own.known_resize(resize),
+        resize,
         where.machine(),
         results_dir,
         where.fresh,

@@ -16,7 +16,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints
 from vggrepro.augmentations import centre_crops
@@ -27,6 +26,7 @@ from vggrepro.recipe import single_scale
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
+from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
 from vggrepro.study.run import Run, build, used, weights_in
@@ -186,13 +186,14 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     if todo:
         todo[0].photos.check()  # before a folder is made that looks like a begun run
     left_out = []
-    with tqdm(total=count * len(todo), unit="step", mininterval=1.0) as bar:
-        for number, net in enumerate(todo, start=1):
-            bar.set_description_str(f"{net.experiment.name}, seed {seed}")
-            if problem := net.measure(bar.update):
-                net.say(f"left out: {problem}")
-                left_out.append(problem)
-            bar.update(number * count - bar.n)
+    with Progress({(net.experiment.name, seed): count for net in todo}) as bar:
+        for net in todo:
+            task = (net.experiment.name, seed)
+            with bar.part(task, "first steps", count, count, "steps") as update:
+                if problem := net.measure(update):
+                    net.say(f"left out: {problem}")
+                    left_out.append(problem)
+            bar.finish(task)
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
     return [net.path for net in nets.values()]
