@@ -20,7 +20,7 @@ import torch
 from vggrepro import UserError, checkpoints
 from vggrepro.augmentations import centre_crops
 from vggrepro.data import Photos
-from vggrepro.device import Machine, choose
+from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recipe import single_scale
 from vggrepro.signal import measure, rms
@@ -176,7 +176,7 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     what another process is at. Raises `UserError` for bad input or a record of one of these nets
     with other sizes, before anything is measured; and at the end if something was left out.
     """
-    chosen = choose(where.device, where.precision, where.threads)
+    chosen = where.machine()
     print(f"device: {describe(chosen)}", file=sys.stderr)
     nets: dict[str, FirstSteps] = {}
     for e in experiments:
