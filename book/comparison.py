@@ -33,7 +33,7 @@ from vggrepro.study.compare import verdict_changes
 
 figures.use_style()
 found = comparison.comparison_of(report.options(budget, data, seeds, rerun, data_dir, results_dir))
-changes = verdict_changes(found.first.results_dir, found.second.results_dir) if found else {}
+changes = verdict_changes(*found.folders) if found else {}
 Markdown(
     f"The recorded study holds {comparison.held(found.first)}; your rerun holds "
     f"{comparison.held(found.second)}. {comparison.alike(found)} {comparison.digests(found)}"

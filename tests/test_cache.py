@@ -234,10 +234,10 @@ def test_a_killed_build_is_cleaned_up_and_done_again(tmp_path):
     process.start()
     process.join()
     assert process.exitcode == 9
-    assert len(list(tmp_path.glob(".*.building/pixels.bin"))) == 1
+    assert len(list(tmp_path.glob(".writing-*/pixels.bin"))) == 1
     assert not list(tmp_path.glob("set-*"))
     cache.open_or_build(source_of([np.zeros((1, 1, 3), np.uint8)], [0], "other"), tmp_path)
-    assert not list(tmp_path.glob(".*.building"))
+    assert not list(tmp_path.glob(".writing-*"))
     assert len(cache.open_or_build(source_of(random_images(600), [0] * 600), tmp_path)[1]) == 600
 
 
@@ -260,17 +260,22 @@ def test_two_builders_at_once_build_one_set(tmp_path):
 
 
 def test_a_running_build_is_not_mistaken_for_a_leftover(tmp_path):
-    """Another set is built while the first is half-way: it must not clean the first away."""
+    """Another set is asked for while the first is half-way: it waits, and cleans nothing away."""
     images = random_images(3)
-    slow = source_of(images, [0] * 3)
+    slow, waiting = source_of(images, [0] * 3), []
 
     def read(i):
         if i == 1:
-            cache.open_or_build(source_of(images, [0] * 3, origin="other"), tmp_path)
+            other = (source_of(images, [0] * 3, origin="other"), tmp_path)
+            waiting.append(threading.Thread(target=cache.open_or_build, args=other))
+            waiting[0].start()
+            waiting[0].join(0.3)
+            assert waiting[0].is_alive() and list(tmp_path.glob(".writing-*/pixels.bin"))
         return images[i], 0
 
     slow = slow._replace(open=lambda: cache.Reader(3, 0, read))
     assert len(cache.open_or_build(slow, tmp_path)[1]) == 3
+    waiting[0].join()
     assert len(list(tmp_path.glob("set-*"))) == 2
 
 
@@ -292,7 +297,7 @@ def test_a_disk_that_fills_up_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
     with pytest.raises(UserError, match="No space left on device"):
         write_atomically(tmp_path / "sums.json", b"{}")
-    assert not [path for path in tmp_path.iterdir() if path.suffix != ".lock"]
+    assert not [path for path in tmp_path.iterdir() if path.name != ".lock"]
 
 
 def test_an_unwritable_cache_is_a_clear_error(tmp_path):
@@ -333,4 +338,4 @@ def test_a_set_in_use_outlives_its_files(tmp_path):
 def test_what_killed_writers_left_is_removed(tmp_path):
     (tmp_path / ".writing-0123456789abcdef").touch()
     cache.kept(tmp_path / "kept", lambda: np.zeros(3))
-    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".small-files.lock"}
+    assert {path.name for path in tmp_path.iterdir()} == {"kept", ".lock"}

@@ -13,7 +13,7 @@ from vggrepro import UserError
 from vggrepro.pages.comparison import lines
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.compare import Key, compare, holding, verdict_changes
+from vggrepro.study.compare import Key, compare, evaluations, only, verdict_changes
 from vggrepro.study.experiments import RUNS, Evaluation, single_scale
 from vggrepro.study.records import DataUsed, summarise
 from vggrepro.study.rules import POOLED
@@ -67,7 +67,7 @@ def test_a_folder_is_the_same_as_itself(one):
     found = compare(one, one)
     assert {row.moved for row in found.like} == {"the same"}
     assert [row.difference for row in found.like] == [0, 0]
-    assert found.unlike == found.only_first == found.only_second == []
+    assert found.unlike == only(found.first, found.second) == []
 
 
 def test_the_recorded_study_is_the_same_as_itself():
@@ -82,10 +82,10 @@ def test_what_moved_and_how_far(one, other):
     net(other, "B-S256", 25.0, 7)
     found = rows(one, other)
     a, b = found["A-S256"], found["B-S256"]
-    assert (a.shared, a.equal, a.same) == ([0, 1], 1, False)
+    assert (list(a.by_seed), a.equal, a.same) == ([0, 1], 1, False)
     assert a.difference == pytest.approx(0.05)
     assert a.moved == "moved within the spread over seeds"
-    assert (b.shared, b.equal) == ([2], 0)
+    assert (list(b.by_seed), b.equal) == ([2], 0)
     assert b.difference == pytest.approx(6.1)
     assert b.moved == "moved beyond the spread over seeds"
     # By hand: rests of net and seed effects are +-0.1, 0, so s = sqrt(0.04 / 2); two df.
@@ -126,7 +126,7 @@ def test_another_declaration_is_not_compared(one, other):
     assert f"epochs ({epochs}, 3)" in unlike.reason
     assert "recipe (" in unlike.reason and "batch" not in unlike.reason
     # It is no number that the first folder has and the second lacks.
-    assert {key.run for key in found.only_first} == {"B-S256"}
+    assert {key.run for key in only(found.first, found.second)} == {"B-S256"}
 
 
 def test_other_images_are_not_compared(one, other):
@@ -165,8 +165,8 @@ def test_what_one_side_lacks(one, other, capsys):
     diverged = at_budget("B-S256", "reduced", "cifar10")
     written(train_record(diverged, status="diverged", reason="no longer finite"), other, diverged)
     found = compare(one, other)
-    assert {key.run for key in found.only_first} == {"B-S256"}
-    assert [key.evaluation for key in found.only_second] == ["dense-256"]
+    assert {key.run for key in only(found.first, found.second)} == {"B-S256"}
+    assert [key.evaluation for key in only(found.second, found.first)] == ["dense-256"]
     text = list(lines(one, other))
     assert "only in A (CIFAR-10, reduced): B-S256 centre-crop-256 (seed 0 diverged in B)" in text
     assert "only in B (CIFAR-10, reduced): A-S256 dense-256" in text
@@ -258,4 +258,4 @@ def test_a_damaged_record_is_named(one):
     path = next(one.rglob("eval-*.json"))
     path.write_text("{")
     with pytest.raises(UserError, match=path.name):
-        holding(one)
+        evaluations(one)

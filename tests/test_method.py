@@ -60,7 +60,7 @@ def test_the_share_that_is_found_is_the_power_of_the_t_test():
 
 
 def test_wrong_words_are_as_rare_as_allowed():
-    for _, _, _, share in method.wrong_words(EXPECTED, 0.5):
+    for share in method.wrong_shares(EXPECTED, 0.5):
         assert share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / method.STUDIES)
         assert share > 0.03, "the edge is where it is likeliest"
 
@@ -238,7 +238,7 @@ def test_without_a_rerun_there_is_nothing_to_compare(recorded):
 
 
 def changes(found):
-    return verdict_changes(found.first.results_dir, found.second.results_dir)
+    return verdict_changes(*found.folders)
 
 
 def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):

@@ -19,7 +19,7 @@ from torchvision import models, transforms
 from torchvision.models.vgg import cfgs, make_layers
 
 from vggrepro import evaluators
-from vggrepro.data import ilsvrc, synthetic
+from vggrepro.data import Photos, ilsvrc, synthetic
 from vggrepro.device import choose
 from vggrepro.study import own, store
 from vggrepro.weights import load_weights
@@ -114,7 +114,8 @@ def naive_dense(net, root, scale):
 
 def posteriors_of(config, weights, root, folder, protocols, resize="torchvision"):
     """The posteriors that `vggrepro evaluate` keeps, by protocol."""
-    asked = own.Asked(weights=str(weights), config=config, inputs="torchvision", data_dir=root)
+    photos = Photos("folder", root)
+    asked = own.Asked(weights=str(weights), config=config, inputs="torchvision", photos=photos)
     machine = choose("cpu", "float32", 1)
     way = own.Way(own.evaluations(protocols, [256]), resize, machine, folder)
     net = own.net(asked)
@@ -377,7 +378,7 @@ def test_photos_of_ilsvrcs_training_are_refused_by_their_names(vggrepro, weights
 def test_weights_of_a_run_say_what_they_are(vggrepro, study, smoke, tmp_path):
     trained = store.read(study / "smoke" / "synthetic" / "A-S256" / "seed0" / "train.json")
     weights = study / "smoke" / "synthetic" / "A-S256" / "seed0" / "weights.pt"
-    net = own.net(own.Asked(weights=str(weights)))
+    net = own.net(own.Asked(weights=str(weights), photos=Photos("synthetic")))
     assert (net.model.config, net.model.crop, net.name) == ("A", 32, "A-S256-seed0")
     assert net.digest == trained.weights_digest
     assert net.model.inputs.mean == pytest.approx(trained.pixel_mean)
@@ -544,8 +545,8 @@ def test_a_training_that_ends_at_chance_says_so(
 ):
     whole = own._train_record
 
-    def ended(asked, model, photos, training):
-        record = whole(asked, model, photos, training)
+    def ended(asked, model, training):
+        record = whole(asked, model, training)
         last = replace(record.curve[-1], minival_error=minival_error)
         return record.model_copy(update={"curve": (*record.curve[:-1], last)})
 

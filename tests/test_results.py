@@ -121,8 +121,7 @@ def test_a_file_system_without_locks_is_a_user_error_and_no_wait_for_ever(tmp_pa
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", missing)
-    for name in (".lock", ".small-files.lock"):
-        (tmp_path / name).touch()  # left behind, as every lock file is
+    (tmp_path / ".lock").touch()  # left behind, as every lock file is
     with ExitStack() as held, pytest.raises(UserError, match=r"or lock it: .*not implemented"):
         runner.lock(tmp_path, held)
     with pytest.raises(UserError, match="choose another cache"):

@@ -13,7 +13,7 @@ from vggrepro.cli import app
 from vggrepro.pages.method import welch_words
 from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.compare import holding
+from vggrepro.study.compare import evaluations
 from vggrepro.study.decisions import decide_second_round as decide_all
 from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment, evaluations_of
 from vggrepro.study.records import DataUsed, EvalRecord, summarise
@@ -195,7 +195,7 @@ def test_nothing_is_shown_before_the_end(tmp_path, whole):
         found = CliRunner().invoke(app, [command, "--results-dir", str(tmp_path)])
         assert found.exit_code == 0 and "he-50" not in found.output and "he-100" not in found.output
     with pytest.raises(UserError, match="no evaluation"):
-        holding(tmp_path)
+        evaluations(tmp_path)
     assert len(list(second_round.shown(whole, store.record_files(whole)))) > len(paths)
 
 

@@ -6,8 +6,7 @@ Nothing heavy is imported before a command needs it, so `--help` answers at once
 import functools
 import inspect
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -25,9 +24,7 @@ from vggrepro.study.where import MOST, Where
 # --- the options that several commands share ----------------------------------------------
 
 MOST_SEED = 2**32 - 1
-MOST_THREADS = 1024  # more than any machine has cores
-_BUDGETS = ", ".join(BUDGETS)
-Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {_BUDGETS}.")]
+Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {', '.join(BUDGETS)}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
 CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are kept.")]
@@ -36,7 +33,7 @@ Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, max=MOST_THREADS, help="CPU threads; all cores if not given.")
+    int | None, typer.Option(min=1, max=1024, help="CPU threads; all cores if not given.")
 ]
 Workers = Annotated[
     int,
@@ -63,6 +60,7 @@ Round = Annotated[
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
+Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")]
 
 # By the names of `Where`'s fields, which have their defaults.
 _WHERE = {
@@ -74,60 +72,69 @@ _WHERE = {
     "threads": Threads,
     "download": Download,
     "fresh": Fresh,
+    "micro_batch": MicroBatch,
+    "compile": Compile,
 }
+MACHINE = ("device", "precision", "threads")
+EVERYWHERE = ("data_dir", "results_dir", "cache_dir", *MACHINE, "download", "fresh")
 
 
-def works_somewhere(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command all options of `_WHERE`; it gets them as one argument, `where`."""
-    own = inspect.signature(command).parameters.values()
+def works_somewhere(*options: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command these options of `_WHERE`; it gets them as one argument, `where`."""
+    defaults = {name: RERUN if name == "results_dir" else getattr(Where, name) for name in _WHERE}
+    added = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=_WHERE[name]
+        )
+        for name in options
+    ]
 
-    @functools.wraps(command)
-    def called(**given: object) -> None:
-        where = Where(**{name: given.pop(name) for name in _WHERE})
-        command(**given, where=where)
+    def changed(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def called(**given: object) -> None:
+            chosen = {name: given.pop(name) for name in options}
+            command(**given, where=Where(**defaults | chosen))
 
-    called.__signature__ = inspect.Signature(
-        [parameter for parameter in own if parameter.name != "where"]
-        + [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=RERUN if name == "results_dir" else getattr(Where, name),
-                annotation=kind,
-            )
-            for name, kind in _WHERE.items()
-        ]
-    )
-    return called
+        own = inspect.signature(command).parameters.values()
+        own = [parameter for parameter in own if parameter.name != "where"]
+        called.__signature__ = inspect.Signature(own + added)
+        return called
+
+    return changed
+
+
+def say(lines: Iterable[object]) -> None:
+    """Print each line as soon as it is known."""
+    for line in lines:
+        typer.echo(line)
 
 
 def not_both(context: typer.Context, first: str, *others: str) -> None:
     """Raise `UserError` if a parameter was given together with one of the others."""
-    if _given(context, first):
-        for other in others:
-            if _given(context, other):
-                one, two = (_shown(context, name) for name in (first, other))
-                raise UserError(f"{one} and {two} contradict each other: leave one of them out")
+    given = _given(context)
+    for other in others:
+        if first in given and other in given:
+            both = f"{given[first]} and {given[other]}"
+            raise UserError(f"{both} contradict each other: leave one of them out")
 
 
 def does_nothing(context: typer.Context, here: str, *names: str) -> None:
     """Raise `UserError` if one of these parameters was given, which say nothing `here`."""
+    given = _given(context)
     for name in names:
-        if _given(context, name):
-            raise UserError(f"{_shown(context, name)} does nothing {here}: leave it out")
+        if name in given:
+            raise UserError(f"{given[name]} does nothing {here}: leave it out")
 
 
-def _given(context: typer.Context, name: str) -> bool:
-    # Of an argument that may be left out, nothing is also from the command line.
-    return bool(
-        context.get_parameter_source(name).name == "COMMANDLINE"
-        and context.params[name] not in (None, (), [])
-    )
-
-
-def _shown(context: typer.Context, name: str) -> str:
-    (parameter,) = [one for one in context.command.params if one.name == name]
-    return parameter.opts[0] if parameter.param_type_name == "option" else f"the names of {name}"
+def _given(context: typer.Context) -> dict[str, str]:
+    """The parameters that were typed, and what a message calls them."""
+    return {
+        one.name: one.opts[0] if one.param_type_name == "option" else f"the names of {one.name}"
+        for one in context.command.params
+        # Of an argument that may be left out, nothing is also from the command line.
+        if context.params.get(one.name) not in (None, (), [])
+        and context.get_parameter_source(one.name).name == "COMMANDLINE"
+    }
 
 
 # --- the commands -------------------------------------------------------------------------
@@ -162,24 +169,20 @@ def list_rows(
     from vggrepro.study import status as status_of
 
     data = data_of(budget, data)
-    if results_dir.exists():
+    if not missing:
+        does_nothing(context, "without --missing", "seeds", "data_dir")
+    if results_dir.exists() or not (missing or results_dir == RECORDED):
         _check_records(results_dir)
     if missing:
         if data == "synthetic":
             does_nothing(context, "with drawn images", "data_dir")
-        for command in status_of.missing_commands(results_dir, budget, data, data_dir, seeds):
-            typer.echo(command)
+        say(status_of.missing_commands(results_dir, budget, data, data_dir, seeds))
         return
-    does_nothing(context, "without --missing", "seeds", "data_dir")
-    if results_dir != RECORDED:
-        _check_records(results_dir)
     from vggrepro.pages import report
 
-    for line in report.listed(results_dir, budget, data):
-        typer.echo(line)
+    say(report.listed(results_dir, budget, data))
     if results_dir == RECORDED:
-        for line in status_of.elsewhere(RECORDED, RERUN):
-            typer.echo(line)
+        say(status_of.elsewhere(RECORDED, RERUN))
 
 
 @app.command()
@@ -202,14 +205,14 @@ def results(
 
 
 def _check_records(results_dir: Path) -> None:
-    if results_dir == RECORDED and not results_dir.is_dir():
-        raise UserError(f"no folder {results_dir}: {NO_CLONE}")
     if not results_dir.is_dir():
-        raise UserError(f"no folder {results_dir}: --results-dir is where `run` wrote its records")
+        written = "--results-dir is where `run` wrote its records"
+        why = NO_CLONE if results_dir == RECORDED else written
+        raise UserError(f"no folder {results_dir}: {why}")
 
 
 @app.command()
-@works_somewhere
+@works_somewhere("micro_batch", "compile", *EVERYWHERE)
 def run(
     context: typer.Context,
     where: Where,
@@ -227,8 +230,6 @@ def run(
     data: Data = None,
     seed: Annotated[int | None, typer.Option(min=0, max=MOST_SEED, help="Just this seed.")] = None,
     seeds: Annotated[int, typer.Option(min=1, max=1000, help="Seeds 0 to n - 1.")] = 1,
-    micro_batch: MicroBatch = None,
-    compile: Compile = False,
 ) -> None:
     """Train and evaluate runs, fuse them, and run what they need. Recorded ones are skipped.
 
@@ -259,7 +260,6 @@ def run(
     from vggrepro.study import runner
 
     wanted = runner.asked(names, [seed] if seed is not None else range(seeds))
-    where = replace(where, micro_batch=micro_batch, compile=compile)
     if recorded_study and study_round == 1:
         wanted = programme.tasks(data, seed)
     elif recorded_study:
@@ -271,7 +271,7 @@ def run(
 
 
 @app.command()
-@works_somewhere
+@works_somewhere(*EVERYWHERE)
 def rerun(
     where: Where,
     chapter: Annotated[str, typer.Argument(help="A chapter (02, lrn, 02_lrn) or `all`.")],
@@ -298,8 +298,7 @@ def status(
     if results_dir:
         _check_records(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
-        for line in status_of.status_lines(folder):
-            typer.echo(line)
+        say(status_of.status_lines(folder))
 
 
 @app.command()
@@ -355,8 +354,7 @@ def compare(
     """Two folders of records side by side: which numbers moved, which verdicts changed."""
     from vggrepro.pages import comparison
 
-    for line in comparison.lines(first, second, everything):
-        typer.echo(line)
+    say(comparison.lines(first, second, everything))
 
 
 @app.command()
@@ -390,23 +388,21 @@ def plan(
     from vggrepro.bench import planner
 
     if paper:
-        lines = planner.paper_lines()
+        say(planner.paper_lines())
     elif check:
-        lines = planner.check_lines(results_dir)
+        say(planner.check_lines(results_dir))
     elif device is None:
-        lines = [planner.devices_table().to_string(na_rep="-")]
+        typer.echo(planner.devices_table().to_string(na_rep="-"))
     else:
         counts = None
         if recorded_study:
             budget, data = programme.BUDGET, data_of(programme.BUDGET, data)
             counts = programme.seeds(data)
-        lines = planner.lines(budget, data, device, devices, share, results_dir, counts)
-    for line in lines:
-        typer.echo(line)
+        say(planner.lines(budget, data, device, devices, share, results_dir, counts))
 
 
 @app.command("first-steps")
-@works_somewhere
+@works_somewhere(*EVERYWHERE)
 def first_steps(
     where: Where,
     nets: Annotated[
@@ -420,9 +416,7 @@ def first_steps(
     width: Annotated[
         float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
     ] = 1.0,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
-    ] = 0,
+    seed: Seed = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
     """Does it train? The signal at every layer of a net, and the loss in its first steps.
@@ -439,12 +433,13 @@ def first_steps(
 
     paths = measuring.run(experiments, seed, steps, where)
     typer.echo(measuring.table(paths).to_string())
-    for path in paths:
-        typer.echo(f"\n{starts.advice(store.read(path))}")
+    say(f"\n{starts.advice(store.read(path))}" for path in paths)
 
 
 @app.command()
+@works_somewhere("cache_dir", *MACHINE, "micro_batch", "fresh")
 def train(
+    where: Where,
     config: Annotated[str, typer.Argument(help="A net of Table 1: A, A-LRN, B, C, D, E.")],
     folder: Annotated[
         Path,
@@ -457,9 +452,7 @@ def train(
     start: Annotated[
         str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")
     ] = "he",
-    seed: Annotated[
-        int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")
-    ] = 0,
+    seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
     schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
@@ -469,12 +462,6 @@ def train(
     width: Annotated[float, typer.Option(help="Channels, as a share of the paper's.")] = 1.0,
     crop: Annotated[int, typer.Option(help="Side of the crops, px, from 32.")] = 224,
     hidden: Annotated[int, typer.Option(help="Units in fc6 and fc7.")] = 4096,
-    cache_dir: CacheDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    micro_batch: MicroBatch = None,
-    fresh: Fresh = False,
 ) -> None:
     """Train a net of Table 1 on your own photos.
 
@@ -511,23 +498,23 @@ def train(
         schedule=schedule,
         weight_decay=weight_decay,
     )
-    from vggrepro.device import choose
+    from vggrepro.data import Photos
 
     asked = own.ToTrain(
         net=net,
-        folder=folder,
+        photos=Photos("folder", folder, where.cache_dir),
         out=out,
         seed=seed,
-        machine=choose(device, precision, threads, micro_batch),
-        cache_dir=cache_dir,
-        fresh=fresh,
+        machine=where.machine(),
+        fresh=where.fresh,
     )
-    for line in own.train_lines(asked):
-        typer.echo(line)
+    say(own.train_lines(asked))
 
 
 @app.command()
+@works_somewhere("cache_dir", *MACHINE, "fresh")
 def evaluate(
+    where: Where,
     more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
     config: Annotated[
         str | None, typer.Option(help="A net of Table 1, if the file does not say.")
@@ -556,12 +543,7 @@ def evaluate(
         list[str] | None, typer.Option(help="Records of other nets, to average with: --fuse A B.")
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch published weights.")] = False,
-    results_dir: Annotated[Path, typer.Option(help="Folder of records.")] = OWN,
-    cache_dir: CacheDir = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    fresh: Fresh = False,
+    results_dir: Results = OWN,
 ) -> None:
     """Test any weights of a net of Table 1 on any photos, under any protocol.
 
@@ -576,7 +558,7 @@ def evaluate(
         raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
     if not (weights or fuse):
         raise UserError("name the weights to test with --weights, or records to average: --fuse")
-    from vggrepro.device import choose
+    from vggrepro.data import Photos
     from vggrepro.study import own
 
     asked = None
@@ -585,22 +567,18 @@ def evaluate(
             weights=weights,
             config=config,
             inputs=inputs,
-            data=data,
-            data_dir=data_dir,
+            photos=Photos(data, data_dir, where.cache_dir, download),
             ground_truth=ground_truth,
-            cache_dir=cache_dir,
-            download=download,
         )
     way = own.Way(
         own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
-        own.known_resize(resize),
-        choose(device, precision, threads),
+        resize,
+        where.machine(),
         results_dir,
-        fresh,
+        where.fresh,
     )
     averaged = [Path(path).expanduser() for path in [*(fuse or []), *others]]
-    for line in own.evaluate_lines(asked, way, averaged):
-        typer.echo(line)
+    say(own.evaluate_lines(asked, way, averaged))
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.
@@ -608,21 +586,16 @@ UsageError = typer.BadParameter.__base__
 
 
 @app.command()
+@works_somewhere("data_dir", "cache_dir", "results_dir", *MACHINE, "fresh")
 def bench(
     context: typer.Context,
+    where: Where,
     what: Annotated[
         str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
     ] = "speed",
     data: Annotated[
         str, typer.Option(help="Photos for speed: imagenette, cifar10, folder or synthetic.")
     ] = "imagenette",
-    data_dir: DataDir = None,
-    cache_dir: CacheDir = None,
-    results_dir: Results = RERUN,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    threads: Threads = None,
-    fresh: Fresh = False,
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
     from vggrepro.study import store
@@ -632,32 +605,28 @@ def bench(
     if what == "lrn":
         here = "in `bench lrn`, which needs no photos"
         does_nothing(context, here, "data", "data_dir", "cache_dir")
-    path = store.bench_path(results_dir, what)
-    if path.exists() and not fresh:
+    path = store.bench_path(where.results_dir, what)
+    if path.exists() and not where.fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
-    from vggrepro.data import load
-    from vggrepro.device import choose
+    machine = where.machine()
+    if what == "lrn":
+        from vggrepro.bench.lrn import lines, lrn
 
-    chosen = choose(device, precision, threads)
-    if what == "speed":
-        load(data, data_dir)
+        measure = functools.partial(lrn, machine)
+    else:
+        from vggrepro.bench.speed import speed
+        from vggrepro.bench.targets import lines
+        from vggrepro.data import load
+
+        load(data, where.data_dir)
+        measure = functools.partial(speed, machine, data, where.data_dir, where.cache_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
-        if what == "lrn":
-            from vggrepro.bench.lrn import lines, lrn
-
-            record = lrn(chosen)
-        else:
-            from vggrepro.bench.speed import speed
-            from vggrepro.bench.targets import lines
-
-            record = speed(chosen, data, data_dir, cache_dir)
+        record = measure()
     except KeyboardInterrupt:
         text = "stopped; nothing measured is kept, and the same command begins anew"
         raise KeyboardInterrupt(text) from None
-    record = store.write(record, path)
-    for line in lines(record):
-        typer.echo(line)
+    say(lines(store.write(record, path)))
     typer.echo(f"written to {path}")
 
 

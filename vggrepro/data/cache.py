@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-from filelock import FileLock, Timeout
 from PIL import __version__ as pillow_version
 from PIL import features
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import cores, file_lock, open_regular, sweep, write_atomically
+from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomically
 
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
@@ -185,16 +184,14 @@ def open_or_build(source: Source, cache_dir: Path) -> tuple[np.ndarray, CachedIm
     decoded = _open(folder)
     if decoded:
         return decoded
-    with writing(cache_dir):
-        _remove_leftovers(cache_dir)
-        with _lock(folder):
-            decoded = _open(folder)  # built while we waited for the lock?
-            if not decoded:
-                if folder.exists():
-                    text = f"{folder} is damaged: its photos are decoded again"
-                    warnings.warn(text, stacklevel=2)
-                _build(source, folder)
-                decoded = _open(folder)
+    with alone(cache_dir):
+        decoded = _open(folder)  # built while we waited?
+        if not decoded:
+            if folder.exists():
+                text = f"{folder} is damaged: its photos are decoded again"
+                warnings.warn(text, stacklevel=2)
+            _build(source, folder)
+            decoded = _open(folder)
     if not decoded:
         raise UserError(f"The image cache {folder} was changed while it was built; try again.")
     return decoded
@@ -210,8 +207,7 @@ def _build(source: Source, folder: Path) -> None:
             f"Decoding {source.name} {source.part} takes {taken}, but only {left} are free in "
             f"{folder.parent}. Free some space, or choose another cache directory."
         )
-    temporary = _temporary(folder)
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = folder.with_name(f"{WRITING}{folder.name}")
     temporary.mkdir()
     try:
         _write(source, reader, temporary)
@@ -276,15 +272,14 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in a small file of the cache; made and kept if that is missing or damaged.
 
-    What killed writers left there is removed first. Raises `UserError` if it cannot be written.
+    Raises `UserError` if it cannot be written.
     """
     try:
         return _read_arrays(path)["made"]
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
         made, content = make(), io.BytesIO()
     np.savez(content, made=made)
-    with writing(path.parent), file_lock(path.parent / ".small-files.lock"):
-        sweep(path.parent)
+    with alone(path.parent):
         write_atomically(path, content.getvalue())
     return made
 
@@ -300,27 +295,24 @@ def _remove_outdated(source: Source, folder: Path) -> None:
             shutil.rmtree(other, ignore_errors=True)
 
 
-def _remove_leftovers(cache_dir: Path) -> None:
-    """Remove what killed builds left; a build that is still running holds its lock."""
-    for temporary in cache_dir.glob(".*.building"):
-        try:
-            with _lock(cache_dir / temporary.name[1 : -len(".building")], timeout=0):
-                shutil.rmtree(temporary, ignore_errors=True)
-        except Timeout:
-            continue
-
-
-def _temporary(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.building")
-
-
-def _lock(folder: Path, timeout: float = -1) -> FileLock:
-    return file_lock(folder.with_name(f".{folder.name}.lock"), timeout)
-
-
 def _sync(file: io.IOBase) -> None:
     file.flush()
     os.fsync(file.fileno())
+
+
+@contextmanager
+def alone(cache_dir: Path) -> Iterator[None]:
+    """Write to the cache while nobody else does; what killed writers left there is removed first.
+
+    Turns a full disk or a missing permission into a `UserError`.
+    """
+    with writing(cache_dir), file_lock(cache_dir / ".lock"):
+        for left in cache_dir.glob(f"{WRITING}*"):
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        yield
 
 
 @contextmanager

@@ -13,30 +13,15 @@ from matplotlib.figure import Figure
 from scipy.stats import bartlett
 
 from vggrepro.pages.figures import WORD_COLOURS, plt
-from vggrepro.pages.report import DATA_NAMES
+from vggrepro.pages.report import DATA_NAMES, table_by
 from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
-from vggrepro.study import programme, second_round, store
+from vggrepro.study import programme, rules, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
 from vggrepro.study.calibration import NETS, Candidate, best, is_out
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study, said
 from vggrepro.study.experiments import FIXED_256, RUNS
-from vggrepro.study.rules import (
-    ALPHA,
-    Claim,
-    Interval,
-    Rule,
-    Sides,
-    Word,
-    any_false,
-    deciding,
-    holm,
-    p_value,
-    pooled,
-    smallest_found,
-    verdict,
-    welch,
-)
+from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Sides, Word
 from vggrepro.windows import scaled
 
 EMPIRICAL = tuple(claim for claim in CLAIMS.values() if claim.sides)
@@ -94,9 +79,12 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
         on = [DATA_NAMES[claim.data]] if claim.about_errors else []
         on += ["at two lengths"] if claim.other_length else []
         decided = found.decisions[claim.key].decided_by if claim.sides else None
-        smallest = decided and smallest_found(decided, claim.rule, claim.matters)
-        beside = [("control", *one) for one in claim.controls]
-        beside += [("rival", *one) for one in claim.rivals]
+        smallest = decided and rules.smallest_found(decided, claim.rule, claim.matters)
+        beside = [
+            f"{kind}: {name} ({against(sides)})"
+            for kind, pairs in (("control", claim.controls), ("rival", claim.rivals))
+            for name, sides in pairs
+        ]
         rows.append(
             {
                 "claim": linked(claim) + (" (sharpened)" if claim.ours else ""),
@@ -106,12 +94,10 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
                 "matters": f"{claim.matters:g}{unit}" if claim.sides else "–",
                 "paper": said(claim),
                 "found": f"{smallest:+.2f}{unit}" if smallest else "–",
-                "controls and rivals": "<br>".join(
-                    f"{kind}: {name} ({against(sides)})" for kind, name, sides in beside
-                ),
+                "controls and rivals": "<br>".join(beside),
             }
         )
-    return by_claim(rows)
+    return table_by("claim", rows)
 
 
 def against(sides: Sides) -> str:
@@ -119,11 +105,6 @@ def against(sides: Sides) -> str:
     first, second = sides
     runs = second.run if first.run == second.run else f"{second.run} against {first.run}"
     return f"{runs}, {tested(sides)}"
-
-
-def by_claim(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
-    """Rows with a claim each as a table."""
-    return pd.DataFrame(rows).set_index("claim").rename_axis(index=None, columns="claim")
 
 
 def programme_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -164,7 +145,9 @@ def alike_sentence(study: Study) -> str:
     p = bartlett(*(list(by_seed.values()) for by_seed in errors.values())).pvalue
     said = "they do not" if p < ALPHA else "nothing speaks against it"
     without = {
-        (run, left): pooled(errors | {run: {s: e for s, e in by_seed.items() if s != left}}).sd
+        (run, left): rules.pooled(
+            errors | {run: {s: e for s, e in by_seed.items() if s != left}}
+        ).sd
         for run, by_seed in errors.items()
         for left in by_seed
     }
@@ -172,7 +155,7 @@ def alike_sentence(study: Study) -> str:
     return (
         f"**On CIFAR-10 {said}** (Bartlett's test, p = {p:.3f}). Without one training that was "
         f"slow to take off, {run} with seed {seed}, the pooled spread would be "
-        f"{without[run, seed]:.2f} points instead of {pooled(errors).sd:.2f}."
+        f"{without[run, seed]:.2f} points instead of {rules.pooled(errors).sd:.2f}."
     )
 
 
@@ -181,14 +164,15 @@ def alike_sentence(study: Study) -> str:
 
 def chance_sentence() -> str:
     """How many claims are tested, and the chance of at least one wrong verdict among them."""
+    primary, secondary = (rules.any_false(len(claims)) for claims in (PRIMARY, SECONDARY))
     return (
         f"{len(EMPIRICAL)} of {len(CLAIMS)} claims rest on measurements. "
         f"**{len(PRIMARY)} are primary.** Tested one by one at {ALPHA:.0%}, independent and with "
         f"nothing to find in any, they would give at least one wrong verdict with a chance of "
-        f"{any_false(len(PRIMARY)):.0%}. Holm's procedure keeps the chance of a false *holds* or "
+        f"{primary:.0%}. Holm's procedure keeps the chance of a false *holds* or "
         f"*contradicted* among them at {ALPHA:.0%}, whatever is true and however they depend on "
         f"each other. **{len(SECONDARY)} are secondary** and not corrected: among them the chance "
-        f"is about {any_false(len(SECONDARY)):.0%} if they are independent, and "
+        f"is about {secondary:.0%} if they are independent, and "
         f"{ALPHA * len(SECONDARY):.1f} wrong verdicts are to be expected where nothing is to be "
         "found. So a single secondary verdict is a lead."
     )
@@ -206,17 +190,18 @@ def typical(found: Verdicts) -> tuple[Interval, float] | None:
 
 def wrong_table(known: tuple[Interval, float]) -> pd.DataFrame:
     """Simulated chances of a wrong word, at the edge where it is likeliest."""
+    _, matters = known
     rows = [
         {
             "rule": rule,
-            "true difference": f"{true:+g}" if true else "0",
+            "true difference": f"{at * matters:+g}" if at else "0",
             "wrong words": ", ".join(wrong),
             "simulated": f"{100 * share:.1f} %",
             "allowed": f"{100 * ALPHA:g} %",
         }
-        for rule, true, wrong, share in wrong_words(*known)
+        for (rule, at, wrong), share in zip(WRONG, wrong_shares(*known), strict=True)
     ]
-    return pd.DataFrame(rows).set_index("rule").rename_axis(index=None, columns="rule")
+    return table_by("rule", rows)
 
 
 def simulation_sentence(known: tuple[Interval, float]) -> str:
@@ -242,54 +227,42 @@ def simulation_sentence(known: tuple[Interval, float]) -> str:
 
 
 def words(
-    true: float,
-    expected: Interval,
-    rule: Rule,
-    matters: float,
-    studies: int = 400,
-    level: float = ALPHA,
-    seed: int = 0,
+    true: float, expected: Interval, rule: Rule, matters: float, studies: int = 400
 ) -> Counter[Word]:
     """How many of so many simulated studies earn each word when the true difference is `true`.
 
     `expected` gives the standard error, the degrees of freedom and the number of seeds: errors
     are normal, so a study's estimate is normal and its variance chi-square, independently.
     """
-    return Counter(
-        verdict(one, rule, matters, level).word
-        for one in intervals(true, expected, (studies,), seed)
-    )
+    made = intervals(true, expected, (studies,))
+    return Counter(rules.verdict(one, rule, matters).word for one in made)
 
 
-def intervals(true: float, expected: Interval, size: tuple[int, ...], seed: int) -> np.ndarray:
+def intervals(true: float, expected: Interval, size: tuple[int, ...]) -> np.ndarray:
     """An array of simulated intervals of that size, with `expected`'s spread around `true`."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     estimates = rng.normal(true, expected.standard_error, size)
     errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
     made = np.frompyfunc(lambda e, s: Interval(float(e), float(s), expected.df, expected.n), 2, 1)
     return made(estimates, errors)
 
 
-Wrong = tuple[Rule, float, tuple[Word, ...], float]
-"""A rule, a true difference at which some words are wrong, those words, their simulated share."""
+#: A rule, a true difference in units of what matters, and the words that are wrong there: where
+#: that is likeliest. Of the last two each is wrong on one side of the edge only.
+WRONG: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
+    ("lower", 0, DIRECTED),
+    ("lower", 1, ("holds and matters", "negligible")),
+    ("not worse", -1, ("holds", "negligible")),
+    ("not worse", 0, ("contradicted", "negligible")),
+    ("same", 1, ("holds",)),
+    ("same", 1, ("contradicted",)),
+)
 
 
-def wrong_words(expected: Interval, matters: float, studies: int = STUDIES) -> Sequence[Wrong]:
-    """Simulated chances of a wrong word, each at the truth where that is most likely."""
-    cases: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
-        ("lower", 0.0, DIRECTED),
-        ("lower", matters, ("holds and matters", "negligible")),
-        ("not worse", -matters, ("holds", "negligible")),
-        ("not worse", 0.0, ("contradicted", "negligible")),
-        # Each is wrong on one side of the edge only.
-        ("same", matters, ("holds",)),
-        ("same", matters, ("contradicted",)),
-    )
-    return [
-        (rule, true, wrong, sum(counted[w] for w in wrong) / studies)
-        for rule, true, wrong in cases
-        for counted in [words(true, expected, rule, matters, studies)]
-    ]
+def wrong_shares(expected: Interval, matters: float) -> list[float]:
+    """Simulated chances of a wrong word, for each case of `WRONG`."""
+    found = [(words(at * matters, expected, rule, matters, STUDIES), w) for rule, at, w in WRONG]
+    return [sum(counted[word] for word in wrong) / STUDIES for counted, wrong in found]
 
 
 def wrong_among(
@@ -299,7 +272,6 @@ def wrong_among(
     matters: float,
     wrong: Collection[Word],
     studies: int = 1000,
-    seed: int = 0,
 ) -> float:
     """Share of simulated studies in which one or more of so many claims earn a word of `wrong`.
 
@@ -307,11 +279,12 @@ def wrong_among(
     level, as it does for the primary claims.
     """
     found = 0
-    for study in intervals(true, expected, (studies, claims), seed):
-        steps = holm({str(i): p_value(one, "lower", matters) for i, one in enumerate(study)})
+    for study in intervals(true, expected, (studies, claims)):
+        by_claim = {str(i): one for i, one in enumerate(study)}
+        steps = rules.holm({i: rules.p_value(one, "lower", matters) for i, one in by_claim.items()})
         found += any(
-            verdict(one, "lower", matters, step.level).word in wrong
-            for one, step in zip(study, (steps[str(i)] for i in range(claims)), strict=True)
+            rules.verdict(one, "lower", matters, steps[i].level).word in wrong
+            for i, one in by_claim.items()
         )
     return found / studies
 
@@ -336,8 +309,10 @@ def called() -> Figure:
         for place, (estimate, half_width) in enumerate(reversed(SHAPES)):
             # Of many degrees of freedom, so wide that the rule's own interval is as drawn.
             unit = Interval(estimate, 1.0, 10**6, 5)
-            interval = replace(unit, standard_error=half_width / deciding(unit, rule).half_width)
-            word = verdict(interval, rule, matters=1.0).word
+            interval = replace(
+                unit, standard_error=half_width / rules.deciding(unit, rule).half_width
+            )
+            word = rules.verdict(interval, rule, matters=1.0).word
             colour = WORD_COLOURS[word]
             ax.errorbar(estimate, place, xerr=half_width, fmt="o", color=colour, capsize=3)
             ax.text(3.1, place, word, color=colour, va="center")
@@ -386,7 +361,7 @@ def second_claims_table() -> pd.DataFrame:
         }
         for claim in second_round.CLAIMS.values()
     ]
-    return by_claim(rows)
+    return table_by("claim", rows)
 
 
 def second_power_table() -> pd.DataFrame:
@@ -409,8 +384,7 @@ def second_power_table() -> pd.DataFrame:
         }
         for spreads in SPREADS
     ]
-    frame = pd.DataFrame(rows).set_index("spreads of the two nets")
-    return frame.rename_axis(index=None, columns="spreads of the two nets")
+    return table_by("spreads of the two nets", rows)
 
 
 #: Spreads of two nets that the first round makes likely: alike, unlike, and one slow to take off.
@@ -425,13 +399,12 @@ def welch_words(
     seeds: int,
     level: float,
     studies: int = PAIRS,
-    seed: int = 0,
 ) -> Counter[Word]:
     """Words of simulated pairs of nets, each with so many seeds and a spread of its own."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     first, second = (rng.normal(0, sd, (studies, seeds)) for sd in spreads)
     return Counter(
-        verdict(welch(one, other), "lower", matters, level).word
+        rules.verdict(rules.welch(one, other), "lower", matters, level).word
         for one, other in zip(first, second + true, strict=True)
     )
 
@@ -477,20 +450,17 @@ def twins_sentence(results_dir: Path = store.RECORDED) -> str:
 
 def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
     """What each candidate changes and reached, one line each, then the recipe that was frozen."""
-    winner = best(found)
-    lines = {}
+    winner, rows = best(found), []
     for candidate in (*found, frozen):
-        e = candidate.experiment
-        cells = {
+        e, mark = candidate.experiment, " (smallest worst)" if candidate is winner else ""
+        row = {
+            "recipe": candidate.about + mark,
             "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
             f"{e.dropout:g}, {e.epochs}",
-            **{RUNS[net].config: _cell(candidate, net, winner) for net in NETS},
-            "worst": _worst(candidate),
         }
-        mark = " (smallest worst)" if candidate is winner else ""
-        lines[candidate.about + mark] = cells
-    table = pd.DataFrame.from_dict(lines, orient="index")
-    return table.rename_axis(index=None, columns="recipe")
+        row |= {RUNS[net].config: _cell(candidate, net, winner) for net in NETS}
+        rows.append(row | {"worst": _worst(candidate)})
+    return table_by("recipe", rows)
 
 
 def _worst(candidate: Candidate) -> str:

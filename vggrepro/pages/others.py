@@ -42,11 +42,9 @@ def number(value: float, decimals: int = 1) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
-def mean_of(
-    rows: Sequence[Row], first: str, second: str, analysis: Analysis = Analysis.MAIN
-) -> Summary:
-    """The mean over families of plain nets."""
-    return summarise(list(differences(rows, first, second, analysis).values()))
+def mean_of(rows: Sequence[Row], first: str, second: str, **options) -> Summary:
+    """The mean over families of `differences`, whose options it takes."""
+    return summarise(list(differences(rows, first, second, **options).values()))
 
 
 def finding(rows: Sequence[Row]) -> str:
@@ -126,10 +124,11 @@ def means_table(rows: Sequence[Row]) -> pd.DataFrame:
     """The meta-analysis of plain nets: a line for each difference, points of top-1 error."""
     table = {}
     for first, second in DIFFERENCES:
-        by_family = differences(rows, first, second)
-        found = summarise(list(by_family.values()))
-        without = [left.mean for left in leave_one_out(by_family).values()]
-        strict, wide = (mean_of(rows, first, second, a) for a in (Analysis.STRICT, Analysis.WIDE))
+        found = mean_of(rows, first, second)
+        left = leave_one_out(differences(rows, first, second)).values()
+        without = [one.mean for one in left]
+        strict = mean_of(rows, first, second, analysis=Analysis.STRICT)
+        wide = mean_of(rows, first, second, analysis=Analysis.WIDE)
         table[minus(first, second)] = {
             "paper": number(paper_difference(first, second)),
             "mean": _stated(found),
@@ -148,13 +147,12 @@ def norms_table(rows: Sequence[Row]) -> pd.DataFrame:
         "batch normalisation": {"norm": "batch"},
         "plain, top-5": {"metric": "top5_error"},
     }
-    table: dict[str, dict[str, str]] = {}
-    for first, second in DIFFERENCES:
-        cells = table.setdefault(minus(first, second), {})
-        for kind, options in kinds.items():
-            found = summarise(list(differences(rows, first, second, **options).values()))
-            cells[kind] = _stated(found)
-    return pd.DataFrame.from_dict(table, orient="index")
+    return pd.DataFrame(
+        {
+            kind: {minus(*pair): _stated(mean_of(rows, *pair, **options)) for pair in DIFFERENCES}
+            for kind, options in kinds.items()
+        }
+    )
 
 
 def tested_together(rows: Sequence[Row], family: str) -> dict[str, float]:

@@ -5,7 +5,7 @@ number that was not obtained reads "not run", with the command that would obtain
 """
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -237,7 +237,7 @@ def error_table(
 
 
 def listed(results_dir: Path, budget: str, data: str) -> Iterator[str]:
-    """A line for each row, then one for each evaluation of `beside_rows`."""
+    """A line for each row; then for runs of no row by centre crop, for fusions by all they have."""
 
     def line(name: str, run: str, evaluation: Evaluation, paper: str) -> str:
         found = recorded(results_dir, at_budget(run, budget, data), evaluation)
@@ -248,16 +248,10 @@ def listed(results_dir: Path, budget: str, data: str) -> Iterator[str]:
     for row in ROWS:
         yield line(row.name, row.run, row.evaluation, f"{paper_value(row):.1f}")
     yield f"\n{'run or fusion that no table has':43}{'protocol and Q':30}{'paper':>7}   recorded"
-    for run, evaluation in beside_rows():
-        yield line(run, run, evaluation, "–")
-
-
-def beside_rows() -> list[tuple[str, Evaluation]]:
-    """Runs and fusions of no row: of a run its centre crop, of a fusion all that is declared."""
-    rows = {row.run for row in ROWS}
-    runs = [(run, centre_crop(run)) for run in RUNS if run not in rows]
-    fusions = [f for f in FUSIONS.values() if f.name not in rows]
-    return runs + [(f.name, evaluation) for f in fusions for evaluation in f.evaluations]
+    in_rows = {row.run for row in ROWS}
+    for run in (run for run in (*RUNS, *FUSIONS) if run not in in_rows):
+        for evaluation in FUSIONS[run].evaluations if run in FUSIONS else [centre_crop(run)]:
+            yield line(run, run, evaluation, "–")
 
 
 # --- a chapter's furniture ----------------------------------------------------------------
@@ -277,9 +271,8 @@ def source(module: str, name: str) -> Markdown:
     """
     path = PACKAGE.joinpath(*module.split(".")).with_suffix(".py")
     text = path.read_text(encoding="utf-8")
-    parts = name.split(".")
     nodes: list[ast.stmt] = ast.parse(text).body
-    for part in parts:
+    for part in name.split("."):
         node = next(n for n in nodes if _name(n) == part)
         nodes = getattr(node, "body", [])
     return Markdown(f"```python\n{ast.get_source_segment(text, node, padded=True)}\n```")
@@ -305,9 +298,14 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
                     "status": record.status,
                 }
                 rows.append(made | made_by(record))
+    return table_by("run", rows, empty="not run")
+
+
+def table_by(name: str, rows: Sequence[Mapping[str, object]], empty: str = "none") -> pd.DataFrame:
+    """Rows as the book shows them: each by its cell of that name, which heads the column."""
     if not rows:
-        return pd.DataFrame({"not run": []})
-    return pd.DataFrame(rows).set_index("run").rename_axis(index=None, columns="run")
+        return pd.DataFrame({empty: []})
+    return pd.DataFrame(rows).set_index(name).rename_axis(index=None, columns=name)
 
 
 def made_by(record: TrainRecord | FirstStepsRecord) -> dict[str, str]:
@@ -350,8 +348,7 @@ class Findings:
 
     def lower(self, data: str, better: Tested, worse: Tested) -> str:
         """By how many points the error of `better` is lower, as `1.5`, mean over shared seeds."""
-        gains = self._gains(data, better, worse)
-        return self._said(gains, lambda gain: gain > 0)
+        return self._said(self._gains(data, better, worse), lambda gain: gain > 0)
 
     def alike(self, data: str, one: Tested, other: Tested, within: float) -> str:
         """How far apart the errors of the two are, as `0.2`, where that is less than `within`."""
@@ -373,30 +370,27 @@ class Findings:
 
     def fits_better(self, data: str, better: str, worse: str) -> str:
         """Errors on training images after the last epoch: `11.1 % against 12.2 %`, lower first."""
-        return self._fits(data, better, worse, lambda here, there: here < there)
+        return self._fits(data, better, worse, np.less)
 
     def fits_worse(self, data: str, worse: str, better: str) -> str:
         """The same where a sentence names the higher one first: `12.2 % against 11.1 %`."""
-        return self._fits(data, worse, better, lambda here, there: here > there)
+        return self._fits(data, worse, better, np.greater)
 
-    def _fits(
-        self, data: str, one: str, other: str, as_said: Callable[[float, float], bool]
-    ) -> str:
-        first, second = (self._train_errors(data, run) for run in (one, other))
-        shared = sorted(first.keys() & second.keys())
-        here, there = ([found[seed] for seed in shared] for found in (first, second))
+    def _fits(self, data: str, one: str, other: str, as_said: np.ufunc) -> str:
+        found = [self._train_errors(data, run) for run in (one, other)]
+        shared = sorted(found[0].keys() & found[1].keys())
         if not shared:
             return "not run"
+        here, there = ([errors[seed] for seed in shared] for errors in found)
         said = f"{self._said(here)} % against {self._said(there)} %"
         return said if as_said(np.mean(here), np.mean(there)) else f"{said} (**{CONTRADICTED}**)"
 
     def basis(self, **runs: str) -> str:
         """How many seeds the words rest on, by a run that stands for its photos' others."""
-        parts = [
-            f"{len(self._errors(data, run))} on {DATA_NAMES[data]}" for data, run in runs.items()
-        ]
+        n = {DATA_NAMES[data]: len(self._errors(data, run)) for data, run in runs.items()}
+        parts = ", ".join(f"{seeds} on {name}" for name, seeds in n.items())
         return (
-            f"*Means over the seeds recorded so far: {', '.join(parts)}; {ONE_SEED} marks what has "
+            f"*Means over the seeds recorded so far: {parts}; {ONE_SEED} marks what has "
             "one. Nets are compared by the seeds that both have, so a difference need not be that "
             "of the means in a table. Words describe what was seen; only a verdict decides.*"
         )
@@ -409,13 +403,9 @@ class Findings:
         return list(gains(*(self._errors(data, side) for side in (better, worse))).values())
 
     def _train_errors(self, data: str, run: str) -> dict[int, float]:
-        trained = self._trained(data, run)
-        return {seed: record.curve[-1].train_error for seed, record in trained.items()}
-
-    def _trained(self, data: str, run: str) -> dict[int, TrainRecord]:
         found = store.trainings(self.study.results_dir, at_budget(run, self.study.budget, data))
         return {
-            seed: record
+            seed: record.curve[-1].train_error
             for seed, record in found.items()
             if record.status == "ok" and not record.pilot
         }

@@ -13,7 +13,7 @@ from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import programme, progress
-from vggrepro.study.compare import Compared, compare
+from vggrepro.study.compare import Like, compare
 from vggrepro.study.experiments import with_needs
 from vggrepro.study.progress import Progress
 from vggrepro.study.store import RECORDED, RERUN, ROOT
@@ -75,9 +75,9 @@ def came_out(recorded: Path, rerun: Path, budget: str) -> str:
 
     Raises `UserError` as `compare` does.
     """
-    runs: dict[tuple[str, str], list[Compared]] = defaultdict(list)
+    runs: dict[tuple[str, str], list[Like]] = defaultdict(list)
     for row in compare(recorded, rerun).like:
-        if row.key.budget == budget and row.shared:
+        if row.key.budget == budget and row.by_seed:
             runs[row.key.data, row.key.run].append(row)
     same = sum(all(row.same for row in rows) for rows in runs.values())
     if same == len(runs):

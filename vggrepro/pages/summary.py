@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.pages.figures import WORD_COLOURS, net_colour, plt
-from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns
+from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns, table_by
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
@@ -73,19 +73,16 @@ def disagreement_sentence(found: Verdicts, claims: Sequence[Claim] = ABOUT_ERROR
     """Where the two sets of photos differ in sign, both intervals beyond zero."""
     compared, apart = 0, []
     for claim in claims:
-        intervals = [
-            one and one.interval for one in (found.found(claim, d) for d in programme.DATA)
-        ]
+        here = [found.found(claim, data) for data in programme.DATA]
+        intervals = [one and one.interval for one in here]
         if not all(intervals):
             continue
         compared += 1
         first, second = intervals
         if first.low > 0 > second.high or second.low > 0 > first.high:
-            here, there = (
-                f"{DATA_NAMES[data]}: {shown_interval(one)}"
-                for data, one in zip(programme.DATA, intervals, strict=True)
-            )
-            apart.append(f"- {linked(claim)} {here}; {there}.")
+            named = zip(programme.DATA, map(shown_interval, intervals), strict=True)
+            said = "; ".join(f"{DATA_NAMES[data]}: {one}" for data, one in named)
+            apart.append(f"- {linked(claim)} {said}.")
     if not compared:
         return "No difference has an interval on both sets of photos yet."
     text = (
@@ -139,7 +136,7 @@ def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> 
         for name, by_values in found.items()
         for place, (values, runs) in enumerate(by_values.items())
     ]
-    return pd.DataFrame(lines).set_index("what").rename_axis(index=None, columns="what")
+    return table_by("what", lines)
 
 
 def _which(runs: Sequence[str], field: str) -> str:
@@ -148,14 +145,11 @@ def _which(runs: Sequence[str], field: str) -> str:
         return ""
     if set(runs) == {run.name for run in RUNS.values() if field not in run.keeps}:
         return "<br>(of runs not about it)"
-    for attribute in (_stage, _stage_and_length):
-        groups: dict[str, set[str]] = {}
-        for run in RUNS.values():
-            groups.setdefault(attribute(run), set()).add(run.name)
-        names = [name for name, members in groups.items() if members <= set(runs)]
-        if set(runs) == set().union(*(groups[name] for name in names)):
+    for words in (_stage, _stage_and_length):
+        names = dict.fromkeys(words(RUNS[run]) for run in runs)
+        if not any(words(run) in names for name, run in RUNS.items() if name not in runs):
             return f"<br>({'; '.join(names)})"
-    return f"<br>({', '.join(runs) if len(runs) < 4 else f'{len(runs)} of {len(RUNS)}'})"
+    return f"<br>({', '.join(runs)})"
 
 
 def _stage(run: Experiment) -> str:
@@ -172,10 +166,8 @@ def other_budgets() -> str:
     for budget in BUDGETS.values():
         for data in budget.data if budget.name != programme.BUDGET else ():
             names = [d.field for run in RUNS for d in deviations(at_budget(run, budget.name, data))]
-            fields = ", ".join(name.replace("_", " ") for name in dict.fromkeys(names))
-            lines.append(
-                f"- `{budget.name}` on {DATA_NAMES[data]}: {fields or 'in none of these'}."
-            )
+            fields = ", ".join(dict.fromkeys(names)).replace("_", " ") or "in none of these"
+            lines.append(f"- `{budget.name}` on {DATA_NAMES[data]}: {fields}.")
     return "\n".join(lines)
 
 
@@ -224,6 +216,8 @@ def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFram
             "the study itself",
         ),
         photos=table.data.map(DATA_NAMES),
+        trainings=table.kind == "train",
+        evaluations=table.kind.isin(["eval", "fusion"]),
     )
     table.loc[table.kind == "fusion", "hours"] = 0.0
     tests = table[table.kind == "eval"]
@@ -237,16 +231,10 @@ def cost(table: pd.DataFrame, results_dir: Path = store.RECORDED) -> pd.DataFram
         passes |= dict.fromkeys(new, left / max(len(new), 1))
         table.loc[row.Index, "hours"] = left
     by = table.groupby(["purpose", "photos"], sort=False)
-    found = by.hours.sum().rename("core-hours").to_frame()
-    for name, kinds in (("trainings", ["train"]), ("evaluations", ["eval", "fusion"])):
-        counted = table[table.kind.isin(kinds)].groupby(["purpose", "photos"]).size()
-        found[name] = counted.reindex(found.index).fillna(0).astype(int)
+    found = by[["hours", "trainings", "evaluations"]].sum().rename(columns={"hours": "core-hours"})
     bench = [store.read(path) for path in sorted((results_dir / "bench").glob("*.json"))]
-    hours = sum(
-        r.provenance.wall_seconds * r.provenance.threads / 3600
-        for r in bench
-        if isinstance(r, BenchRecord)
-    )
+    made = [record.provenance for record in bench if isinstance(record, BenchRecord)]
+    hours = sum(one.wall_seconds * one.threads / 3600 for one in made)
     found.loc[("time and memory measured", ""), :] = (hours, 0, 0)
     return found
 
@@ -293,11 +281,10 @@ def depth_and_time() -> str:
         said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
         for x, one, run, side in zip(at, found, runs, ("right", "left"), strict=True):
-            colour = net_colour(run)
-            ax.plot([x] * len(one), one, "o", color=colour, alpha=0.7)
-            name = f"{run[0]} {np.mean(one):.1f}"
-            shift = 0.06 if side == "left" else -0.06
-            ax.text(x + shift, np.mean(one), name, color=colour, ha=side, va="center")
+            look = {"color": net_colour(run)}
+            ax.plot([x] * len(one), one, "o", alpha=0.7, **look)
+            x += 0.06 if side == "left" else -0.06
+            ax.text(x, np.mean(one), f"{run[0]} {np.mean(one):.1f}", ha=side, va="center", **look)
     ax.set_xticks(range(len(PAIRS)), PAIRS)
     ax.set_xlim(-0.75, len(PAIRS) - 0.25)
     ax.tick_params(axis="x", length=0)
@@ -309,7 +296,6 @@ def depth_and_time() -> str:
 
 MARKERS = {
     "holds and matters": "^",
-    "holds": "o",
     "negligible": "s",
     "inconclusive": "P",
     "contradicted": "v",

@@ -10,14 +10,14 @@ import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import UserError
-from vggrepro.pages.report import DATA_NAMES, Column, at_chance
+from vggrepro.pages.report import DATA_NAMES, Column, at_chance, table_by
 from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
 from vggrepro.study.experiments import short_name
 from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Side, Sides, holm
-from vggrepro.study.store import RECORDED, ROOT
+from vggrepro.study.store import RECORDED
 
 METHOD = "method.html#from-errors-to-an-interval"
 """Where each kind of interval is explained."""
@@ -135,9 +135,7 @@ def tested(sides: Sides) -> str:
 
 
 def linked(claim: Claim) -> str:
-    """The claim's statement, linked to its chapter if that is there."""
-    if not (ROOT / "book" / f"{claim.chapter}.py").exists():
-        return claim.statement
+    """The claim's statement, linked to its chapter."""
     return f'<a href="{claim.chapter}.html">{claim.statement}</a>'
 
 
@@ -246,9 +244,9 @@ class Verdicts:
     def here(self, decision: Decision) -> str:
         """What was found: the difference with its interval and n, – if nothing was."""
         claim = decision.claim
-        unit = "" if claim.about_errors else " %"
-        if decision.here or decision.exact is not None:
+        if not claim.sides:
             return decision.here or f"{decision.exact:+.1f} %"
+        unit = "" if claim.about_errors else " %"
         if self.idle(claim):
             return str(self.found(claim))
         if decision.word == "too few seeds" and decision.difference is not None:
@@ -268,14 +266,13 @@ class Verdicts:
 
     def why(self, decision: Decision) -> str:
         """What decided, in few words: the interval if it is not the 95 % one, and the reason."""
-        claim, decided = decision.claim, decision.decided_by
-        reason = decision.reason
+        claim, decided, reason = decision.claim, decision.decided_by, decision.reason
         if claim.sides:  # "the first side" has a name
             reason = reason.replace("the first side", short_name(claim.sides[0].run))
-        if decision.p is None or decided is None or decided == decision.interval:
+        if decision.p is None or decided is None or self.idle(claim):
             return reason
         level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
-        if level == "95" or self.idle(claim):
+        if level == "95":
             return reason
         ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
         return f"by the {level} % interval [{ends}]: {reason}"
@@ -363,9 +360,8 @@ class Verdicts:
         With a column for the second round once that is complete.
         """
         chosen = [d for d in self.decisions.values() if d.claim.sides and shown(d.claim)]
-        rows = [self._row(d) for d in sorted(chosen, key=lambda d: not d.claim.primary)]
-        table = pd.DataFrame(rows).set_index("verdict")
-        return table.rename_axis(index=None, columns="verdict")
+        chosen.sort(key=lambda d: not d.claim.primary)
+        return table_by("verdict", [self._row(d) for d in chosen])
 
     def _row(self, decision: Decision) -> dict[str, str]:
         claim, but = decision.claim, self.but(decision)
@@ -489,4 +485,4 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
                 row["paper"] += f"<br>{holds_it}"
             row[column.title] = text
         rows.append(row)
-    return pd.DataFrame(rows).set_index("error of").rename_axis(index=None, columns="error of")
+    return table_by("error of", rows)

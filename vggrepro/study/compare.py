@@ -4,8 +4,8 @@ Only like is compared with like: the same run, evaluation, budget and data set, 
 declaration and on the same images. What differs in any of these is listed with the reason.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,37 +34,14 @@ class Key(NamedTuple):
         return self.budget, self.data
 
 
-@dataclass(frozen=True)
-class Holding:
-    """The evaluations of one folder and its trainings: rows of `store.frame`."""
-
-    results_dir: Path
-    evaluations: Mapping[Key, pd.DataFrame]
-    """By seed, in the order of their files."""
-    trainings: pd.DataFrame
-
-    @property
-    def places(self) -> list[tuple[str, str]]:
-        """Every budget and data set there are evaluations of."""
-        return list(dict.fromkeys(key.place for key in self.evaluations))
-
-    def errors(self, key: Key) -> dict[int, float]:
-        """Top-1 error in percent by seed."""
-        return self.evaluations[key].top1_error.to_dict()
-
-    def spread(self, place: tuple[str, str]) -> Pooled:
-        """The spread over seeds of all nets there, by centre crop."""
-        return pooled(
-            {
-                f"{key.run} {key.evaluation}": self.errors(key)
-                for key in self.evaluations
-                if key.place == place and key.evaluation.startswith("centre-crop-")
-            }
-        )
+Errors = Mapping[int, float]
+"""Top-1 errors in percent, or differences in points, by seed."""
+Evaluations = Mapping[Key, pd.DataFrame]
+"""Rows of `store.frame` by seed, in the order of their files."""
 
 
-def holding(results_dir: Path) -> Holding:
-    """Read a folder of records.
+def evaluations(results_dir: Path) -> Evaluations:
+    """The evaluations of a folder of records, without pilots.
 
     Raises `UserError` if there is no such folder, if it holds no evaluation, or for a record that
     cannot be read.
@@ -75,48 +52,43 @@ def holding(results_dir: Path) -> Holding:
     table = table[table.path.str.count("/") == 4]  # no pilots, and no nets of the reader's own
     names = table.path.str.extract(r"/eval-(.+)\.json$", expand=False)
     tested = table.assign(evaluation=names).dropna(subset="evaluation").set_index("seed")
-    evaluations = {Key(*k): of for k, of in tested.groupby(list(Key._fields), sort=False)}
-    if not evaluations:
+    found = {Key(*k): of for k, of in tested.groupby(list(Key._fields), sort=False)}
+    if not found:
         raise UserError(f"{results_dir} holds no evaluation of a trained net; `vggrepro run` does")
-    return Holding(results_dir, evaluations, table[table.kind == "train"])
+    return found
 
 
 # --- like with like -----------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One evaluation that both folders have, made alike: top-1 errors in percent by seed."""
+class Like(NamedTuple):
+    """One evaluation that both folders have, made alike.
+
+    `by_seed` is second minus first for the seeds that both have, `interval` its mean with the
+    spread of all nets, None without one; `equal` counts seeds whose result digests are the same.
+    """
 
     key: Key
-    first: Mapping[int, float]
-    second: Mapping[int, float]
-    equal: int
-    """On how many of the seeds that both have the result digests are the same."""
+    first: Errors
+    second: Errors
+    by_seed: Errors
     interval: Interval | None
-    """Second minus first over those seeds, with the spread of all nets; None without one."""
-
-    @property
-    def shared(self) -> list[int]:
-        """The seeds that both have."""
-        return sorted(self.first.keys() & self.second.keys())
+    equal: int
 
     @property
     def difference(self) -> float | None:
-        """Second minus first over the seeds that both have, in points."""
-        if not self.shared:
-            return None
-        return float(np.mean([self.second[seed] - self.first[seed] for seed in self.shared]))
+        """The mean of `by_seed`."""
+        return float(np.mean(list(self.by_seed.values()))) if self.by_seed else None
 
     @property
     def same(self) -> bool:
         """The same to the last bit, for every seed that both have."""
-        return bool(self.shared) and self.equal == len(self.shared)
+        return 0 < self.equal == len(self.by_seed)
 
     @property
     def moved(self) -> str:
         """Whether and how far the number moved, in words."""
-        if not self.shared:
+        if not self.by_seed:
             return "no seed in common"
         if self.same:
             return "the same"
@@ -126,8 +98,7 @@ class Compared:
         return f"moved {'beyond' if beyond else 'within'} the spread over seeds"
 
 
-@dataclass(frozen=True)
-class Unlike:
+class Unlike(NamedTuple):
     """A run's evaluation that both folders have, but made differently."""
 
     first: Key
@@ -137,88 +108,86 @@ class Unlike:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two folders side by side."""
+    """Two folders side by side: the evaluations of both by seed, and what became of each."""
 
-    first: Holding
-    second: Holding
-    like: list[Compared] = field(default_factory=list)
-    unlike: list[Unlike] = field(default_factory=list)
-
-    @property
-    def only_first(self) -> list[Key]:
-        """What the first alone has, at any budget and on any data set."""
-        return _without(self.first.evaluations, self.second.evaluations)
-
-    @property
-    def only_second(self) -> list[Key]:
-        """What the second alone has."""
-        return _without(self.second.evaluations, self.first.evaluations)
+    folders: tuple[Path, Path]
+    first: Evaluations
+    second: Evaluations
+    like: list[Like]
+    unlike: list[Unlike]
 
 
-def _without(here: Iterable[Key], there: Iterable[Key]) -> list[Key]:
-    known = {(key.run, key.evaluation) for key in there}
-    places = {key.place for key in there}
+def only(here: Iterable[Key], there: Collection[Key]) -> list[Key]:
+    """What one folder has and the other has not, at any budget and on any data set."""
+    places, known = {key.place for key in there}, {key[2:] for key in there}
     return [
-        key
-        for key in here
-        if (key.run, key.evaluation) not in known or (key.place in places and key not in there)
+        key for key in here if key[2:] not in known or (key.place in places and key not in there)
     ]
 
 
 def compare(first: Path, second: Path) -> Comparison:
     """Everything that two folders of records have in common, and what they have not.
 
-    Raises `UserError` as `holding` does.
+    Raises `UserError` as `evaluations` does.
     """
-    one, other = holding(first), holding(second)
-    found = Comparison(one, other)
-    spreads = {place: _spread(one, other, place) for place in one.places}
-    for key in other.evaluations:
-        if key in one.evaluations:
-            reason = _unlike(one, other, key, key)
-            if reason:
-                found.unlike.append(Unlike(key, key, reason))
+    found = Comparison((first, second), evaluations(first), evaluations(second), [], [])
+    spreads = {key.place: _spread(found, key.place) for key in found.first}
+    for key in found.second:
+        named = [there for there in found.first if there[2:] == key[2:]]
+        for there in [key] if key in named else named:
+            if reason := _unlike(found, there, key):
+                found.unlike.append(Unlike(there, key, reason))
             else:
-                found.like.append(_compared(one, other, key, spreads[key.place]))
-            continue
-        for there in one.evaluations:
-            if (there.run, there.evaluation) == (key.run, key.evaluation):
-                found.unlike.append(Unlike(there, key, _unlike(one, other, there, key)))
+                found.like.append(_compared(found, key, spreads[key.place]))
     return found
 
 
-def _spread(one: Holding, other: Holding, place: tuple[str, str]) -> Pooled:
-    """The first folder's; the second's where the first has one seed of everything."""
-    spread = one.spread(place)
-    return spread if spread.df else other.spread(place)
+def _spread(found: Comparison, place: tuple[str, str]) -> Pooled:
+    """That over seeds of all nets there, by centre crop, in the first folder.
+
+    In the second, where the first has one seed of everything.
+    """
+    here, there = (
+        pooled(
+            {
+                f"{key.run} {key.evaluation}": of.top1_error.to_dict()
+                for key, of in side.items()
+                if key.place == place and key.evaluation.startswith("centre-crop-")
+            }
+        )
+        for side in (found.first, found.second)
+    )
+    return here if here.df else there
 
 
-def _compared(one: Holding, other: Holding, key: Key, spread: Pooled) -> Compared:
-    first, second = one.errors(key), other.errors(key)
+def _compared(found: Comparison, key: Key, spread: Pooled) -> Like:
+    here, there = found.first[key], found.second[key]
+    first, second = here.top1_error.to_dict(), there.top1_error.to_dict()
     moved = gains(first, second)
-    here, there = (side.evaluations[key].result_digest[list(moved)] for side in (one, other))
+    equal = here.result_digest[list(moved)] == there.result_digest[list(moved)]
     interval = difference(spread, moved.values())
-    return Compared(key, first, second, int((here == there).sum()), interval)
+    return Like(key, first, second, moved, interval, int(equal.sum()))
 
 
 # What says which run it is, rather than how it was made.
 _SAID = {"name", "config"}
 
 
-def _unlike(one: Holding, other: Holding, first: Key, second: Key) -> str:
+def _unlike(found: Comparison, first: Key, second: Key) -> str:
     """Why two evaluations of a run are not the same experiment; empty if they are."""
-    reasons = _changed(_made(one, first), _made(other, second))
-    if first.data == second.data and _images(one, first) != _images(other, second):
+    sides = zip(found.folders, (found.first[first], found.second[second]), strict=True)
+    paths = [[folder / path for path in of.path] for folder, of in sides]
+    reasons = _changed(*map(_made, paths))
+    if first.data == second.data and _images(paths[0]) != _images(paths[1]):
         reasons.append("images (other photos, or others left out)")
     return ", ".join(reasons)
 
 
-def _made(holding: Holding, key: Key) -> list[dict]:
+def _made(paths: Iterable[Path]) -> list[dict]:
     """The declarations of an evaluation's seeds, each once."""
     found: list[dict] = []
-    for path in holding.evaluations[key].path:
-        declared = store.read(holding.results_dir / path).declared
-        declared = {k: tuple(v) if isinstance(v, list) else v for k, v in declared.items()}
+    for path in paths:
+        declared = store.read(path).declared
         if declared not in found:
             found.append(declared)
     return found
@@ -238,13 +207,15 @@ def _changed(first: list[dict], second: list[dict]) -> list[str]:
 def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, list):
+        value = tuple(value)
     return "–" if value in (None, "", (), (0, 0)) else str(value)
 
 
-def _images(holding: Holding, key: Key) -> set[str]:
+def _images(paths: Iterable[Path]) -> set[str]:
     """Fingerprints of all images an evaluation rests on, where they are recorded."""
     found = set()
-    for path in (holding.results_dir / path for path in holding.evaluations[key].path):
+    for path in paths:
         found.add(store.read(path).data.fingerprint)
         if (trained := path.with_name("train.json")).exists():
             found |= {used.fingerprint for used in store.read(trained).data}

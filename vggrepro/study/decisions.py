@@ -18,7 +18,7 @@ from vggrepro import cost
 from vggrepro.study import paper, programme, rules, second_round, store
 from vggrepro.study.budgets import Budget, at_budget, budget_named
 from vggrepro.study.claims import CLAIMS, claim_named
-from vggrepro.study.experiments import DECLARED, FUSIONS, RUNS, Evaluation
+from vggrepro.study.experiments import RUNS, Evaluation
 from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import Claim, Interval, Side, Sides, Verdict, gains
 from vggrepro.windows import PAPER_CROP
@@ -121,13 +121,11 @@ class Study:
         return cls(results_dir, second_round.BUDGET, counted)
 
     def records(self, run: str, data: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
-        """Records by seed, without pilots; none if run, fusion or data set is not declared."""
+        """Records by seed, without pilots; none on photos that the budget does not run on."""
         key = (run, data, evaluation)
         if key not in self._read:
-            known = run in DECLARED or run in FUSIONS
-            declared = known and data in budget_named(self.budget).data
             found = {}
-            if declared:
+            if data in budget_named(self.budget).data:
                 experiment = at_budget(run, self.budget, data)
                 found = store.evaluations(self.results_dir, experiment, evaluation)
             self.pilots |= {(run, data) for record in found.values() if record.pilot}
@@ -143,9 +141,8 @@ class Study:
     ) -> dict[int, float]:
         """`metric` of a side by seed: of these `seeds`, of all if None."""
         found = [
-            {seed: getattr(record, metric) for seed, record in records.items()}
+            {seed: getattr(one, metric) for seed, one in self.records(side.run, data, e).items()}
             for e in (side.evaluation, *side.or_else)
-            for records in [self.records(side.run, data, e)]
         ]
         # Choosing among fewer where some are missing would not be the same choice.
         shared = set.intersection(*(set(errors) for errors in found))
@@ -216,15 +213,16 @@ class Study:
 
     def missing(self, data: str) -> int:
         """How many planned trainings the pooled spread lacks."""
-        planned = programme.seeds(data) if data in rules.POOLED else {}
-        return sum(planned[run] - len(found) for run, found in self.pooled_errors(data).items())
+        pooled = self.pooled_errors(data)
+        return sum(programme.seeds(data)[run] - len(found) for run, found in pooled.items())
 
     def pooled_errors(self, data: str, metric: str = "top1_error") -> dict[str, dict[int, float]]:
         """What `spread` is pooled from: `metric` by net and planned seed."""
-        planned = programme.seeds(data) if data in rules.POOLED else {}
+        nets = rules.POOLED.get(data, ())
+        planned = programme.seeds(data) if nets else {}
         return {
             run: self.errors(rules.one_q(run, "centre-crop"), data, range(planned[run]), metric)
-            for run in rules.POOLED.get(data, ())
+            for run in nets
         }
 
 

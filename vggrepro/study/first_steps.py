@@ -12,21 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints
 from vggrepro.augmentations import centre_crops
 from vggrepro.data import Photos
-from vggrepro.device import Machine, choose
+from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recipe import single_scale
 from vggrepro.signal import measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
+from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
 from vggrepro.study.run import Run, build, used, weights_in
@@ -74,13 +73,10 @@ class FirstSteps(Run):
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            if theirs != ours and not (self.where.fresh and path == self.path):
+            differing = [option for option in ours if theirs[option] != ours[option]]
+            if differing and not (self.where.fresh and path == self.path):
                 there, here = (
-                    " ".join(
-                        f"{option} {made[option]}"
-                        for option in ours
-                        if theirs[option] != ours[option]
-                    )
+                    " ".join(f"{option} {made[option]}" for option in differing)
                     for made in (theirs, ours)
                 )
                 raise UserError(
@@ -106,17 +102,11 @@ class FirstSteps(Run):
         return None
 
     def _record(self, step: Callable[[], None]) -> None:
-        clock = time.perf_counter()
-        model, found = self.measured(step)
-        seconds, losses = time.perf_counter() - clock, found["losses"]
-        record = FirstStepsRecord(
-            **found,
-            weights_digest=checkpoints.weights_digest(model.state_dict()),
-            **self.made(seconds, len(losses) * self.experiment.batch_size),
-        )
+        model, record = self.measured(step)
         store.write(record, self.path)
         if self.experiment.name == PARENT and record.status == "ok":
             checkpoints.save_weights(model, self.folder / "weights.pt")
+        losses = record.losses
         last = f"loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
         self.say(record.reason or f"{last} in {self.count} steps")
 
@@ -130,9 +120,9 @@ class FirstSteps(Run):
             checkpoints.save_weights(self.measured(lambda: None)[0], path)
         return weights_in(path, record.weights_digest), record.weights_digest
 
-    def measured(self, step: Callable[[], None]) -> tuple[VGG, dict[str, Any]]:
-        """The net after its first steps, and all of the record that was measured."""
-        e, photos, machine = self.experiment, self.photos, self.machine
+    def measured(self, step: Callable[[], None]) -> tuple[VGG, FirstStepsRecord]:
+        """The net after its first steps, and their record."""
+        e, photos, machine, clock = self.experiment, self.photos, self.machine, time.perf_counter()
         weights, digest = self.parent.weights() if self.parent else (None, None)
 
         def started(crop: int) -> VGG:
@@ -154,18 +144,21 @@ class FirstSteps(Run):
         if not all(map(math.isfinite, measured)):
             reason = f"the net's signal was no longer finite after step {self.count}"
             after = None
-        return model, {
-            "status": "diverged" if reason else "ok",
-            "reason": reason,
-            "data": (used(photos.train),),
-            "classes": len(photos.classes),
-            "parent_weights": digest,
-            "pixel_mean": tuple(round(float(m), 4) for m in photos.pixels.mean),
-            "before": before,
-            "after": after,
-            "steps": self.count,
-            "losses": losses,
-        }
+        seconds = time.perf_counter() - clock
+        return model, FirstStepsRecord(
+            status="diverged" if reason else "ok",
+            reason=reason,
+            data=(used(photos.train),),
+            classes=len(photos.classes),
+            parent_weights=digest,
+            pixel_mean=tuple(round(float(m), 4) for m in photos.pixels.mean),
+            before=before,
+            after=after,
+            steps=self.count,
+            losses=losses,
+            weights_digest=checkpoints.weights_digest(model.state_dict()),
+            **self.made(seconds, len(losses) * e.batch_size),
+        )
 
 
 def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> list[Path]:
@@ -176,7 +169,7 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     what another process is at. Raises `UserError` for bad input or a record of one of these nets
     with other sizes, before anything is measured; and at the end if something was left out.
     """
-    chosen = choose(where.device, where.precision, where.threads)
+    chosen = where.machine()
     print(f"device: {describe(chosen)}", file=sys.stderr)
     nets: dict[str, FirstSteps] = {}
     for e in experiments:
@@ -186,13 +179,14 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
     if todo:
         todo[0].photos.check()  # before a folder is made that looks like a begun run
     left_out = []
-    with tqdm(total=count * len(todo), unit="step", mininterval=1.0) as bar:
-        for number, net in enumerate(todo, start=1):
-            bar.set_description_str(f"{net.experiment.name}, seed {seed}")
-            if problem := net.measure(bar.update):
-                net.say(f"left out: {problem}")
-                left_out.append(problem)
-            bar.update(number * count - bar.n)
+    with Progress({(net.experiment.name, seed): count for net in todo}) as bar:
+        for net in todo:
+            task = (net.experiment.name, seed)
+            with bar.part(task, "first steps", count, count, "steps") as update:
+                if problem := net.measure(update):
+                    net.say(f"left out: {problem}")
+                    left_out.append(problem)
+            bar.finish(task)
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
     return [net.path for net in nets.values()]

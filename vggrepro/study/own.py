@@ -96,11 +96,8 @@ class Asked:
     weights: str
     config: str | None = None
     inputs: str | None = None
-    data: str = "folder"
-    data_dir: Path | None = None
+    photos: Photos
     ground_truth: Path | None = None
-    cache_dir: Path | None = None
-    download: bool = False
 
 
 @dataclass(frozen=True)
@@ -112,6 +109,11 @@ class Way:
     machine: Machine
     results_dir: Path
     fresh: bool = False
+
+    def __post_init__(self) -> None:
+        if self.resize not in RESIZES:
+            known = ", ".join(RESIZES)
+            raise UserError(f"unknown --resize {self.resize!r}; choose one of: {known}")
 
 
 # --- what is asked for --------------------------------------------------------------------
@@ -137,13 +139,6 @@ def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evalua
     return tuple(Evaluation(protocol, qs) for protocol in protocols for qs in every)
 
 
-def known_resize(resize: str) -> str:
-    """That resize; raises `UserError` if there is none of that name."""
-    if resize not in RESIZES:
-        raise UserError(f"unknown --resize {resize!r}; choose one of: {', '.join(RESIZES)}")
-    return resize
-
-
 def net(asked: Asked) -> Net:
     """The net of a file of weights, or of `torchvision:VGG16_Weights.IMAGENET1K_V1`.
 
@@ -156,7 +151,7 @@ def net(asked: Asked) -> Net:
         inputs_named(inputs)
     if asked.weights.startswith("torchvision:"):
         _refuse_imagenette(asked)  # before anything is fetched
-        path, of = _torchvision(asked.weights.removeprefix("torchvision:"), asked.download)
+        path, of = _torchvision(asked.weights.removeprefix("torchvision:"), asked.photos.download)
         config, inputs = config or of, inputs or "torchvision"
     else:
         path = Path(asked.weights).expanduser()
@@ -236,9 +231,9 @@ def photos(net: Net, asked: Asked) -> ImageSet:
     of_ilsvrc = net.model.classifier[-1].out_features == len(ilsvrc.CLASSES)
     if of_ilsvrc:
         _refuse_imagenette(asked)
-    if asked.ground_truth and asked.data != "imagenet":
+    if asked.ground_truth and asked.photos.name != "imagenet":
         raise UserError("--ground-truth is of ILSVRC's validation photos: --data imagenet")
-    if asked.data == "imagenet" and not of_ilsvrc:  # before a million photos are measured
+    if asked.photos.name == "imagenet" and not of_ilsvrc:  # before a million photos are measured
         outputs = net.model.classifier[-1].out_features
         raise UserError(f"this net has {outputs} outputs, and ILSVRC has 1000 classes")
     found = _found(net, asked, of_ilsvrc)
@@ -256,37 +251,31 @@ def photos(net: Net, asked: Asked) -> ImageSet:
 
 
 def _refuse_imagenette(asked: Asked) -> None:
-    if asked.data == "imagenette":
+    if asked.photos.name == "imagenette":
         raise UserError(f"Imagenette's photos are ILSVRC training photos, and {_TRAINING_PHOTOS}")
 
 
 def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
-    if asked.data_dir is None or asked.data not in ("imagenet", "folder"):
-        everything = Photos(asked.data, asked.data_dir, asked.cache_dir, asked.download)
-        everything.check()
-        return everything.val
-    if asked.data == "imagenet":
+    photos = asked.photos
+    if photos.data_dir is not None and photos.name == "imagenet":
         truth = asked.ground_truth
-        return ilsvrc.val(asked.data_dir, ground_truth=truth, cache_dir=asked.cache_dir)
-    root = asked.data_dir.expanduser().resolve()
-    if _set_aside(net, asked):
-        return Photos("folder", root, asked.cache_dir).val
-    tested = _tested_folder(root)
+        return ilsvrc.val(photos.data_dir, ground_truth=truth, cache_dir=photos.cache_dir)
+    if photos.data_dir is None or photos.name != "folder" or _set_aside(net, asked):
+        photos.check()
+        return photos.val
+    root = photos.data_dir.expanduser().resolve()
+    root = next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
     if of_ilsvrc:
-        ilsvrc.check_classes(sources.class_names(tested), tested)
-    found = replace(streamed(sources.list_images(tested), asked.cache_dir), name="folder")
+        ilsvrc.check_classes(sources.class_names(root), root)
+    found = replace(streamed(sources.list_images(root), photos.cache_dir), name="folder")
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
 
 
 def _set_aside(net: Net, asked: Asked) -> bool:
     """Whether a fifth of the photos is tested: all would be those that `train` has used, too."""
-    here = asked.data == "folder" and asked.data_dir is not None
-    return here and "photos" in net.said and not sources.is_split(asked.data_dir.expanduser())
-
-
-def _tested_folder(root: Path) -> Path:
-    """`val` or `test` in a folder with a split, else the folder itself."""
-    return next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
+    photos = asked.photos
+    here = photos.name == "folder" and photos.data_dir is not None
+    return here and "photos" in net.said and not sources.is_split(photos.data_dir.expanduser())
 
 
 def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Iterator[str]:
@@ -378,9 +367,20 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         buffer = io.BytesIO()
         np.save(buffer, images.targets)
         write_atomically(_targets(folder), buffer.getbuffer())
-        seconds = _write_missing(net, images, way, folder, todo)
+        parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
+        missing = [p for p in parts if way.fresh or not _posteriors(folder, *p).exists()]
+        # Relative work is enough for the bar.
+        work = {part: _area(net.model, images, *part) for part in missing}
+        task, seconds = (net.name, None), dict.fromkeys(parts, 0.0)
+        forget_peak(way.machine)
+        with Progress({task: sum(work.values())}) as bar:
+            for part, area in work.items():
+                with bar.part(task, part, area, len(images), "img") as update:
+                    path = _posteriors(folder, *part)
+                    seconds[part] = _write(net.model, images, part, way, path, update)
+            bar.finish(task)
         for evaluation in todo:
-            spent = sum(seconds.get(part, 0.0) for part in evaluation.parts)
+            spent = sum(seconds[part] for part in evaluation.parts)
             files = [_posteriors(folder, *part) for part in evaluation.parts]
             _write_record(way, about, evaluation, [files], images.targets, spent)
     return list(paths.values())
@@ -392,25 +392,6 @@ def _posteriors(folder: Path, protocol: str, test_scale: int) -> Path:
 
 def _targets(folder: Path) -> Path:
     return folder / "posteriors" / "targets.npy"
-
-
-def _write_missing(
-    net: Net, images: ImageSet, way: Way, folder: Path, todo: Sequence[Evaluation]
-) -> dict[tuple[str, int], float]:
-    """Write the posteriors that evaluations need and that are not there; the seconds of each."""
-    parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
-    missing = [p for p in parts if way.fresh or not _posteriors(folder, *p).exists()]
-    # Relative work is enough for the bar.
-    work = {part: _area(net.model, images, *part) for part in missing}
-    forget_peak(way.machine)
-    task, seconds = (net.name, None), {}
-    with Progress({task: sum(work.values())}) as bar:
-        for part, area in work.items():
-            with bar.part(task, part, area, len(images), "img") as update:
-                path = _posteriors(folder, *part)
-                seconds[part] = _write(net.model, images, part, way, path, update)
-        bar.finish(task)
-    return seconds
 
 
 def _area(model: VGG, images: ImageSet, protocol: str, test_scale: int) -> float:
@@ -498,36 +479,32 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
     All were tested on the same photos under one protocol, each at its own Q. Raises `UserError`
     for fewer than two, other photos or protocols, or posteriors that are gone.
     """
-    paths = list(dict.fromkeys(path.absolute() for path in paths))
-    records = [_to_fuse(path) for path in paths]
+    records = {path.absolute(): _to_fuse(path.absolute()) for path in paths}
     if len(records) < 2:
         raise UserError("--fuse averages nets: name the records of at least two evaluations")
-    first = records[0]
-    for path, record in zip(paths, records, strict=True):
+    (start, first), *_ = records.items()
+    for path, record in records.items():
         if record.data != first.data or record.classes != first.classes:
-            raise UserError(f"{path} is about other photos than {paths[0]}")
+            raise UserError(f"{path} is about other photos than {start}")
         if record.protocol != first.protocol:
-            raise UserError(f"{path} is of {record.protocol}, {paths[0]} of {first.protocol}")
-    scales = {record.test_scales for record in records}
+            raise UserError(f"{path} is of {record.protocol}, {start} of {first.protocol}")
+    scales = {record.test_scales for record in records.values()}
     evaluation = Evaluation(first.protocol, first.test_scales if len(scales) == 1 else ())
-    parents = {
-        f"{p.parent.name}/{p.stem}": r.weights_digest for p, r in zip(paths, records, strict=True)
-    }
+    parents = {f"{p.parent.name}/{p.stem}": r.weights_digest for p, r in records.items()}
     about = {
-        "name": "+".join(record.name for record in records),
-        "config": "+".join(record.config for record in records),
+        "name": "+".join(record.name for record in records.values()),
+        "config": "+".join(record.config for record in records.values()),
         "crop": first.crop,
         "classes": first.classes,
         "inputs": None,
-        "resize": "+".join(dict.fromkeys(record.resize for record in records)),
-        "precision": "+".join(dict.fromkeys(record.precision for record in records)),
+        "resize": "+".join(dict.fromkeys(record.resize for record in records.values())),
+        "precision": "+".join(dict.fromkeys(record.precision for record in records.values())),
         "weights_digest": hashlib.sha256(json.dumps(parents).encode()).hexdigest(),
         "data": first.data,
         "parents": parents,
     }
-    files = list(map(_kept, paths, records))
-    targets = np.load(_targets(paths[0].parent))
-    return _write_record(way, about, evaluation, files, targets)
+    files = [_kept(path, record) for path, record in records.items()]
+    return _write_record(way, about, evaluation, files, np.load(_targets(start.parent)))
 
 
 def _to_fuse(path: Path) -> OwnEvalRecord:
@@ -625,11 +602,10 @@ class ToTrain:
     """
 
     net: Experiment
-    folder: Path
+    photos: Photos
     out: Path
     seed: int
     machine: Machine
-    cache_dir: Path | None = None
     fresh: bool = False
 
     @property
@@ -642,10 +618,6 @@ class ToTrain:
         """The options that are no part of the recipe, as they are called in records."""
         size = {name: getattr(self.net, name) for name in ("width", "crop", "hidden", "dropout")}
         return {"start": self.net.init, "seed": self.seed} | size
-
-    def beside(self, ending: str) -> Path:
-        """The file of that ending beside the weights: `.json`, `.png`."""
-        return self.out.with_suffix(ending)
 
     def said(self) -> dict[str, Any]:
         """The recipe as options say it: S as 256 or 256-512."""
@@ -668,7 +640,7 @@ class ToTrain:
             build(self.net, 2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
-        there = [path for path in (self.out, self.beside(".json")) if path.exists()]
+        there = [path for path in (self.out, self.out.with_suffix(".json")) if path.exists()]
         if there and not self.fresh:
             raise UserError(f"{there[0]} is there already: --fresh replaces it, or another --out")
         make_writable(self.out.absolute().parent)
@@ -681,14 +653,14 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     `KeyboardInterrupt` when it is stopped.
     """
     asked.check()
-    photos = Photos("folder", asked.folder, asked.cache_dir)
+    photos = asked.photos
     photos.check()
-    yield from _said_of(photos, asked)
+    yield from _said_of(photos)
     model = build(asked.net, len(photos.classes))
     initialise(model, asked.net.init, seed=asked.seed)
     yield _said_of_recipe(asked, model)
     with ExitStack() as held:
-        begun = asked.beside(".training")
+        begun = asked.out.with_suffix(".training")
         if not lock(begun, held):
             raise BusyError(f"another process is training {asked.out}; wait for it to end")
         checkpoint = begun / "checkpoint.pt"
@@ -706,9 +678,10 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
                 classes=list(photos.classes),
                 photos=photos.val.fingerprint,
             )
-        record = _train_record(asked, model, photos, training)
-        store.write(record, asked.beside(".json"))
-        write_atomically(asked.beside(".png"), _curves(record))
+        record = _train_record(asked, model, training)
+        recorded, drawn = asked.out.with_suffix(".json"), asked.out.with_suffix(".png")
+        store.write(record, recorded)
+        write_atomically(drawn, _curves(record))
     shutil.rmtree(begun, ignore_errors=True)
     if training.status == "diverged":
         raise UserError(
@@ -722,21 +695,21 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
             "no better than chance: take more --epochs or a tenth of the --learning-rate, with "
             "--fresh; `vggrepro first-steps` measures why"
         )
-    yield f"written: {asked.out}, {asked.beside('.json').name}, {asked.beside('.png').name}"
-    yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {asked.folder}"
+    yield f"written: {asked.out}, {recorded.name}, {drawn.name}"
+    yield f"test it: vggrepro evaluate --weights {asked.out} --data-dir {photos.data_dir}"
 
 
-def _said_of(photos: Photos, asked: ToTrain) -> Iterator[str]:
+def _said_of(photos: Photos) -> Iterator[str]:
     """What was found, photos and classes, and what becomes of them."""
     counts = {part: len(getattr(photos, part)) for part in ("train", "minival", "val")}
     classes = photos.classes
     names = ", ".join(classes[:5]) + (", …" if len(classes) > 5 else "")
     yield (
-        f"{asked.folder}: {sum(counts.values())} photos of {len(classes)} classes ({names}): "
+        f"{photos.data_dir}: {sum(counts.values())} photos of {len(classes)} classes ({names}): "
         f"{counts['train']} to train on, {counts['minival']} to lower the learning rate by "
         f"(minival), {counts['val']} to test on (val)"
     )
-    if not sources.is_split(asked.folder.expanduser()):
+    if not sources.is_split(photos.data_dir.expanduser()):
         yield "there is no train/ and val/: val is a fifth of every class, chosen by the pixels"
 
 
@@ -750,7 +723,8 @@ def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
     )
 
 
-def _train_record(asked: ToTrain, model: VGG, photos: Photos, training: Training) -> OwnTrainRecord:
+def _train_record(asked: ToTrain, model: VGG, training: Training) -> OwnTrainRecord:
+    photos = asked.photos
     said = " ".join(
         f"--{name.replace('_', '-')} {value}"
         for name, value in (asked.of_the_net | asked.said()).items()

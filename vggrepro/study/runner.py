@@ -17,7 +17,7 @@ import torch
 from filelock import Timeout
 
 from vggrepro import UserError, distributed
-from vggrepro.device import choose, instructions, processor
+from vggrepro.device import instructions, processor
 from vggrepro.files import file_lock, sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
@@ -65,7 +65,7 @@ def run_tasks(
     only run that was asked for; `KeyboardInterrupt` after an interrupted training has been
     recorded.
     """
-    chosen = choose(where.device, where.precision, where.threads, where.micro_batch, where.compile)
+    chosen = where.machine()
     todo, data = with_needs(wanted), data_of(budget, data_name)
     with distributed.group(chosen.device), ExitStack() as held:
         shown = distributed.rank() == 0
@@ -90,7 +90,7 @@ def run_tasks(
 
 def machine_kind(where: Where) -> tuple:
     """What a record made here would name as its kind of machine: `second_round.Kind.machine`."""
-    chosen = choose(where.device, where.precision, where.threads)
+    chosen = where.machine()
     name, known = processor(chosen.device), instructions()
     return (name, known, torch.get_num_threads(), chosen.precision, version("torch"))
 

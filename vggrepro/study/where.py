@@ -10,8 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vggrepro.files import cores
+
+if TYPE_CHECKING:
+    from vggrepro.device import Machine
 
 HELPER = """
 from vggrepro.process import end_with_parent
@@ -40,6 +44,12 @@ class Where:
     fresh: bool = False
     micro_batch: int | None = None
     compile: bool = False
+
+    def machine(self) -> "Machine":
+        """Device and precision, chosen and checked. Raises `UserError` as `device.choose`."""
+        from vggrepro.device import choose  # torch, which a help text does without
+
+        return choose(self.device, self.precision, self.threads, self.micro_batch, self.compile)
 
     def options(self) -> list[str]:
         """The same as options of `vggrepro run`."""
