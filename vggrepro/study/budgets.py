@@ -21,6 +21,10 @@ class Budget:
     data: dict[str, dict[str, Any]]  # `epochs` by the stage
 
 
+def _epochs(scratch: int, fine_tune: int, jitter: int) -> dict[str, dict[str, int]]:
+    return {"epochs": {"scratch": scratch, "fine-tune": fine_tune, "jitter": jitter}}
+
+
 # Chosen once for every net. He's initialisation and inputs of unit scale let a narrow net
 # train without net A; Section 3.1's own start is kept at `full` and is a chapter of its own.
 _SMALL = {
@@ -38,24 +42,11 @@ _IMAGENETTE_64 = {**_SMALL, "crop": 64, "width": 0.25, "hidden": 256, "data_size
 # A, D and E (`calibration`), trained for longer, since none was near fitting its training images.
 _STUDY = {"recipe": "study-1", "dropout": 0.25}
 _CALIBRATED: dict[str, dict[str, Any]] = {
-    "cifar10": {
-        **_CIFAR10_32,
-        **_STUDY,
-        "epochs": {"scratch": 25, "fine-tune": 10, "jitter": 10},
-    },
-    "imagenette": {
-        **_IMAGENETTE_64,
-        **_STUDY,
-        "learning_rate": 0.01,
-        "epochs": {"scratch": 50, "fine-tune": 15, "jitter": 30},
-    },
+    "cifar10": {**_CIFAR10_32, **_STUDY, **_epochs(25, 10, 10)},
+    "imagenette": {**_IMAGENETTE_64, **_STUDY, "learning_rate": 0.01, **_epochs(50, 15, 30)},
 }
 
-_TINY = {
-    **_DRAWN,
-    **{"width": 1 / 16, "hidden": 32, "counts": (240, 60)},
-    "epochs": {"scratch": 2, "fine-tune": 1, "jitter": 1},
-}
+_TINY = {**_DRAWN, "width": 1 / 16, "hidden": 32, "counts": (240, 60), **_epochs(2, 1, 1)}
 # One recipe for all nets: easier images, and many small steps, since whether a narrow deep net
 # leaves chance depends on their number more than on the images. At a higher rate the deep nets
 # lose what they start with.
@@ -63,19 +54,14 @@ _QUICK = {
     **_DRAWN,
     **{"width": 0.125, "hidden": 128, "counts": (2000, 200), "data_size": "plain"},
     **{"batch_size": 16, "learning_rate": 0.002, "dropout": 0.0},
-    "epochs": {"scratch": 10, "fine-tune": 3, "jitter": 4},
+    **_epochs(10, 3, 4),
 }
 _FULL_SIZE = {**_SMALL, "schedule": "plateau", "learning_rate": 1e-2}
 
 BUDGETS: dict[str, Budget] = {
     b.name: b
     for b in (
-        Budget(
-            "smoke",
-            "tests: the whole study in about a minute",
-            1,
-            {"synthetic": _TINY},
-        ),
+        Budget("smoke", "tests: the whole study in about a minute", 1, {"synthetic": _TINY}),
         Budget(
             "quick",
             "every net on drawn images, minutes on a laptop; no verdicts",
@@ -123,8 +109,8 @@ BEGINNING = Budget(
     "as the study began",
     3,
     {
-        "cifar10": {**_CIFAR10_32, "epochs": {"scratch": 20, "fine-tune": 10, "jitter": 10}},
-        "imagenette": {**_IMAGENETTE_64, "epochs": {"scratch": 30, "fine-tune": 15, "jitter": 30}},
+        "cifar10": {**_CIFAR10_32, **_epochs(20, 10, 10)},
+        "imagenette": {**_IMAGENETTE_64, **_epochs(30, 15, 30)},
     },
 )
 

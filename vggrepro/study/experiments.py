@@ -133,27 +133,16 @@ class Row:
 
 def _chain(config: str) -> list[Experiment]:
     """Section 3.1: S = 256 from net A, S = 384 from S = 256, jitter from S = 384."""
-    base = Experiment(f"{config}-S256", config, init_from="A-S256", inherit="net-a")
+    s256, s384, jitter = (f"{config}-{scale}" for scale in ("S256", "S384", "jitter"))
+    base = Experiment(s256, config, init_from="A-S256", inherit="net-a")
     # The paper gives the rate 1e-3 for S = 384; the same is taken for what follows it.
     finer = replace(base, inherit="all", learning_rate=1e-3)
-    s384 = replace(
-        finer,
-        name=f"{config}-S384",
-        train_scale=FIXED_384,
-        stage="fine-tune",
-        init_from=base.name,
-    )
-    jitter = replace(
-        finer,
-        name=f"{config}-jitter",
-        train_scale=JITTER,
-        stage="jitter",
-        init_from=s384.name,
-    )
+    second = replace(finer, name=s384, train_scale=FIXED_384, stage="fine-tune", init_from=s256)
+    third = replace(finer, name=jitter, train_scale=JITTER, stage="jitter", init_from=s384)
     # The control that the paper lacks: from the same weights, for as many epochs, S fixed. It
     # tells jitter from longer training.
-    longer = replace(jitter, name=f"{config}-S384-longer", train_scale=FIXED_384)
-    return [base, s384, jitter, longer]
+    longer = replace(third, name=f"{s384}-longer", train_scale=FIXED_384)
+    return [base, second, third, longer]
 
 
 def _from_random(config: str, init: str, suffix: str = "", **changes: Any) -> Experiment:
@@ -288,26 +277,20 @@ _OF_THE_FIELD = (
     Evaluation("alexnet-10", (256,)),
     Evaluation("googlenet-144", (256, 288, 320, 352)),
 )
+_OTHER_PROTOCOLS = (
+    Evaluation("dense-shifted", (384,)),
+    Evaluation("dense-shifted", _THREE_Q),
+    *_OF_THE_FIELD,
+    Evaluation("overfeat", _THREE_Q),
+)
 _BESIDE_ROWS: dict[str, tuple[Evaluation, ...]] = {
     "D-S256": CURVE,
     "D-S384-longer": (*CURVE, three_scales("D-S384-longer")),
-    "D-jitter": (
-        *CURVE,
-        Evaluation("dense-shifted", (384,)),
-        Evaluation("dense-shifted", _THREE_Q),
-        *_OF_THE_FIELD,
-        Evaluation("overfeat", _THREE_Q),
-    ),
+    "D-jitter": (*CURVE, *_OTHER_PROTOCOLS),
     "E-jitter": _OF_THE_FIELD,
-}
-_BESIDE_ROWS |= {
     "D-he-100-S256": (*WIDER_CURVE, three_scales("D-he-100-S256")),
     "D-he-100-S384": (*WIDER_CURVE, three_scales("D-he-100-S384")),
-    "D-he-100-jitter": (
-        *WIDER_CURVE,
-        *_TABLE_5,
-        *(e for e in _BESIDE_ROWS["D-jitter"] if e.protocol != "dense"),
-    ),
+    "D-he-100-jitter": (*WIDER_CURVE, *_TABLE_5, *_OTHER_PROTOCOLS),
 }
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import torch
@@ -74,13 +73,10 @@ class FirstSteps(Run):
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            if theirs != ours and not (self.where.fresh and path == self.path):
+            differing = [option for option in ours if theirs[option] != ours[option]]
+            if differing and not (self.where.fresh and path == self.path):
                 there, here = (
-                    " ".join(
-                        f"{option} {made[option]}"
-                        for option in ours
-                        if theirs[option] != ours[option]
-                    )
+                    " ".join(f"{option} {made[option]}" for option in differing)
                     for made in (theirs, ours)
                 )
                 raise UserError(
@@ -106,17 +102,11 @@ class FirstSteps(Run):
         return None
 
     def _record(self, step: Callable[[], None]) -> None:
-        clock = time.perf_counter()
-        model, found = self.measured(step)
-        seconds, losses = time.perf_counter() - clock, found["losses"]
-        record = FirstStepsRecord(
-            **found,
-            weights_digest=checkpoints.weights_digest(model.state_dict()),
-            **self.made(seconds, len(losses) * self.experiment.batch_size),
-        )
+        model, record = self.measured(step)
         store.write(record, self.path)
         if self.experiment.name == PARENT and record.status == "ok":
             checkpoints.save_weights(model, self.folder / "weights.pt")
+        losses = record.losses
         last = f"loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
         self.say(record.reason or f"{last} in {self.count} steps")
 
@@ -130,9 +120,9 @@ class FirstSteps(Run):
             checkpoints.save_weights(self.measured(lambda: None)[0], path)
         return weights_in(path, record.weights_digest), record.weights_digest
 
-    def measured(self, step: Callable[[], None]) -> tuple[VGG, dict[str, Any]]:
-        """The net after its first steps, and all of the record that was measured."""
-        e, photos, machine = self.experiment, self.photos, self.machine
+    def measured(self, step: Callable[[], None]) -> tuple[VGG, FirstStepsRecord]:
+        """The net after its first steps, and their record."""
+        e, photos, machine, clock = self.experiment, self.photos, self.machine, time.perf_counter()
         weights, digest = self.parent.weights() if self.parent else (None, None)
 
         def started(crop: int) -> VGG:
@@ -154,18 +144,21 @@ class FirstSteps(Run):
         if not all(map(math.isfinite, measured)):
             reason = f"the net's signal was no longer finite after step {self.count}"
             after = None
-        return model, {
-            "status": "diverged" if reason else "ok",
-            "reason": reason,
-            "data": (used(photos.train),),
-            "classes": len(photos.classes),
-            "parent_weights": digest,
-            "pixel_mean": tuple(round(float(m), 4) for m in photos.pixels.mean),
-            "before": before,
-            "after": after,
-            "steps": self.count,
-            "losses": losses,
-        }
+        seconds = time.perf_counter() - clock
+        return model, FirstStepsRecord(
+            status="diverged" if reason else "ok",
+            reason=reason,
+            data=(used(photos.train),),
+            classes=len(photos.classes),
+            parent_weights=digest,
+            pixel_mean=tuple(round(float(m), 4) for m in photos.pixels.mean),
+            before=before,
+            after=after,
+            steps=self.count,
+            losses=losses,
+            weights_digest=checkpoints.weights_digest(model.state_dict()),
+            **self.made(seconds, len(losses) * e.batch_size),
+        )
 
 
 def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> list[Path]:

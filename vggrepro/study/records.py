@@ -10,7 +10,7 @@ import base64
 import hashlib
 import json
 import math
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, model_validator
@@ -256,7 +256,7 @@ class FusionRecord(EvalRecord):
     ]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
 
 
-class _Own(_Repeatable):
+class OwnRecord(_Repeatable):
     """Of a net of the reader's own, which belongs to no run and rests on no other record."""
 
     name: Annotated[str, Field(pattern=r"^[\w+.-]+$")]
@@ -264,7 +264,7 @@ class _Own(_Repeatable):
     crop: Annotated[int, Field(ge=32)]
 
 
-class OwnTrainRecord(_Own):
+class OwnTrainRecord(OwnRecord):
     """One training of `vggrepro train`; it lies beside the weights, under their name."""
 
     kind: Literal["own-train"] = "own-train"
@@ -288,7 +288,7 @@ class OwnTrainRecord(_Own):
         return (f"{self.name}.json",)
 
 
-class OwnEvalRecord(_Own, _Tested):
+class OwnEvalRecord(OwnRecord, _Tested):
     """A net of the reader's own, or several that were averaged, under one protocol.
 
     `name` is that of the file of weights, `parents` are the averaged nets by name and digest.
@@ -408,8 +408,9 @@ class BenchRecord(_Sealed):
         raise KeyError(name, of)
 
 
-OwnRecord = OwnTrainRecord | OwnEvalRecord
-Record = TrainRecord | EvalRecord | FirstStepsRecord | BenchRecord | OwnRecord
+StudyRecord = TrainRecord | EvalRecord | FusionRecord | FirstStepsRecord
+Record = StudyRecord | BenchRecord | OwnTrainRecord | OwnEvalRecord
+KINDS = {model.model_fields["kind"].default: model for model in get_args(Record)}
 R = TypeVar("R", bound=_Sealed)
 
 

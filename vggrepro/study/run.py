@@ -108,14 +108,6 @@ def build(experiment: Experiment, num_classes: int) -> VGG:
     )
 
 
-def photos_of(experiment: Experiment, where: Where) -> Photos:
-    """The photos that a declaration is about; none is looked for yet."""
-    options = {"size": experiment.data_size} if experiment.data_size else {}
-    if experiment.data == "synthetic":
-        options["counts"] = experiment.counts
-    return Photos(experiment.data, where.data_dir, where.cache_dir, where.download, **options)
-
-
 def _fill(model: VGG, state: dict[str, torch.Tensor], where: str) -> None:
     """Load `state` into a net; raises `UserError` if it is of a net with other layers."""
     try:
@@ -177,7 +169,7 @@ class Run:
         net = self.with_weights(done)
         if net is None:
             return "recorded as diverged"
-        self._evaluate(net, missing)
+        test(self, [(self, net)], {e: {"weights_digest": net.digest} for e in missing})
         return None
 
     def say(self, text: str) -> None:
@@ -252,7 +244,11 @@ class Run:
     @cached_property
     def photos(self) -> Photos:
         """The run's photos; `load` reads them."""
-        return photos_of(self.experiment, self.where)
+        e, where = self.experiment, self.where
+        options = {"size": e.data_size} if e.data_size else {}
+        if e.data == "synthetic":
+            options["counts"] = e.counts
+        return Photos(e.data, where.data_dir, where.cache_dir, where.download, **options)
 
     def load(self, part: str) -> ImageSet:
         """One split of the photos, or their `pixels`; rank 0 fills the cache for the others."""
@@ -426,18 +422,6 @@ class Run:
         found = "recorded" if hidden else f"top-1 error {record.top1_error:.2f} %"
         self.say(f"{evaluation.name}: {found}")
 
-    def _evaluate(self, net: Net, evaluations: list[Evaluation]) -> None:
-        """Each protocol at each scale once, then every evaluation as the mean it declares."""
-        self.load("val")
-        tested = self.tested(net, [part for e in evaluations for part in e.parts])
-
-        def write() -> None:
-            for evaluation in evaluations:
-                together = combine([tested[part] for part in evaluation.parts])
-                self.keep(evaluation, together, weights_digest=net.digest)
-
-        distributed.first(write)
-
     def tested(self, net: Net, parts: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Tested]:
         """What each (protocol, Q) gives for this run's net, kept from earlier or found now.
 
@@ -468,7 +452,30 @@ class Run:
         return tested
 
 
-# --- fusions ------------------------------------------------------------------------------
+# --- evaluations and fusions --------------------------------------------------------------
+
+
+def test(
+    run: Run, nets: Iterable[tuple[Run, Net]], evaluations: dict[Evaluation, dict[str, Any]]
+) -> None:
+    """Test nets, each protocol at each scale once, and write the mean that an evaluation declares.
+
+    It is the record of `run`, of one net or of a fusion, with the fields that go with it.
+    """
+    found: dict[Evaluation, list[Tested]] = {evaluation: [] for evaluation in evaluations}
+    for this, net in nets:
+        own = {evaluation: evaluation_in(evaluation, this.experiment.name) for evaluation in found}
+        tested = this.tested(net, [part for e in own.values() for part in e.parts])
+        if distributed.rank() == 0:
+            for evaluation, here in own.items():
+                found[evaluation].append(combine([tested[part] for part in here.parts]))
+    run.load("val")
+
+    def write() -> None:
+        for evaluation, rests_on in evaluations.items():
+            run.keep(evaluation, combine(found[evaluation]), **rests_on)
+
+    distributed.first(write)
 
 
 def fuse(fusion: Run) -> None:
@@ -485,23 +492,10 @@ def fuse(fusion: Run) -> None:
     if not todo:
         fusion.say("already recorded")
         return
-    found: dict[Evaluation, list[Tested]] = {evaluation: [] for evaluation in todo}
-    for net, record in zip(nets, trained, strict=True):
-        own = {evaluation: evaluation_in(evaluation, net.experiment.name) for evaluation in todo}
-        parts = [part for evaluation in own.values() for part in evaluation.parts]
-        tested = net.tested(net.with_weights(record), parts)
-        if distributed.rank() == 0:
-            for evaluation, here in own.items():
-                found[evaluation].append(combine([tested[part] for part in here.parts]))
     digest = hashlib.sha256(json.dumps(weights).encode()).hexdigest()
-    fusion.load("val")
-
-    def write() -> None:
-        for evaluation in todo:
-            together = combine(found[evaluation])
-            fusion.keep(evaluation, together, weights_digest=digest, parents=parents[evaluation])
-
-    distributed.first(write)
+    rests_on = {e: {"weights_digest": digest, "parents": parents[e]} for e in todo}
+    of_each = zip(nets, trained, strict=True)
+    test(fusion, ((net, net.with_weights(record)) for net, record in of_each), rests_on)
 
 
 def _names(nets: list[Run], evaluation: Evaluation) -> list[str]:

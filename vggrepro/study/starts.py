@@ -97,16 +97,6 @@ DECLARED: dict[str, Experiment] = {
 """Every net from every start; a net's parent comes before it."""
 
 
-def declared(name: str, **changes: object) -> Experiment:
-    """The declaration of that name, with other sizes or other data if asked for.
-
-    Raises `UserError`, naming the declarations there are.
-    """
-    if name not in DECLARED:
-        raise UserError(f"unknown start {name!r}; choose one of: {', '.join(DECLARED)}")
-    return replace(DECLARED[name], **changes)
-
-
 def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[Experiment]:
     """The declarations of these names (of all if there are none) and of their parents, in order.
 
@@ -123,10 +113,12 @@ def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[E
         sizes |= {"data_size": "160px"}
     if "width" in sizes:
         sizes |= {"hidden": max(1, round(Experiment.hidden * sizes["width"]))}
-    found = {name: declared(name, **sizes) for name in names or DECLARED}
-    for parent in {e.init_from for e in found.values() if e.init_from}:
-        found[parent] = declared(parent, **sizes)
-    return [found[name] for name in DECLARED if name in found]
+    for name in names:
+        if name not in DECLARED:
+            raise UserError(f"unknown start {name!r}; choose one of: {', '.join(DECLARED)}")
+    wanted = set(names or DECLARED)
+    wanted |= {DECLARED[name].init_from for name in wanted}
+    return [replace(e, **sizes) for name, e in DECLARED.items() if name in wanted]
 
 
 def sizes(experiment: Mapping[str, Any], steps: int, precision: str) -> dict[str, Any]:

@@ -20,17 +20,17 @@ from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
 from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
 from vggrepro.study.records import (
+    KINDS,
     NOT_REPEATABLE,
     SCHEMA_VERSION,
     BenchRecord,
     EvalRecord,
     FirstStepsRecord,
     FusionRecord,
-    OwnEvalRecord,
     OwnRecord,
-    OwnTrainRecord,
     R,
     Record,
+    StudyRecord,
     TrainRecord,
     digest,
     sealed,
@@ -56,15 +56,6 @@ PILOTS = "pilots"  # the folder in a study's records for what was made before it
 
 MOST_BYTES = 64 * 2**20
 """More than any record has: the outcomes of 50,000 images are 180 kB."""
-KINDS = {
-    "train": TrainRecord,
-    "eval": EvalRecord,
-    "fusion": FusionRecord,
-    "first-steps": FirstStepsRecord,
-    "bench": BenchRecord,
-    "own-train": OwnTrainRecord,
-    "own-eval": OwnEvalRecord,
-}
 
 
 def folder_of(results_dir: Path, experiment: Experiment, seed: int) -> Path:
@@ -340,7 +331,7 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     rows = [
         _row(record, path.relative_to(results_dir))
         for path in shown(results_dir, record_files(results_dir))
-        if not isinstance(record := read(path), BenchRecord | OwnRecord)
+        if isinstance(record := read(path), StudyRecord)
     ]
     return pd.DataFrame(rows, columns=_COLUMNS)
 
