@@ -33,7 +33,7 @@ from vggrepro import cost
 from vggrepro.configs import FROM_NET_A
 from vggrepro.pages import figures, nets, report
 from vggrepro.pages.page import Chapter
-from vggrepro.study import paper, store
+from vggrepro.study import paper
 from vggrepro.study.experiments import short_name
 
 chapter = Chapter("03", budget, data, seeds, rerun, data_dir, results_dir)
@@ -181,9 +181,9 @@ recorded = chapter.columns[:2]
 
 def moved(column, run):
     """By how much the error on minival still moved in the last fifth of the epochs, points."""
-    trained = store.trainings(column.results_dir, column.experiment(run)).values()
-    errors = [[epoch.minival_error for epoch in record.curve] for record in trained]
-    return np.mean([found[-1] - found[len(found) * 4 // 5 - 1] for found in errors])
+    curves = [record.curve for record in figures.trained_in(column, run)]
+    ends = [(found[len(found) * 4 // 5 - 1], found[-1]) for found in curves]
+    return np.mean([last.minival_error - before.minival_error for before, last in ends])
 
 
 Markdown(

@@ -33,7 +33,7 @@ from vggrepro.configs import layer_names
 from vggrepro.pages import figures, nets, report
 from vggrepro.pages.page import Chapter
 from vggrepro.study import paper
-from vggrepro.study.experiments import RUNS, centre_crop
+from vggrepro.study.experiments import RUNS
 
 photos = ("cifar10",)
 chapter = Chapter("05", budget, data, seeds, rerun, data_dir, results_dir, photos=photos)
@@ -181,14 +181,8 @@ chapter.differences()
 chapter.verdicts()
 
 # %% tags=["remove-input"]
-by_seed = [
-    {
-        seed: record.top1_error
-        for seed, record in chapter.found.study.records(run, "cifar10", centre_crop(run)).items()
-    }
-    for run in ("B-he", "B-5x5-he")
-]
-gains = [by_seed[1][seed] - by_seed[0][seed] for seed in sorted(by_seed[0])]
+twin, b = (report.errors(chapter.columns[0], run) for run in ("B-5x5-he", "B-he"))
+gains = [twin[seed] - b[seed] for seed in b]
 Markdown(
     f"The interval of B against its twin is narrower than its own seeds, "
     f"{', '.join(f'{gain:+.1f}' for gain in gains)}: nets of one data set share one variance "

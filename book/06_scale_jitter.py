@@ -48,10 +48,8 @@ chapter.in_short()
 found = chapter.found
 decided = decide("jitter-equal-epochs", store.RECORDED)
 inside = decided.claim.matters + decided.decided_by.low
-at_512 = [
-    scales.errors_by_scale(chapter.columns[0], run)[512] for run in ("D-jitter", "D-S384-longer")
-]
-alive = ", ".join(f"{points:+.1f}" for points in at_512[1] - at_512[0])
+longer, jittered = (scales.errors_by_scale(chapter.columns[0], run)[512] for run in PAIR)
+alive = ", ".join(f"{points:+.1f}" for points in longer - jittered)
 Markdown(
     f"""
 {found.basis(imagenette="D-jitter")}

@@ -46,13 +46,10 @@ chapter.in_short()
 
 # %% tags=["remove-input"]
 found = chapter.found
-crops_of_d, dense_of_d, shifted, both = (
-    three_q(chapter.runs[0], protocol)
-    for protocol in ("multi-crop", "dense", "dense-shifted", "multi-crop & dense")
-)
-crops_of_e, both_of_e = (
-    three_q(chapter.runs[1], protocol) for protocol in ("multi-crop", "multi-crop & dense")
-)
+d, e = chapter.runs
+crops_of_d, dense_of_d = three_q(d, "multi-crop"), three_q(d)
+shifted, both = three_q(d, "dense-shifted"), three_q(d, "multi-crop & dense")
+crops_of_e, both_of_e = three_q(e, "multi-crop"), three_q(e, "multi-crop & dense")
 Markdown(
     f"""
 {found.basis(imagenette="D-jitter")}

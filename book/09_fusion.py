@@ -44,11 +44,8 @@ chapter.in_short()
 
 # %% tags=["remove-input"]
 found = chapter.found
-two, seven, control = (
-    three_q(TWO_NETS),
-    Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0]),
-    three_q(CONTROL),
-)
+two, control = three_q(TWO_NETS), three_q(CONTROL)
+seven = Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0])
 Markdown(
     f"""
 {found.basis(imagenette="E-jitter")}
@@ -110,14 +107,13 @@ chapter.source("study.experiments", "Fusion")
 
 # %% tags=["remove-input"]
 alone = [*protocols.members(SUBMISSION), *protocols.members(TWO_NETS)[1:]]
-chapter.errors(
-    [(f"{run} alone", run, evaluation) for run, evaluation in alone]
-    + [
-        (f"{protocols.short(fusion)}, {evaluation.protocol}", fusion, evaluation)
-        for fusion, declared in FUSIONS.items()
-        for evaluation in declared.evaluations
-    ]
-)
+lines = [(f"{run} alone", run, evaluation) for run, evaluation in alone] + [
+    (f"{protocols.short(fusion)}, {evaluation.protocol}", fusion, evaluation)
+    for fusion, declared in FUSIONS.items()
+    for evaluation in declared.evaluations
+]
+lines = [(*line, protocols.paper_error_of(*line[1:])) for line in lines]
+report.show(report.error_table(lines, chapter.columns))
 
 # %% [markdown]
 # Top-1 error in percent, at three Q for each net: the paper's on its validation images (Tables 4

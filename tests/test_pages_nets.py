@@ -114,7 +114,7 @@ def test_padding_is_shown_for_every_layer_and_crop():
 
 def test_cost_is_that_of_the_trained_size(column):
     run = "A-S256"
-    weights, multiply_adds = nets.conv_cost(run, column)
+    weights, multiply_adds = (nets.conv_cost(run, column, what) for what in nets.CONV_COSTS)
     declared = column.experiment(run)
     with torch.device("meta"):
         net = VGG("A", 10, width=declared.width, crop=declared.crop, hidden=8)

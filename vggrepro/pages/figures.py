@@ -161,8 +161,7 @@ def curves(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
         ends = []
         for run, colour in zip(runs, shades(runs), strict=True):
             trained = trained_in(column, run)
-            for field, line in (("minival_error", "-"), ("train_error", "--")):
-                curve(ax, trained, field, colour, line)
+            learning_curve(ax, trained, colour)
             if trained:
                 last = np.mean([record.curve[-1].minival_error for record in trained])
                 ends.append((last, short_name(run), colour))
@@ -192,9 +191,9 @@ def trained_in(column: Column, run: str) -> list[TrainRecord]:
     return [record for record in found if record.status == "ok"]
 
 
-def curve(ax: Axes, trained: Sequence[TrainRecord], field: str, colour: str, line: str) -> None:
-    """A field of some trainings by epoch: their mean, and a band from lowest to highest."""
-    if trained:
+def learning_curve(ax: Axes, trained: Sequence[TrainRecord], colour: str) -> None:
+    """Error by epoch of some trainings, on minival full and on training images dashed."""
+    for field, line in (("minival_error", "-"), ("train_error", "--")) if trained else ():
         values = np.array([[getattr(epoch, field) for epoch in r.curve] for r in trained])
         band(ax, 1 + np.arange(values.shape[1]), values, line, colour, None)
 

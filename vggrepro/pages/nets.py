@@ -361,11 +361,11 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
 def lrn_costs(record: BenchRecord) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
     fig, axes = panels(2, 3.2)
-    crops = sorted({m.of["crop"] for m in record.measured})
+    crops, sides = sorted({m.of["crop"] for m in record.measured}), ("A-LRN", "A-LRN (torch)")
     titles = {"training step": "time of a training step", "kept": "kept for the backward pass"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
-        for (i, crop), place in product(enumerate(crops), range(2)):
-            net, at = ("A-LRN", "A-LRN (torch)")[place], i + 0.36 * place
+        for (i, crop), (place, net) in product(enumerate(crops), enumerate(sides)):
+            at = i + 0.36 * place
             with_lrn, without = (record.values(name, net=n, crop=crop) for n in (net, "A"))
             low, middle, high = np.quantile(with_lrn / without, (0, 0.5, 1))
             ax.bar(at, middle - 1, 0.34, bottom=1, color=f"C{place}", label=net)
@@ -384,25 +384,26 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     Two panels per column of records, a dot per seed and a line at the mean.
     """
     fig, axes = panels(2 * len(columns), 2.7, 2)
-    for i, ax in enumerate(axes):
-        column = columns[i // 2]
+    for ax, (column, what) in zip(axes, product(columns, CONV_COSTS), strict=True):
         for run, colour in zip(runs, shades(runs), strict=True):
-            amount, found = conv_cost(run, column)[i % 2], list(errors(column, run).values())
+            amount, found = conv_cost(run, column, what), list(errors(column, run).values())
             error_dots(ax, amount / 1e6, found, colour, short_name(run))
         say_not_run(ax)
-        ax.set_xlabel(f"{('weights', 'multiply-adds')[i % 2]}, millions")
+        ax.set_xlabel(f"{what}, millions")
         ax.margins(x=0.25, y=0.25)
         if ax.has_data():
             ax.set_xlim(left=0)
-        if i % 2 == 0:
-            ax.set_title(short_title(column))
-            ax.set_ylabel("top-1 error, %")
+        if what == "weights":
+            ax.set(title=short_title(column), ylabel="top-1 error, %")
     legend(fig, axes)
     return fig
 
 
-def conv_cost(run: str, column: Column) -> tuple[int, int]:
-    """Weights and multiply-adds (one image) of a run's convolutions at the column's size."""
+CONV_COSTS = ("weights", "multiply-adds")
+
+
+def conv_cost(run: str, column: Column, what: str) -> int:
+    """One of `CONV_COSTS` (for one image) of a run's convolutions, at the column's size."""
     declared = column.experiment(run)
     net = cost.convolutions(declared.config, width=declared.width, crop=declared.crop)
-    return sum(layer.weights for layer in net), sum(layer.multiply_adds for layer in net)
+    return sum(getattr(layer, what.replace("-", "_")) for layer in net)

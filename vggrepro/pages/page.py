@@ -4,21 +4,13 @@ from collections.abc import Callable, Sequence
 
 from IPython.display import HTML, Markdown
 
-from vggrepro.pages import figures, nets, protocols, report, summary
+from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
 from vggrepro.study import programme, store
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.experiments import (
-    FUSIONS,
-    Evaluation,
-    evaluations_of,
-    short_name,
-)
+from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name
 from vggrepro.study.records import EvalRecord, TrainRecord
-
-Row = tuple[str, str, Evaluation]
-"""What a line of a table of errors shows: its label, a run or fusion, and how that is tested."""
 
 
 class Chapter:
@@ -86,11 +78,6 @@ class Chapter:
     def source(self, module: str, name: str) -> Markdown:
         """The library's own code of a function, class or constant."""
         return report.source(module, name)
-
-    def errors(self, rows: Sequence[Row]) -> HTML:
-        """Top-1 errors by column, %, beside the paper's; a line for each of `rows`."""
-        lines = [(*row, protocols.paper_error_of(*row[1:])) for row in rows]
-        return report.show(report.error_table(lines, self.columns))
 
     def dots(self, *runs: str) -> None:
         """Top-1 error by centre crop and flip: a dot for each seed, a panel for each column."""

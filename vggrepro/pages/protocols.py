@@ -168,17 +168,12 @@ def free_of_padding(config: str, crop: int) -> tuple[Free, ...]:
     """
     found = []
     for layer in cost.layers(config, crop=crop):
-        if layer.kind != "pool":
-            continue
-        # What convolutions reach beyond the window that the pools cover, on either side.
-        reach = (layer.receptive_field - layer.jump) // 2
-        side = layer.output_shape[-1]
-        inside = [
-            unit
-            for unit in range(side)
-            if unit * layer.jump >= reach and (unit + 1) * layer.jump + reach <= crop
-        ]
-        found.append(Free(layer.name, side, len(inside), inside[0] if inside else side // 2))
+        if layer.kind == "pool":
+            # What convolutions reach beyond the window that the pools cover, on either side.
+            reach = (layer.receptive_field - layer.jump) // 2
+            first = -(-reach // layer.jump)
+            free = max(0, (crop - reach) // layer.jump - first)
+            found.append(Free(layer.name, layer.output_shape[-1], free, first))
     return tuple(found)
 
 
@@ -233,27 +228,19 @@ def overlap_table(fusions: Sequence[str], columns: Sequence[Column]) -> pd.DataF
 
 def _shares(fusion: str, column: Column) -> np.ndarray:
     """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
-    declared = FUSIONS[fusion]
-    dense = next(e for e in declared.evaluations if e.protocol == "dense")
-    fused = store.evaluations(column.results_dir, column.experiment(fusion), dense)
-    found = []
-    for seed, together in fused.items():
-        nets = [
-            store.evaluations(
-                column.results_dir, column.experiment(run), evaluation_in(dense, run)
-            ).get(own_seed)
-            for run, own_seed in declared.members(seed)
-        ]
+    dense = next(e for e in FUSIONS[fusion].evaluations if e.protocol == "dense")
+    tested = {
+        run: store.evaluations(column.results_dir, column.experiment(run), evaluation)
+        for run, evaluation in (*members(fusion), (fusion, dense))
+    }
+    shares = []
+    for seed, together in tested[fusion].items():
+        nets = [tested[run].get(own_seed) for run, own_seed in FUSIONS[fusion].members(seed)]
         if len(nets) == 2 and all(net and net.data == together.data for net in nets):
-            first, second = (_wrong(net) for net in nets)
-            wrong = (first, second, first & second, _wrong(together))
-            found.append([100 * float(np.mean(images)) for images in wrong])
-    return np.array(found).reshape(-1, 4)
-
-
-def _wrong(record: EvalRecord) -> np.ndarray:
-    """Which images are not right in top-1, (N,) bool."""
-    return ~record.outcomes()[0]
+            first, second, fused = (~record.outcomes()[0] for record in (*nets, together))
+            wrong = (first, second, first & second, fused)
+            shares.append([100 * np.mean(images) for images in wrong])
+    return np.array(shares).reshape(-1, 4)
 
 
 def table_7() -> pd.DataFrame:
@@ -364,8 +351,8 @@ def centres(
 def padding(config: str, crops: Sequence[int]) -> Figure:
     """The maps of a crop after each pool: units that see the crop alone, and all the others."""
     fig, axes = panels(5 * len(crops), 1.65, 5)
-    maps = [(crop, free) for crop in crops for free in free_of_padding(config, crop)]
-    for ax, (crop, free) in zip(axes, maps, strict=True):
+    maps = [free for crop in crops for free in free_of_padding(config, crop)]
+    for ax, free in zip(axes, maps, strict=True):
         edge, inner = free.side, free.free
         ax.add_patch(Rectangle((0, 0), edge, edge, color="C1", alpha=0.6, lw=0))
         ax.add_patch(Rectangle((free.first, free.first), inner, inner, color="C0", lw=0))
@@ -375,8 +362,8 @@ def padding(config: str, crops: Sequence[int]) -> Figure:
         ax.set(xlim=(0, edge), ylim=(edge, 0), aspect="equal", xticks=[], yticks=[])
         ax.set_title(f"{free.layer}\n{edge}×{edge}", fontsize=9, fontweight="normal")
         ax.set_xlabel(f"{100 * free.share:.0f} %")
-        if free.layer == maps[0][1].layer:
-            ax.set_ylabel(f"{crop} px crop")
+    for ax, crop in zip(axes[::5], crops, strict=True):
+        ax.set_ylabel(f"{crop} px crop")
     return fig
 
 

@@ -71,21 +71,17 @@ def takes_parameters(script: Path) -> bool:
     return re.search(r"^budget\b", script.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
-def to_notebook(script: Path) -> "NotebookNode":
-    """Return the unexecuted notebook of a chapter's script."""
-    jupytext = _import("jupytext")
-    return normalise(jupytext.read(script))
-
-
 def normalise(notebook: "NotebookNode") -> "NotebookNode":
     """Strip in place what differs between two runs of the same cells, and return the notebook.
 
     Cell ids become positions; timestamps, tool metadata and the interpreter's version go.
     """
+    import nbformat
+
     metadata = {key: notebook.metadata[key] for key in _KEPT_METADATA if key in notebook.metadata}
     metadata["kernelspec"] = dict(_KERNEL)
     metadata.get("language_info", {}).pop("version", None)
-    notebook.metadata = _import("nbformat").from_dict(metadata)
+    notebook.metadata = nbformat.from_dict(metadata)
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{position:02d}"
         for key in _RUN_METADATA:
@@ -115,15 +111,22 @@ def execute(
     carries the last line of the error, and the copy with the traceback is beside it as
     ``NAME.failed.ipynb``. UserError also if its folder cannot be written.
     """
-    nbformat, papermill = _import("nbformat"), _import("papermill")
-    from nbclient.exceptions import CellTimeoutError, DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
+    try:
+        import jupytext
+        import nbformat
+        import papermill
+        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from papermill.exceptions import PapermillExecutionError
+    except ImportError as error:
+        raise UserError(
+            f"Running chapters needs {error.name}: pip install -c constraints.txt -e '.[book]'"
+        ) from error
 
     make_writable(output.parent)
     # By process, so that two commands at one chapter do not write into each other's copies.
     source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
     running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")
-    nbformat.write(to_notebook(script), source)
+    nbformat.write(normalise(jupytext.read(script)), source)
     try:
         # As a file, not a node: papermill would store a whole node in the notebook's metadata.
         papermill.execute_notebook(
@@ -168,7 +171,9 @@ def render(script: Path) -> Path:
 
 def picture(notebook: Path, figure: str) -> bytes:
     """Return the SVG of the figure of that name in an executed notebook, on white."""
-    for cell in _import("nbformat").read(notebook, as_version=4).cells:
+    import nbformat
+
+    for cell in nbformat.read(notebook, as_version=4).cells:
         if cell.metadata.get("mystnb", {}).get("figure", {}).get("name") == figure:
             drawn = cell.outputs[0].data["image/svg+xml"]
             return drawn.replace("<svg ", '<svg style="background: white" ', 1).encode()
@@ -186,15 +191,6 @@ def check(script: Path) -> str | None:
     if executed.read_bytes() == committed.read_bytes():
         return None
     return f"{committed.name} differs from {executed}"
-
-
-def _import(name: str) -> Any:
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise UserError(
-            f"Running chapters needs {name}: pip install -c constraints.txt -e '.[book]'"
-        ) from error
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

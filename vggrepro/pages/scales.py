@@ -270,13 +270,13 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
     A dot is a seed, a bar the mean. Grey lines join what a seed became of the same parent.
     """
     fig, axes = panels(len(columns) * len(nets), 2.9, len(nets), sharey="row")
-    for i, (ax, (column, runs)) in enumerate(zip(axes, product(columns, nets), strict=True)):
+    for ax, (column, runs) in zip(axes, product(columns, nets), strict=True):
         _join_seeds(ax, runs, column)
         names = [in_scales(run) for run in runs]
         dots_of(ax, runs, column, names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_title(f"net {RUNS[runs[0]].config}")
         ax.margins(y=0.2)
-        if i % len(nets) == 0:
+        if runs == nets[0]:
             ax.set_ylabel(f"{short_title(column)}\ntop-1 error, %")
     return fig
 

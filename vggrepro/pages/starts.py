@@ -320,8 +320,7 @@ def trainings(column: Column) -> Figure:
             colour = STYLES["from-A" if end == "S256" else end]["color"]
             singly = report.at_chance(column.results_dir, experiment)
             for some in [[record] for record in good] if singly else [good]:
-                figures.curve(ax, some, "minival_error", colour, "-")
-                figures.curve(ax, some, "train_error", colour, "--")
+                figures.learning_curve(ax, some, colour)
             diverged = len(good) < len(store.trainings(column.results_dir, experiment))
             if good or diverged:
                 mark = {"marker": "x", "linestyle": "none"} if diverged else {}
