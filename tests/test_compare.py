@@ -185,7 +185,7 @@ def test_verdicts_that_changed(tmp_path):
                 net(tmp_path / name, run, error + noise, seed)
     changes = verdict_changes(tmp_path / "one", tmp_path / "other")
     assert list(changes) == ["reduced"]
-    found = {c.first.claim.key: (c.first.word, c.second.word) for c in changes["reduced"]}
+    found = {one.claim.key: (one.word, other.word) for one, other in changes["reduced"]}
     assert found["d-beats-c"] == ("holds and matters", "contradicted")
     assert "lrn-does-not-help" not in found
     text = "\n".join(lines(tmp_path / "one", tmp_path / "other"))

@@ -16,7 +16,7 @@ from vggrepro.checkpoints import weights_digest
 from vggrepro.models import LRN, initialise
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.run import build
-from vggrepro.trainer import Training, batches, fit, rescaled, sgd, train, train_one_epoch
+from vggrepro.trainer import batches, fit, rescaled, sgd, train, train_one_epoch
 from vggrepro.windows import centre_window, cut
 
 TINY = Experiment(
@@ -237,8 +237,7 @@ def test_training_learns_and_reports(sets, tmp_path):
     assert last.minival_error <= 25 < 50 < first.running_error  # 75 is chance
     assert last.minival_loss < 0.7
     assert told == {"train": 400, "eval": 10 * (12 + 12)}
-    assert training.images == 400
-    assert training.images_per_second == pytest.approx(400 / training.seconds)
+    assert training.images == 400 and training.seconds > 0
     assert model.features[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -494,10 +493,6 @@ def test_plateau_watches_minivals_error(sets, tmp_path, monkeypatch):
             rate = max(rate / 10, 1e-7)
     assert len(set(wanted)) > 1
     np.testing.assert_allclose([e.learning_rate for e in training.curve], wanted, rtol=1e-9)
-
-
-def test_no_rate_before_the_first_epoch():
-    assert Training().images_per_second == 0.0
 
 
 def test_the_net_is_the_declared_one():

@@ -208,7 +208,7 @@ def main() -> None:
         name="gpu",
         settings={"precision": machine.precision, "budget": options.budget, **notes},
         measured=tuple(measured),
-        provenance=provenance(machine, command, wall_seconds=seconds, images_per_second=0.0),
+        provenance=provenance(machine, command, seconds),
     )
     store.write(record, store.bench_path(options.work, "gpu"))
     for one in measured:

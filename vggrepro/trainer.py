@@ -53,11 +53,6 @@ class Training:
     status: Literal["ok", "diverged", "interrupted"] = "ok"
     reason: str | None = None
 
-    @property
-    def images_per_second(self) -> float:
-        """Training images per second, evaluation of the curve included."""
-        return self.images / self.seconds if self.seconds else 0.0
-
 
 def train(
     model: VGG,
@@ -306,15 +301,13 @@ def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Ma
 def _resumed(checkpoint: Path, address: str, parts: dict[str, Any]) -> Training:
     """The training that the checkpoint holds, its states loaded into `parts`; else a new one."""
     done = distributed.first_then_others(lambda: _read(checkpoint, address, parts))
-    if done is None:
-        return Training()
-    return Training(**{**done, "curve": [Epoch(**epoch) for epoch in done["curve"]]})
+    return Training([Epoch(**epoch) for epoch in done.pop("curve", [])], **done)
 
 
-def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, Any] | None:
-    """What the checkpoint holds, None if there is none; a damaged one is set aside."""
+def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, Any]:
+    """What the checkpoint holds, nothing if there is none; a damaged one is set aside."""
     if not checkpoint.exists():
-        return None
+        return {}
     try:
         return checkpoints.resume(checkpoint, address, parts)
     except checkpoints.DamagedError:
@@ -322,7 +315,7 @@ def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, An
         checkpoint.replace(aside)
         text = f"{checkpoint} is damaged: kept as {aside.name}, and the training begins anew"
         warnings.warn(text, stacklevel=2)
-        return None
+        return {}
 
 
 def _save(checkpoint: Path, address: str, parts: dict[str, Any], training: Training) -> None:

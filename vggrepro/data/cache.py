@@ -224,29 +224,21 @@ def _write(source: Source, reader: Reader, folder: Path) -> None:
         image, target = reader.read(i)
         return np.ascontiguousarray(image), target, image_digest(image)
 
-    sizes, targets, digests = [], [], []
+    rows = []
     with open(folder / "pixels.bin", "wb") as file:
         description = f"decoding {source.name} {source.part}"
         for image, target, digest in in_threads(read, range(reader.n_images), description):
             file.write(image)
-            sizes.append(image.shape[:2])
-            targets.append(target)
-            digests.append(np.frombuffer(digest, np.uint8))
-        _sync(file)
-    sizes, targets = np.array(sizes, np.int64), np.array(targets, np.int64)
+            rows.append((image.shape[:2], target, np.frombuffer(digest, np.uint8)))
+        file.flush()
+        os.fsync(file.fileno())
+    sizes, targets, digests = (np.array(column) for column in zip(*rows, strict=True))
     lengths = 3 * sizes.prod(axis=1)
-    digests = np.stack(digests)
+    index = {"offsets": np.cumsum(lengths) - lengths, "sizes": sizes}
+    index |= {"targets": targets, "digests": digests}
     order = canonical_order(targets, digests)
-    with open(folder / "index.npz", "wb") as file:
-        np.savez(
-            file,
-            offsets=(np.cumsum(lengths) - lengths)[order],
-            sizes=sizes[order],
-            targets=targets[order],
-            digests=digests[order],
-            origin=source.origin,
-        )
-        _sync(file)
+    ordered = {name: column[order] for name, column in index.items()}
+    _write_arrays(folder / "index.npz", **ordered, origin=source.origin)
 
 
 def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
@@ -269,6 +261,12 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
+def _write_arrays(path: Path, **arrays: object) -> None:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())
+
+
 def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in a small file of the cache; made and kept if that is missing or damaged.
 
@@ -277,10 +275,9 @@ def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     try:
         return _read_arrays(path)["made"]
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
-        made, content = make(), io.BytesIO()
-    np.savez(content, made=made)
+        made = make()
     with alone(path.parent):
-        write_atomically(path, content.getvalue())
+        _write_arrays(path, made=made)
     return made
 
 
@@ -293,11 +290,6 @@ def _remove_outdated(source: Source, folder: Path) -> None:
             outdated = other == folder
         if outdated:
             shutil.rmtree(other, ignore_errors=True)
-
-
-def _sync(file: io.IOBase) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 @contextmanager

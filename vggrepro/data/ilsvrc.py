@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.data.images import ImageSet, streamed
+from vggrepro.data.images import ImageSet, data_root, streamed
 from vggrepro.data.published import ILSVRC_NUMBERS
 from vggrepro.data.sources import File, Listing, class_names, is_image, list_images
 from vggrepro.files import open_regular
@@ -49,9 +49,7 @@ def val(
 
     Raises `UserError` for folders that are no WordNet ids, or labels that do not fit.
     """
-    root = Path(data_dir).expanduser().resolve()
-    if not root.is_dir():
-        raise UserError(f"there is no folder {root}: name the one that holds ILSVRC's photos")
+    root = data_root("imagenet", data_dir)
     folder = root / "val" if (root / "val").is_dir() else root
     if any(is_image(path.name) for path in folder.iterdir()):
         labels = Path(ground_truth).expanduser() if ground_truth else _found(root, folder)

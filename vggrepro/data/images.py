@@ -150,7 +150,7 @@ class Photos:
         No photo is opened: it takes a moment, so that a wrong folder is told before all else.
         """
         if self.download:
-            _data_root(self.name, self.data_dir, self.download)
+            data_root(self.name, self.data_dir, self.download)
         else:
             _ = self._found
 
@@ -219,7 +219,7 @@ class Photos:
             plain = self.size == PLAIN
             parts = sources.PARTS
             return {part: sources.synthetic_images(part, self.counts, plain) for part in parts}
-        root = _data_root(self.name, self.data_dir, self.download)
+        root = data_root(self.name, self.data_dir, self.download)
         if self.name == "cifar10":
             return sources.cifar10(root, self.download)
         if self.name == "imagenette":
@@ -278,7 +278,8 @@ def hold_out(
     return held_out
 
 
-def _data_root(name: str, data_dir: str | os.PathLike | None, download: bool) -> Path:
+def data_root(name: str, data_dir: str | os.PathLike | None, download: bool = False) -> Path:
+    """The data folder. Raises `UserError` if it is not there, nor made by a download."""
     what_to_do = "name the folder that holds the photos with --data-dir (data_dir)"
     if name in FETCHED:
         what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"

@@ -124,10 +124,5 @@ def check_pixels(name: str, split: str, fingerprint: str) -> None:
         )
 
 
-def differing(one: Iterable[str], other: Iterable[str]) -> list[str]:
-    """The names that only one of the two has, sorted."""
-    return sorted(set(one) ^ set(other))
-
-
 def _apart(one: Iterable[str], other: Iterable[str]) -> str:
     return ", ".join(sorted(set(one) - set(other))[:10]) or "none"

@@ -179,18 +179,18 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
 def cifar10(data_dir: Path, download: bool) -> dict[str, Source]:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
     data_dir = data_dir.parent if data_dir.name == CIFAR10_BATCHES else data_dir
-    roots = [data_dir / "cifar10", data_dir / "cifar-10", data_dir]
-    batches = [root for root in roots if (root / CIFAR10_BATCHES).is_dir()]
-    folders = [root for root in roots if (root / "train").is_dir()]
-    if not batches and folders:
-        return class_folders("cifar10", folders[0])
-    if not batches and not download:
+    folders = root_of("cifar10", data_dir)
+    roots = (data_dir / "cifar10", data_dir / "cifar-10", data_dir)
+    root = next((root for root in roots if (root / CIFAR10_BATCHES).is_dir()), None)
+    if root is None and (folders / "train").is_dir():
+        return class_folders("cifar10", folders)
+    if root is None and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
             f"(https://www.cs.toronto.edu/~kriz/cifar.html) there, which makes {CIFAR10_BATCHES}; "
             "or put images there as train/<class>/ and test/<class>/."
         )
-    root = batches[0] if batches else data_dir
+    root = root or data_dir
     if download:  # also what is incomplete
         _batches(root, "train", download=True)
     return {part: _of_batches(root, part) for part in PARTS}
@@ -286,10 +286,8 @@ def check_class_folders(name: str, train: Path, val: Path) -> None:
     published.check_classes(name, train, classes)
     others = class_names(val)
     if others != classes:
-        raise UserError(
-            f"{train} and {val} must have the same class folders; only one has "
-            f"{published.differing(classes, others)}."
-        )
+        one = sorted(set(classes) ^ set(others))
+        raise UserError(f"{train} and {val} must have the same class folders; only one has {one}.")
     _check_two(train, classes)
 
 
@@ -386,26 +384,23 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except PermissionError as error:
-        raise UserError(f"{error.filename or path} cannot be read: give permission") from error
-    except OSError as error:
-        if not error.errno:  # PIL's own
-            raise _broken(path, error) from error
-        raise UserError(_unreadable(error.filename or path, error)) from error
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
-        raise _broken(path, error) from error
+        named = getattr(error, "filename", None) or os.fspath(path)
+        if isinstance(error, PermissionError):
+            text = f"{named} cannot be read: give permission"
+        elif isinstance(error, OSError) and error.errno:
+            text = _unreadable(named, error)
+        else:
+            text = (
+                f"{named} cannot be read as an image ({error}). It may be corrupt or truncated: "
+                "replace it or remove it."
+            )
+        raise UserError(text) from error
 
 
 def _unreadable(path: str | os.PathLike, error: OSError) -> str:
     target = f", a link to {os.readlink(path)}," if os.path.islink(path) else ""
     return f"{os.fspath(path)}{target} cannot be read: {error.strerror}"
-
-
-def _broken(path: str | os.PathLike, error: Exception) -> UserError:
-    return UserError(
-        f"{os.fspath(path)} cannot be read as an image ({error}). "
-        "It may be corrupt or truncated: replace it or remove it."
-    )
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

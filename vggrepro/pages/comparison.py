@@ -162,13 +162,9 @@ def unlike_table(found: compare.Comparison) -> pd.DataFrame:
 def verdict_table(changes: dict[str, list[compare.Change]]) -> pd.DataFrame:
     """The claims whose verdicts differ, with what each side rests on."""
     rows = [
-        {
-            "claim": change.first.claim.statement,
-            "recorded": _decided(change.first),
-            "rerun": _decided(change.second),
-        }
+        {"claim": one.claim.statement, "recorded": _decided(one), "rerun": _decided(other)}
         for changed in changes.values()
-        for change in changed
+        for one, other in changed
     ]
     return table_by("claim", rows)
 

@@ -301,19 +301,16 @@ class Verdicts:
 
     def box(self, *keys: str) -> Markdown:
         """The verdicts of claims, with what decided each, and those of the second round."""
-        rows = [self._verdict(self.decisions[key]) for key in keys]
         chapters = {CLAIMS[key].chapter for key in keys}
-        rows += [
-            self._verdict(decision, "second round, ")
-            for decision in self.second.values()
-            if decision.claim.chapter in chapters
-        ]
-        return Markdown("\n\n".join(rows))
+        decisions = [self.decisions[key] for key in keys]
+        decisions += [d for d in self.second.values() if d.claim.chapter in chapters]
+        return Markdown("\n\n".join(map(self._verdict, decisions)))
 
-    def _verdict(self, decision: Decision, of: str = "") -> str:
+    def _verdict(self, decision: Decision) -> str:
         claim = decision.claim
-        kind = f"{of}primary; " if claim.primary else f"{of}secondary; " if claim.sides else ""
-        parts = [kind + self.why(decision), self.but(decision)]
+        kind = ("primary; " if claim.primary else "secondary; ") if claim.sides else ""
+        of = "second round, " if claim.round == "second" else ""
+        parts = [of + kind + self.why(decision), self.but(decision)]
         lines = [
             f"**{claim.statement}** → **{self.word(decision)}** ({', '.join(filter(None, parts))})"
         ]
@@ -453,7 +450,7 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
     """Claim by column of records: difference in top-1 error (points), 95 % interval and n.
 
     Below each claim come its controls, the same pair at another length of training among them,
-    its rivals, and what stands `BESIDE` it. A number is bold where it decides, or is a control of
+    its rivals, and what stands `beside` it. A number is bold where it decides, or is a control of
     what decides there; beside the paper's stands whether that interval holds it. Raises `UserError`
     for an unknown claim and for one that is not about errors.
     """

@@ -225,11 +225,8 @@ def _images(paths: Iterable[Path]) -> set[str]:
 # --- verdicts -----------------------------------------------------------------------------
 
 
-class Change(NamedTuple):
-    """A claim's verdict from each of the folders."""
-
-    first: Decision
-    second: Decision
+Change = tuple[Decision, Decision]
+"""A claim's verdict from each of the folders."""
 
 
 def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
@@ -243,6 +240,6 @@ def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
             (folder / budget.name).is_dir() for folder in (first, second)
         ):
             one, other = (decide_all(folder, budget.name) for folder in (first, second))
-            changes = [Change(one[key], other[key]) for key in CLAIMS]
-            found[budget.name] = [c for c in changes if c.first.word != c.second.word]
+            differ = [key for key in CLAIMS if one[key].word != other[key].word]
+            found[budget.name] = [(one[key], other[key]) for key in differ]
     return found
