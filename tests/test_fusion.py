@@ -272,7 +272,6 @@ def test_claims_find_fusions(tmp_path, fusion, monkeypatch):
         found = study.records(TWO_NETS, "synthetic", ONE_Q)
         assert list(found) == ([] if recipe == "pilot-9" else [0])
         assert bool(study.pilots) == (recipe == "pilot-9")
-    assert study.records("A-S256+D-S256", "synthetic", ONE_Q) == {}
     # A net that was trained to other weights since takes the fusion away.
     written(train_record(at_budget("A-S256", "smoke"), weights_digest="0" * 64), tmp_path)
     assert Study(tmp_path, "smoke").records(TWO_NETS, "synthetic", ONE_Q) == {}
