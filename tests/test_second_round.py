@@ -1,5 +1,6 @@
 """The second round: its design, its units, its rules, and that nobody sees it before it ends."""
 
+import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -106,6 +107,18 @@ def test_the_design_as_it_was_fixed():
     assert second_round.UNITS == 5 and second_round.SEEDS[:5] == (3, 4, 5, 6, 7)
 
 
+def test_all_that_decides_is_as_the_commit_of_the_design_had_it():
+    """`e717297`, before the first run: the digest was computed from that commit's own claims."""
+    decide = ("sides", "also", "less", "other_length", "alive", "rule", "test", "data", "seeds")
+    decide += ("matters", "metric", "ours", "controls", "paper")
+    fixed = {
+        key: [getattr(claim, name) for name in decide] + [claim.family or None]
+        for key, claim in CLAIMS.items()
+    }
+    digest = hashlib.sha256(repr(fixed).encode()).hexdigest()
+    assert digest == "6b659075fc1b88306a81f0e1b34f5766203bf28e9111acef1e17576f39328372"
+
+
 @pytest.mark.parametrize("data", second_round.RUNS)
 def test_every_run_has_the_recipe_of_the_study_and_its_epochs(data):
     for run in second_round.RUNS[data]:
@@ -210,6 +223,8 @@ def test_a_known_truth_gets_its_words(whole):
     assert words["2-non-linearity"] == "negligible"
     assert words["2-jitter"] == words["2-several-q"] == words["2-crops"] == "holds and matters"
     assert words["2-saturates"] == "saturates"
+    # Two one-sided tests at half of the level each are an interval of 95 %.
+    assert found["2-saturates"].decided_by.confidence == 0.95
     assert all(decision.n == 5 for decision in found.values())
 
 

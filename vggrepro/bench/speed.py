@@ -157,14 +157,12 @@ def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     """
     geometry = geometry_of(declared(photos, RUN, **PAPER_WIDTH), photos)
     step = geometry.tera_operations("D")
-    alone = turns.resident_step(geometry.model("D"), geometry, machine, update=False)
-    sides = [
-        convolution(machine, geometry.batch),
-        Repeated("model", alone, step),
-        Repeated(
-            "model and update", turns.resident_step(geometry.model("D"), geometry, machine), step
-        ),
-    ]
+    alone, updated = (
+        turns.resident_step(geometry.model("D"), geometry, machine, update=update)
+        for update in (False, True)
+    )
+    sides = [convolution(machine, geometry.batch), Repeated("model", alone, step)]
+    sides.append(Repeated("model and update", updated, step))
     rates = turns.take_turns(sides, plan.seconds, plan.rounds)
     return of_sides("arithmetic", "TFLOP/s", rates)
 
@@ -174,9 +172,8 @@ def convolution(machine: Machine, batch: int) -> Repeated:
     dtype = torch.bfloat16 if machine.precision == "bf16" else torch.float32
     like = {"device": machine.device, "dtype": dtype}
     images = torch.randn(batch, PEAK_CHANNELS, PEAK_SIDE, PEAK_SIDE, **like)
-    images = images.to(memory_format=torch.channels_last)
     layer = nn.Conv2d(PEAK_CHANNELS, PEAK_CHANNELS, 3, padding=1, bias=False, **like)
-    layer = layer.to(memory_format=torch.channels_last)
+    images, layer = (x.to(memory_format=torch.channels_last) for x in (images, layer))
     amount = 2 * 9 * PEAK_CHANNELS**2 * PEAK_SIDE**2 * batch / 1e12
     return Repeated("convolution", torch.inference_mode()(lambda: layer(images)), amount)
 
@@ -224,10 +221,8 @@ def testing(photos: Photos, machine: Machine, plan: Plan, **size: float) -> list
     photo = rival.OneByOne(plain, pixels, experiment.crop, to_input, machine.device)
     found = []
     for protocol, posterior in {"dense": photo.dense, "multi-crop": photo.crops}.items():
-
-        def test(some: ImageSet, protocol: str = protocol) -> None:
-            evaluate(ours, some, protocol, scales, device=machine, progress=False)
-
+        options = {"protocol": protocol, "scales": scales, "device": machine, "progress": False}
+        test = partial(evaluate, ours, **options)
         sides = [Testing(val, test), rival.Testing(files(photos, "val"), posterior)]
         rates = turns.take_turns(sides, plan.seconds, plan.rounds)
         found += of_sides("testing", "images/s", rates, protocol=protocol)

@@ -11,9 +11,8 @@ So only uniform random numbers and elementwise arithmetic are used: no FFT, no m
 and no sum, whose rounding depends on the processor.
 """
 
-import itertools
 import math
-from collections.abc import Iterator
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -68,10 +67,6 @@ def _discs(radius: float, *centres: Point) -> Figure:
     return _bars(radius, *((centre, centre) for centre in centres))
 
 
-def _polyline(*points: Point) -> Iterator[tuple[Point, Point]]:
-    return itertools.pairwise(points)
-
-
 def _around(count: int, radius: float) -> list[Point]:
     turns = (2 * math.pi * k / count for k in range(count))
     return [(radius * math.sin(turn), radius * math.cos(turn)) for turn in turns]
@@ -85,16 +80,16 @@ FIGURES: dict[str, Figure] = {
     "trio": _discs(0.3685, *_around(3, 0.62)),
     "pair": _bars(0.1965, *(((-0.66, y), (0.66, y)) for y in (-0.45, 0.45))),
     "cross": _bars(0.1896, ((-0.79, 0), (0.79, 0)), ((0, -0.79), (0, 0.79))),
-    "bracket": _bars(0.1741, *_polyline((-0.56, -0.6), (-0.56, 0.56), (0.56, 0.56), (0.56, -0.6))),
-    "zigzag": _bars(0.1309, *_polyline(*((k * 0.3 - 0.75, 0.5 * (-1) ** k) for k in range(6)))),
+    "bracket": _bars(0.1741, *pairwise([(-0.56, -0.6), (-0.56, 0.56), (0.56, 0.56), (0.56, -0.6)])),
+    "zigzag": _bars(0.1309, *pairwise((k * 0.3 - 0.75, 0.5 * (-1) ** k) for k in range(6))),
     "rails": _bars(0.0949, *(((-0.6, y * 0.34), (0.6, y * 0.34)) for y in (-2, -1, 0, 1, 2))),
     "wheel": _bars(0.0759, *(((-x, -y), (x, y)) for x, y in _around(10, 0.9)[:5])),
     "necklace": _discs(0.2018, *_around(10, 0.8)),
     "grid": _discs(0.1596, *((x / 5, y / 5) for x in (-3, -1, 1, 3) for y in (-3, -1, 1, 3))),
     "target": _bars(
         0.0787,
-        *_polyline(*_around(24, 0.88), (0, 0.88)),
-        *_polyline(*_around(16, 0.42), (0, 0.42)),
+        *pairwise([*_around(24, 0.88), (0, 0.88)]),
+        *pairwise([*_around(16, 0.42), (0, 0.42)]),
     ),
 }
 CLASSES: tuple[str, ...] = tuple(FIGURES)
@@ -251,23 +246,17 @@ def _place(rng: np.random.Generator, figure: Figure, height: int, width: int) ->
     right, bottom = (figure.bars.max((0, 1)) + figure.radius).tolist()
     wide, high = right - left, bottom - top
     across, down = _uniform(rng, -0.3, 0.3), _uniform(rng, -0.3, 0.3)
+    side = SMALLEST_CROP * SHORT_SIDE  # of all such crops one in a corner shows least
+    corners = [*product((0, width - side), (0, height - side))]
     while True:
         # From -0.5 (at the left or top edge) to 0.5 (at the right or bottom edge).
         x, y = (0.5 + across) * (width - wide), (0.5 + down) * (height - high)
-        if _least_visible((x, y, x + wide, y + high), height, width) >= 0.52:  # px rounding
+        place = (x, y, x + wide, y + high)
+        seen = (visible_fraction(place, (*c, c[0] + side, c[1] + side)) for c in corners)
+        if min(seen) >= 0.52:  # px rounding
             break
         across, down = 0.9 * across, 0.9 * down  # the centre always fits
     return figure._replace(bars=figure.bars + np.array([x - left, y - top]))
-
-
-def _least_visible(box: Box, height: int, width: int) -> float:
-    """The box's smallest visible share over all smallest crops, which one in a corner has."""
-    side = SMALLEST_CROP * SHORT_SIDE
-    return min(
-        visible_fraction(box, (left, top, left + side, top + side))
-        for left in (0, width - side)
-        for top in (0, height - side)
-    )
 
 
 def _lighter(rng: np.random.Generator, colour: np.ndarray) -> np.ndarray:

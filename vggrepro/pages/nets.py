@@ -220,9 +220,8 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
             size = 9 if count < 100 else 7
             ax.text(*at, count, ha="center", va="center", fontsize=size)
         ax.set(xlim=(-reach, reach), ylim=(-reach, reach), xticks=[], yticks=[], aspect="equal")
+        ax.set(title=title, xlabel=f"sees {len(ways)}×{len(ways)}")
         ax.spines[:].set_visible(False)
-        ax.set_title(title)
-        ax.set_xlabel(f"sees {len(ways)}×{len(ways)}")
     return fig
 
 
@@ -351,8 +350,7 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
             ax.fill_between(epochs, tenth, ninetieth, alpha=0.4, label="10 to 90 %", **look)
             ax.plot(epochs, median, label="median")
         say_not_run(ax)
-        ax.set_title(short_title(column, len(columns)))
-        ax.set_xlabel("epoch")
+        ax.set(title=short_title(column, len(columns)), xlabel="epoch")
     axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
     legend(fig, axes)
     return fig

@@ -244,8 +244,7 @@ def signals(records: Records) -> Figure:
             _expected(left, record)
         for ax, what in ((left, "activations"), (right, "gradients")):
             figures.say_not_run(ax)
-            ax.set_title(f"{net}: {what}")
-            ax.set_yscale("log")
+            ax.set(title=f"{net}: {what}", yscale="log")
             if not records:
                 ax.tick_params(which="both", left=False, labelleft=False)
             _layer_ticks(ax, net)
@@ -327,8 +326,7 @@ def trainings(column: Column) -> Figure:
                 name = f"{label}: diverged" if diverged else label
                 ax.plot([], [], color=colour, label=name, **mark)
         figures.say_not_run(ax)
-        ax.set_title(net)
-        ax.set_xlabel("epoch")
+        ax.set(title=net, xlabel="epoch")
         if ax.has_data():
             ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes[0].set_ylabel("top-1 error, %")
