@@ -120,8 +120,14 @@ def posteriors_of(config, weights, root, folder, protocols, resize="torchvision"
     way = own.Way(own.evaluations(protocols, [256]), resize, machine, folder)
     net = own.net(asked)
     paths = own.test(net, own.photos(net, asked), way)
-    kept = [path.parent / "posteriors" / f"{path.stem[5:]}.npy" for path in paths]
-    return paths, [torch.from_numpy(np.load(path)) for path in kept]
+    return paths, [torch.from_numpy(kept_beside(path)) for path in paths]
+
+
+def kept_beside(path):
+    """The posteriors that the record of one protocol at one Q rests on, in order."""
+    files = (path.parent / "posteriors" / path.stem[5:]).glob("*.npz")
+    in_order = sorted(files, key=lambda file: int(file.stem))
+    return np.concatenate([np.load(file)["posteriors"] for file in in_order])
 
 
 def check_logits(posteriors, logits):
@@ -233,12 +239,15 @@ def test_a_stopped_evaluation_goes_on(vggrepro, weights, root, tmp_path, monkeyp
     command = asked(weights, root, tmp_path / "parts", "--scales", "256")
     assert vggrepro(*command)[0] == 130
     assert store.record_files(tmp_path / "parts") == []
-    (begun,) = (tmp_path / "parts").rglob("*.part")
-    with begun.open("ab") as file:
-        file.write(b"half a row")  # killed while it wrote
+    first, second = sorted((tmp_path / "parts").rglob("*.npz"))
+    (first.parent / ".writing-0123").write_bytes(b"half")  # killed while it wrote
+    damaged = bytearray(second.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    second.write_bytes(damaged)
     seen.clear()
     assert vggrepro(*command)[0] == 0
-    assert seen == [2]
+    assert seen == [2, 2]  # the one that was missing and the one that was damaged
+    assert not list((tmp_path / "parts").rglob(".writing-*"))
     whole, parts = (store.record_files(tmp_path / name) for name in ("whole", "parts"))
     digests = [store.read(paths[0]).result_digest for paths in (whole, parts)]
     assert digests[0] == digests[1]
@@ -257,7 +266,7 @@ def test_nets_are_averaged(vggrepro, weights, root, tmp_path):
     record = store.read(fused)
     assert record.name == "other+theirs" and len(record.parents) == 2
     assert store.verify(store.record_files(tmp_path / "own")) == []
-    kept = [np.load(p.parent / "posteriors" / "dense-256.npy") for p in (first, second)]
+    kept = [kept_beside(path) for path in (first, second)]
     mean = np.mean(kept, axis=0, dtype=np.float64)
     own_class = mean[np.arange(6), np.repeat(PLACES, 2)]
     assert record.log_loss == pytest.approx(-np.log(own_class).mean(), rel=1e-2)
@@ -272,8 +281,12 @@ def test_nets_are_averaged(vggrepro, weights, root, tmp_path):
     command = asked(other, root, tmp_path / "own", "--scales", "288", "--fuse", first)
     command[2] = "D"
     assert "--scales 256" in vggrepro(*command)[2]
-    (first.parent / "posteriors" / "dense-256.npy").unlink()
-    assert "is gone" in vggrepro("evaluate", *without, "--fuse", first, second)[2]
+    (chunk,) = (first.parent / "posteriors" / "dense-256").iterdir()
+    content = bytearray(chunk.read_bytes())
+    content[len(content) // 2] ^= 1
+    for change in (lambda: chunk.write_bytes(content), chunk.unlink):
+        change()
+        assert "gone or damaged" in vggrepro("evaluate", *without, "--fuse", first, second)[2]
 
 
 def test_a_record_elsewhere_is_not_believed(vggrepro, weights, root, tmp_path):

@@ -247,7 +247,7 @@ def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
     All pixels are read and compared with their digests: a second or two for a gigabyte.
     """
     try:
-        index = _read_arrays(folder / "index.npz")
+        index = read_arrays(folder / "index.npz")
         parts = (index[name] for name in ("offsets", "sizes", "digests"))
         images = CachedImages(folder / "pixels.bin", *parts)
         return (index["targets"], images) if images.whole() else None
@@ -255,7 +255,7 @@ def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
         return None
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an `.npz`, which has a checksum of each."""
     with open_regular(path) as file, np.load(file, allow_pickle=False) as arrays:
         return dict(arrays)
@@ -273,7 +273,7 @@ def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     Raises `UserError` if it cannot be written.
     """
     try:
-        return _read_arrays(path)["made"]
+        return read_arrays(path)["made"]
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
         made = make()
     with alone(path.parent):
@@ -285,7 +285,7 @@ def _remove_outdated(source: Source, folder: Path) -> None:
     """Remove what `folder` replaces: a damaged set there, and sets of the same origin."""
     for other in folder.parent.glob(f"{source.name}-{source.part}-*"):
         try:
-            outdated = _read_arrays(other / "index.npz")["origin"] == source.origin
+            outdated = read_arrays(other / "index.npz")["origin"] == source.origin
         except Exception:  # as in `_open`
             outdated = other == folder
         if outdated:

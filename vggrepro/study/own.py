@@ -7,7 +7,6 @@ its weights by their digest. Posteriors are kept beside it, so that nets can be 
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from vggrepro import UserError
 from vggrepro.checkpoints import weights_digest
 from vggrepro.configs import CONFIGS, unknown
 from vggrepro.data import ImageSet, Photos, ilsvrc, sources
+from vggrepro.data.cache import read_arrays
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import check_classes, evaluate, outcomes
@@ -328,11 +328,10 @@ def _write_record(
     way: Way,
     about: dict[str, Any],
     evaluation: Evaluation,
-    files: Sequence[list[Path]],
-    targets: np.ndarray,
+    nets: Sequence[tuple[Path, Evaluation]],
     seconds: float = 0.0,
 ) -> Path:
-    """Write the record of posteriors in files: their mean for each net, and the mean over nets."""
+    """Write the record of kept posteriors: the mean of each net's in its folder, and over nets."""
     scales = evaluation.test_scales
     command = (
         f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
@@ -344,7 +343,7 @@ def _write_record(
         protocol=evaluation.protocol,
         test_scales=scales,
         test_pixels=tuple(scaled(q, about["crop"]) for q in scales),
-        **summarise(*_outcomes(files, targets)),
+        **summarise(*_outcomes(nets, about["data"].count)),
         provenance=provenance(way.machine, command, seconds, about["data"].count),
     )
     path = way.results_dir.joinpath(*record.place)
@@ -364,34 +363,20 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
             raise BusyError(f"another process is working on {folder}; wait for it to end")
         paths = {e: folder / e.file for e in way.evaluations}
         todo = [e for e, path in paths.items() if way.fresh or not path.exists()]
-        buffer = io.BytesIO()
-        np.save(buffer, images.targets)
-        write_atomically(_targets(folder), buffer.getbuffer())
         parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
-        missing = [p for p in parts if way.fresh or not _posteriors(folder, *p).exists()]
         # Relative work is enough for the bar.
-        work = {part: _area(net.model, images, *part) for part in missing}
-        task, seconds = (net.name, None), dict.fromkeys(parts, 0.0)
+        work = {part: _area(net.model, images, *part) for part in parts}
+        task, seconds = (net.name, None), {}
         forget_peak(way.machine)
         with Progress({task: sum(work.values())}) as bar:
             for part, area in work.items():
                 with bar.part(task, part, area, len(images), "img") as update:
-                    path = _posteriors(folder, *part)
-                    seconds[part] = _write(net.model, images, part, way, path, update)
+                    seconds[part] = _keep(net.model, images, part, way, folder, update)
             bar.finish(task)
         for evaluation in todo:
             spent = sum(seconds[part] for part in evaluation.parts)
-            files = [_posteriors(folder, *part) for part in evaluation.parts]
-            _write_record(way, about, evaluation, [files], images.targets, spent)
+            _write_record(way, about, evaluation, [(folder, evaluation)], spent)
     return list(paths.values())
-
-
-def _posteriors(folder: Path, protocol: str, test_scale: int) -> Path:
-    return folder / "posteriors" / f"{protocol}-{test_scale}.npy"
-
-
-def _targets(folder: Path) -> Path:
-    return folder / "posteriors" / "targets.npy"
 
 
 def _area(model: VGG, images: ImageSet, protocol: str, test_scale: int) -> float:
@@ -403,70 +388,74 @@ def _area(model: VGG, images: ImageSet, protocol: str, test_scale: int) -> float
     return float(views * len(images) * sum(window.height * window.width for window in seen))
 
 
-def _write(
+def _chunks(count: int) -> Iterator[slice]:
+    """So many photos, some at a time."""
+    for start in range(0, count, CHUNK):
+        yield slice(start, min(start + CHUNK, count))
+
+
+def _keep(
     model: VGG,
     images: ImageSet,
     part: tuple[str, int],
     way: Way,
-    path: Path,
+    folder: Path,
     update: Callable[..., None],
 ) -> float:
-    """Write the posteriors (N, classes) float32 of one protocol at one Q, some photos at a time.
+    """Keep what a net says of the photos under one protocol at one Q, a file for each chunk.
 
-    What a killed command left is gone on with. Returns the seconds that it took.
+    What a killed command left is gone on with, and what was damaged is made again. Returns the
+    seconds that it took.
     """
-    started, shape = perf_counter(), (len(images), len(images.classes))
-    header, row = _header(shape), 4 * shape[1]
-    begun = path.with_suffix(".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if way.fresh:
-            begun.unlink(missing_ok=True)
-        with begun.open("ab") as file:
-            done = max(0, file.tell() - len(header)) // row
-            file.truncate(len(header) + done * row if done else 0)
-            if not done:
-                file.write(header)
-            update(done, found=True)
-            for start in range(done, len(images), CHUNK):
-                chosen = np.arange(start, min(start + CHUNK, len(images)))
-                tested = evaluate(
-                    model,
-                    images.subset(chosen),
-                    *part,
-                    resize=way.resize,
-                    device=way.machine,
-                    progress=False,
-                )
-                file.write(tested.posteriors.astype("<f4").tobytes())
-                file.flush()
-                update(len(chosen))
-            os.fsync(file.fileno())
-        begun.replace(path)
-    except OSError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. Free some space, or choose another "
-            "--results-dir; the same command goes on"
-        ) from error
+    started = perf_counter()
+    for some in _chunks(len(images)):
+        found = not way.fresh and _kept(folder, part, some) is not None
+        if not found:
+            tested = evaluate(
+                model,
+                images.subset(np.arange(some.start, some.stop)),
+                *part,
+                resize=way.resize,
+                device=way.machine,
+                progress=False,
+            )
+            buffer = io.BytesIO()
+            np.savez(buffer, posteriors=tested.posteriors, targets=images.targets[some])
+            write_atomically(_path(folder, part, some), buffer.getbuffer())
+        update(some.stop - some.start, found=found)
     return perf_counter() - started
 
 
-def _header(shape: tuple[int, int]) -> bytes:
-    buffer = io.BytesIO()
-    about = {"descr": "<f4", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(buffer, about)
-    return buffer.getvalue()
+def _path(folder: Path, part: tuple[str, int], some: slice) -> Path:
+    protocol, test_scale = part
+    return folder / "posteriors" / f"{protocol}-{test_scale}" / f"{some.start}.npz"
 
 
-def _outcomes(files: Sequence[list[Path]], targets: np.ndarray) -> list[np.ndarray]:
-    """Per image, of the mean over nets of the mean over a net's files: `evaluators.outcomes`."""
-    nets = [[np.load(path, mmap_mode="r") for path in of_net] for of_net in files]
+def _kept(folder: Path, part: tuple[str, int], some: slice) -> dict[str, np.ndarray] | None:
+    """The posteriors (n, classes) float32 and targets (n,) of a chunk; None if gone or damaged."""
+    try:
+        kept = read_arrays(_path(folder, part, some))
+        return kept if len(kept["posteriors"]) == some.stop - some.start else None
+    except Exception:  # whatever a damaged file makes NumPy and zipfile raise
+        return None
+
+
+def _outcomes(nets: Sequence[tuple[Path, Evaluation]], count: int) -> list[np.ndarray]:
+    """Per image, of the mean over nets of the mean over a net's Q: `evaluators.outcomes`."""
     found = []
-    for start in range(0, len(targets), CHUNK):
-        some = slice(start, start + CHUNK)
-        means = [np.mean([a[some] for a in net], axis=0, dtype=np.float64) for net in nets]
+    for some in _chunks(count):
+        means = []
+        for folder, evaluation in nets:
+            kept = [_kept(folder, part, some) for part in evaluation.parts]
+            if None in kept:
+                raise UserError(
+                    f"what {folder / evaluation.file} rests on is gone or damaged: evaluate that "
+                    "net again with --fresh"
+                )
+            posteriors = [one["posteriors"] for one in kept]
+            means.append(np.mean(posteriors, axis=0, dtype=np.float64))
         mean = np.mean(means, axis=0).astype(np.float32)
-        found.append(outcomes(mean, targets[some]))
+        found.append(outcomes(mean, kept[0]["targets"]))
     return [np.concatenate(column) for column in zip(*found, strict=True)]
 
 
@@ -503,8 +492,8 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
         "data": first.data,
         "parents": parents,
     }
-    files = [_kept(path, record) for path, record in records.items()]
-    return _write_record(way, about, evaluation, files, np.load(_targets(start.parent)))
+    nets = [(path.parent, record.evaluation) for path, record in records.items()]
+    return _write_record(way, about, evaluation, nets)
 
 
 def _to_fuse(path: Path) -> OwnEvalRecord:
@@ -512,14 +501,6 @@ def _to_fuse(path: Path) -> OwnEvalRecord:
     if not isinstance(record, OwnEvalRecord) or record.parents:
         raise UserError(f"{path} is no record of one net that `vggrepro evaluate` has tested")
     return record
-
-
-def _kept(path: Path, record: OwnEvalRecord) -> list[Path]:
-    files = [_posteriors(path.parent, *part) for part in record.evaluation.parts]
-    for file in (*files, _targets(path.parent)):
-        if not file.is_file():
-            raise UserError(f"{file} is gone: evaluate that net again with --fresh")
-    return files
 
 
 def same_evaluation(made: Sequence[Path], other: Path) -> Path:
