@@ -16,7 +16,6 @@ from vggrepro.augmentations import (
     Resident,
     colour_shifts,
     cut_batch,
-    training_batch,
 )
 from vggrepro.windows import Window, centre_window, cut, dense_window, random_window, rescaled_size
 
@@ -187,11 +186,11 @@ def test_draws_depend_on_seed_and_epoch_alone():
 def test_a_training_crop_does_not_depend_on_its_batch(order, size, train_scale):
     images = image_set(12, seed=2)
     draws = Draws.of(0, 0, 12)
-    together = training_batch(Rescaled(images, None, train_scale, 32), np.arange(12), draws)
+    together = Rescaled(images, None, train_scale, 32).batch(np.arange(12), draws)
     rescaled = Rescaled(images, None, train_scale, 32)
     for start in range(0, 12, size):
         chosen = order[start : start + size]
-        assert torch.equal(training_batch(rescaled, np.array(chosen), draws), together[chosen])
+        assert torch.equal(rescaled.batch(np.array(chosen), draws), together[chosen])
 
 
 def test_rescaled_images_are_kept_for_one_scale_alone():
@@ -207,7 +206,7 @@ def test_rescaled_images_are_kept_for_one_scale_alone():
         rescaled = Rescaled(images, None, train_scale, 32)
         images.images.opened = 0
         for epoch in range(3):
-            training_batch(rescaled, np.arange(4), Draws.of(0, epoch, 4))
+            rescaled.batch(np.arange(4), Draws.of(0, epoch, 4))
         assert images.images.opened == 4 * times
 
 
@@ -221,7 +220,7 @@ def test_a_set_too_large_to_keep_gives_the_same_crops(monkeypatch):
         rescaled = Rescaled(images, None, (37, 37), 32)
         assert (rescaled._kept is None) == (limit < size)
         draws = Draws.of(0, 0, 12)
-        batches.append(training_batch(rescaled, np.arange(12), draws).numpy())
+        batches.append(rescaled.batch(np.arange(12), draws).numpy())
     assert differences(*batches).max() <= ROUNDING
 
 
@@ -236,7 +235,7 @@ def test_crops_of_kept_images_are_cuts(drawn, seed):
 def test_training_batch_against_one_image_at_a_time():
     images = image_set(30, seed=4)
     draws = Draws.of(0, 0, 30)
-    batch = training_batch(Rescaled(images, None, (37, 73), 32), np.arange(30), draws)
+    batch = Rescaled(images, None, (37, 73), 32).batch(np.arange(30), draws)
     assert batch.dtype == torch.uint8
     assert batch.is_contiguous(memory_format=torch.channels_last)
     flips = 0
@@ -261,7 +260,7 @@ def test_crops_taken_on_the_device_are_the_same_to_the_byte(seed, epoch, side, s
     rescaled, indices = Rescaled(images, None, (37, 37), side), np.array([7, 3, 19, 3])
     resident = rescaled.on(CPU.device)
     assert isinstance(resident, Resident)
-    found, wanted = (training_batch(each, indices, draws) for each in (resident, rescaled))
+    found, wanted = (each.batch(indices, draws) for each in (resident, rescaled))
     assert found.dtype == torch.uint8
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert torch.equal(found, wanted)
@@ -284,7 +283,7 @@ def test_half_of_the_crops_are_flipped():
     image[:, 16:] = 255
     images = image_set(count, images=[image] * count)
     rescaled = Rescaled(images, None, (32, 32), 32)
-    batch = training_batch(rescaled, np.arange(count), Draws.of(0, 0, count))
+    batch = rescaled.batch(np.arange(count), Draws.of(0, 0, count))
     flipped = (batch[:, 0, 0, 0] == 255).sum().item()
     assert abs(flipped - count / 2) < 4 * (count / 4) ** 0.5
 

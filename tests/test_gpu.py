@@ -11,7 +11,7 @@ import torch
 
 from tests.image_sets import CPU, Sets, coloured_set, image_set, small_net, statistics_of
 from tests.running import after_step
-from vggrepro.augmentations import Draws, Rescaled, training_batch
+from vggrepro.augmentations import Draws, Rescaled
 from vggrepro.checkpoints import weights_digest
 from vggrepro.device import choose
 from vggrepro.evaluators import evaluate
@@ -98,9 +98,9 @@ def test_windows_and_draws_are_the_same_to_the_byte(gpu, sizes):
     for epoch in range(3):
         draws = Draws.of(0, epoch, 50)
         order = np.random.default_rng(epoch).permutation(50)
-        found = training_batch(resident, order, draws)
+        found = resident.batch(order, draws)
         assert found.is_cuda
-        assert torch.equal(found.cpu(), training_batch(cut, order, draws))
+        assert torch.equal(found.cpu(), cut.batch(order, draws))
 
 
 def trained(sets, device, tmp_path, name, epochs=4):

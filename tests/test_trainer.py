@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from tests.image_sets import CPU, Sets, coloured_set, image_set, statistics_of
 from vggrepro import UserError, trainer
-from vggrepro.augmentations import Draws, colour_shifts, training_batch
+from vggrepro.augmentations import Draws, colour_shifts
 from vggrepro.checkpoints import weights_digest
 from vggrepro.models import LRN, initialise
 from vggrepro.study.experiments import Experiment
@@ -169,7 +169,7 @@ def test_every_epoch_of_every_seed_has_crops_and_colours_of_its_own(sets):
     every, seen = np.arange(40), set()
     for seed, epoch in ((0, 0), (0, 1), (1, 0)):
         draws = Draws.of(seed, epoch, 40)
-        crops = training_batch(cut, every, draws)
+        crops = cut.batch(every, draws)
         colours = colour_shifts(draws, every, sets.pixels, std=0.3)
         for images, shifts, targets, _ in batches(cut, experiment, seed, epoch):
             assert torch.equal(images, crops[targets])

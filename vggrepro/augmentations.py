@@ -77,6 +77,20 @@ class Rescaled:
             whole = self._kept[index] = cut(image, Window(scale, 0, 0, width, height))
         return whole
 
+    def batch(self, indices: np.ndarray, draws: Draws) -> torch.Tensor:
+        """Random crops with random flips, one per image: (B, 3, side, side) uint8, channels last.
+
+        Raises `UserError` for an S below the crop, or a photo that cannot be read.
+        """
+        batch = np.empty((len(indices), self.side, self.side, 3), np.uint8)
+        for row, index in zip(batch, indices, strict=True):
+            uniform = draws.uniform[index]
+            height, width = self.images.sizes[index]
+            size = (int(height), int(width))
+            patch = self.crop(index, random_window(size, self.train_scale, self.side, uniform))
+            row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
+        return torch.from_numpy(batch).permute(0, 3, 1, 2)
+
     def on(self, device: torch.device) -> "Rescaled":
         """The same in the device's memory, or as it is if the images are not kept rescaled."""
         return self if self._kept is None else Resident(self, device)
@@ -95,11 +109,11 @@ class Resident(Rescaled):
         self.starts = np.cumsum([0, *self.sizes.prod(1)])[:-1]
         pixels = np.concatenate([image.reshape(-1, 3) for image in whole])
         self._on_device = torch.from_numpy(pixels).to(device)  # (all pixels, 3)
-        # An S below the crop is refused here, as by `training_batch`.
+        # An S below the crop is refused here, as by `Rescaled.batch`.
         random_window(tuple(self.sizes[0]), self.train_scale, self.side, np.zeros(3, np.float32))
 
     def batch(self, indices: np.ndarray, draws: Draws) -> torch.Tensor:
-        """What `training_batch` gives, on the device."""
+        """What `Rescaled.batch` gives, on the device."""
         side, device = self.side, self._on_device.device
         height, width = self.sizes[indices].T
         uniform = draws.uniform[indices]
@@ -115,24 +129,6 @@ class Resident(Rescaled):
         columns = torch.where(flip, side - 1 - along, along)
         rows = first + along * width
         return self._on_device[rows[:, :, None] + columns[:, None]].permute(0, 3, 1, 2)
-
-
-def training_batch(images: Rescaled, indices: np.ndarray, draws: Draws) -> torch.Tensor:
-    """Random crops with random flips, one per image: (B, 3, side, side) uint8, channels last.
-
-    Raises `UserError` for an S below the crop, or a photo that cannot be read.
-    """
-    if isinstance(images, Resident):
-        return images.batch(indices, draws)
-    side = images.side
-    batch = np.empty((len(indices), side, side, 3), np.uint8)
-    for row, index in zip(batch, indices, strict=True):
-        uniform = draws.uniform[index]
-        height, width = images.images.sizes[index]
-        window = random_window((int(height), int(width)), images.train_scale, side, uniform)
-        patch = images.crop(index, window)
-        row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
-    return torch.from_numpy(batch).permute(0, 3, 1, 2)
 
 
 def colour_shifts(

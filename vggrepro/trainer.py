@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vggrepro import checkpoints, distributed
-from vggrepro.augmentations import Draws, Rescaled, centre_crops, colour_shifts, training_batch
+from vggrepro.augmentations import Draws, Rescaled, centre_crops, colour_shifts
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine, choose, instructions, processor
 from vggrepro.evaluators import check_classes, evaluate, lrn_denominator
@@ -167,7 +167,7 @@ def batches(photos: Rescaled, recipe: Recipe, seed: int, epoch: int) -> Iterator
 
     def make(whole: np.ndarray) -> Batch:
         own = whole[share]
-        crops = training_batch(photos, own, draws)
+        crops = photos.batch(own, draws)
         shifts = colour_shifts(draws, own, photos.pixels, recipe.colour_shift)
         return Batch(crops, shifts, torch.from_numpy(targets[own]), len(whole))
 
