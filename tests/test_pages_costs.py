@@ -82,6 +82,51 @@ def test_trainings_as_recorded(columns):
     assert list(frame.index) == ["A"]  # no row for what was not run
 
 
+# --- speed ----------------------------------------------------------------------------------
+
+
+def test_ratios_are_taken_within_a_round():
+    # The machine is half as fast in the second round: the ratios do not see it.
+    sides = {"vggrepro": (400, 200), "torchvision": (100, 50), "step alone": (500, 250)}
+    measured = [
+        Measured(name="training", unit="images/s", of={"side": side, "width": 0.25}, values=values)
+        for side, values in sides.items()
+    ]
+    of = {"what": "--help"}
+    measured.append(Measured(name="starting", unit="s", of=of, values=(0.7, 0.4, 0.6)))
+    record = bench_record().model_copy(update={"measured": tuple(measured)})
+    found = costs.speeds(record)
+    assert list(found.unit) == ["×", " %", " s"]  # full width was not measured, nor was memory
+    np.testing.assert_allclose(list(found.rounds[:2]), [[4, 4], [80, 80]])
+    lines = list(costs.speed_lines(record))
+    assert [" ".join(line.split()[:4]) for line in lines[1:]] == [
+        "4.00× (4.00 to 4.00)",
+        "80.0 % (80.0 to",
+        "0.600 s (0.400 to",
+    ]
+    assert lines[2].endswith("updated weights, against: the step alone on one batch in memory")
+    assert lines[3].endswith("  vggrepro --help")
+    table = costs.speed_table(record)
+    assert table.index[2] == "0.600 s<br>(0.400 to 0.700)"
+    assert table["of what"].iloc[2] == "<code>vggrepro --help</code>"
+
+
+@pytest.mark.parametrize(
+    ("unit", "rounds", "shown"),
+    [
+        ("×", [4.3], "4.30×"),
+        ("×", [4.0, 4.3, 12.34], "4.30× (4.00 to 12.3)"),
+        (" %", [99.0, 100.0, 101.0], "100 % (99.0 to 101)"),
+        (" MiB", [1431.2], "1,431 MiB"),
+        (" s", [0.0512], "0.051 s"),
+        (" s", [0.412], "0.412 s"),
+        (" s", [999.9], "1000 s"),
+    ],
+)
+def test_three_digits_with_the_range(unit, rounds, shown):
+    assert costs.shown(np.array(rounds), unit) == shown
+
+
 # --- growth ---------------------------------------------------------------------------------
 
 
@@ -146,6 +191,17 @@ def test_every_round_is_a_dot():
     assert [line.get_ydata()[0] for line in time.lines] == [1, 2, 3, 4, 5, 6]
     assert all(len(line.get_ydata()) == 3 for line in time.lines)
     assert [text.get_text() for text in kept.texts] == list(NETS)
+
+
+def test_every_ratio_has_its_rounds_and_their_median():
+    record = store.read(store.bench_path(store.RECORDED, "speed"))
+    measured = costs.speeds(record)
+    drawn = costs.ratios(record).axes
+    for ax, unit in zip(drawn, ("×", " %"), strict=True):
+        expected = [list(rounds) for rounds in measured[measured.unit == unit].rounds[::-1]]
+        dots, medians = ax.lines[::2], ax.lines[1::2]
+        assert [list(line.get_xdata()) for line in dots] == expected
+        assert [line.get_xdata()[0] for line in medians] == list(map(np.median, expected))
 
 
 def test_lines_of_growth_are_those_that_are_known():

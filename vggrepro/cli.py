@@ -591,7 +591,7 @@ def bench(
     context: typer.Context,
     where: Where,
     what: Annotated[
-        str, typer.Argument(help="speed: all that has a target; lrn: net A with and without LRN.")
+        str, typer.Argument(help="speed: training and testing; lrn: net A with and without LRN.")
     ] = "speed",
     data: Annotated[
         str, typer.Option(help="Photos for speed: imagenette, cifar10, folder or synthetic.")
@@ -615,8 +615,8 @@ def bench(
         measure = functools.partial(lrn, machine)
     else:
         from vggrepro.bench.speed import speed
-        from vggrepro.bench.targets import lines
         from vggrepro.data import load
+        from vggrepro.pages.costs import speed_lines as lines
 
         load(data, where.data_dir)
         measure = functools.partial(speed, machine, data, where.data_dir, where.cache_dir)

@@ -1,4 +1,4 @@
-"""`vggrepro bench speed`: everything in `targets`, measured within five minutes."""
+"""`vggrepro bench speed`: time and memory of training and testing, within five minutes."""
 
 import copy
 import multiprocessing
@@ -334,7 +334,7 @@ def speed(
     cache_dir: Path | None = None,
     plan: Plan | None = None,
 ) -> BenchRecord:
-    """Measure every quantity that a target of `targets` rests on, and a step of each net.
+    """Measure everything in `PARTS`.
 
     Photos are decoded into a folder of their own in `cache_dir`, which is removed at the end:
     about 1.4 GB for Imagenette. Raises `UserError` for photos that are not there, or a folder

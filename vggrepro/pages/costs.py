@@ -1,14 +1,14 @@
-"""Chapter 11, on costs: nets, speeds against targets, testing, growth, and what was not run."""
+"""Chapter 11, on costs: nets, speeds against the usual way, growth, and what was not run."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vggrepro.bench import planner, targets, workload
+from vggrepro.bench import planner, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels
@@ -77,17 +77,98 @@ def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
 # --- speed --------------------------------------------------------------------------------
 
 
+_D = "training D at {}, photos to updated weights"
+_TORCHVISION = (
+    "the same net and photos through torchvision: `ImageFolder`, `transforms`, `DataLoader` with "
+    "2 workers, float32, default layout"
+)
+_QUARTER, _FULL = ({"side": "vggrepro", "width": width} for width in (QUARTER, 1.0))
+_DENSE, _CROPS = ({"side": "vggrepro", "protocol": name} for name in ("dense", "multi-crop"))
+#: What is measured, against what, the unit as it stands behind a number; the measurement, the side
+#: that it is divided by, and the name of this ratio in the figure.
+# fmt: off
+SPEEDS = (
+    (_D.format("`reduced`"), _TORCHVISION, "×",
+     "training", _QUARTER, "torchvision", "training,\n0.25 of the width"),
+    (_D.format("full width"), "the same", "×",
+     "training", _FULL, "torchvision", "training,\nfull width"),
+    (_D.format("`reduced`"), "the step alone on one batch in memory", " %",
+     "training", _QUARTER, "step alone", "training,\n0.25 of the width"),
+    (_D.format("full width"), "its step alone, likewise", " %",
+     "training", _FULL, "step alone", "training,\nfull width"),
+    ("full-width D at 64 px, forward and backward",
+     "the fastest convolution of this machine in the same precision", " %",
+     "arithmetic", {"side": "model"}, "convolution", "forward, backward,\nfull width"),
+    ("the same with the update of the weights", "the same", " %",
+     "arithmetic", {"side": "model and update"}, "convolution", "the same,\nwith the update"),
+    ("dense evaluation at three Q with flips", "one photo at a time, float32, default layout", "×",
+     "testing", _DENSE, "one at a time", "testing,\ndense"),
+    ("150 crops of each image",
+     "one photo's crops at a time through `transforms`, float32, default layout", "×",
+     "testing", _CROPS, "one at a time", "testing,\nmulti-crop"),
+    ("decoding all photos into the cache, once", "", " s", "decoding", {}, "", ""),
+    ("opening them from there", "", " s", "opening", {}, "", ""),
+    ("peak anonymous memory of a run at `reduced`", "", " MiB", "memory", {}, "", ""),
+    ("`vggrepro --help`", "", " s", "starting", {"what": "--help"}, "", ""),
+    ("opening a chapter: what it imports", "", " s", "starting", {"what": "a chapter"}, "", ""),
+)
+# fmt: on
+
+
+def speeds(record: BenchRecord) -> pd.DataFrame:
+    """What `vggrepro bench` measured: `what`, `against`, `unit`, `rounds`, and a ratio's `label`.
+
+    A ratio is taken within a round, in which both sides had a turn. What was not measured has no
+    row.
+    """
+    rows = []
+    for what, against, unit, name, of, over, label in SPEEDS:
+        try:
+            rounds = record.values(name, **of)
+            if over:
+                rounds = rounds / record.values(name, **{**of, "side": over})
+        except KeyError:
+            continue
+        rounds = 100 * rounds if unit == " %" else rounds
+        rows.append((what, against, unit, rounds, label))
+    return pd.DataFrame(rows, columns=["what", "against", "unit", "rounds", "label"])
+
+
+def shown(rounds: np.ndarray, unit: str) -> str:
+    """`4.31× (4.10 to 4.52)`: the median, and the range if there were several rounds."""
+    middle = f"{_short(np.median(rounds))}{unit}"
+    if len(rounds) == 1:
+        return middle
+    return f"{middle} ({_short(rounds.min())} to {_short(rounds.max())})"
+
+
+def _short(value: float) -> str:
+    """Three digits: 0.412, 4.31, 43.1, 1,431."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{2 - int(np.floor(np.log10(value)))}f}" if value >= 0.1 else f"{value:.2g}"
+
+
 def speed_table(record: BenchRecord) -> pd.DataFrame:
-    """What `vggrepro bench` measured, beside the targets; few columns, for a phone."""
-    table = []
-    for row in targets.rows(record):
-        against = "" if row["against"] == "–" else f"<br>against {row['against']}"
-        met = "" if row["met"] == "–" else f"<br>met: {row['met']}"
-        measured = row["measured"].replace(" (", "<br>(")
-        cells = (measured, row["what"] + against, row["target"] + met)
-        table.append(dict(zip(("measured", "of what", "target"), map(_code, cells), strict=True)))
-    frame = pd.DataFrame(table).set_index("measured")
-    return frame.rename_axis(index=None, columns="measured")
+    """What `vggrepro bench` measured; few columns, for a phone."""
+    measured, of_what = [], []
+    for row in speeds(record).itertuples():
+        against = f"<br>against {row.against}" if row.against else ""
+        measured.append(shown(row.rounds, row.unit).replace(" (", "<br>("))
+        of_what.append(_code(row.what + against))
+    return pd.DataFrame({"of what": of_what}, measured).rename_axis(columns="measured")
+
+
+def speed_lines(record: BenchRecord) -> Iterator[str]:
+    """The same for a terminal, and on what it was measured."""
+    settings, p = record.settings, record.provenance
+    yield (
+        f"{settings['data']}, {settings['train_images']:,} training images; {p.processor}, "
+        f"{p.threads} threads, {settings['precision']}; {p.wall_seconds:.0f} s in all"
+    )
+    for row in speeds(record).itertuples():
+        against = f", against: {row.against}" if row.against else ""
+        yield f"{shown(row.rounds, row.unit):28}{row.what}{against}".replace("`", "")
 
 
 def _code(text: str) -> str:
@@ -178,28 +259,20 @@ def nets(record: BenchRecord) -> Figure:
     return fig
 
 
-def speeds(record: BenchRecord) -> Figure:
-    """Every ratio with a goal, a dot for each round and a tick at each goal; a panel per unit."""
-    fig, axes = panels(2, 2.3, 1)
+def ratios(record: BenchRecord) -> Figure:
+    """Every ratio: a dot for each round and a tick at their median; a panel per unit."""
+    fig, axes = panels(2, 2.5, 1)
     titles = {"×": "times as fast as the usual way", " %": "percent of what the machine can do"}
+    measured = speeds(record)
     for ax, (unit, title) in zip(axes, titles.items(), strict=True):
-        chosen = [t for t in targets.TARGETS if t.unit == unit and t.goals][::-1]
-        for place, target in enumerate(chosen):
-            values, goals = target.values(record), target.goals
-            ax.plot(values, [place] * len(values), "o", color="C0", alpha=0.7, label="a round")
-            ax.plot(goals, [place] * len(goals), "|", color="C3", ms=18, label="goal")
-        ax.set_yticks(range(len(chosen)), [_label(target) for target in chosen])
+        chosen = measured[(measured.unit == unit) & (measured.label != "")][::-1]
+        for place, rounds in enumerate(chosen.rounds):
+            ax.plot(rounds, [place] * len(rounds), "o", color="C0", alpha=0.7, label="a round")
+            ax.plot(np.median(rounds), place, "|", color="C3", ms=18, label="median")
+        ax.set_yticks(range(len(chosen)), chosen.label)
         ax.set(xlim=(0, None), ylim=(-0.6, len(chosen) - 0.4), xlabel=title)
     legend(fig, axes)
     return fig
-
-
-LABELS = {"training": "training", "testing": "testing", "arithmetic": "forward, backward"}
-
-
-def _label(target: targets.Target) -> str:
-    size = _share(target.of.get("width", 1))
-    return f"{LABELS[target.name]},\n{target.of.get('protocol', size)}"
 
 
 def growth(found: planner.Recorded, record: BenchRecord) -> Figure:
