@@ -15,9 +15,10 @@ import typer
 from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.process import in_order, printable
+from vggrepro.recipe import Recipe
 from vggrepro.study import programme, second_round, starts
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
-from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, comes_first
+from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
 from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
 
@@ -482,26 +483,20 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    net = Experiment(
-        out.stem,
-        config,
-        init=start,
-        width=width,
-        crop=crop,
-        hidden=hidden,
-        dropout=dropout,
-        input_divisor=own.INPUT_DIVISOR,
-        train_scale=scale,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        schedule=schedule,
-        weight_decay=weight_decay,
-    )
     from vggrepro.data import Photos
 
     asked = own.ToTrain(
-        net=net,
+        config=config,
+        start=start,
+        size={"width": width, "crop": crop, "hidden": hidden, "dropout": dropout},
+        recipe=Recipe(
+            train_scale=scale,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            schedule=schedule,
+            weight_decay=weight_decay,
+        ),
         photos=Photos("folder", folder, where.cache_dir),
         out=out,
         seed=seed,

@@ -16,9 +16,9 @@ class Budget:
     """How much of the protocol is run: for each data set it knows, the fields it replaces."""
 
     name: str
-    about: str
     seeds: int
     data: dict[str, dict[str, Any]]  # `epochs` by the stage
+    about: str = ""  # of a candidate for the recipe: what it is
 
 
 def _epochs(scratch: int, fine_tune: int, jitter: int) -> dict[str, dict[str, int]]:
@@ -52,94 +52,72 @@ _TINY = {**_DRAWN, "width": 1 / 16, "hidden": 32, "counts": (240, 60), **_epochs
 # lose what they start with.
 _QUICK = {
     **_DRAWN,
-    **{"width": 0.125, "hidden": 128, "counts": (2000, 200), "data_size": "plain"},
-    **{"batch_size": 16, "learning_rate": 0.002, "dropout": 0.0},
+    "width": 0.125,
+    "hidden": 128,
+    "counts": (2000, 200),
+    "data_size": "plain",
+    "batch_size": 16,
+    "learning_rate": 0.002,
+    "dropout": 0.0,
     **_epochs(10, 3, 4),
 }
 _FULL_SIZE = {**_SMALL, "schedule": "plateau", "learning_rate": 1e-2}
+_OWN_PHOTOS = {**_CALIBRATED["imagenette"], "data_size": ""}
 
 BUDGETS: dict[str, Budget] = {
-    b.name: b
-    for b in (
-        Budget("smoke", "tests: the whole study in about a minute", 1, {"synthetic": _TINY}),
-        Budget(
-            "quick",
-            "every net on drawn images, minutes on a laptop; no verdicts",
-            1,
-            {"synthetic": _QUICK},
-        ),
-        Budget(
-            "reduced",
-            "the recorded study: real photos, a quarter of the width",
-            3,
-            {**_CALIBRATED, "folder": {**_CALIBRATED["imagenette"], "data_size": ""}},
-        ),
-        Budget(
-            "gpu",
-            "the paper's geometry and nets on one GPU, hours",
-            1,
-            {"imagenette": {**_FULL_SIZE, "data_size": "full"}, "folder": _FULL_SIZE},
-        ),
-        Budget("full", "the paper's protocol on ILSVRC-2012, several GPUs", 1, {"imagenet": {}}),
+    budget.name: budget
+    for budget in (
+        # For tests: the whole study in about a minute.
+        Budget("smoke", 1, {"synthetic": _TINY}),
+        # Every net on drawn images, minutes on a laptop; no verdicts.
+        Budget("quick", 1, {"synthetic": _QUICK}),
+        # The recorded study: real photos, a quarter of the width.
+        Budget("reduced", 3, {**_CALIBRATED, "folder": _OWN_PHOTOS}),
+        # The paper's geometry and nets on one GPU, hours.
+        Budget("gpu", 1, {"imagenette": {**_FULL_SIZE, "data_size": "full"}, "folder": _FULL_SIZE}),
+        # The paper's protocol on ILSVRC-2012, several GPUs.
+        Budget("full", 1, {"imagenet": {}}),
     )
 }
 
-
-# A second look at what a map of 2x2 positions may hide (spatial context): Imagenette on crops of
-# 96 px, with S = 110 px, for which no photo of 160 px is enlarged.
-LARGER = Budget(
-    "reduced-96",
-    "the nets once more on larger crops; decides nothing",
-    3,
-    {"imagenette": {**_CALIBRATED["imagenette"], "crop": 96}},
-)
-
-# The second round's nets on CIFAR-10 once more with the paper's channels, on one GPU: a column of
-# its own. Nothing else is changed.
-GPU_ROUND = Budget(
-    "gpu-32",
-    "the second round's nets on CIFAR-10 with the paper's channels, on one GPU",
-    5,
-    {"cifar10": {**_CALIBRATED["cifar10"], "width": 1.0, "hidden": 4096}},
-)
-
 # What the study began with, from trial runs that looked at val. Its records are pilots.
-BEGINNING = Budget(
-    "reduced",
-    "as the study began",
-    3,
-    {
-        "cifar10": {**_CIFAR10_32, **_epochs(20, 10, 10)},
-        "imagenette": {**_IMAGENETTE_64, **_epochs(30, 15, 30)},
-    },
-)
+_BEGUN = {
+    "cifar10": {**_CIFAR10_32, **_epochs(20, 10, 10)},
+    "imagenette": {**_IMAGENETTE_64, **_epochs(30, 15, 30)},
+}
+BEGINNING = Budget("reduced", 3, _BEGUN, "as the study began")
 
 
-def _candidate(change: str, about: str, **changed: float) -> Budget:
+def _candidate(name: str, about: str, **changed: float) -> Budget:
     """The recipe of the beginning with the named fields changed."""
-    name = f"calibrate-{change}"
-    data = {key: {**fields, "recipe": name, **changed} for key, fields in BEGINNING.data.items()}
-    return Budget(name, about, 1, data)
+    data = {key: {**fields, "recipe": name, **changed} for key, fields in _BEGUN.items()}
+    return Budget(name, 1, data, about)
 
 
 # Candidates for the recipe: one thing changed at a time, then what helped together. Which is taken
 # is decided on minival, see `calibration`; none of these is ever tested on val.
+_BOTH = {"learning_rate": 0.01, "dropout": 0.25}
 CALIBRATION: dict[str, Budget] = {
-    b.name: b
-    for b in (
-        _candidate("rate", "twice the learning rate", learning_rate=0.04),
-        _candidate("half-rate", "half the learning rate", learning_rate=0.01),
-        _candidate("dropout", "half the dropout", dropout=0.25),
+    budget.name: budget
+    for budget in (
+        _candidate("calibrate-rate", "twice the learning rate", learning_rate=0.04),
+        _candidate("calibrate-half-rate", "half the learning rate", learning_rate=0.01),
+        _candidate("calibrate-dropout", "half the dropout", dropout=0.25),
         _candidate(
-            "half-rate-dropout",
-            "half the learning rate and half the dropout",
-            **{"learning_rate": 0.01, "dropout": 0.25},
+            "calibrate-half-rate-dropout", "half the learning rate and half the dropout", **_BOTH
         ),
     )
 }
 
-
-ALL_BUDGETS = {**BUDGETS, LARGER.name: LARGER, GPU_ROUND.name: GPU_ROUND, **CALIBRATION}
+_BESIDE = (
+    # A second look at what a map of 2x2 positions may hide (spatial context): Imagenette on crops
+    # of 96 px, with S = 110 px, for which no photo of 160 px is enlarged. Decides nothing.
+    Budget("reduced-96", 3, {"imagenette": {**_CALIBRATED["imagenette"], "crop": 96}}),
+    # The second round's nets on CIFAR-10 once more with the paper's channels, on one GPU: a column
+    # of its own. Nothing else is changed.
+    Budget("gpu-32", 5, {"cifar10": {**_CALIBRATED["cifar10"], "width": 1.0, "hidden": 4096}}),
+)
+ALL_BUDGETS = {**BUDGETS, **{budget.name: budget for budget in _BESIDE}, **CALIBRATION}
 
 
 def budget_named(name: str | Budget) -> Budget:

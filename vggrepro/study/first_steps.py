@@ -8,11 +8,12 @@ import itertools
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -22,7 +23,7 @@ from vggrepro.data import Photos
 from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise, named_layers
 from vggrepro.recipe import single_scale
-from vggrepro.signal import measure, rms
+from vggrepro.signal import LayerSignal, measure, rms
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.progress import Progress
@@ -32,7 +33,7 @@ from vggrepro.study.run import Run, build, used, weights_in
 from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.where import Where
-from vggrepro.trainer import Batch, batches, rescaled, seed_dropout, sgd, step
+from vggrepro.trainer import batches, rescaled, seed_dropout, sgd, step
 from vggrepro.windows import PAPER_CROP, scaled
 
 IMAGES = 16  # of which the signal is taken
@@ -73,10 +74,9 @@ class FirstSteps(Run):
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
-            differing = [option for option in ours if theirs[option] != ours[option]]
-            if differing and not (self.where.fresh and path == self.path):
+            if theirs != ours and not (self.where.fresh and path == self.path):
                 there, here = (
-                    " ".join(f"{option} {made[option]}" for option in differing)
+                    " ".join(f"{name} {made[name]}" for name in ours if theirs[name] != ours[name])
                     for made in (theirs, ours)
                 )
                 raise UserError(
@@ -92,23 +92,19 @@ class FirstSteps(Run):
             if not lock(self.folder, held):
                 return f"another process is at {name}"
             started = parent and parent.recorded()
-            if parent and not started:
-                return f"{name} starts from {parent.experiment.name}, which is not recorded"
-            if parent and started.status != "ok":
-                return f"{name} starts from {parent.experiment.name}, which diverged"
-            # Another command may have done it meanwhile.
-            if self.where.fresh or not self.recorded():
-                self._record(step)
-        return None
-
-    def _record(self, step: Callable[[], None]) -> None:
-        model, record = self.measured(step)
-        store.write(record, self.path)
-        if self.experiment.name == PARENT and record.status == "ok":
-            checkpoints.save_weights(model, self.folder / "weights.pt")
+            if parent and (not started or started.status != "ok"):
+                why = "diverged" if started else "is not recorded"
+                return f"{name} starts from {parent.experiment.name}, which {why}"
+            if self.recorded() and not self.where.fresh:
+                return None  # another command has done it meanwhile
+            model, record = self.measured(step)
+            store.write(record, self.path)
+            if name == PARENT and record.status == "ok":
+                checkpoints.save_weights(model, self.folder / "weights.pt")
         losses = record.losses
         last = f"loss {losses[0]:.3g} -> {losses[-1]:.3g}" if losses else ""
         self.say(record.reason or f"{last} in {self.count} steps")
+        return None
 
     def weights(self) -> tuple[dict[str, torch.Tensor], str]:
         """The weights that another net starts from, and their digest.
@@ -140,8 +136,7 @@ class FirstSteps(Run):
         model = started(e.crop)
         losses, reason = take_steps(model, e, self.seed, photos, machine, self.count, step)
         after = None if reason else signal_of(model, e, photos, machine)
-        measured = (*after.activation, *after.gradient, *after.weight) if after else ()
-        if not all(map(math.isfinite, measured)):
+        if after and not np.isfinite([after.activation, after.gradient, after.weight]).all():
             reason = f"the net's signal was no longer finite after step {self.count}"
             after = None
         seconds = time.perf_counter() - clock
@@ -199,16 +194,16 @@ def signal_of(model: VGG, experiment: Experiment, photos: Photos, chosen: Machin
     x = x.contiguous(memory_format=torch.channels_last)
     targets = chosen.send(torch.from_numpy(photos.train.targets[some]))
     found = measure(model, named_layers(model), x, targets)
-    fields = {
+    at_each = {
         name: tuple(_short(getattr(layer, name)) for layer in found.values())
-        for name in ("activation", "gradient", "weight", "weight_gradient")
+        for name in LayerSignal._fields
     }
     return Signal(
         crop=model.crop,
         images=len(some),
         input=_short(rms(x)),
         layers=tuple(found),
-        **fields,
+        **at_each,
     )
 
 
@@ -232,21 +227,17 @@ def take_steps(
     """
     optimizer, losses = sgd(model, experiment), []
     cut = rescaled(photos, experiment, model)
-
-    def endless() -> Iterator[Batch]:
-        for epoch in itertools.count():
-            seed_dropout(seed, epoch)
-            model.train()
-            yield from batches(cut, experiment, seed, epoch)
-
-    with closing(endless()) as found:
-        for batch in itertools.islice(found, count):
+    for epoch in itertools.count():
+        seed_dropout(seed, epoch)
+        model.train()
+        for batch in batches(cut, experiment, seed, epoch):
             loss = float(step(model, optimizer, batch, chosen)[0]) / batch.size
             if not math.isfinite(loss):
                 return tuple(losses), f"the loss was no longer finite at step {len(losses) + 1}"
             losses.append(_short(loss))
             progress()
-    return tuple(losses), None
+            if len(losses) == count:
+                return tuple(losses), None
 
 
 def table(paths: list[Path]) -> pd.DataFrame:

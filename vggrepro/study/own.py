@@ -11,7 +11,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,15 +33,11 @@ from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, store
-from vggrepro.study.experiments import Evaluation, Experiment
+from vggrepro.study.experiments import Evaluation
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
-from vggrepro.study.records import (
-    OwnEvalRecord,
-    OwnTrainRecord,
-    summarise,
-)
-from vggrepro.study.run import build, used
+from vggrepro.study.records import OwnEvalRecord, OwnTrainRecord, summarise
+from vggrepro.study.run import used
 from vggrepro.study.runner import BusyError, lock
 from vggrepro.trainer import Training, train
 from vggrepro.weights import State, net_of, read, save_weights
@@ -309,21 +305,6 @@ def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Ite
 # --- testing ------------------------------------------------------------------------------
 
 
-def _about(net: Net, images: ImageSet, way: Way) -> dict[str, Any]:
-    """The fields that all evaluations of a net on the same photos in the same way share."""
-    return {
-        "name": net.name,
-        "config": net.model.config,
-        "crop": net.model.crop,
-        "classes": len(images.classes),
-        "inputs": net.model.inputs,
-        "resize": way.resize,
-        "precision": way.machine.precision,
-        "weights_digest": net.digest,
-        "data": used(images),
-    }
-
-
 def _write_record(
     way: Way,
     about: dict[str, Any],
@@ -356,7 +337,17 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
 
     Raises `UserError` for a Q below the crop, a full disk, or if another process is at it.
     """
-    about = _about(net, images, way)
+    about = {
+        "name": net.name,
+        "config": net.model.config,
+        "crop": net.model.crop,
+        "classes": len(images.classes),
+        "inputs": net.model.inputs,
+        "resize": way.resize,
+        "precision": way.machine.precision,
+        "weights_digest": net.digest,
+        "data": used(images),
+    }
     folder = way.results_dir / OwnEvalRecord.model_construct(**about).folder
     with ExitStack() as held:
         if not lock(folder, held):
@@ -577,12 +568,12 @@ def _of_the_paper(record: OwnEvalRecord) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ToTrain:
-    """A net to be trained on a folder of photos: the options of `vggrepro train`.
+    """A net to be trained on a folder of photos: the options of `vggrepro train`."""
 
-    Of `net` it is the config, the start (`init`), the size and the recipe that count.
-    """
-
-    net: Experiment
+    config: str
+    start: str
+    size: dict[str, Any]  # width, crop, hidden, dropout
+    recipe: Recipe
     photos: Photos
     out: Path
     seed: int
@@ -590,15 +581,13 @@ class ToTrain:
     fresh: bool = False
 
     @property
-    def recipe(self) -> Recipe:
-        """The recipe alone; raises `UserError` for a value out of range."""
-        return Recipe(**{field.name: getattr(self.net, field.name) for field in fields(Recipe)})
-
-    @property
     def of_the_net(self) -> dict[str, Any]:
         """The options that are no part of the recipe, as they are called in records."""
-        size = {name: getattr(self.net, name) for name in ("width", "crop", "hidden", "dropout")}
-        return {"start": self.net.init, "seed": self.seed} | size
+        return {"start": self.start, "seed": self.seed, **self.size}
+
+    def built(self, num_classes: int) -> VGG:
+        """The net, not yet initialised; raises `UserError` for a size that none can have."""
+        return VGG(self.config, num_classes, **self.size, input_divisor=INPUT_DIVISOR)
 
     def said(self) -> dict[str, Any]:
         """The recipe as options say it: S as 256 or 256-512."""
@@ -610,15 +599,15 @@ class ToTrain:
 
         The photos come later: they may take longer.
         """
-        if self.net.init not in INITIALISATIONS:
+        if self.start not in INITIALISATIONS:
             known = ", ".join(INITIALISATIONS)
-            raise UserError(f"unknown --start {self.net.init!r}: choose one of {known}")
+            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
         numbers = vars(self.recipe) | self.of_the_net
         for name, most in MOST.items():
             if numbers[name] > most:
                 raise UserError(f"{name} must be at most {most:g}, not {numbers[name]}")
         with torch.device("meta"):
-            build(self.net, 2)
+            self.built(2)
         if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
         there = [path for path in (self.out, self.out.with_suffix(".json")) if path.exists()]
@@ -637,8 +626,8 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     photos = asked.photos
     photos.check()
     yield from _said_of(photos)
-    model = build(asked.net, len(photos.classes))
-    initialise(model, asked.net.init, seed=asked.seed)
+    model = asked.built(len(photos.classes))
+    initialise(model, asked.start, seed=asked.seed)
     yield _said_of_recipe(asked, model)
     with ExitStack() as held:
         begun = asked.out.with_suffix(".training")
@@ -667,7 +656,7 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     if training.status == "diverged":
         raise UserError(
             f"{training.reason}: try a smaller --learning-rate (a tenth) with --fresh"
-            + ("" if asked.net.init == "he" else ", or --start he")
+            + ("" if asked.start == "he" else ", or --start he")
         )
     error, chance = record.curve[-1].minival_error, 100 * (1 - 1 / len(photos.classes))
     yield f"minival error after the last epoch: {error:.2f} %"
@@ -696,11 +685,10 @@ def _said_of(photos: Photos) -> Iterator[str]:
 
 def _said_of_recipe(asked: ToTrain, model: VGG) -> str:
     recipe = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in asked.said().items())
-    e = asked.net
+    net = "width {width:g}, crop {crop} px, {hidden} hidden units, dropout {dropout:g}"
     return (
-        f"net {e.config}, width {e.width:g}, crop {e.crop} px, {e.hidden} hidden units, dropout "
-        f"{e.dropout:g}: {count_parameters(model):,} weights; start {e.init}, seed {asked.seed}; "
-        f"{recipe}; {describe(asked.machine)}"
+        f"net {asked.config}, {net.format(**asked.size)}: {count_parameters(model):,} weights; "
+        f"start {asked.start}, seed {asked.seed}; {recipe}; {describe(asked.machine)}"
     )
 
 
@@ -711,11 +699,11 @@ def _train_record(asked: ToTrain, model: VGG, training: Training) -> OwnTrainRec
         for name, value in (asked.of_the_net | asked.said()).items()
         if name not in ("momentum", "colour_shift")  # always the paper's
     )
-    command = f"vggrepro train {asked.net.config} PHOTOS --out {asked.out.name} {said}"
+    command = f"vggrepro train {asked.config} PHOTOS --out {asked.out.name} {said}"
     command += f" {options(asked.machine)}"
     return OwnTrainRecord(
         name=asked.out.stem,
-        config=asked.net.config,
+        config=asked.config,
         inputs=model.inputs,
         **asked.of_the_net,
         recipe=json.loads(json.dumps(asdict(asked.recipe))),

@@ -52,11 +52,9 @@ def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]
     """The multiply-adds of every run and fusion. A fusion only averages."""
     found: dict[Task, float] = {}
     for name, seed in tasks:
-        parts: list[Part] = []
-        if name not in FUSIONS:
-            tests = (part for evaluation in evaluations_of(name) for part in evaluation.parts)
-            parts = [TRAINING, *dict.fromkeys(tests)]
         experiment = at_budget(name, budget, data)
+        tests = dict.fromkeys(part for e in evaluations_of(name) for part in e.parts)
+        parts = () if name in FUSIONS else (TRAINING, *tests)
         found[name, seed] = sum(multiply_adds(experiment, part) for part in parts)
     return found
 
@@ -176,17 +174,12 @@ class _InNotebook:
 
     encoding = "utf-8"
 
-    def __init__(self, shown: Callable[..., Any]) -> None:
-        self._shown, self._handle = shown, None
+    def __init__(self, display: Callable[..., Any]) -> None:
+        self._shown = display({"text/plain": ""}, raw=True, display_id=True)
 
     def write(self, text: str) -> None:
-        line = {"text/plain": text.strip()}
-        if not line["text/plain"]:
-            return
-        if self._handle is None:
-            self._handle = self._shown(line, raw=True, display_id=True)
-        else:
-            self._handle.update(line, raw=True)
+        if text.strip():
+            self._shown.update({"text/plain": text.strip()}, raw=True)
 
     def flush(self) -> None:
         pass

@@ -6,8 +6,8 @@ what is wrong with a net that does not learn, and what to do about it.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vggrepro import UserError
 from vggrepro.study.experiments import Experiment
@@ -20,45 +20,35 @@ FIRST_STEPS = "first-steps"
 CROP, BATCH, STEPS = 64, 32, 300
 WIDTHS = (1 / 64, 8)
 """From one channel in the first layer to billions of weights in all."""
-SCALED = 60.0
-"""Divides the pixels of the control, as in the recorded study: about their standard deviation."""
 
 
-@dataclass(frozen=True)
-class Start:
-    """One way to start nets: the rule for weights, net A's in place of some, inputs, the rate."""
+class Start(NamedTuple):
+    """One way to start nets: the rule for weights, what divides the pixels, the rate, the nets."""
 
     name: str
     label: str
     init: str
-    input_divisor: float = 1.0
-    from_a: bool = False
-    learning_rate: float = Experiment.learning_rate
-    nets: tuple[str, ...] = ("A", "D", "E")
+    input_divisor: float
+    learning_rate: float
+    nets: str
 
 
 STARTS: dict[str, Start] = {
     start.name: start
     for start in (
-        Start("normal-variance", "normal of variance 0.01", "normal-variance"),
-        Start("normal-std", "normal of std 0.01", "normal-std"),
-        Start("glorot", "Glorot", "glorot"),
-        Start("he", "He", "he"),
-        # Two that the paper could not know. Today's usual one is the control: pixels of unit scale.
-        Start("he-scaled", f"He on pixels ÷ {SCALED:.0f}", "he", input_divisor=SCALED),
+        Start("normal-variance", "normal of variance 0.01", "normal-variance", 1.0, 0.01, "ADE"),
+        Start("normal-std", "normal of std 0.01", "normal-std", 1.0, 0.01, "ADE"),
+        Start("glorot", "Glorot", "glorot", 1.0, 0.01, "ADE"),
+        Start("he", "He", "he", 1.0, 0.01, "ADE"),
+        # Two that the paper could not know. Today's usual one is the control: pixels of unit scale,
+        # divided as in the recorded study by about their standard deviation.
+        Start("he-scaled", "He on pixels ÷ 60", "he", 60.0, 0.01, "ADE"),
         # What a net written down in PyTorch has if nobody initialises it.
-        Start("pytorch", f"PyTorch's own on pixels ÷ {SCALED:.0f}", "pytorch", SCALED),
+        Start("pytorch", "PyTorch's own on pixels ÷ 60", "pytorch", 60.0, 0.01, "ADE"),
         # What the paper did; the layers that net A has not are random.
-        Start("from-A", "from net A", "normal-std", from_a=True, nets=("D", "E")),
+        Start("from-A", "from net A", "normal-std", 1.0, 0.01, "DE"),
         # Of the nets that stay at chance on scaled pixels: is it the start or the rate?
-        Start(
-            "he-scaled-slow",
-            f"He on pixels ÷ {SCALED:.0f}, rate 0.001",
-            "he",
-            SCALED,
-            learning_rate=0.001,
-            nets=("D", "E"),
-        ),
+        Start("he-scaled-slow", "He on pixels ÷ 60, rate 0.001", "he", 60.0, 0.001, "DE"),
     )
 }
 NETS = ("A", "D", "E")
@@ -73,12 +63,12 @@ def _declare(net: str, start: Start) -> Experiment:
     # DEVIATION: 32 images a step instead of 256, and drawn ones unless others are named.
     # DEVIATION: the paper's net A had its whole training. This one has had these first steps, and
     # from a start that needs no more of them to learn.
+    of_a = {"init_from": PARENT, "inherit": "net-a"} if start.name == "from-A" else {}
     return Experiment(
         f"{net}-{start.name}",
         net,
         init=start.init,
-        init_from=PARENT if start.from_a else None,
-        inherit="net-a" if start.from_a else None,
+        **of_a,
         crop=CROP,
         batch_size=BATCH,
         input_divisor=start.input_divisor,
