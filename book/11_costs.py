@@ -35,7 +35,7 @@ from vggrepro.study import store
 
 chapter = Chapter("11", budget, data, seeds, rerun, data_dir, results_dir)
 bench = costs.bench_of(chapter.options)
-recorded = planner.recorded(store.RECORDED)
+trained = planner.recorded(store.RECORDED)
 
 # %% [markdown]
 # ## What the paper says
@@ -136,11 +136,11 @@ chapter.source("bench.rival", "Training.run")
 # square of the width. Time follows only as far as arithmetic is what the machine waits for.
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-costs-growth", "caption": "Hours of one training of D for the epochs of the reduced budget, fitted on the recorded trainings of one machine. Left against the side of the crop, with Imagenette's number of photos; right against the number of photos at 64 px, from Imagenette's to ILSVRC's. Dots are recorded trainings of D. Lines of greater width are the narrow one times the ratio of rates that vggrepro bench measured at 64 px."}, "image": {"alt": "Two panels with logarithmic axes: hours of training against crop and against number of images, a line for each width."}}
-costs.growth(recorded, bench)
+costs.growth(trained, bench)
 figures.plt.show()
 
 # %% tags=["remove-input"]
-Markdown(costs.growth_sentence(recorded, bench))
+Markdown(costs.growth_sentence(trained, bench))
 
 # %% [markdown]
 # ## The paper's weeks

@@ -258,7 +258,7 @@ report.show(method.second_power_table(), "words")
 # %% [markdown]
 # ## Where this is written down
 #
-# The claims are in `vggrepro/study/claims.py`, the rules and the intervals in
+# The claims are in `vggrepro/study/claims.toml`, the rules and the intervals in
 # `vggrepro/study/rules.py`, and the second round is in `vggrepro/study/second_round.py`. The tests
 # simulate studies of known truth and check that intervals cover it and that wrong words are as rare
 # as stated. `vggrepro compare` shows what another folder of records would decide: see

@@ -1,14 +1,15 @@
 """The chapter on costs: its tables against the paper, the planner and records made by hand."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_record, train_record
-from vggrepro.bench import planner
+from vggrepro.bench import planner, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.pages import costs, report
@@ -136,9 +137,10 @@ def jobs(seconds_of):
     for data in ("cifar10", "imagenette"):
         for run in ("A-S256", "D-S256"):
             experiment = at_budget(run, "reduced", data)
-            work = planner.training(experiment)
-            made.append(planner.Job(experiment, 0, work, seconds_of(work)))
-    return planner.Recorded("a machine", "bf16", tuple(made), ())
+            work = workload.training(experiment)
+            job = {"seconds": seconds_of(work), "machine": "a machine"}
+            made.append(job | asdict(experiment) | asdict(work))
+    return pd.DataFrame(made)
 
 
 def test_growth_of_a_machine_that_only_computes():
@@ -146,7 +148,7 @@ def test_growth_of_a_machine_that_only_computes():
     said = costs.growth_sentence(found, bench_record())
     assert "twice the crop, 4.0 times the time" in said or "3.9 times" in said
     assert "4.0 times the time." in said.split("Twice the width")[1]  # half way to 16 times
-    seconds = planner.fitted(found.trainings)
+    seconds = planner.fitted(found)
     base = costs.declared_at(64)
     twice = costs.hours(seconds, base, 2 * 8522) / costs.hours(seconds, base)
     assert twice == pytest.approx(2)
@@ -177,8 +179,7 @@ def test_days_are_those_of_the_plan():
     devices = costs.devices_table()
     assert set(devices.index) == set(DEVICES)
     days = devices.loc["h100", "full: all runs on 8 cards, days"]
-    seconds = [planner.on_device(DEVICES["h100"], 8)] * 2
-    plans = planner.plan("full", None, "bf16", *seconds, card=DEVICES["h100"], devices=8)
+    plans = planner.plan("full", None, planner.on_device(DEVICES["h100"], 8))
     hours = plans["all h"].drop("total").sum()
     assert float(days) == pytest.approx(hours / 24, abs=0.06)
 
@@ -209,7 +210,7 @@ def test_lines_of_growth_are_those_that_are_known():
     drawn = costs.growth(found, bench_record())
     dot = drawn.axes[0].lines[-1]
     assert dot.get_label() == "recorded"
-    (job,) = [job for job in found.trainings if job.experiment.config == "D"][-1:]
+    job = found[found.config == "D"].iloc[-1]
     assert (dot.get_xdata()[0], dot.get_ydata()[0]) == (64, job.seconds / 3600)
     lines = {line.get_label(): line.get_ydata() for line in drawn.axes[1].lines}
     np.testing.assert_allclose(lines["full width"], 16 * lines["0.25 of the width"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError, cost, data
 from vggrepro.bench import planner, workload
 from vggrepro.bench.planner import DEVICES
@@ -249,10 +249,12 @@ def test_more_is_never_less(config, size, wider, larger, epochs):
 def test_seconds_on_a_device_are_work_over_peak_or_over_bandwidth():
     h100 = DEVICES["h100"]
     computing, moving = Work(multiply_adds=1e15), Work(values=1e12)
-    assert planner.on_device(h100, share=1.0)(computing) == pytest.approx(2e15 / 989.5e12)
-    assert planner.on_device(h100, share=0.5)(computing) == pytest.approx(4e15 / 989.5e12)
-    assert planner.on_device(h100, share=0.5)(moving) == pytest.approx(2e12 / 3350e9)
-    assert planner.on_device(h100, 8)(moving) * 8 == pytest.approx(planner.on_device(h100)(moving))
+    assert planner.on_device(h100, share=1.0).seconds(computing) == pytest.approx(2e15 / 989.5e12)
+    half = planner.on_device(h100, share=0.5)
+    assert half.seconds(computing) == pytest.approx(4e15 / 989.5e12)
+    assert half.seconds(moving) == pytest.approx(2e12 / 3350e9)
+    one, eight = (planner.on_device(h100, devices).seconds(moving) for devices in (1, 8))
+    assert eight * 8 == pytest.approx(one)
     for share in (0.0, -0.1, 1.01, float("nan")):
         with pytest.raises(UserError, match="share must be above 0 and at most 1"):
             planner.on_device(h100, share=share)
@@ -277,9 +279,8 @@ def test_the_paper_s_own_time_comes_out():
 
 @pytest.mark.parametrize("budget", ["smoke", "reduced", "gpu", "full"])
 def test_a_plan_has_every_run_and_a_total(vggrepro, budget):
-    seconds = planner.on_device(DEVICES["a100-40"], 2)
     name = None if budget != "gpu" else "imagenette"
-    frame = planner.plan(budget, name, "bf16", seconds, seconds)
+    frame = planner.plan(budget, name, planner.on_device(DEVICES["a100-40"], 2))
     assert list(frame.index) == [*RUNS, "total"]
     for run, line in frame[:-1].iterrows():
         declared = at_budget(run, budget, name)
@@ -296,13 +297,6 @@ def test_a_plan_has_every_run_and_a_total(vggrepro, budget):
     )
     table = [line.split()[0] for line in out.splitlines() if line]
     assert set(RUNS) <= set(table)
-
-
-def test_tables_of_a_run():
-    assert planner.tables_of("A-S256") == "3"
-    assert planner.tables_of("E-S384") == "3 4 6"
-    assert planner.tables_of("D-jitter") == "3 4 5 6"
-    assert planner.tables_of("A-from-A") == "-"
 
 
 def test_the_programme_is_planned_with_its_own_seeds(vggrepro):
@@ -355,7 +349,7 @@ def machine(tmp_path):
 
 
 def test_expected_times_come_from_other_runs_and_are_right(machine):
-    checked = planner.check(planner.recorded(machine).trainings)
+    checked = planner.check(planner.recorded(machine))
     assert len(checked) == 8
     np.testing.assert_allclose(checked["expected s"], checked["recorded s"], rtol=1e-4)
     assert "8 of 8 within 25 %" in "\n".join(planner.check_lines(machine))
@@ -364,7 +358,7 @@ def test_expected_times_come_from_other_runs_and_are_right(machine):
 def test_a_run_that_took_longer_is_seen(machine):
     for seed in (0, 1):  # neither seed may tell what to expect of the other
         write_training(machine, "E-S256", "imagenette", seed, slower=2.0)
-    checked = planner.check(planner.recorded(machine).trainings)
+    checked = planner.check(planner.recorded(machine))
     slow = checked[checked["run"] == "imagenette/E-S256"]
     assert list(slow["off, %"]) == pytest.approx([-50, -50], rel=1e-4)
     lines = "\n".join(planner.check_lines(machine)).splitlines()
@@ -375,7 +369,7 @@ def test_a_run_that_took_longer_is_seen(machine):
 def test_lrn_cannot_be_expected_from_runs_without_it(tmp_path):
     write_training(tmp_path, "A-S256", "cifar10")
     write_training(tmp_path, "A-LRN-S256", "cifar10")
-    checked = planner.check(planner.recorded(tmp_path).trainings).set_index("run")
+    checked = planner.check(planner.recorded(tmp_path)).set_index("run")
     unknown = checked["expected s"].isna()
     assert unknown["cifar10/A-LRN-S256"] and not unknown["cifar10/A-S256"]
     assert "nothing like it" in "\n".join(planner.check_lines(tmp_path))
@@ -396,22 +390,20 @@ def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
     failed = at_budget("E-normal-variance", "reduced", "cifar10")
     record = train_record(failed, status="diverged", reason="the loss was no longer finite")
     store.write(record, store.train_path(machine, failed, 0))
-    found = planner.recorded(machine)
-    assert len(found.trainings) == 8 and not found.evaluations
-    assert "a processor" in found.machine
+    trained = planner.recorded(machine)
+    assert len(trained) == 8
+    assert trained.machine.str.contains("a processor").all()
 
 
 def test_a_plan_for_this_machine(machine, vggrepro):
-    experiment = at_budget("A-S256", "reduced", "cifar10")
-    write = eval_record(experiment, provenance=PROVENANCE)
-    store.write(write, store.eval_path(machine, experiment, 0, write.evaluation))
     options = ("--device", "this-machine", "--results-dir", machine)
     status, out, _ = vggrepro("plan", "--budget", "reduced", *options)
     assert status == 0
-    assert "rate fitted on 8 trainings, 1 evaluations" in out and "extrapolation" not in out
+    assert "rate fitted on 8 trainings" in out and "extrapolation" not in out
     (line,) = [line for line in out.splitlines() if line.startswith("D-S256 ")]
-    seconds = planted(workload.training(at_budget("D-S256", "reduced", "cifar10")))
-    assert float(line.split()[-3]) == pytest.approx(seconds / 3600, abs=0.006)
+    experiment = at_budget("D-S256", "reduced", "cifar10")
+    for cell, work in ((-3, workload.training(experiment)), (-2, workload.evaluation(experiment))):
+        assert float(line.split()[cell]) == pytest.approx(planted(work) / 3600, abs=0.0006)
     assert (
         "extrapolation" in vggrepro("plan", "--budget", "gpu", "--data", "imagenette", *options)[1]
     )

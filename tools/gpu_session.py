@@ -141,7 +141,7 @@ def predict(card: str, path: Path = PREDICTION) -> None:
     from vggrepro.bench import planner, workload
     from vggrepro.study.budgets import at_budget
 
-    rate = planner.on_device(planner.device_named(card))
+    rate = planner.on_device(planner.device_named(card)).seconds
     rows = {"install": 10.0, "tests": 60.0, "bench": seconds_of("gpu-32")}
     of_seed = {}
     for run, _ in (task for task in tasks("gpu-32") if task[1] == SEEDS[0]):

@@ -35,7 +35,7 @@ def train(budget: str, where: Where, seconds: float) -> list[Task]:
     trainings so far took beyond them.
     """
     began, data, left = time.monotonic(), data_of(budget), tasks(budget)
-    rate = planner.on_device(planner.device_named(CARD))
+    rate = planner.on_device(planner.device_named(CARD)).seconds
     expected = taken = 0.0
     while left:
         experiment = at_budget(left[0][0], budget, data)

@@ -5,22 +5,21 @@ they are, and the plans made of these.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from statistics import mode
 
 import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
 from vggrepro.bench import workload
-from vggrepro.bench.workload import Work, net_of, tested, training, training_step
+from vggrepro.bench.workload import Work, net_of, training, training_step
 from vggrepro.cost import Layer
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
-from vggrepro.study.experiments import FUSIONS, ROWS, Experiment
-from vggrepro.study.records import EvalRecord, FusionRecord, TrainRecord
+from vggrepro.study.experiments import FUSIONS, Experiment
 from vggrepro.study.second_round import shown
 
 # --- devices ------------------------------------------------------------------------------
@@ -145,8 +144,18 @@ def memory(net: tuple[Layer, ...], precision: str) -> Memory:
 Seconds = Callable[[Work], float]
 
 
-def on_device(device: Device, devices: int = 1, share: float = SHARE) -> Seconds:
-    """Seconds that work takes on `devices` of that kind at `share` of their peak.
+@dataclass(frozen=True)
+class Rate:
+    """How fast a machine is, and in which precision."""
+
+    precision: str
+    seconds: Seconds
+    card: Device | None = None
+    devices: int = 1
+
+
+def on_device(device: Device, devices: int = 1, share: float = SHARE) -> Rate:
+    """The rate of `devices` of that kind at `share` of their peak.
 
     The memory sets a limit of its own: a net of few channels moves many values for few
     multiply-adds. ASSUMPTION: devices wait neither for each other nor for images to be decoded.
@@ -161,7 +170,7 @@ def on_device(device: Device, devices: int = 1, share: float = SHARE) -> Seconds
         moving = size * work.values / (1e9 * device.bandwidth_gb_s)
         return max(computing, moving) / devices
 
-    return seconds
+    return Rate(device.precision, seconds, device, devices)
 
 
 # --- the paper's own time -----------------------------------------------------------------
@@ -183,14 +192,14 @@ def paper_shares(config: str) -> dict[int, float]:
 
     Those are the shortest and the longest training that the paper reports (Section 3.3).
     """
-    at_peak = on_device(PAPER_DEVICE, PAPER_DEVICES, share=1.0)(paper_work(config))
+    at_peak = on_device(PAPER_DEVICE, PAPER_DEVICES, share=1.0).seconds(paper_work(config))
     weeks = re.search(r"(\d+)–(\d+) weeks", paper.quote("training-time").text).groups()
     return {int(n): at_peak / (int(n) * 7 * 24 * _HOUR) for n in weeks}
 
 
 def paper_table() -> pd.DataFrame:
     """The paper's own weeks on four Titan Black (Section 3.3): what share of peak they imply."""
-    seconds, rows = on_device(PAPER_DEVICE, PAPER_DEVICES), {}
+    seconds, rows = on_device(PAPER_DEVICE, PAPER_DEVICES).seconds, {}
     for net in paper.TABLE_1:
         work, (low, high) = paper_work(net), paper_shares(net).items()
         rows[net] = {
@@ -205,70 +214,50 @@ def paper_table() -> pd.DataFrame:
 # --- this machine -------------------------------------------------------------------------
 
 
-class Job(NamedTuple):
-    """One recorded training or evaluation: what it had to do, and the seconds it took."""
-
-    experiment: Experiment
-    seed: int
-    work: Work
-    seconds: float
+WORK = [field.name for field in fields(Work)]
 
 
-@dataclass(frozen=True)
-class Recorded:
-    """What one machine has recorded."""
+def recorded(results_dir: Path) -> pd.DataFrame:
+    """The trainings in the records of a folder, of the machine that has most of them.
 
-    machine: str
-    precision: str
-    trainings: list[Job] = field(default_factory=list)
-    evaluations: list[Job] = field(default_factory=list)
-
-
-def recorded(results_dir: Path) -> Recorded:
-    """The jobs in the records of a folder, of the machine that trained most of them.
-
-    Drawn images are left out: their runs are too short. Raises `UserError` if no training is
-    left.
+    Each is a row: `seed`, `seconds`, `machine`, `precision`, the declaration's fields and those of
+    `Work`. Drawn images are left out: their runs are too short. Raises `UserError` if no training
+    is left.
     """
-    machines: dict[str, Recorded] = {}
+    jobs = []
     for path in shown(results_dir, store.record_files(results_dir)):
         record = store.read(path)
-        if not isinstance(record, TrainRecord | EvalRecord) or isinstance(record, FusionRecord):
+        if record.kind != "train" or record.status != "ok":
             continue
-        fields, p = record.experiment, record.provenance
-        if fields["data"] not in PUBLISHED or record.status != "ok" or p.wall_seconds == 0:
+        declared, p = record.declared, record.provenance
+        if declared["data"] not in PUBLISHED or p.wall_seconds == 0:
             continue
-        tuples = {name: tuple(value) for name, value in fields.items() if isinstance(value, list)}
-        experiment = Experiment(**fields | tuples)
+        tuples = {name: tuple(value) for name, value in declared.items() if type(value) is list}
+        experiment = Experiment(**declared | tuples)
         machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"
-        found = machines.setdefault(machine, Recorded(machine, record.precision))
-        if isinstance(record, TrainRecord):
-            work, jobs = training(experiment), found.trainings
-        else:
-            work = tested(experiment, record.evaluation.parts).times(record.data.count)
-            jobs = found.evaluations
-        jobs.append(Job(experiment, record.seed, work, p.wall_seconds))
-    most = max(machines.values(), key=lambda found: len(found.trainings), default=None)
-    if most is None or not most.trainings:
+        job = {"machine": machine, "precision": record.precision}
+        job |= {"seed": record.seed, "seconds": p.wall_seconds}
+        jobs.append(job | asdict(experiment) | asdict(training(experiment)))
+    if not jobs:
         raise UserError(
             f"no trainings on photos are recorded in {results_dir}: this machine's rate is not "
             "known. Run some, or choose another --results-dir or a --device"
         )
-    return most
+    frame = pd.DataFrame(jobs)
+    return frame[frame.machine == mode(frame.machine)]
 
 
-def fitted(jobs: Sequence[Job]) -> Seconds:
-    """Seconds for work, from jobs: so much for each kind of it, none below zero.
+def fitted(trained: pd.DataFrame) -> Seconds:
+    """Seconds for work, from recorded trainings: so much for each kind of it, none below zero.
 
-    By least squares over relative errors, so that short jobs count as much as long ones.
+    By least squares over relative errors, so that short ones count as much as long ones.
     """
     from scipy.optimize import nnls  # heavy, and needed for this machine only
 
-    amounts = np.array([astuple(job.work) for job in jobs])
-    relative = amounts / np.array([[job.seconds] for job in jobs])
-    # Brought to one order of magnitude; a kind of work that no job has costs nothing.
+    relative = trained[WORK].to_numpy() / trained[["seconds"]].to_numpy()
+    # Brought to one order of magnitude; a kind of work that none has costs nothing.
     unit = np.where(relative.max(0) > 0, relative.max(0), 1)
-    each = nnls(relative / unit, np.ones(len(jobs)))[0] / unit
+    each = nnls(relative / unit, np.ones(len(trained)))[0] / unit
     return lambda work: float(each @ astuple(work))
 
 
@@ -276,46 +265,42 @@ WITHIN = 25
 """By how many percent an expected time may be off and still count as right."""
 
 
-def check(jobs: Sequence[Job]) -> pd.DataFrame:
+def check(trained: pd.DataFrame) -> pd.DataFrame:
     """Each training against what is fitted on those of all other runs: seconds, and percent off.
 
     The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
     run there is nothing to expect of it.
     """
-    rows = []
-    for job in jobs:
-        others = tuple(other for other in jobs if _run(other) != _run(job))
-        known = others and (not job.work.lrn_values or any(o.work.lrn_values for o in others))
-        expected = fitted(others)(job.work) if known else np.nan
-        off = 100 * (expected / job.seconds - 1)
-        rows.append(("/".join(_run(job)[1:]), job.seed, job.seconds, expected, off))
-    return pd.DataFrame(rows, columns=["run", "seed", "recorded s", "expected s", "off, %"])
-
-
-def _run(job: Job) -> tuple[str, str, str]:
-    return job.experiment.budget, job.experiment.data, job.experiment.name
+    expected = pd.Series(np.nan, trained.index)
+    for _, own in trained.groupby(["budget", "data", "name"]):
+        others = trained.drop(own.index)
+        if len(others) and (others.lrn_values.any() or not own.lrn_values.any()):
+            seconds = fitted(others)
+            expected[own.index] = [seconds(Work(*work)) for work in own[WORK].to_numpy()]
+    return pd.DataFrame(
+        {
+            "run": trained.data + "/" + trained["name"],
+            "seed": trained.seed,
+            "recorded s": trained.seconds,
+            "expected s": expected,
+            "off, %": 100 * (expected / trained.seconds - 1),
+        }
+    )
 
 
 # --- plans --------------------------------------------------------------------------------
 
 
 def plan(
-    budget: str,
-    data: str | None,
-    precision: str,
-    training: Seconds,
-    evaluation: Seconds,
-    seeds: Mapping[str, int] | None = None,
-    card: Device | None = None,
-    devices: int = 1,
+    budget: str, data: str | None, rate: Rate, seeds: Mapping[str, int] | None = None
 ) -> pd.DataFrame:
     """A line for each run of a budget and one for the total.
 
-    `training` and `evaluation` turn work into seconds; a line's hours are those of one training,
-    but for "all h". `seeds` is how often each run is trained; without it all are, as often as the
-    budget says. Fusions are no runs: what they average is in the evaluations of their nets.
-    Without a card nothing is said of the largest batch. Raises `UserError` for an unknown budget
-    or data set.
+    A line's hours are those of one training, but for "all h". `seeds` is how often each run is
+    trained; without it all are, as often as the budget says. Fusions are no runs: what they average
+    is in the evaluations of their nets. In "max batch" stand the images that a device has room
+    for: "1,754", or "56 < 64" where 64 are needed. Raises `UserError` for an unknown budget or data
+    set.
     """
     data, rows = data_of(budget, data), {}
     for name, count in (seeds or workload.trainings(budget_named(budget).seeds)).items():
@@ -323,17 +308,20 @@ def plan(
             continue
         experiment = at_budget(name, budget, data)
         net = net_of(experiment)
-        needed = memory(net, precision)
-        hours = training(workload.training(experiment)) / _HOUR
-        tested = evaluation(workload.evaluation(experiment)) / _HOUR
+        needed, most = memory(net, rate.precision), "-"
+        if rate.card:
+            fits = needed.largest_batch(rate.card.memory_gib)
+            declared = -(-experiment.batch_size // rate.devices)
+            most = f"{fits:,}" if fits >= declared else f"{fits:,} < {declared:,}"
+        hours = rate.seconds(training(experiment)) / _HOUR
+        tested = rate.seconds(workload.evaluation(experiment)) / _HOUR
         rows[name] = {
-            "tables": tables_of(name),
             "times": count,
             "M param": sum(layer.parameters for layer in net) / 1e6,
             "GMAC/img": training_step(net).multiply_adds / 1e9,
             "MiB weights": needed.weights / 2**20,
             "MiB/img": needed.kept / 2**20,
-            "max batch": _batch(needed, -(-experiment.batch_size // devices), card),
+            "max batch": most,
             "M images": data_size(experiment).train * experiment.epochs / 1e6,
             "train h": hours,
             "test h": tested,
@@ -343,20 +331,6 @@ def plan(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _batch(memory: Memory, needed: int, card: Device | None) -> str:
-    """The largest batch of a device: "1,754", or "56 < 64" where 64 are needed."""
-    if card is None:
-        return "-"
-    fits = memory.largest_batch(card.memory_gib)
-    return f"{fits:,}" if fits >= needed else f"{fits:,} < {needed:,}"
-
-
-def tables_of(run: str) -> str:
-    """The paper's tables that rest on a run, alone or in a fusion: "3 4 5"; "-" for a control."""
-    needed = {run, *(name for name, fusion in FUSIONS.items() if run in fusion.runs)}
-    return " ".join(sorted({str(row.table) for row in ROWS if row.run in needed})) or "-"
-
-
 # --- text ---------------------------------------------------------------------------------
 
 
@@ -364,10 +338,10 @@ def lines(
     budget: str,
     data: str | None,
     device: str,
-    devices: int = 1,
-    share: float | None = None,
-    results_dir: Path | None = None,
-    seeds: Mapping[str, int] | None = None,
+    devices: int,
+    share: float | None,
+    results_dir: Path,
+    seeds: Mapping[str, int] | None,
 ) -> Iterator[str]:
     """The plan of a budget for people: what is assumed, a line for each run, the total.
 
@@ -377,45 +351,39 @@ def lines(
     """
     data = data_of(budget, data)
     here = at_budget("A-S256", budget, data)
+    size = data_size(here)
     if device == THIS_MACHINE:
         if devices != 1 or share is not None:
             raise UserError(f"{device} runs at its recorded rate: leave --devices, --share out")
-        found, card = recorded(results_dir), None
-        precision, training = found.precision, fitted(found.trainings)
-        evaluation = fitted(found.evaluations or found.trainings)
-        said = _recorded_rate(found, results_dir, here)
+        trained = recorded(results_dir)
+        rate = Rate(trained.precision.iloc[0], fitted(trained))
+        yield f"as recorded in {results_dir}: {trained.machine.iloc[0]}"
+        yield f"rate fitted on {len(trained)} trainings, and taken for testing too"
+        if not ((trained.width == here.width) & (trained.crop == here.crop)).any():
+            yield "no training at this crop and width is recorded: the hours are an extrapolation"
+        if not trained.lrn_values.any():
+            yield "no training with LRN is recorded: its hours leave LRN's own time out"
     else:
         card, share = device_named(device), SHARE if share is None else share
-        precision, training = card.precision, on_device(card, devices, share)
-        evaluation = training
-        said = [
+        rate = on_device(card, devices, share)
+        yield (
             f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
-            f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})",
+            f"{card.precision}, {card.bandwidth_gb_s} GB/s ({card.source})"
+        )
+        yield (
             f"assumed: {share:.0%} of that peak (--share), or the whole bandwidth where that is "
-            "less; devices and decoding keep up",
-            f"assumed: {USABLE:.0%} of a device's memory is left to tensors; a declared batch that "
-            "is more than that has room for is marked in max batch",
-        ]
-    frame = plan(budget, data, precision, training, evaluation, seeds, card, devices)
-    size = data_size(here)
-    counts = f"{size.train:,} training images, {size.minival:,} minival, {size.val:,} val"
-    yield f"budget {budget} on {data}: {counts}"
-    yield from said
-    yield frame.to_string(na_rep="", float_format="{:,.3f}".format)
+            f"less; devices and decoding keep up; {USABLE:.0%} of the memory is left to tensors"
+        )
+    yield (
+        f"budget {budget} on {data}: {size.train:,} training images, {size.minival:,} minival, "
+        f"{size.val:,} val"
+    )
+    yield plan(budget, data, rate, seeds).to_string(na_rep="", float_format="{:,.3f}".format)
     yield (
         "GMAC/img: multiply-adds of a training step, in thousand millions. MiB weights: with "
-        "gradients and momentum. MiB/img: kept for the backward pass."
+        "gradients and momentum. MiB/img: kept for the backward pass. max batch: of one device, "
+        "marked where a declared batch is more."
     )
-
-
-def _recorded_rate(found: Recorded, results_dir: Path, run: Experiment) -> Iterator[str]:
-    yield f"as recorded in {results_dir}: {found.machine}"
-    yield f"rate fitted on {len(found.trainings)} trainings, {len(found.evaluations)} evaluations"
-    known = {(job.experiment.width, job.experiment.crop) for job in found.trainings}
-    if (run.width, run.crop) not in known:
-        yield "no training at this crop and width is recorded: the hours are an extrapolation"
-    if not any(job.work.lrn_values for job in found.trainings):
-        yield "no training with LRN is recorded: its hours leave LRN's own time out"
 
 
 def paper_lines() -> Iterator[str]:
@@ -430,9 +398,9 @@ def paper_lines() -> Iterator[str]:
 
 def check_lines(results_dir: Path) -> Iterator[str]:
     """Recorded trainings against what the other runs' records make one expect, per training."""
-    found = recorded(results_dir)
-    checked = check(found.trainings)
-    yield f"trainings in {results_dir}: {found.machine}"
+    trained = recorded(results_dir)
+    checked = check(trained)
+    yield f"trainings in {results_dir}: {trained.machine.iloc[0]}"
     yield "each expected from the trainings of all other runs, not from its own"
     yield checked.to_string(index=False, na_rep="nothing like it", float_format="{:.1f}".format)
     off = checked["off, %"].dropna().abs()

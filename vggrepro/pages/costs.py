@@ -201,13 +201,13 @@ def width_factor(record: BenchRecord, width: float) -> float:
     return slower ** (np.log(width / QUARTER) / np.log(1 / QUARTER))
 
 
-def growth_sentence(found: planner.Recorded, record: BenchRecord) -> str:
+def growth_sentence(trained: pd.DataFrame, record: BenchRecord) -> str:
     """What doubling the images, the crop or the width does to the time of a training."""
-    seconds, crop = planner.fitted(found.trainings), at_budget("D-S256", "reduced").crop
+    seconds, crop = planner.fitted(trained), at_budget("D-S256", "reduced").crop
     of_crop = hours(seconds, declared_at(2 * crop)) / hours(seconds, declared_at(crop))
     return (
-        f"Fitted on {len(found.trainings)} recorded trainings ({found.machine}): twice the images, "
-        f"twice the time; twice the crop, {of_crop:.1f} times the time. "
+        f"Fitted on {len(trained)} recorded trainings ({trained.machine.iloc[0]}): twice the "
+        f"images, twice the time; twice the crop, {of_crop:.1f} times the time. "
         "Twice the width, from the rates that `vggrepro bench` measured: "
         f"{width_factor(record, 2 * QUARTER):.1f} times the time."
     )
@@ -223,8 +223,7 @@ def devices_table() -> pd.DataFrame:
         peak = f"{card.flops / 1e12:,.0f} ({card.precision})"
         row = {"GiB": f"{card.memory_gib:g}", "peak, TFLOP/s": peak}
         for budget, devices in (("gpu", 1), ("full", 8)):
-            rate = planner.on_device(card, devices)
-            planned = planner.plan(budget, None, card.precision, rate, rate, devices=devices)
+            planned = planner.plan(budget, None, planner.on_device(card, devices))
             total, longest = planned.loc["total", "all h"], planned["train h"].max()
             unit, per = ("h", 1) if budget == "gpu" else ("days", 24)
             on = f"{devices} card{'s' * (devices > 1)}"
@@ -275,7 +274,7 @@ def ratios(record: BenchRecord) -> Figure:
     return fig
 
 
-def growth(found: planner.Recorded, record: BenchRecord) -> Figure:
+def growth(trained: pd.DataFrame, record: BenchRecord) -> Figure:
     """Hours of training D on the recorded machine: against the crop, against the images.
 
     The line of the recorded width is fitted on its trainings, dots are those of D. The others
@@ -283,17 +282,17 @@ def growth(found: planner.Recorded, record: BenchRecord) -> Figure:
     """
     fig, axes = panels(2, 3.6)
     counts = np.geomspace(PUBLISHED["imagenette"].train, PUBLISHED["imagenet"].train, 20)
-    seconds, base = planner.fitted(found.trainings), declared_at(64)
+    seconds, base = planner.fitted(trained), declared_at(64)
     by_crop = np.array([hours(seconds, declared_at(crop)) for crop in CROPS])
     by_count = np.array([hours(seconds, base, images) for images in counts])
     for place, width in enumerate(WIDTHS):
         factor, look = width_factor(record, width), {"color": f"C{place}", "label": _share(width)}
         axes[0].plot(CROPS, factor * by_crop, **look)
         axes[1].plot(counts / 1e3, factor * by_count, **look)
-    for job in found.trainings:
-        e, line = job.experiment, declared_at(job.experiment.crop)
-        if all(getattr(e, name) == getattr(line, name) for name in SAME):
-            for ax, x in zip(axes, (e.crop, PUBLISHED[e.data].train / 1e3), strict=True):
+    for job in trained.itertuples():
+        line = declared_at(job.crop)
+        if all(getattr(job, name) == getattr(line, name) for name in SAME):
+            for ax, x in zip(axes, (job.crop, PUBLISHED[job.data].train / 1e3), strict=True):
                 ax.plot(x, job.seconds / 3600, "o", color="0.2", alpha=0.6, label="recorded")
     for ax, ticks in zip(axes, ([32, 64, 128, 224], [10, 100, 1000]), strict=True):
         ax.set(xscale="log", yscale="log")
