@@ -20,6 +20,7 @@ from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, comes_first, in_order
 from vggrepro.study.records import DataUsed, summarise
+from vggrepro.study.where import Where
 
 
 def options(smoke, results_dir):
@@ -248,11 +249,8 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
         assert (wanted, budget, data) == (expected, programme.BUDGET, "cifar10")
     else:
         assert [f"{name} {seed}" for name, seed in wanted] == tasks
-    # Every option arrives where it belongs, and says itself again.
-    assert where.options() == [
-        *("--results-dir", str(tmp_path), "--download", "--device", "auto"),
-        *("--precision", "auto", "--threads", "1", "--micro-batch", "8", "--compile"),
-    ]
+    # Every option arrives where it belongs.
+    assert where == Where(tmp_path, download=True, threads=1, micro_batch=8, compile=True)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt("stopped in epoch 3")])

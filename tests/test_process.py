@@ -1,11 +1,9 @@
 """How a command ends: one line and an exit status, whatever happens; and no process outlives it."""
 
 import os
-import signal
 import subprocess
 import sys
 import warnings
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -150,32 +148,6 @@ def test_an_empty_argument_is_refused(vggrepro):
 
 
 # --- processes --------------------------------------------------------------------------------
-
-
-@contextmanager
-def started(code, *arguments):
-    """A process that runs `code`; it is killed at the end."""
-    given = {"stdout": subprocess.PIPE, "text": True, "cwd": ROOT}
-    with subprocess.Popen([sys.executable, "-c", code, *arguments], **given) as running:
-        try:
-            yield running
-        finally:
-            running.kill()
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
-def test_helpers_end_with_their_parent(monkeypatch):
-    """The parent is killed; its helper holds a pipe open that ends when the helper does."""
-    helper = where.HELPER.replace("main()", "print('up', flush=True); import time; time.sleep(600)")
-    parent = (
-        "import subprocess, sys, threading\n"
-        "subprocess.Popen([sys.executable, '-c', sys.argv[1]])\n"
-        "threading.Event().wait()"
-    )
-    with started(parent, helper) as running:
-        assert running.stdout.readline() == "up\n"
-        running.send_signal(signal.SIGKILL)
-        assert running.stdout.read() == ""  # comes only when the helper is gone, too
 
 
 def test_sigterm_is_recorded_as_ctrl_c(study, smoke, tmp_path):

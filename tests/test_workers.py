@@ -1,15 +1,21 @@
 """Processes that share a rerun: how many, what they are told, and that none outlives it."""
 
+import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import Timeout
 
+from vggrepro.files import file_lock
 from vggrepro.study import where
 from vggrepro.study.progress import Progress
-from vggrepro.study.where import Where
+
+ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
@@ -34,34 +40,56 @@ def test_the_help_says_how_many(vggrepro):
     assert "0: one for each core, at most 4, and one if there is a GPU." in said
 
 
-def test_where_says_itself_as_options():
-    where = Where(Path("here"), Path("photos"), threads=1, download=True, micro_batch=8)
-    assert where.options() == [
-        *("--results-dir", "here", "--data-dir", "photos", "--download", "--device", "auto"),
-        *("--precision", "auto", "--threads", "1", "--micro-batch", "8"),
-    ]
+def hold(folder):
+    """Hold a lock until the process ends, and say so in a file beside it."""
+    with file_lock(folder / f"{os.getpid()}.lock"):
+        print("what a helper prints is not needed", flush=True)
+        (folder / f"{os.getpid()}.held").touch()
+        threading.Event().wait()
+
+
+def held(folder, count):
+    """The locks of so many helpers, when they hold them."""
+    begun = time.monotonic()
+    while len(found := list(folder.glob("*.held"))) < count:
+        assert time.monotonic() < begun + 60
+        time.sleep(0.05)
+    return [path.with_suffix(".lock") for path in found]
 
 
 @pytest.mark.parametrize("problem", [None, KeyboardInterrupt])
-def test_no_process_outlives_the_rerun(monkeypatch, problem):
-    started, real = [], subprocess.Popen
-
-    def endless_run(command, **options):
-        assert command[:4] == [sys.executable, "-c", where.HELPER, "run"]
-        assert command[4:] == ["A-S256", "--budget", "smoke"]
-        endless = [sys.executable, "-c", "import threading; threading.Event().wait()"]
-        started.append(real(endless, **options))
-        return started[-1]
-
-    monkeypatch.setattr(subprocess, "Popen", endless_run)
+def test_no_process_outlives_the_rerun(tmp_path, capfd, problem):
     try:
-        with where.helping(2, ["A-S256", "--budget", "smoke"]):
-            assert [process.poll() for process in started] == [None, None]
+        with where.helping(2, hold, tmp_path):
+            locks = held(tmp_path, 2)
+            for lock in locks:
+                with pytest.raises(Timeout), file_lock(lock, timeout=0):
+                    pass
             if problem:
                 raise problem
     except KeyboardInterrupt:
         assert problem
-    assert all(process.poll() is not None for process in started)
+    for lock in locks:
+        with file_lock(lock, timeout=0):
+            pass
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_helpers_end_with_their_parent(tmp_path):
+    code = (
+        "import pathlib, sys, threading\n"
+        "from tests.test_workers import hold, where\n"
+        "with where.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "    threading.Event().wait()"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as parent:
+        try:
+            (lock,) = held(tmp_path, 1)
+        finally:
+            parent.kill()
+    with file_lock(lock, timeout=60):
+        pass
 
 
 def test_what_others_have_done_counts_as_speed():

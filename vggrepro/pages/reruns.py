@@ -45,9 +45,9 @@ def rerun(
         where = replace(where, threads=max(1, cores() // processes))
     with Progress(parts, shared=processes > 1) as bar:
         if names:
-            said = ["--budget", budget, "--data", data, "--seeds", str(seeds)]
-            with helping(processes - 1, [*names, *where.options(), *said]):
-                runner.run_tasks(wanted, budget, data, where, bar)
+            given = wanted, budget, data, where
+            with helping(processes - 1, runner.run_tasks, *given):
+                runner.run_tasks(*given, bar)
         # The records are there now, if there are any: the chapters only have to show them.
         make_writable(where.results_dir)
         shown = {"budget": budget, "data": data, "seeds": seeds}

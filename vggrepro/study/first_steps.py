@@ -95,7 +95,7 @@ class FirstSteps(Run):
             if parent and (not started or started.status != "ok"):
                 why = "diverged" if started else "is not recorded"
                 return f"{name} starts from {parent.experiment.name}, which {why}"
-            if self.recorded() and not self.where.fresh:
+            if not self.where.fresh and self.recorded():
                 return None  # another command has done it meanwhile
             model, record = self.measured(step)
             store.write(record, self.path)

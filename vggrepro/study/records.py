@@ -251,9 +251,8 @@ class FusionRecord(EvalRecord):
     """
 
     kind: Literal["fusion"] = "fusion"
-    parents: Annotated[
-        dict[_Parent, str], Field(min_length=1)
-    ]  # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+    # "D-jitter/seed0/dense-256+384+512" -> digest of the weights
+    parents: Annotated[dict[_Parent, str], Field(min_length=1)]
 
 
 class OwnRecord(_Repeatable):

@@ -116,11 +116,11 @@ def _begun(results_dir: Path, experiment: Experiment) -> list[int]:
 def _first_steps_lines(results_dir: Path) -> Iterator[str]:
     """For each data set, how many starts are recorded and which of them diverged."""
     for folder in sorted((results_dir / FIRST_STEPS).glob("*/")):
-        paths = [p for p in folder.glob("*/seed*/first-steps.json") if p.parts[-3] in DECLARED]
-        done = {path.parts[-3] for path in paths}
-        if not done:
-            continue
-        yield f"  {FIRST_STEPS} on {folder.name}: {len(done)} of {len(DECLARED)} starts"
-        for record in map(store.read, sorted(paths)):
+        records = map(store.read, sorted(folder.glob("*/seed*/first-steps.json")))
+        found = [record for record in records if record.run in DECLARED]
+        if found:
+            done = len({record.run for record in found})
+            yield f"  {FIRST_STEPS} on {folder.name}: {done} of {len(DECLARED)} starts"
+        for record in found:
             if record.status != "ok":
                 yield f"    {record.run:20} seed {record.seed} {record.status}: {record.reason}"

@@ -7,9 +7,11 @@ digests and counts the errors again from the outcome of every image.
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -48,9 +50,8 @@ installed packages.
 """
 RECORDED, RERUN, OWN = ROOT / "results", ROOT / "rerun", ROOT / "own"
 NO_CLONE = "the recorded study comes with a clone of the repository, not with the package"
-BEGUN_ANEW = (
-    ".fresh"  # in a run's folder while `--fresh` is at it: its records are not the last word
-)
+# In a run's folder while `--fresh` is at it: its records are not the last word.
+BEGUN_ANEW = ".fresh"
 PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
 
 
@@ -259,17 +260,14 @@ def _changed(record: Record, experiment: Experiment) -> list[str]:
 
 def _all_current(paths: Iterable[Path], experiment: Experiment) -> Iterator[Record]:
     for path in paths:
-        try:
+        with suppress(NotRecordedError):
             yield current(path, experiment)
-        except NotRecordedError:
-            continue
 
 
 def _by_seed(results_dir: Path, experiment: Experiment, file: str) -> dict[int, Record]:
     folders = folder_of(results_dir, experiment, 0).parent.glob("seed*")
-    paths = (folder / file for folder in folders)
-    found = {record.seed: record for record in _all_current(paths, experiment)}
-    return dict(sorted(found.items()))
+    found = _all_current((folder / file for folder in folders), experiment)
+    return {record.seed: record for record in sorted(found, key=lambda record: record.seed)}
 
 
 def trainings(results_dir: Path, experiment: Experiment) -> dict[int, TrainRecord]:
@@ -343,7 +341,6 @@ def by_run(table: "pd.DataFrame") -> "pd.DataFrame":
     return errors.agg(["mean", "std", "count"]).round(2)
 
 
-_DECLARED = ("budget", "data", "config", "recipe", "epochs", "init_from")
 _COLUMNS = (
     *("kind", "round", "budget", "data", "run", "config", "seed", "recipe", "epochs", "init_from"),
     *("train_scale", "protocol", "test_scales", "top1_error", "top5_error", "log_loss", "images"),
@@ -357,13 +354,13 @@ _COLUMNS = (
 def _row(record: Record, path: Path) -> dict[str, Any]:
     e, p = record.declared, record.provenance
     last = record.curve[-1] if isinstance(record, TrainRecord) and record.curve else None
+    # What is declared comes last: a record's own `data` says which images were used.
     row = {
         name: getattr(part, name)
-        for part in (p, last, record)
+        for part in (p, last, record, SimpleNamespace(**e))
         for name in _COLUMNS
         if hasattr(part, name)
     }
-    row |= {name: e[name] for name in _DECLARED}
     low, high = e["train_scale"]
     tested = isinstance(record, EvalRecord)
     return row | {

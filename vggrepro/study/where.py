@@ -4,25 +4,21 @@ Small nets leave cores idle when several threads share one of them. Processes th
 as several commands in one folder do, keep every core busy.
 """
 
-import subprocess
+import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vggrepro.files import cores
+from vggrepro.process import end_with_parent, in_order
 
 if TYPE_CHECKING:
     from vggrepro.device import Machine
 
-HELPER = """
-from vggrepro.process import end_with_parent
-end_with_parent()
-from vggrepro.cli import main
-main()
-"""
 MOST = 4  # processes for one rerun: each holds a net and its batches in memory
 
 
@@ -51,17 +47,6 @@ class Where:
 
         return choose(self.device, self.precision, self.threads, self.micro_batch, self.compile)
 
-    def options(self) -> list[str]:
-        """The same as options of `vggrepro run`."""
-        found = []
-        for name, value in vars(self).items():
-            option = f"--{name.replace('_', '-')}"
-            if value is True:
-                found.append(option)
-            elif value not in (None, False):
-                found += [option, str(value)]
-        return found
-
 
 # --- more processes for one rerun ------------------------------------------------------------
 
@@ -82,19 +67,30 @@ def count(workers: int, device: str) -> int:
 
 
 @contextmanager
-def helping(helpers: int, arguments: Sequence[str]) -> Iterator[None]:
-    """While this lasts, so many processes do `vggrepro run` with `arguments` beside this one.
+def helping(helpers: int, work: Callable[..., object], *arguments: object) -> Iterator[None]:
+    """While this lasts, so many processes do `work(*arguments)` beside this one, which does it too.
 
     What they cannot do, or leave when they die, this process comes to, and says why it fails; so
     nothing that they print is needed.
     """
-    command = [sys.executable, "-c", HELPER, "run", *arguments]
-    silent = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    started = [subprocess.Popen(command, **silent) for _ in range(helpers)]
+    new = get_context("spawn").Process  # no fork: there may be threads
+    started = [new(target=_help, args=(work, *arguments)) for _ in range(helpers)]
+    for process in started:
+        process.start()
     try:
         yield
     finally:
         for process in started:
             process.terminate()  # nothing is left for it to do, or all is to end
         for process in started:
-            process.wait()
+            process.join()
+
+
+def _help(work: Callable[..., object], *arguments: object) -> None:
+    """In a process of its own: work without a word, and no longer than who wants the help."""
+    end_with_parent()
+    with open(os.devnull, "w") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
+    with in_order():
+        work(*arguments)
