@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vggrepro.bench import rival, speed
-from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step, take_turns
+from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step
 from vggrepro.data import Photos, load
 from vggrepro.device import Machine, choose
 from vggrepro.study import store
@@ -93,8 +93,7 @@ def peak(machine: Machine, size: Size) -> list[Measured]:
         step = resident_step(geometry.model("D"), geometry, machine)
         work = geometry.tera_operations("D")
         sides.append(Repeated(f"D at {geometry.crop} px", step, work))
-    rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
-    return speed.of_sides("arithmetic", "TFLOP/s", rates)
+    return speed.compared("arithmetic", "TFLOP/s", sides, size.plan)
 
 
 def switches(
@@ -150,8 +149,7 @@ def switches(
             mib = (torch.cuda.max_memory_allocated() - before) / 2**20
             of = {"side": name, **geometry.of}
             memory.append(Measured(name="memory", unit="MiB", of=of, values=(round(mib, 1),)))
-    rates = take_turns(sides, size.plan.seconds, size.plan.rounds)
-    return speed.of_sides("step", "images/s", rates, **geometry.of), memory
+    return speed.compared("step", "images/s", sides, size.plan, **geometry.of), memory
 
 
 def _declared(geometry: Geometry) -> Experiment:

@@ -6,9 +6,9 @@ purpose, and nothing that a tutorial would not say is added.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 
 import torch
@@ -113,11 +113,7 @@ class Training(Side):
             model.parameters(), e.learning_rate, e.momentum, weight_decay=e.weight_decay
         )
         self.criterion = nn.CrossEntropyLoss()
-        self._stream = self._batches()
-
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
-        while True:
-            yield from self.loader
+        self._stream = chain.from_iterable(repeat(self.loader))
 
     def run(self, times: int) -> None:
         """So many steps, each on the next batch."""
@@ -144,8 +140,7 @@ class Training(Side):
 
     def close(self) -> None:
         """End the workers."""
-        self._stream.close()
-        self.loader._iterator = None
+        self._stream = self.loader._iterator = None
 
 
 # --- testing --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -56,11 +56,6 @@ def files(photos: Photos, split: str) -> Path:
     return root
 
 
-def of_sides(name: str, unit: str, rates: Mapping[str, tuple], **of: str | float) -> list[Measured]:
-    """The rates of `take_turns` as a record has them."""
-    return [measured(name, unit, found, side=side, **of) for side, found in rates.items()]
-
-
 def spread(images: ImageSet, count: int) -> ImageSet:
     """At most `count` images, evenly spread over a set and its classes, shuffled."""
     return images.subset(np.random.default_rng(0).permutation(images.evenly(count)))
@@ -73,6 +68,14 @@ class Plan:
     rounds: int = 4
     seconds: float = 2.5
     """Of one turn, about."""
+
+
+def compared(
+    name: str, unit: str, sides: Sequence[Side], plan: Plan, **of: str | float
+) -> list[Measured]:
+    """The rates of sides that take turns, as a record has them."""
+    rates = turns.take_turns(sides, plan.seconds, plan.rounds)
+    return [measured(name, unit, found, side=side, **of) for side, found in rates.items()]
 
 
 # --- training -----------------------------------------------------------------------------
@@ -143,10 +146,9 @@ def training(photos: Photos, machine: Machine, plan: Plan, **size: float) -> lis
     for side in sides:
         side.most = min(MOST_BATCHES, len(photos.train) // geometry.batch)
     try:
-        rates = turns.take_turns(sides, plan.seconds, plan.rounds)
+        return compared("training", "images/s", sides, plan, **geometry.of)
     finally:
         theirs.close()
-    return of_sides("training", "images/s", rates, **geometry.of)
 
 
 def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
@@ -163,8 +165,7 @@ def arithmetic(photos: Photos, machine: Machine, plan: Plan) -> list[Measured]:
     )
     sides = [convolution(machine, geometry.batch), Repeated("model", alone, step)]
     sides.append(Repeated("model and update", updated, step))
-    rates = turns.take_turns(sides, plan.seconds, plan.rounds)
-    return of_sides("arithmetic", "TFLOP/s", rates)
+    return compared("arithmetic", "TFLOP/s", sides, plan)
 
 
 def convolution(machine: Machine, batch: int) -> Repeated:
@@ -224,8 +225,7 @@ def testing(photos: Photos, machine: Machine, plan: Plan, **size: float) -> list
         options = {"protocol": protocol, "scales": scales, "device": machine, "progress": False}
         test = partial(evaluate, ours, **options)
         sides = [Testing(val, test), rival.Testing(files(photos, "val"), posterior)]
-        rates = turns.take_turns(sides, plan.seconds, plan.rounds)
-        found += of_sides("testing", "images/s", rates, protocol=protocol)
+        found += compared("testing", "images/s", sides, plan, protocol=protocol)
     return found
 
 
