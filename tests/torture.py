@@ -71,7 +71,8 @@ def forked(work: Callable[[], None], out: Path) -> tuple[int | str, str]:
                 with contextlib.suppress(OSError):
                     sys.stderr.flush()
                 os._exit(status)
-    ended = select.select([os.pidfd_open(pid)], [], [], LIMIT)[0]
+    with open(os.pidfd_open(pid)) as process:  # thousands are tried: none stays open
+        ended = select.select([process], [], [], LIMIT)[0]
     if not ended:
         os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
