@@ -586,7 +586,7 @@ def main() -> None:
         text = asked.write.read_text()
         before, _, rest = text.partition("<!-- torture -->\n")
         after = rest.partition("<!-- /torture -->")[2]
-        how_much = "a sample (--short)" if asked.short else "all of it"
+        how_much = "a sample (--short)" if asked.short else "all, and a tenth of all edits"
         title = f"Tried: {how_much}, seed {asked.seed}."
         marked = "\n".join(["<!-- torture -->", title, "", *lines, "<!-- /torture -->"])
         asked.write.write_text(before + marked + after)
