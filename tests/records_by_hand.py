@@ -90,11 +90,16 @@ def eval_record(experiment=EXPERIMENT, seed=0, **changes):
     return EvalRecord(**{**fields, **changes})
 
 
+def eval_path(results_dir, experiment, seed, evaluation):
+    """Where the record of that evaluation belongs."""
+    return store.folder_of(results_dir, experiment, seed) / evaluation.file
+
+
 def path_of(record, results_dir, experiment=EXPERIMENT):
     """Where the record belongs."""
     if isinstance(record, TrainRecord):
         return store.train_path(results_dir, experiment, record.seed)
-    return store.eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
+    return eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
 
 
 def written(record, results_dir, experiment=EXPERIMENT):
@@ -132,7 +137,7 @@ def write(folder, run, evaluation, by_seed, data="cifar10"):
             **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
             **fields,
         )
-        store.write(record, store.eval_path(folder, experiment, seed, evaluation))
+        store.write(record, eval_path(folder, experiment, seed, evaluation))
 
 
 def write_nets(folder, truth, seeds=range(5), sd=0.2, rng_seed=0):

@@ -7,7 +7,14 @@ import shutil
 
 import pytest
 
-from tests.records_by_hand import EXPERIMENT, PROVENANCE, eval_record, train_record, written
+from tests.records_by_hand import (
+    EXPERIMENT,
+    PROVENANCE,
+    eval_path,
+    eval_record,
+    train_record,
+    written,
+)
 from vggrepro.study import store
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import NOT_REPEATABLE, BenchRecord, FusionRecord, Measured
@@ -22,7 +29,7 @@ def folder(tmp_path):
     written(train_record(), results)
     written(eval_record(), results)
     dense = eval_record(protocol=DENSE.protocol, test_scales=DENSE.test_scales)
-    store.write(dense, store.eval_path(results, EXPERIMENT, 0, DENSE))
+    store.write(dense, eval_path(results, EXPERIMENT, 0, DENSE))
     return results
 
 
@@ -232,7 +239,7 @@ def test_an_evaluation_that_rests_on_other_weights_is_found(folder, vggrepro):
 def test_a_fusion_names_nets_of_the_same_folder(folder, vggrepro, parent):
     fields = eval_record(protocol="dense").model_dump(exclude={"kind"})
     fused = FusionRecord(**fields, parents={"D-S256/seed0/dense-256": "12ab" * 16})
-    path = store.eval_path(folder, EXPERIMENT, 0, DENSE)
+    path = eval_path(folder, EXPERIMENT, 0, DENSE)
     store.write(fused, path)
     resealed(path, {"parents": {parent: "12ab" * 16}})
     for name, arguments in COMMANDS.items():

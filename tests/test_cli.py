@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.records_by_hand import eval_record, written
+from tests.records_by_hand import eval_path, eval_record, written
 from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
@@ -325,7 +325,7 @@ def test_list_ends_with_what_no_table_has_by_plain_name(vggrepro, tmp_path, monk
         used = DataUsed(name="synthetic", split="val", count=100, fingerprint="8e" * 32)
         outcome = summarise(correct, correct, -1.0 * ~correct)
         tested = eval_record(experiment, seed, data=used, **outcome)
-        path = store.eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
+        path = eval_path(tmp_path, experiment, seed, centre_crop("my-net"))
         store.write(tested, path)
     status, out, _ = vggrepro("list", "--budget", "smoke", "--results-dir", tmp_path)
     assert status == 0

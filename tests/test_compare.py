@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.records_by_hand import eval_record, train_record, written
+from tests.records_by_hand import eval_path, eval_record, train_record, written
 from vggrepro import UserError
 from vggrepro.pages.comparison import lines
 from vggrepro.study import store
@@ -39,7 +39,7 @@ def net(
     record = record.model_copy(update={"experiment": about.get("experiment", declared)})
     trained = train_record(e, seed).model_copy(update={"experiment": declared})
     written(trained, folder, e)
-    return store.write(record, store.eval_path(folder, e, seed, evaluation))
+    return store.write(record, eval_path(folder, e, seed, evaluation))
 
 
 @pytest.fixture

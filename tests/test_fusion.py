@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.records_by_hand import eval_record, train_record, written
+from tests.records_by_hand import eval_path, eval_record, train_record, written
 from tests.running import digests, folder, snapshot
 from vggrepro import UserError, evaluators
 from vggrepro.pages import report
@@ -266,7 +266,7 @@ def test_claims_find_fusions(tmp_path, fusion, monkeypatch):
         q = {"protocol": ONE_Q.protocol, "test_scales": ONE_Q.test_scales}
         fields = eval_record(experiment, 0, **q).model_dump(exclude={"kind"})
         record = FusionRecord(**fields, parents={"A-S256/seed0/dense-256": "12ab" * 16})
-        path = store.eval_path(tmp_path, experiment, 0, ONE_Q)
+        path = eval_path(tmp_path, experiment, 0, ONE_Q)
         store.write(record, path)
         study = Study(tmp_path, "smoke")
         found = study.records(TWO_NETS, "synthetic", ONE_Q)

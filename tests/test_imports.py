@@ -18,7 +18,7 @@ PACKAGE = ROOT / "vggrepro"
 PARTS = ("library", "study", "bench", "pages")
 
 #: They may import from anywhere: the face and the command line.
-ABOVE_ALL = ("vggrepro", "vggrepro.__main__", "vggrepro.cli", "vggrepro.cli")
+ABOVE_ALL = ("vggrepro", "vggrepro.__main__", "vggrepro.cli")
 
 #: Modules of the study that train or test, and so bring torch.
 TRAIN = {"run", "runner", "first_steps", "provenance", "own"}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
 from vggrepro.bench import planner, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
@@ -50,7 +50,7 @@ def columns(tmp_path):
     tested, evaluation = at_budget("D-jitter", "smoke"), Evaluation("dense", (384,))
     p = PROVENANCE.model_copy(update={"wall_seconds": 0.022, "images_per_second": 500.0})
     record = eval_record(tested, 0, protocol="dense", test_scales=(384,), provenance=p)
-    store.write(record, store.eval_path(tmp_path, tested, 0, evaluation))
+    store.write(record, eval_path(tmp_path, tested, 0, evaluation))
     return [report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from tests.records_by_hand import eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_record
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
 from vggrepro.pages import nets, report
@@ -30,7 +30,7 @@ def column(tmp_path):
         for seed in range(seeds):
             training = train_record(experiment, seed)
             store.write(training, store.train_path(tmp_path, experiment, seed))
-            path = store.eval_path(tmp_path, experiment, seed, CENTRE)
+            path = eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
     plt.close("all")
@@ -143,7 +143,7 @@ def test_errors_have_a_column_for_what_is_recorded_and_none_for_the_same_again(c
     assert table.iloc[1, 1] == "–"
     dense = Evaluation("dense", (256,))
     experiment = column.experiment("A-S256")
-    path = store.eval_path(column.results_dir, experiment, 0, dense)
+    path = eval_path(column.results_dir, experiment, 0, dense)
     for size, shown in (("1x1", False), ("2x1", True)):
         made = eval_record(experiment, 0, protocol="dense", positions={size: 11})
         store.write(made, path)

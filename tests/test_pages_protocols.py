@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import PROVENANCE, eval_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record
 from vggrepro import configs
 from vggrepro.pages import figures, protocols, report, verdicts
 from vggrepro.study import paper, store
@@ -50,7 +50,7 @@ def record(column, run, evaluation, seed, wrong, parents=None, **changes):
     )
     if parents is not None:
         made = FusionRecord(**json.loads(made.model_dump_json(exclude={"kind"})), parents=parents)
-    store.write(made, store.eval_path(column.results_dir, experiment, seed, evaluation))
+    store.write(made, eval_path(column.results_dir, experiment, seed, evaluation))
 
 
 # --- cost ---------------------------------------------------------------------------------

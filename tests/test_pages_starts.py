@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.models import vgg11
 
-from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
@@ -270,7 +270,7 @@ def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
         last = replace(curve[-1], minival_error=minival)
         made = train_record(glorot, seed, curve=(*curve[:-1], last))
         store.write(made, store.train_path(tmp_path, glorot, seed))
-        path = store.eval_path(tmp_path, glorot, seed, Evaluation("centre-crop", (256,)))
+        path = eval_path(tmp_path, glorot, seed, Evaluation("centre-crop", (256,)))
         store.write(eval_record(glorot, seed), path)
     table = page.trained_table(column)
     assert list(table.columns) == ["A", "D", "E"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.records_by_hand import eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
@@ -74,7 +74,7 @@ def test_status_says_how_much_of_the_programme_is_complete(tmp_path):
     tasks = len(programme.tasks("cifar10"))
     for tested, complete in (((first,), 0), (others, 1)):
         for evaluation in tested:
-            path = store.eval_path(tmp_path, experiment, 0, evaluation)
+            path = eval_path(tmp_path, experiment, 0, evaluation)
             q = {"protocol": evaluation.protocol, "test_scales": evaluation.test_scales}
             store.write(eval_record(experiment, **q), path)
         said = "\n".join(status_lines(tmp_path))

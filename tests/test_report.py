@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
 from vggrepro import UserError, models
 from vggrepro.pages import figures, nets, report
 from vggrepro.study import programme, store
@@ -33,7 +33,7 @@ def column(tmp_path):
                 curve = [replace(e, lrn_denominator=spread) for e in record.curve]
                 record = record.model_copy(update={"curve": tuple(curve)})
             store.write(record, store.train_path(tmp_path, experiment, seed))
-            path = store.eval_path(tmp_path, experiment, seed, CENTRE)
+            path = eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
@@ -88,7 +88,7 @@ def test_errors_stand_beside_the_papers(column):
 def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, monkeypatch):
     monkeypatch.setitem(BUDGETS["smoke"].data["synthetic"], "recipe", "pilot-9")
     experiment = at_budget("A-S256", "smoke")
-    path = store.eval_path(tmp_path, experiment, 0, CENTRE)
+    path = eval_path(tmp_path, experiment, 0, CENTRE)
     store.write(eval_record(experiment, 0), path)
     assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
 
@@ -99,7 +99,7 @@ def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
         trained = train_record(experiment, seed, minival_error=error)
         store.write(trained, store.train_path(tmp_path, experiment, seed))
         tested = eval_record(experiment, seed)
-        store.write(tested, store.eval_path(tmp_path, experiment, seed, CENTRE))
+        store.write(tested, eval_path(tmp_path, experiment, seed, CENTRE))
     assert report.at_chance(tmp_path, experiment) == (1,)
     one = f"{tested.top1_error:.1f}"
     shown = report.recorded(tmp_path, experiment, CENTRE)
@@ -188,7 +188,7 @@ def test_panels_of_errors_span_as_many_points_around_their_own_data(column, tmp_
         experiment = at_budget(run, "smoke")
         wrong = np.arange(11) < count
         record = eval_record(experiment, 0, **summarise(~wrong, ~wrong, -np.ones(11)))
-        store.write(record, store.eval_path(wide.results_dir, experiment, 0, CENTRE))
+        store.write(record, eval_path(wide.results_dir, experiment, 0, CENTRE))
     empty = report.Column("recorded: nothing, reduced", tmp_path / "no", "smoke", "synthetic")
     figure = figures.dots(PAIR, [column, wide, empty])
     (low, high), (wide_low, wide_high) = (ax.get_ylim() for ax in figure.axes[:2])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.image_folders import write_set
 from tests.image_sets import CPU
-from tests.records_by_hand import eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_record
 from tests.running import (
     EXPERIMENTS,
     PowerCutError,
@@ -222,7 +222,7 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     right = np.ones(len(val), bool)
     tested = eval_record(experiment, data=used(val), **summarise(right, right, -1.0 * right))
     tested = tested.model_copy(update={"weights_digest": record.weights_digest})
-    store.write(tested, store.eval_path(where.results_dir, experiment, 0, evaluation))
+    store.write(tested, eval_path(where.results_dir, experiment, 0, evaluation))
     assert this._evaluated(evaluation, record)
     photo = next((tmp_path / "mine" / "val" / "cat").iterdir())
     Image.new("RGB", (48, 40), (9, 8, 7)).save(photo)

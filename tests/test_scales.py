@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import PROVENANCE, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
@@ -47,7 +47,7 @@ def write(column, run, evaluation, errors, **changes):
             **summarise(correct, correct, np.full(IMAGES, -1.0)), **changes,
         )  # fmt: skip
         assert record.top1_error == pytest.approx(error)
-        path = store.eval_path(column.results_dir, experiment, seed, evaluation)
+        path = eval_path(column.results_dir, experiment, seed, evaluation)
         store.write(record, path)
 
 

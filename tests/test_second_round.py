@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from tests.records_by_hand import PROVENANCE, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, train_record
 from vggrepro import UserError
 from vggrepro.cli import app
 from vggrepro.pages.method import welch_words
@@ -57,7 +57,7 @@ def record(folder, run, data, seed, error: Callable[..., float], made=MADE, mini
             data=DataUsed(name=data, split="val", count=IMAGES, fingerprint=""),
             **summarise(correct, correct, np.where(correct, -0.1, -2.0)),
         )
-        store.write(tested, store.eval_path(folder, e, seed, evaluation))
+        store.write(tested, eval_path(folder, e, seed, evaluation))
 
 
 def unit(folder, data, seed, error=nets, made=MADE, **minival: float) -> None:

@@ -71,7 +71,8 @@ def forked(work: Callable[[], None], out: Path) -> tuple[int | str, str]:
                 with contextlib.suppress(OSError):
                     sys.stderr.flush()
                 os._exit(status)
-    ended = select.select([os.pidfd_open(pid)], [], [], LIMIT)[0]
+    with open(os.pidfd_open(pid)) as process:  # thousands are tried: none stays open
+        ended = select.select([process], [], [], LIMIT)[0]
     if not ended:
         os.kill(pid, signal.SIGKILL)
     status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
@@ -585,7 +586,7 @@ def main() -> None:
         text = asked.write.read_text()
         before, _, rest = text.partition("<!-- torture -->\n")
         after = rest.partition("<!-- /torture -->")[2]
-        how_much = "a sample (--short)" if asked.short else "all of it"
+        how_much = "a sample (--short)" if asked.short else "all, and a tenth of all edits"
         title = f"Tried: {how_much}, seed {asked.seed}."
         marked = "\n".join(["<!-- torture -->", title, "", *lines, "<!-- /torture -->"])
         asked.write.write_text(before + marked + after)

@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all, and how many cores there are to make them."""
+"""Files that are there as a whole or not at all, locks, and how many cores there are."""
 
 import errno
 import os

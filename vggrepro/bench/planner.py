@@ -73,7 +73,7 @@ DEVICES: dict[str, Device] = {
 
 SHARE = 0.35
 """ASSUMPTION: the share of its peak that a device reaches, unless another is given. What the
-paper's own time implies lies on both sides of it, see `planner.paper_shares`."""
+paper's own time implies lies on both sides of it, see `paper_shares`."""
 
 THIS_MACHINE = "this-machine"
 """In place of a device: the machine of the recorded trainings, at their rate."""

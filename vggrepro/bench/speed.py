@@ -229,7 +229,7 @@ def testing(photos: Photos, machine: Machine, plan: Plan, **size: float) -> list
     return found
 
 
-# --- decoding, starting, memory -----------------------------------------------------------
+# --- decoding and starting ----------------------------------------------------------------
 
 SAMPLE_SECONDS = 0.02
 STARTS = {
@@ -271,7 +271,7 @@ def _seconds(name: str, step: Step, times: int, **of: str) -> Measured:
     return measured(name, "s", [elapsed(step) for _ in range(times)], **of)
 
 
-# --- memory ---------------------------------------------------------------------------------
+# --- memory -------------------------------------------------------------------------------
 
 
 def memory(photos: Photos, machine: Machine, plan: Plan, images: int = 10**6) -> list[Measured]:

@@ -196,7 +196,7 @@ def moved(found: compare.Comparison) -> Figure:
 def lines(first: Path, second: Path, everything: bool = False) -> Iterator[str]:
     """The comparison for people; with `everything` also what is the same on both sides.
 
-    Raises `UserError` as `compare` does, and if nothing can be compared.
+    Raises `UserError` as `compare.compare` does, and if nothing can be compared.
     """
     found = compare.compare(first, second)
     if not found.like:

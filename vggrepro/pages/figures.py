@@ -221,12 +221,10 @@ def legend(fig: Figure, axes: Iterable[Axes]) -> None:
 # --- parts of panels ------------------------------------------------------------------------
 
 
-def seed_dots(
-    ax: Axes, place: float, values: Sequence[float], colour: str, alpha: float = 0.7
-) -> None:
+def seed_dots(ax: Axes, place: float, values: Sequence[float], colour: str) -> None:
     """A dot for each seed above `place` and a bar at their mean; nothing without values."""
     if values:
-        ax.plot([place] * len(values), values, "o", color=colour, alpha=alpha)
+        ax.plot([place] * len(values), values, "o", color=colour, alpha=0.7)
         ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
 
 

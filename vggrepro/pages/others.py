@@ -91,19 +91,19 @@ def _stated(found: Summary) -> str:
     return f"{number(found.mean, 2)} ({found.families})<br>{_ends(found.interval)}"
 
 
-def linked(row: Row, decimals: int = 1) -> str:
+def linked(row: Row) -> str:
     """The top-1 error of a row, linked to where a reader finds it."""
-    return f'<a href="{row.address}">{number(row.top1_error, decimals)}</a>'
+    return f'<a href="{row.address}">{number(row.top1_error)}</a>'
 
 
 # --- tables ---------------------------------------------------------------------------------
 
 
-def trainings_table(rows: Sequence[Row], norm: str = "none") -> pd.DataFrame:
-    """Every series of the wide analysis, a line each: errors linked to their sources, evidence."""
+def trainings_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Every plain series of the wide analysis, a line each: errors with sources, evidence."""
     series: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
-        if row.counts(Analysis.WIDE) and row.norm == norm:
+        if row.counts(Analysis.WIDE) and row.norm == "none":
             series.setdefault((row.family, row.series), []).append(row)
     several = [family for family, _ in series]
     table = {}

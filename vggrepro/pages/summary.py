@@ -113,7 +113,7 @@ def shown(value: object) -> str:
 STAGES = {"scratch": "S = 256", "fine-tune": "S = 384", "jitter": "after S = 384"}
 
 
-def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> pd.DataFrame:
+def declared_table(data_sets: Sequence[str]) -> pd.DataFrame:
     """Field by data set: the paper's value and ours, for all runs of the study, and why.
 
     A field whose values differ among runs has a line for each, with the runs that it is of.
@@ -121,7 +121,7 @@ def declared_table(data_sets: Sequence[str], budget: str = programme.BUDGET) -> 
     found: dict[str, dict[tuple, list[str]]] = {}
     why: dict[str, str] = {}
     for run in RUNS:
-        ours = [at_budget(run, budget, data) for data in data_sets]
+        ours = [at_budget(run, programme.BUDGET, data) for data in data_sets]
         for one in {d.field: d for experiment in ours for d in deviations(experiment)}.values():
             why.setdefault(one.field, one.why)
             values = (one.paper, *(getattr(e, one.field) for e in ours))

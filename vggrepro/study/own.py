@@ -457,7 +457,7 @@ def fuse(paths: Sequence[Path], way: Way) -> Path:
     """The record of several nets whose posteriors are averaged (Section 4.4).
 
     All were tested on the same photos under one protocol, each at its own Q. Raises `UserError`
-    for fewer than two, other photos or protocols, or posteriors that are gone.
+    for fewer than two, other photos or protocols, or posteriors that are gone or damaged.
     """
     records = {path.absolute(): _to_fuse(path.absolute()) for path in paths}
     if len(records) < 2:

@@ -399,7 +399,7 @@ def deciding(interval: Interval, rule: Rule, level: float = ALPHA) -> Interval:
 
 
 def verdict(interval: Interval, rule: Rule, matters: float, level: float = ALPHA) -> Verdict:
-    """The word for a difference, as `rules.RULES` has it, for any number of seeds."""
+    """The word for a difference, as `RULES` has it, for any number of seeds."""
     decided = deciding(interval, rule, level)
     low, high = decided.low, decided.high
     inside = -matters < low and high < matters

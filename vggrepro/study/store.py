@@ -86,11 +86,6 @@ def twin_path(trained: Path, weights_digest: str) -> Path:
     return trained.with_name(f"train-{weights_digest[:8]}.json")
 
 
-def eval_path(results_dir: Path, experiment: Experiment, seed: int, evaluation: Evaluation) -> Path:
-    """Where the record of that evaluation belongs."""
-    return folder_of(results_dir, experiment, seed) / evaluation.file
-
-
 def write(record: R, path: Path) -> R:
     """Seal the record and write it atomically; returns it as written.
 
