@@ -1,6 +1,8 @@
 """Processes that share a rerun: how many, what they are told, and that none outlives it."""
 
+import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -90,6 +92,29 @@ def test_helpers_end_with_their_parent(tmp_path):
             parent.kill()
     with file_lock(lock, timeout=60):
         pass
+
+
+def test_ctrl_c_is_not_for_helpers(tmp_path, capfd):
+    with where.helping(1, hold, tmp_path):
+        (helper,) = multiprocessing.active_children()
+        os.kill(helper.pid, signal.SIGINT)  # as it begins
+        assert held(tmp_path, 1)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends children with their parent")
+def test_helpers_do_not_begin_without_their_parent(tmp_path):
+    code = (
+        "import os, pathlib, signal, sys\n"
+        "from tests.test_workers import hold, where\n"
+        "with where.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    # Ends when the helper's output is closed: when it ends, or just before it would hold the lock.
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, timeout=60).stdout == b""
+    time.sleep(0.5)
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_others_have_done_counts_as_speed():

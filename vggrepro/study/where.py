@@ -5,11 +5,12 @@ as several commands in one folder do, keep every core busy.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,8 +76,13 @@ def helping(helpers: int, work: Callable[..., object], *arguments: object) -> It
     """
     new = get_context("spawn").Process  # no fork: there may be threads
     started = [new(target=_help, args=(work, *arguments)) for _ in range(helpers)]
-    for process in started:
-        process.start()
+    # Ctrl-C is for this process, which ends the others; they inherit that they do not hear it.
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for process in started:
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, heard)
     try:
         yield
     finally:
@@ -89,6 +95,8 @@ def helping(helpers: int, work: Callable[..., object], *arguments: object) -> It
 def _help(work: Callable[..., object], *arguments: object) -> None:
     """In a process of its own: work without a word, and no longer than who wants the help."""
     end_with_parent()
+    if not parent_process().is_alive():  # it has died while this one began
+        return
     with open(os.devnull, "w") as nowhere:
         for stream in (sys.stdout, sys.stderr):
             os.dup2(nowhere.fileno(), stream.fileno())
