@@ -341,6 +341,7 @@ def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn
         ({"--data": "synthetic"}, "do nothing for synthetic"),
         ({"--data": "synthetic", "--data-dir": None}, "1000 outputs"),
         ({"--data-dir": "nowhere"}, "nowhere"),
+        ({"--data-dir": "~nosuchuser/x"}, "~nosuchuser/x cannot be"),
         ({"--ground-truth": "val.txt"}, "--data imagenet"),
         ({"--weights": None}, "name the weights"),
     ],

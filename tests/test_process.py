@@ -128,6 +128,7 @@ def test_python_callers_see_exceptions_and_warnings():
         ("list --missing --results-dir {file}", "no folder"),
         ("list --results-dir {file}", "no folder"),
         ("run A-S256 --budget reduced --data-dir ~nosuchuser/x", "~nosuchuser/x cannot be"),
+        ("evaluate --weights ~nosuchuser/x --data-dir .", "~nosuchuser/x cannot be"),
     ],
 )
 def test_what_cannot_be_or_says_nothing_is_refused(vggrepro, tmp_path, monkeypatch, command, said):

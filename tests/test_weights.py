@@ -16,6 +16,7 @@ from tests.image_sets import noise
 from vggrepro import UserError
 from vggrepro.inputs import INPUTS, Inputs, inputs_named
 from vggrepro.models import VGG
+from vggrepro.weights import _width, save_weights
 from vggrepro.windows import Window, cut_as_torchvision, rescaled_size, single_crop, ten_crop
 
 SMALL = {"width": 1 / 16, "crop": 64, "hidden": 16}
@@ -28,6 +29,25 @@ def small(config="A", classes=4, **more):
 
 
 # --- files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", ["A", "C", "B-5x5", "D-7x7"])
+def test_a_net_of_any_width_is_recognised(config):
+    """Channels are rounded, so the widest layer alone does not say the share of all others."""
+    for width in [percent / 100 for percent in range(1, 101)] + [1 / 16, 1 / 3, 2.0]:
+        with torch.device("meta"):
+            state = VGG(config, 2, width=width, crop=32, hidden=4).state_dict()
+            again = VGG(config, 2, width=_width(state, config), crop=32, hidden=4).state_dict()
+        shapes, found = ([tuple(t.shape) for t in one.values()] for one in (state, again))
+        assert found == shapes, width
+
+
+@pytest.mark.parametrize("width", [0.02, 0.12, 0.31])
+def test_a_net_of_an_odd_width_comes_back(tmp_path, width):
+    model = VGG("D", 3, width=width, crop=32, hidden=8)
+    save_weights(model, tmp_path / "d.safetensors")
+    again = vgg.load_weights(tmp_path / "d.safetensors")
+    assert again.state_dict().keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize("config", THEIRS)

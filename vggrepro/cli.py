@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
-from vggrepro.files import make_writable
+from vggrepro.files import expanded, make_writable
 from vggrepro.process import in_order, printable
 from vggrepro.recipe import Recipe
 from vggrepro.study import programme, second_round, starts
@@ -572,7 +572,7 @@ def evaluate(
         results_dir,
         where.fresh,
     )
-    averaged = [Path(path).expanduser() for path in [*(fuse or []), *others]]
+    averaged = [expanded(path) for path in [*(fuse or []), *others]]
     say(own.evaluate_lines(asked, way, averaged))
 
 

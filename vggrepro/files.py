@@ -20,6 +20,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def expanded(path: str | os.PathLike) -> Path:
+    """The path with `~` replaced. Raises `UserError` where there is no such home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:  # ~nosuchuser
+        raise UserError(f"{path} cannot be: {error}") from error
+
+
 def open_regular(path: str | os.PathLike, *, links: bool = True) -> BinaryIO:
     """A regular file, opened for reading; with `links`, what a link leads to.
 

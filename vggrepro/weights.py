@@ -8,6 +8,7 @@ name alone; to `torchvision` it is a state dict like its own.
 import json
 import math
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from torch import Tensor
 
 from vggrepro import UserError
 from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks
-from vggrepro.files import open_regular, write_atomically
+from vggrepro.files import expanded, open_regular, write_atomically
 from vggrepro.inputs import Inputs
 from vggrepro.models import VGG
 
@@ -76,7 +77,7 @@ def read(path: str | Path) -> tuple[State, dict[str, Any]]:
     Wrappings of trainers (`{"state_dict": …}`, `module.`) are taken off. Raises `UserError` for
     a file that is not there or holds no weights.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         with open_regular(path) as file:
             pickled = file.read(2) in (b"PK", b"\x80\x02")  # PyTorch's files, new and old
@@ -114,9 +115,8 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
             f"{where} has no {_LAST}: names must be those of torchvision's VGG, with a classifier"
         )
     classes, hidden = state[_LAST].shape
-    channels = max(len(t) for name, t in state.items() if name.startswith("features."))
-    width = channels / max(conv.channels for block in blocks(config) for conv in block)
-    last = round(blocks(config)[-1][-1].channels * width)
+    width = _width(state, config)
+    last = blocks(config, width)[-1][-1].channels
     crop = said.get(
         "crop", DOWNSAMPLING * math.isqrt(state["classifier.0.weight"].shape[1] // last)
     )
@@ -135,6 +135,25 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
         raise UserError(f"{where} has weights that are no numbers: it is not a whole classifier")
     model.load_state_dict(state, assign=True)  # no weight is drawn only to be replaced
     return model
+
+
+def _width(state: State, config: str) -> float:
+    """A share of the channels of Table 1 that rounds to those of every layer in `state`.
+
+    The plain ratio of the widest layers, where it does or nothing would: it is of another net.
+    """
+    convolutions = [name for name in state if re.fullmatch(r"features\.\d+\.weight", name)]
+    convolutions.sort(key=lambda name: int(name.split(".")[1]))
+    known = [conv.channels for block in blocks(config) for conv in block]
+    found = [len(state[name]) for name in convolutions]
+    layers = list(zip(found, known, strict=False))  # of another net there may be fewer or more
+    ratio = max(found, default=1) / max(known)
+    if all(max(1, round(channels * ratio)) == n for n, channels in layers):
+        return ratio
+    # A net has at least one channel, however narrow.
+    low = max(((n - 0.5) / channels for n, channels in layers if n > 1), default=0.0)
+    high = min(((n + 0.5) / channels for n, channels in layers), default=0.0)
+    return (low + high) / 2 if low < high else ratio
 
 
 def _differing(model: VGG, state: State) -> str:

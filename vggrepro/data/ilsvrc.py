@@ -14,7 +14,7 @@ from vggrepro import UserError
 from vggrepro.data.images import ImageSet, data_root, streamed
 from vggrepro.data.published import ILSVRC_NUMBERS
 from vggrepro.data.sources import File, Listing, class_names, is_image, list_images
-from vggrepro.files import open_regular
+from vggrepro.files import expanded, open_regular
 
 #: WordNet ids in the order of a net's outputs.
 CLASSES: tuple[str, ...] = tuple(ILSVRC_NUMBERS)
@@ -52,7 +52,7 @@ def val(
     root = data_root("imagenet", data_dir)
     folder = root / "val" if (root / "val").is_dir() else root
     if any(is_image(path.name) for path in folder.iterdir()):
-        labels = Path(ground_truth).expanduser() if ground_truth else _found(root, folder)
+        labels = expanded(ground_truth) if ground_truth else _found(root, folder)
         return streamed(_flat(folder, labels), cache_dir)
     check_classes(class_names(folder), folder)  # before any photo is opened
     return among_a_thousand(streamed(list_images(folder), cache_dir))

@@ -28,7 +28,7 @@ from vggrepro.data.cache import read_arrays
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import check_classes, evaluate, outcomes
-from vggrepro.files import make_writable, open_regular, write_atomically
+from vggrepro.files import expanded, make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
@@ -150,7 +150,7 @@ def net(asked: Asked) -> Net:
         path, of = _torchvision(asked.weights.removeprefix("torchvision:"), asked.photos.download)
         config, inputs = config or of, inputs or "torchvision"
     else:
-        path = Path(asked.weights).expanduser()
+        path = expanded(asked.weights)
     state, said = read(path)
     said = _of_a_run(path, state) | said
     model = net_of(state, said, path, config, inputs)
@@ -259,7 +259,7 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
     if photos.data_dir is None or photos.name != "folder" or _set_aside(net, asked):
         photos.check()
         return photos.val
-    root = photos.data_dir.expanduser().resolve()
+    root = expanded(photos.data_dir).resolve()
     root = next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(root), root)
@@ -271,7 +271,7 @@ def _set_aside(net: Net, asked: Asked) -> bool:
     """Whether a fifth of the photos is tested: all would be those that `train` has used, too."""
     photos = asked.photos
     here = photos.name == "folder" and photos.data_dir is not None
-    return here and "photos" in net.said and not sources.is_split(photos.data_dir.expanduser())
+    return here and "photos" in net.said and not sources.is_split(expanded(photos.data_dir))
 
 
 def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Iterator[str]:
@@ -679,7 +679,7 @@ def _said_of(photos: Photos) -> Iterator[str]:
         f"{counts['train']} to train on, {counts['minival']} to lower the learning rate by "
         f"(minival), {counts['val']} to test on (val)"
     )
-    if not sources.is_split(photos.data_dir.expanduser()):
+    if not sources.is_split(expanded(photos.data_dir)):
         yield "there is no train/ and val/: val is a fifth of every class, chosen by the pixels"
 
 
