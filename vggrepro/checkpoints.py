@@ -99,7 +99,7 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     if found != address:
         raise UserError(
             f"{path} was left by another training (recipe, data, start, precision, threads, "
-            "processor or PyTorch differ): go on as it was begun, or begin anew without it (--fresh)"
+            "processor or PyTorch differ): go on as it was begun, or without it (--fresh)"
         )
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
     try:
