@@ -423,7 +423,9 @@ def test_whatever_can_change_a_result_is_in_a_checkpoints_address(sets, monkeypa
         with monkeypatch.context() as patch:
             patch.setattr(module, name, lambda value=value: value)
             found.append(address())
-    assert len(set(found)) == 14
+    monkeypatch.setattr(torch, "__version__", "another")
+    found.append(address())
+    assert len(set(found)) == 15
 
 
 @pytest.mark.parametrize("batch_size", [16, 40])

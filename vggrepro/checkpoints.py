@@ -98,8 +98,8 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
         raise DamagedError(path, _short(error)) from error
     if found != address:
         raise UserError(
-            f"{path} was left by another training (recipe, data, precision, threads, "
-            "processor or start differ): go on as it was begun, or begin anew without it (--fresh)"
+            f"{path} was left by another training (recipe, data, start, precision, threads, "
+            "processor or PyTorch differ): go on as it was begun, or without it (--fresh)"
         )
     before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
     try:

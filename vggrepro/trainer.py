@@ -294,6 +294,7 @@ def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Ma
         seed,
         [photos.train.fingerprint, photos.minival.fingerprint],
         [*device.key(), distributed.world(), processor(device.device), instructions()],
+        torch.__version__,
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
