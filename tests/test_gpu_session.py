@@ -70,9 +70,9 @@ def test_a_part_that_takes_too_long_is_ended_and_told(tmp_path):
 
 def test_without_wheels_what_is_missing_is_named(tmp_path, monkeypatch, capsys):
     assert gpu_session.install(None, tmp_path / "log") == 0
-    monkeypatch.setattr(gpu_session, "NEEDED", ("torch", "no-such-package"))
+    monkeypatch.setattr(gpu_session, "NEEDED", ("torch>=2.0", "no-such-package", "numpy>=99.0"))
     assert gpu_session.install(None, tmp_path / "log") == 1
-    assert "not installed: no-such-package;" in capsys.readouterr().out
+    assert "not installed: no-such-package, numpy>=99.0;" in capsys.readouterr().out
 
 
 def test_every_part_is_told_and_the_records_come_back(tmp_path, monkeypatch):

@@ -24,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PREDICTION = ROOT / "tools" / "gpu_prediction.csv"
-NEEDED = ("pydantic", "typer", "filelock", "platformdirs", "tqdm", "numpy", "pillow", "scipy")
+NEEDED = ("pydantic", "typer", "filelock>=4.2", "platformdirs", "tqdm", "numpy", "pillow", "scipy")
 NEEDED += ("pandas", "torchvision", "pytest", "hypothesis")
 WANTED = ("timm",)
 """Measured against if it is there, or among the wheels."""
@@ -34,13 +34,16 @@ PACKING = 10.0  # seconds kept for packing the records
 
 
 def missing(names: tuple[str, ...]) -> list[str]:
-    """Which of these packages are not installed."""
+    """Which of these packages are not installed, or older than `name>=1.2` asks for."""
 
-    def is_there(name: str) -> bool:
+    def is_there(wanted: str) -> bool:
+        name, _, least = wanted.partition(">=")
         try:
-            return bool(version(name))
+            found = version(name)
         except PackageNotFoundError:
             return False
+        numbers = [[int(n) for n in one.split(".")[:2]] for one in (found, least) if one]
+        return numbers[0] >= numbers[-1]
 
     return [name for name in names if not is_there(name)]
 
