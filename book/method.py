@@ -256,6 +256,13 @@ Markdown(
 report.show(method.second_power_table(), "words")
 
 # %% [markdown]
+# ## The GPU round, as it is declared
+# The nets of the second round once more on one GPU with the paper's channels, a column of its own:
+# on CIFAR-10 seven nets for 50 epochs with seeds 0 to 4, on Imagenette at 128 px the three of D for
+# 100 epochs with seeds 0 to 2. Its claims are those of the second round with the same tests, margins
+# and families, at one length. Nothing of it has been run yet.
+
+# %% [markdown]
 # ## Where this is written down
 #
 # The claims are in `vggrepro/study/claims.toml`, the rules and the intervals in
