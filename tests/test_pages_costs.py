@@ -194,17 +194,6 @@ def test_every_round_is_a_dot():
     assert [text.get_text() for text in kept.texts] == list(NETS)
 
 
-def test_every_ratio_has_its_rounds_and_their_median():
-    record = store.read(store.bench_path(store.RECORDED, "speed"))
-    measured = costs.speeds(record)
-    drawn = costs.ratios(record).axes
-    for ax, unit in zip(drawn, ("×", " %"), strict=True):
-        expected = [list(rounds) for rounds in measured[measured.unit == unit].rounds[::-1]]
-        dots, medians = ax.lines[::2], ax.lines[1::2]
-        assert [list(line.get_xdata()) for line in dots] == expected
-        assert [line.get_xdata()[0] for line in medians] == list(map(np.median, expected))
-
-
 def test_lines_of_growth_are_those_that_are_known():
     found = jobs(lambda work: work.multiply_adds / 1e11)
     drawn = costs.growth(found, bench_record())

@@ -103,11 +103,13 @@ def test_receptive_fields_are_level_at_1x1_layers():
 
 
 def test_padding_is_shown_for_every_layer_and_crop():
-    shares = nets.padding_shares("C", (32, 224))
-    assert len(shares) == 13
-    assert shares["conv5_1"][0] == pytest.approx(1 - (2 * 2 / (3 * 2)) ** 2)
-    assert shares["conv5_3"] == [0, 0]  # 1x1
     ax = nets.padding("C", (32, 224)).axes[0]
+    shares = dict(
+        zip([t.get_text() for t in ax.get_yticklabels()], ax.images[0].get_array(), strict=True)
+    )
+    assert len(shares) == 13
+    assert shares["conv5_1"][0] == pytest.approx(100 * (1 - (2 * 2 / (3 * 2)) ** 2))
+    assert list(shares["conv5_3"]) == [0, 0]  # 1x1
     assert [text.get_text() for text in ax.texts][-4:] == ["56", "9", "0", "0"]
     plt.close("all")
 

@@ -25,10 +25,10 @@ from vggrepro.study.experiments import (
     Evaluation,
     Experiment,
     Row,
+    centre_crop,
     evaluation_in,
     evaluations_of,
 )
-from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
 from vggrepro.study.records import FirstStepsRecord, TrainRecord
 from vggrepro.study.rules import AT_CHANCE, Side, centre, gains
 from vggrepro.study.store import RECORDED
@@ -168,9 +168,16 @@ def paper_value(row: Row) -> float:
     )
 
 
-def paper_error(table: int, run: str) -> float:
-    """The paper's top-1 error of a run in one of its tables, in percent."""
-    return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
+def paper_error(run: str, evaluation: Evaluation) -> float | None:
+    """The paper's top-1 error of a run under an evaluation, percent; None if no table has it."""
+    rows = (row for row in ROWS if (row.run, row.evaluation) == (run, evaluation))
+    return next(map(paper_value, rows), None)
+
+
+def paper_cell(run: str, evaluation: Evaluation) -> str:
+    """The same in a table, – if no table of the paper has it."""
+    error = paper_error(run, evaluation)
+    return "–" if error is None else f"{error:.1f}"
 
 
 def errors(column: Column, run: str, evaluation: Evaluation | None = None) -> dict[int, float]:
@@ -222,13 +229,13 @@ def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
 
 
 def error_table(
-    rows: Sequence[tuple[str, str, Evaluation, float | None]], columns: Sequence[Column]
+    rows: Sequence[tuple[str, str, Evaluation]], columns: Sequence[Column]
 ) -> pd.DataFrame:
-    """Top-1 errors, %: a row per (label, run, evaluation, the paper's value or None)."""
+    """Top-1 errors, %, the paper's first: a row per (label, run, evaluation)."""
     table = {
-        label: {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
-        | {column.title: column.cell(run, evaluation) for column in columns}
-        for label, run, evaluation, value in rows
+        label: {"paper: ILSVRC-2012, full": paper_cell(*test)}
+        | {column.title: column.cell(*test) for column in columns}
+        for label, *test in rows
     }
     return pd.DataFrame.from_dict(table, orient="index")
 

@@ -15,7 +15,7 @@ from vggrepro.pages import figures, report
 from vggrepro.pages.figures import panels
 from vggrepro.pages.report import Column, Options
 from vggrepro.study import starts, store
-from vggrepro.study.experiments import RANDOM_STARTS
+from vggrepro.study.experiments import RANDOM_STARTS, centre_crop
 from vggrepro.study.records import FirstStepsRecord
 from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
 from vggrepro.study.store import RECORDED
@@ -33,7 +33,7 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
     """
     folder = results_dir / FIRST_STEPS / data
     paths = [path for name in DECLARED for path in folder.glob(f"{name}/seed*/first-steps.json")]
-    found = sorted((store.read(path) for path in paths), key=_place)
+    found = sorted(map(store.read, paths), key=lambda r: ([*DECLARED].index(r.run), r.seed))
     made = [starts.sizes(r.experiment, r.steps, r.precision) for r in found]
     if any(sizes != made[0] for sizes in made):
         raise UserError(
@@ -41,10 +41,6 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
             "--results-dir, or make them again with --fresh"
         )
     return found
-
-
-def _place(record: FirstStepsRecord) -> tuple[int, int]:
-    return [*DECLARED].index(record.run), record.seed
 
 
 def start_of(record: FirstStepsRecord) -> str:
@@ -172,7 +168,7 @@ def trained_table(column: Column) -> pd.DataFrame:
     Mean ± standard deviation over seeds; seed by seed where one is no better than chance.
     """
     rows = {
-        label: [column.cell(f"{net}-{end}", report.centre_crop(f"{net}-{end}")) for net in NETS]
+        label: [column.cell(f"{net}-{end}", centre_crop(f"{net}-{end}")) for net in NETS]
         for label, end in TRAINED
     }
     rows["from net A"][0] = "–"  # net A itself
