@@ -34,7 +34,7 @@ from vggrepro.pages.page import Chapter
 from vggrepro.study import store
 
 chapter = Chapter("11", budget, data, seeds, rerun, data_dir, results_dir)
-bench = costs.bench_of(chapter.options)
+bench = costs.bench_of(chapter.rerun_column)
 trained = planner.recorded(store.RECORDED)
 
 # %% [markdown]

@@ -232,12 +232,12 @@ def recorded(tmp_path, monkeypatch):
 
 
 def rerun(folder, budget="reduced"):
-    return comparison.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
+    return comparison.comparison_of(report.rerun_column(budget, "", 0, False, "", str(folder)))
 
 
 def test_without_a_rerun_there_is_nothing_to_compare(recorded):
     recorded.mkdir()  # as before the first run
-    published = comparison.comparison_of(report.options("reduced", "", 0, False, "", ""))
+    published = comparison.comparison_of(report.rerun_column("reduced", "", 0, False, "", ""))
     assert published is None and rerun(recorded) is None
     page = (store.ROOT / "book" / "comparison.ipynb").read_text(encoding="utf-8")
     assert "There is no rerun here yet" in page and "image/" not in page

@@ -261,8 +261,3 @@ def test_table_7_is_whole():
     merged = sum("merged" in row.split for row in paper.table(7))
     assert len(numbers) == len(paper.table(7)) + merged  # one cell over two columns
     assert sum(cell.endswith("*") for cell in numbers) == 2 * merged
-
-
-def test_chapters_choose_their_recorded_data(tmp_path):
-    chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    assert [c.data for c in chosen.columns(recorded=("imagenette",))] == ["imagenette", "synthetic"]

@@ -13,6 +13,7 @@ from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_reco
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
+from vggrepro.pages.page import Chapter
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import (
@@ -137,10 +138,10 @@ def test_positions_per_image_are_counted_from_records(column):
 
 
 def test_cifar_is_left_out_of_the_recorded_columns_only(tmp_path):
-    recorded = report.options("reduced", "", 0, False, "", "")
-    assert [c.data for c in recorded.columns(recorded=("imagenette",))] == ["imagenette"]
-    rerun = report.options("reduced", "cifar10", 0, False, "", str(tmp_path))
-    assert [c.data for c in rerun.columns(recorded=("imagenette",))] == ["imagenette", "cifar10"]
+    recorded = Chapter("06", "reduced", "", 0, False, "", "")
+    assert [c.data for c in recorded.columns] == ["imagenette"]
+    rerun = Chapter("06", "reduced", "cifar10", 0, False, "", str(tmp_path))
+    assert [c.data for c in rerun.columns] == ["imagenette", "cifar10"]
 
 
 def test_runs_are_named_by_their_scales():

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from vggrepro import UserError
 from vggrepro.pages.figures import plt
-from vggrepro.pages.report import DATA_NAMES, Options, mean_and_spread, table_by
+from vggrepro.pages.report import DATA_NAMES, Column, mean_and_spread, table_by
 from vggrepro.pages.verdicts import shown_interval
 from vggrepro.study import compare, store
 from vggrepro.study.budgets import data_dir_option
@@ -27,11 +27,11 @@ Names = tuple[str, str]
 BOOK: Names = ("recorded", "rerun")
 
 
-def comparison_of(options: Options) -> compare.Comparison | None:
-    """The rerun that a chapter's parameters name beside the recorded study; None without one."""
+def comparison_of(rerun: Column | None) -> compare.Comparison | None:
+    """A rerun beside the recorded study; None without one."""
     # A folder without records is a rerun that has not been made; a damaged record is an error.
-    if options.shows_rerun and any(options.results_dir.glob("*/*/*/seed*/eval-*.json")):
-        return compare.compare(store.RECORDED, options.results_dir)
+    if rerun and any(rerun.results_dir.glob("*/*/*/seed*/eval-*.json")):
+        return compare.compare(store.RECORDED, rerun.results_dir)
     return None
 
 

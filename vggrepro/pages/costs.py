@@ -20,11 +20,10 @@ from vggrepro.study.records import BenchRecord
 QUARTER = 0.25  # the width of every recorded training
 
 
-def bench_of(options: report.Options) -> BenchRecord:
+def bench_of(rerun: Column | None) -> BenchRecord:
     """What `vggrepro bench speed` measured: the rerun's if it has any, else what is recorded."""
-    path = store.bench_path(options.results_dir, "speed")
-    shown = options.shows_rerun and path.exists()
-    return store.read(path if shown else store.bench_path(store.RECORDED, "speed"))
+    own = rerun and store.bench_path(rerun.results_dir, "speed")
+    return store.read(own if own and own.exists() else store.bench_path(store.RECORDED, "speed"))
 
 
 # --- nets ---------------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from matplotlib.patches import Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from vggrepro.pages.report import Column, errors
-from vggrepro.study import store
 from vggrepro.study.experiments import DECLARED, short_name
 from vggrepro.study.records import TrainRecord
 from vggrepro.windows import Window, box
@@ -186,8 +185,7 @@ def _about_logarithmic(ax: Axes) -> None:
 
 def trained_in(column: Column, run: str) -> list[TrainRecord]:
     """The trainings of a run that a column shows, one for each seed that came to its end."""
-    found = store.trainings(column.results_dir, column.experiment(run)).values()
-    return [record for record in found if record.status == "ok"]
+    return [record for record in column.trainings(run).values() if record.status == "ok"]
 
 
 def learning_curve(ax: Axes, trained: Sequence[TrainRecord], colour: str) -> None:

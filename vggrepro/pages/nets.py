@@ -14,7 +14,6 @@ from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import figures
 from vggrepro.pages.report import Column, errors, paper_cell, paper_error
-from vggrepro.study import store
 from vggrepro.study.experiments import RUNS, centre_crop, lineage, one_scale, short_name
 from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
@@ -29,8 +28,7 @@ def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     table = {"paper, dense": [paper_cell(run, one_scale(run)) for run in runs]}
     for column in columns:
         for how, evaluation_of in (("centre crop", centre_crop), ("dense", one_scale)):
-            tests = [(column.experiment(run), evaluation_of(run)) for run in runs]
-            found = [store.evaluations(column.results_dir, *test).values() for test in tests]
+            found = [column.evaluations(run, evaluation_of(run)).values() for run in runs]
             maps = {size for records in found for r in records for size in r.positions}
             if maps and (how == "centre crop" or maps != {"1x1"}):
                 cells = [column.cell(run, evaluation_of(run)) for run in runs]
@@ -216,14 +214,8 @@ def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     styles = (("o", "-"), ("s", "--"), ("^", "-."), ("D", "-"), ("v", ":"))
     for config, (marker, line) in zip(configs, styles, strict=False):
         net = cost.convolutions(config)
-        ax.plot(
-            [names.index(layer.name) for layer in net],
-            [layer.receptive_field for layer in net],
-            line,
-            marker=marker,
-            label=config,
-            alpha=0.8,
-        )
+        places, fields = [names.index(x.name) for x in net], [x.receptive_field for x in net]
+        ax.plot(places, fields, line, marker=marker, label=config, alpha=0.8)
     for crop in crops:
         ax.axhline(crop, color="0.6", linewidth=0.8, zorder=0)
         ax.annotate(f"crop {crop} px", (0, crop), (0, 2), textcoords="offset points", fontsize=9)
@@ -358,12 +350,15 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     Two panels per column of records, a dot per seed and a line at the mean.
     """
     fig, axes = figures.panels(2 * len(columns), 2.7, 2)
-    for ax, (column, what) in zip(axes, product(columns, CONV_COSTS), strict=True):
+    costs = ("weights", "multiply_adds")
+    for ax, (column, what) in zip(axes, product(columns, costs), strict=True):
         for run, colour in zip(runs, figures.shades(runs), strict=True):
-            amount, found = conv_cost(run, column, what), list(errors(column, run).values())
+            e, found = column.experiment(run), list(errors(column, run).values())
+            net = cost.convolutions(e.config, width=e.width, crop=e.crop)
+            amount = sum(getattr(layer, what) for layer in net)
             figures.error_dots(ax, amount / 1e6, found, colour, short_name(run))
         figures.say_not_run(ax)
-        ax.set_xlabel(f"{what}, millions")
+        ax.set_xlabel(f"{what.replace('_', '-')}, millions")
         ax.margins(x=0.25, y=0.25)
         if ax.has_data():
             ax.set_xlim(left=0)
@@ -371,13 +366,3 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
             ax.set(title=figures.short_title(column), ylabel="top-1 error, %")
     figures.legend(fig, axes)
     return fig
-
-
-CONV_COSTS = ("weights", "multiply-adds")
-
-
-def conv_cost(run: str, column: Column, what: str) -> int:
-    """One of `CONV_COSTS` (for one image) of a run's convolutions, at the column's size."""
-    declared = column.experiment(run)
-    net = cost.convolutions(declared.config, width=declared.width, crop=declared.crop)
-    return sum(getattr(layer, what.replace("-", "_")) for layer in net)

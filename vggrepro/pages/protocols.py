@@ -16,7 +16,7 @@ from vggrepro.bench import workload
 from vggrepro.data import synthetic
 from vggrepro.pages import figures
 from vggrepro.pages.report import Column, errors, paper_cell, table_by
-from vggrepro.study import paper, store
+from vggrepro.study import paper
 from vggrepro.study.experiments import (
     FUSIONS,
     RUNS,
@@ -95,7 +95,7 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
             ratio = work_of(e, evaluation).multiply_adds / work_of(e, once).multiply_adds
             cells[f"× at {crop} px"] = f"{ratio:.1f}"
         for column in columns:
-            found = store.evaluations(column.results_dir, column.experiment(first), evaluation)
+            found = column.evaluations(first, evaluation)
             took = [1e3 * seconds_per_image(record) for record in found.values()]
             cells[f"ms, {column.title}"] = f"{np.mean(took):.1f}" if took else "not run"
         for net in nets:
@@ -205,7 +205,7 @@ def _shares(fusion: str, column: Column) -> np.ndarray:
     """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
     dense = next(e for e in FUSIONS[fusion].evaluations if e.protocol == "dense")
     tested = {
-        run: store.evaluations(column.results_dir, column.experiment(run), evaluation)
+        run: column.evaluations(run, evaluation)
         for run, evaluation in (*members(fusion), (fusion, dense))
     }
     shares = []

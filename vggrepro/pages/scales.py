@@ -16,7 +16,6 @@ from vggrepro.data import synthetic
 from vggrepro.pages import figures
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column, errors, paper_error
-from vggrepro.study import store
 from vggrepro.study.experiments import (
     RUNS,
     Evaluation,
@@ -158,8 +157,7 @@ def mean_positions(column: Column, runs: Sequence[str], test_scale: int) -> str:
     """Positions of a val image's score map on average over images, as recorded with that Q."""
     evaluation = Evaluation("dense", (test_scale,))
     for run in runs:  # any of them will do: the maps are those of the images, not of the net
-        found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
-        for record in found.values():
+        for record in column.evaluations(run, evaluation).values():
             sizes = ((map(int, size.split("x")), n) for size, n in record.positions.items())
             return f"{sum(math.prod(size) * n for size, n in sizes) / record.data.count:.1f}"
     return "–"

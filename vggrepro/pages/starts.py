@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import panels
-from vggrepro.pages.report import Column, Options
+from vggrepro.pages.report import Column
 from vggrepro.study import starts, store
 from vggrepro.study.experiments import RANDOM_STARTS, centre_crop
 from vggrepro.study.records import FirstStepsRecord
@@ -48,10 +48,10 @@ def start_of(record: FirstStepsRecord) -> str:
     return record.run.split("-", 1)[1]
 
 
-def shown(options: Options) -> Records:
+def shown(rerun: Column | None) -> Records:
     """The records of a rerun if it has any, else those of the recorded study."""
-    rerun = options.shows_rerun and load(options.results_dir, options.data)
-    return rerun or load(RECORDED, RECORDED_DATA)
+    own = rerun and load(rerun.results_dir, rerun.data)
+    return own or load(RECORDED, RECORDED_DATA)
 
 
 # --- what theory expects --------------------------------------------------------------------
@@ -316,7 +316,7 @@ def trainings(column: Column) -> Figure:
             singly = report.at_chance(column.results_dir, experiment)
             for some in [[record] for record in good] if singly else [good]:
                 figures.learning_curve(ax, some, colour)
-            diverged = len(good) < len(store.trainings(column.results_dir, experiment))
+            diverged = len(good) < len(column.trainings(experiment.name))
             if good or diverged:
                 mark = {"marker": "x", "linestyle": "none"} if diverged else {}
                 name = f"{label}: diverged" if diverged else label
