@@ -401,7 +401,8 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
     before = digests(copied, "C-S256")
     good = kept(copied, "C-S256", "dense", 256)
     path = folder(copied, "C-S256") / "posteriors" / "dense-256.npz"
-    wrong = evaluators.Tested(np.zeros_like(good), {"1x1": len(good)}, 1.0)
+    targets = np.zeros(len(good), int)
+    wrong = evaluators.Tested(np.zeros_like(good), {"1x1": len(good)}, 1.0, targets)
     weights = store.trainings(copied, at_budget("C-S256", "smoke"))[0].weights_digest
     images = store.read(folder(copied, "C-S256") / "eval-dense-256.json").data.fingerprint
     key = [weights, images, "float32", 1]
@@ -427,13 +428,14 @@ def test_posteriors_come_back_bit_by_bit(tmp_path):
     path = run.posteriors_path(tmp_path, "multi-crop", 384)
     assert path == tmp_path / "posteriors" / "multi-crop-384.npz"
     values = np.random.default_rng(0).random((7, 3), np.float32)
-    tested = evaluators.Tested(values, {"1x1": 5, "1x2": 2}, 0.1 + 0.2)
+    tested = evaluators.Tested(values, {"1x1": 5, "1x2": 2}, 0.1 + 0.2, np.arange(7) % 3)
     assert run.load_posteriors(path, ["a", 1]) is None
     run.save_posteriors(path, ["a", 1], tested)
     found = run.load_posteriors(path, ["a", 1])
     np.testing.assert_array_equal(found.posteriors, values)
     assert found.posteriors.dtype == np.float32
-    assert found[1:] == tested[1:]
+    assert found[1:3] == tested[1:3]
+    np.testing.assert_array_equal(found.targets, tested.targets)
     assert run.load_posteriors(path, ["a", 2]) is None
 
 

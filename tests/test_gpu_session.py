@@ -7,9 +7,11 @@ import tarfile
 
 import pytest
 
+from tests.test_second_round import nets, record
 from tools import gpu_session, gpu_trainings
-from vggrepro.study import store
+from vggrepro.study import gpu_round, second_round, store
 from vggrepro.study.budgets import at_budget
+from vggrepro.study.decisions import decide_gpu_round
 from vggrepro.study.where import Where
 
 
@@ -17,22 +19,46 @@ def test_all_nets_of_a_seed_come_before_the_next():
     found = gpu_trainings.tasks("gpu-32")
     nets = ["E", "D", "C", "B", "A-LRN", "B-5x5", "A"]
     assert found[:8] == [*((f"{net}-he-50", 0) for net in nets), ("E-he-50", 1)]
-    assert len(found) == 7 * len(gpu_trainings.SEEDS)
-    for run, _ in found[:7]:
-        declared = at_budget(run, "gpu-32", "cifar10")
-        assert (declared.width, declared.hidden, declared.crop, declared.epochs) == (
-            1,
-            4096,
-            32,
-            50,
-        )
+    assert len(found) == 7 * 5
+    assert len(gpu_trainings.tasks("gpu-128")) == 3 * 3
+    assert len(gpu_trainings.tasks("smoke")) == 7
 
 
-def test_the_round_is_the_second_one_but_for_the_channels():
-    for run in gpu_trainings.RUNS:
-        narrow, wide = (at_budget(run, budget, "cifar10") for budget in ("reduced", "gpu-32"))
+@pytest.mark.parametrize(("data", "also"), [("cifar10", set()), ("imagenette", {"crop"})])
+def test_the_round_is_the_second_one_but_for_the_channels(data, also):
+    for wide in gpu_round.PARTS[data].sides(data):
+        narrow = at_budget(wide.name, "reduced", data)
         differing = {name for name in vars(wide) if getattr(wide, name) != getattr(narrow, name)}
-        assert differing == {"budget", "width", "hidden"}
+        assert differing == {"budget", "width", "hidden", *also}
+        assert (wide.width, wide.hidden) == (1, 4096)
+        assert (wide.crop, wide.epochs) == {"cifar10": (32, 50), "imagenette": (128, 100)}[data]
+
+
+def test_the_claims_are_those_of_the_second_round_at_one_length():
+    assert list(gpu_round.CLAIMS) == list(second_round.CLAIMS)
+    for key, claim in gpu_round.CLAIMS.items():
+        asked = second_round.CLAIMS[key]
+        differing = {name for name in vars(claim) if getattr(claim, name) != getattr(asked, name)}
+        assert differing <= {"other_length", "seeds", "cannot"}
+        sides = [side.run for pair in (claim.sides, claim.also) if pair for side in pair]
+        assert set(sides) <= set(gpu_round.PARTS[claim.data].runs)
+
+
+@pytest.mark.parametrize("data", gpu_round.PARTS)
+def test_the_round_is_decided_when_all_of_it_is_there(tmp_path, data):
+    part = gpu_round.PARTS[data]
+    for seed in part.seeds:
+        assert not gpu_round.complete(tmp_path, data)
+        assert {found.word for found in decide_gpu_round(tmp_path, data).values()} == {"not run"}
+        for run in part.runs:
+            record(tmp_path, run, data, seed, nets, budget=part.budget)
+    assert gpu_round.complete(tmp_path, data)
+    (line,) = gpu_round.status_lines(tmp_path)
+    assert line == f"  GPU round on {data}: {len(part.seeds)} of {len(part.seeds)} seeds complete"
+    words = {key: found.word for key, found in decide_gpu_round(tmp_path, data).items()}
+    holding = {"cifar10": "2-depth", "imagenette": "2-crops"}[data]
+    assert words[holding] == "holds and matters"
+    assert not store.frame(tmp_path).empty  # it does not wait for the second round
 
 
 def test_what_is_recorded_is_skipped_and_nothing_is_begun_without_time(
@@ -57,8 +83,11 @@ def test_the_prediction_that_is_written_down_is_the_planners(tmp_path):
     assert (tmp_path / "prediction.csv").read_bytes() == written
     lines = written.decode().splitlines()
     rows = {row["part"]: float(row["seconds"]) for row in csv.DictReader(lines)}
-    assert set(rows) >= {"install", "tests", "bench", "trainings"}
-    assert sum(rows[f"training {run}"] for run in gpu_trainings.RUNS) < rows["trainings"]
+    assert set(rows) >= {"install", "tests", "bench"}
+    for part in gpu_round.PARTS.values():
+        of_a_seed = sum(rows[f"training {run}"] for run in part.runs)
+        found = rows[f"trainings {part.budget}"]
+        assert found == pytest.approx(len(part.seeds) * of_a_seed, rel=0.02)
 
 
 def test_a_part_that_takes_too_long_is_ended_and_told(tmp_path):

@@ -39,9 +39,11 @@ def nets(run: str, seed: int, evaluation) -> float:
     return base + rng.normal(0, 0.1)
 
 
-def record(folder, run, data, seed, error: Callable[..., float], made=MADE, minival=20.0) -> None:
+def record(
+    folder, run, data, seed, error: Callable[..., float], made=MADE, minival=20.0, budget="reduced"
+) -> None:
     """All records of one run with one seed."""
-    e = at_budget(run, "reduced", data)
+    e = at_budget(run, budget, data)
     trained = train_record(e, seed, minival_error=minival, provenance=made)
     store.write(trained, store.train_path(folder, e, seed))
     common = {name: getattr(trained, name) for name in ("experiment", "seed", "precision")}

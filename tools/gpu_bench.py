@@ -53,6 +53,7 @@ SIZES = {
         {"width": 1 / 16, "hidden": 32, "crop": 32, "batch_size": 8},
     ),
 }
+SIZES["gpu-128"] = SIZES["gpu-32"]  # the same card, whichever trainings follow
 SECONDS_AT_FULL_WIDTH = 2.0  # that a turn was given when the session was predicted
 PARTS, SWITCHES = 2, 6  # comparisons from photos to results, and sides of a step
 

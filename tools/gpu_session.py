@@ -109,7 +109,7 @@ def session(options: argparse.Namespace) -> int:
             print("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:]))
     predicted = _predicted()
     for part, said in done.items():
-        said["predicted"] = predicted.get(part)
+        said["predicted"] = predicted.get(part, predicted.get(f"{part} {options.budget}"))
     (options.out / "parts.json").write_text(json.dumps(done, indent=1))
     pack(options.work, options.out / "records.tar.gz")
     # pytest ends with 5 or 0 where all tests are skipped.
@@ -140,22 +140,25 @@ def predict(card: str, path: Path = PREDICTION) -> None:
     """Write what the planner expects of each part and of each training on a card."""
     sys.path.insert(0, str(ROOT))
     from tools.gpu_bench import seconds_of
-    from tools.gpu_trainings import SEEDS, tasks
+    from tools.gpu_trainings import PARTS
     from vggrepro.bench import planner, workload
     from vggrepro.study.budgets import at_budget
 
     rate = planner.on_device(planner.device_named(card)).seconds
     rows = {"install": 10.0, "tests": 60.0, "bench": seconds_of("gpu-32")}
-    of_seed = {}
-    for run, _ in (task for task in tasks("gpu-32") if task[1] == SEEDS[0]):
-        experiment = at_budget(run, "gpu-32", "cifar10")
-        work = workload.training(experiment) + workload.evaluation(experiment)
-        of_seed[f"training {run}"] = rate(work)
-    rows["trainings"] = len(SEEDS) * sum(of_seed.values())
+    of_each = {}
+    for name, data in (("gpu-32", "cifar10"), ("gpu-128", "imagenette")):
+        seconds = {}
+        for run in PARTS[name].runs:
+            experiment = at_budget(run, name, data)
+            work = workload.training(experiment) + workload.evaluation(experiment)
+            seconds[f"training {run}"] = rate(work)
+        rows[f"trainings {name}"] = len(PARTS[name].seeds) * sum(seconds.values())
+        of_each |= seconds
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["part", "seconds", "card"])
-        for part, seconds in {**rows, **of_seed}.items():
+        for part, seconds in {**rows, **of_each}.items():
             writer.writerow([part, f"{seconds:.1f}", card])
 
 
@@ -164,7 +167,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--predict", metavar="CARD", help="write the planner's prediction, and end")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
-    parser.add_argument("--budget", default="gpu-32", choices=("gpu-32", "smoke"))
+    parser.add_argument("--budget", default="gpu-32", choices=("gpu-32", "gpu-128", "smoke"))
     parser.add_argument("--wheels", type=Path, help="folder of wheels of what is missing")
     parser.add_argument("--data-dir", type=lambda name: Path(name).resolve())
     parser.add_argument(

@@ -10,22 +10,19 @@ import time
 from pathlib import Path
 
 from vggrepro.bench import planner, workload
-from vggrepro.study import second_round, store
+from vggrepro.study import gpu_round, store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.runner import Task, run_tasks
 from vggrepro.study.where import Where
 
-RUNS = tuple(run for run in second_round.RUNS["cifar10"] if run.endswith("-50"))
-SEEDS = tuple(range(5))
-"""All that are trained: declared before the first call, from the predicted minutes."""
-SEEDS_AT_SMOKE = (0,)
+PARTS = {part.budget: part for part in gpu_round.PARTS.values()}
+PARTS["smoke"] = PARTS["gpu-32"]._replace(budget="smoke", seeds=(0,))
 CARD = "h200"  # what the planner knows of the card; the first training corrects it
 
 
 def tasks(budget: str) -> list[Task]:
-    """Every training of the round, in its order."""
-    seeds = SEEDS_AT_SMOKE if budget == "smoke" else SEEDS
-    return [(run, seed) for seed in seeds for run in RUNS]
+    """Every training of the round at that budget, in its order."""
+    return [(run, seed) for seed in PARTS[budget].seeds for run in PARTS[budget].runs]
 
 
 def train(budget: str, where: Where, seconds: float) -> list[Task]:

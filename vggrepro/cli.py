@@ -13,14 +13,17 @@ from typing import Annotated
 import typer
 
 from vggrepro import UserError
+from vggrepro.data import Photos, load
 from vggrepro.files import expanded, make_writable
 from vggrepro.process import in_order, printable
 from vggrepro.recipe import Recipe
-from vggrepro.study import programme, second_round, starts
+from vggrepro.study import programme, second_round, starts, store
+from vggrepro.study import status as status_of
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
 from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
 from vggrepro.study.where import MOST, Where
+from vggrepro.windows import PAPER_CROP
 
 # --- the options that several commands share ----------------------------------------------
 
@@ -28,14 +31,7 @@ MOST_SEED = 2**32 - 1
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {', '.join(BUDGETS)}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
-CacheDir = Annotated[Path | None, typer.Option(help="Where decoded images are kept.")]
 Results = Annotated[Path, typer.Option(help="Folder of records.")]
-Fresh = Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision = Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")]
-Threads = Annotated[
-    int | None, typer.Option(min=1, max=1024, help="CPU threads; all cores if not given.")
-]
 Workers = Annotated[
     int,
     typer.Option(
@@ -46,11 +42,6 @@ Workers = Annotated[
         "one if there is a GPU.",
     ),
 ]
-MicroBatch = Annotated[
-    int | None,
-    typer.Option(min=1, max=4096, help="Images at once; gradients are summed up to the batch."),
-]
-Compile = Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")]
 Study = Annotated[
     bool,
     typer.Option("--study", help="The recorded study: its runs and seeds on --data."),
@@ -60,21 +51,25 @@ Round = Annotated[
 ]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
-Download = Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")]
 
 # By the names of `Where`'s fields, which have their defaults.
 _WHERE = {
     "data_dir": DataDir,
     "results_dir": Results,
-    "cache_dir": CacheDir,
-    "device": Device,
-    "precision": Precision,
-    "threads": Threads,
-    "download": Download,
-    "fresh": Fresh,
-    "micro_batch": MicroBatch,
-    "compile": Compile,
+    "cache_dir": Annotated[Path | None, typer.Option(help="Where decoded images are kept.")],
+    "device": Annotated[str, typer.Option(help="auto, cpu or cuda.")],
+    "precision": Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")],
+    "threads": Annotated[
+        int | None, typer.Option(min=1, max=1024, help="CPU threads; all cores if not given.")
+    ],
+    "download": Annotated[bool, typer.Option("--download", help="Let torchvision fetch the data.")],
+    "fresh": Annotated[bool, typer.Option("--fresh", help="Run again what is already recorded.")],
+    "micro_batch": Annotated[
+        int | None,
+        typer.Option(min=1, max=4096, help="Images at once; gradients are summed up to the batch."),
+    ],
+    "compile": Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")],
 }
 MACHINE = ("device", "precision", "threads")
 EVERYWHERE = ("data_dir", "results_dir", "cache_dir", *MACHINE, "download", "fresh")
@@ -82,19 +77,17 @@ EVERYWHERE = ("data_dir", "results_dir", "cache_dir", *MACHINE, "download", "fre
 
 def works_somewhere(*options: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command these options of `_WHERE`; it gets them as one argument, `where`."""
-    defaults = {name: RERUN if name == "results_dir" else getattr(Where, name) for name in _WHERE}
+    of_where = inspect.signature(Where).parameters
     added = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=_WHERE[name]
-        )
+        of_where[name].replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=_WHERE[name])
         for name in options
     ]
 
     def changed(command: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(command)
         def called(**given: object) -> None:
-            chosen = {name: given.pop(name) for name in options}
-            command(**given, where=Where(**defaults | chosen))
+            where = Where(**{name: given.pop(name) for name in options})
+            command(**given, where=where)
 
         own = inspect.signature(command).parameters.values()
         own = [parameter for parameter in own if parameter.name != "where"]
@@ -167,8 +160,6 @@ def list_rows(
 
     Then the runs and fusions that no table has: controls, and what you have added.
     """
-    from vggrepro.study import status as status_of
-
     data = data_of(budget, data)
     if not missing:
         does_nothing(context, "without --missing", "seeds", "data_dir")
@@ -195,8 +186,6 @@ def results(
 
     With --csv the table that `vggrepro.results()` gives: a row for every record.
     """
-    from vggrepro.study import store
-
     _check_records(results_dir)
     table = store.frame(results_dir)
     if csv:
@@ -294,8 +283,6 @@ def status(
     results_dir: AnyResults = None,
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
-    from vggrepro.study import status as status_of
-
     if results_dir:
         _check_records(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
@@ -307,8 +294,6 @@ def verify(
     results_dir: AnyResults = None,
 ) -> None:
     """Recompute digests and errors of every record; exit 1 if one does not hold."""
-    from vggrepro.study import store
-
     folders = [results_dir] if results_dir else [f for f in (RECORDED, RERUN, OWN) if f.is_dir()]
     paths = [path for folder in folders for path in store.record_files(folder)]
     if not paths:
@@ -430,7 +415,6 @@ def first_steps(
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
     from vggrepro.study import first_steps as measuring
-    from vggrepro.study import store
 
     paths = measuring.run(experiments, seed, steps, where)
     typer.echo(measuring.table(paths).to_string())
@@ -471,7 +455,6 @@ def train(
     `--width 0.25 --crop 64 --hidden 256`.
     """
     from vggrepro.study import own
-    from vggrepro.windows import PAPER_CROP
 
     try:
         low, *high = map(int, train_scale.split("-"))
@@ -483,8 +466,6 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    from vggrepro.data import Photos
-
     asked = own.ToTrain(
         config=config,
         start=start,
@@ -509,6 +490,7 @@ def train(
 @app.command()
 @works_somewhere("cache_dir", *MACHINE, "fresh")
 def evaluate(
+    context: typer.Context,
     where: Where,
     more: Annotated[list[str] | None, typer.Argument(hidden=True, metavar="MORE")] = None,
     config: Annotated[
@@ -535,7 +517,7 @@ def evaluate(
         list[int] | None, typer.Option(help="Q, one or more: --scales 256 384 512.")
     ] = None,
     fuse: Annotated[
-        list[str] | None, typer.Option(help="Records of other nets, to average with: --fuse A B.")
+        list[str] | None, typer.Option(help="Records of several nets, to be averaged: --fuse A B.")
     ] = None,
     download: Annotated[bool, typer.Option("--download", help="Fetch published weights.")] = False,
     results_dir: Results = OWN,
@@ -546,6 +528,7 @@ def evaluate(
     paper's where it has them and recorded; what is recorded is not done again, and what was
     stopped goes on.
     """
+    not_both(context, "weights", "fuse")
     # An option takes one value; what follows it belongs to it all the same.
     numbers = [int(text) for text in more or [] if text.isdecimal()]
     others = [text for text in more or [] if not text.isdecimal()]
@@ -553,18 +536,8 @@ def evaluate(
         raise UserError(f"nothing is known of {' '.join(more)}: see `vggrepro evaluate --help`")
     if not (weights or fuse):
         raise UserError("name the weights to test with --weights, or records to average: --fuse")
-    from vggrepro.data import Photos
     from vggrepro.study import own
 
-    asked = None
-    if weights:
-        asked = own.Asked(
-            weights=weights,
-            config=config,
-            inputs=inputs,
-            photos=Photos(data, data_dir, where.cache_dir, download),
-            ground_truth=ground_truth,
-        )
     way = own.Way(
         own.evaluations(protocol or ["dense"], [*(scales or []), *numbers] or own.SCALES),
         resize,
@@ -572,8 +545,18 @@ def evaluate(
         results_dir,
         where.fresh,
     )
-    averaged = [expanded(path) for path in [*(fuse or []), *others]]
-    say(own.evaluate_lines(asked, way, averaged))
+    if fuse:
+        averaged = [expanded(path) for path in (*fuse, *others)]
+        say(own.told([own.fuse(averaged, way)]))
+        return
+    asked = own.Asked(
+        weights=weights,
+        config=config,
+        inputs=inputs,
+        photos=Photos(data, data_dir, where.cache_dir, download),
+        ground_truth=ground_truth,
+    )
+    say(own.evaluate_lines(asked, way))
 
 
 # Typer brings its own copy of Click or imports it, depending on its version.
@@ -593,8 +576,6 @@ def bench(
     ] = "imagenette",
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    from vggrepro.study import store
-
     if what not in BENCHMARKS:
         raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
     if what == "lrn":
@@ -610,7 +591,6 @@ def bench(
         measure = functools.partial(lrn, machine)
     else:
         from vggrepro.bench.speed import speed
-        from vggrepro.data import load
         from vggrepro.pages.costs import speed_lines as lines
 
         load(data, where.data_dir)

@@ -238,7 +238,7 @@ def _write(source: Source, reader: Reader, folder: Path) -> None:
     index |= {"targets": targets, "digests": digests}
     order = canonical_order(targets, digests)
     ordered = {name: column[order] for name, column in index.items()}
-    _write_arrays(folder / "index.npz", **ordered, origin=source.origin)
+    write_arrays(folder / "index.npz", **ordered, origin=source.origin)
 
 
 def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
@@ -261,7 +261,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _write_arrays(path: Path, **arrays: object) -> None:
+def write_arrays(path: Path, **arrays: object) -> None:
+    """Write an `.npz`. Raises `UserError` if it cannot be written."""
     content = io.BytesIO()
     np.savez(content, **arrays)
     write_atomically(path, content.getvalue())
@@ -277,7 +278,7 @@ def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
         made = make()
     with alone(path.parent):
-        _write_arrays(path, made=made)
+        write_arrays(path, made=made)
     return made
 
 

@@ -109,13 +109,14 @@ CALIBRATION: dict[str, Budget] = {
     )
 }
 
+_WIDE = {"width": 1.0, "hidden": 4096}
 _BESIDE = (
     # A second look at what a map of 2x2 positions may hide (spatial context): Imagenette on crops
     # of 96 px, with S = 110 px, for which no photo of 160 px is enlarged. Decides nothing.
     Budget("reduced-96", 3, {"imagenette": {**_CALIBRATED["imagenette"], "crop": 96}}),
-    # The second round's nets on CIFAR-10 once more with the paper's channels, on one GPU: a column
-    # of its own. Nothing else is changed.
-    Budget("gpu-32", 5, {"cifar10": {**_CALIBRATED["cifar10"], "width": 1.0, "hidden": 4096}}),
+    # The second round's nets once more with the paper's channels, on one GPU: see `gpu_round`.
+    Budget("gpu-32", 5, {"cifar10": {**_CALIBRATED["cifar10"], **_WIDE}}),
+    Budget("gpu-128", 3, {"imagenette": {**_CALIBRATED["imagenette"], **_WIDE, "crop": 128}}),
 )
 ALL_BUDGETS = {**BUDGETS, **{budget.name: budget for budget in _BESIDE}, **CALIBRATION}
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from vggrepro import cost
-from vggrepro.study import paper, programme, rules, second_round, store
+from vggrepro.study import gpu_round, paper, programme, rules, second_round, store
 from vggrepro.study.budgets import Budget, at_budget, budget_named
 from vggrepro.study.claims import CLAIMS, claim_named
 from vggrepro.study.experiments import RUNS, Evaluation
@@ -273,6 +273,16 @@ def decide_second_round(results_dir: Path) -> dict[str, Decision]:
         reason = "the second round is not complete, and nothing of it is shown before"
         return {key: Decision(claim, "not run", reason) for key, claim in claims.items()}
     return _decide(Study.of_second_round(results_dir), claims)
+
+
+def decide_gpu_round(results_dir: Path, data: str) -> dict[str, Decision]:
+    """Every claim of the GPU round on a set of photos by key, as those of the second round."""
+    claims = {key: claim for key, claim in gpu_round.CLAIMS.items() if claim.data == data}
+    if not gpu_round.complete(results_dir, data):
+        reason = "the GPU round is not complete"
+        return {key: Decision(claim, "not run", reason) for key, claim in claims.items()}
+    part = gpu_round.PARTS[data]
+    return _decide(Study(results_dir, part.budget, {data: part.seeds}), claims)
 
 
 def _decide(study: Study, claims: Mapping[str, Claim]) -> dict[str, Decision]:

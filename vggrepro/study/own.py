@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -24,10 +23,9 @@ from vggrepro import UserError
 from vggrepro.checkpoints import weights_digest
 from vggrepro.configs import CONFIGS, unknown
 from vggrepro.data import ImageSet, Photos, ilsvrc, sources
-from vggrepro.data.cache import read_arrays
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
-from vggrepro.evaluators import check_classes, evaluate, outcomes
+from vggrepro.evaluators import Tested, check_classes, combine, evaluate, outcomes
 from vggrepro.files import expanded, make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
@@ -37,7 +35,7 @@ from vggrepro.study.experiments import Evaluation
 from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
 from vggrepro.study.records import OwnEvalRecord, OwnTrainRecord, summarise
-from vggrepro.study.run import used
+from vggrepro.study.run import load_posteriors, save_posteriors, used
 from vggrepro.study.runner import BusyError, lock
 from vggrepro.trainer import Training, train
 from vggrepro.weights import State, net_of, read, save_weights
@@ -274,32 +272,19 @@ def _set_aside(net: Net, asked: Asked) -> bool:
     return here and "photos" in net.said and not sources.is_split(expanded(photos.data_dir))
 
 
-def evaluate_lines(asked: Asked | None, way: Way, others: Sequence[Path]) -> Iterator[str]:
-    """Test a net, if one is asked for, average it with those of other records, and tell of it."""
-    paths, published = [], None
-    if asked is not None:
-        tested = net(asked)
-        images, published = photos(tested, asked), tested.published
-        yield (
-            f"{tested.name}: config {tested.model.config}, {len(images)} photos of "
-            f"{len(images.classes)} classes; {describe(way.machine)}"
-        )
-        if _set_aside(tested, asked):
-            yield "of a folder without a split, the fifth of every class that `train` sets aside"
-            if tested.said["photos"] != images.fingerprint:
-                yield "these are not the photos of its training; some of them may have been"
-        paths = test(tested, images, way)
-    if others:
-        own = [same_evaluation(paths, others[0])] if paths else []
-        paths.append(fuse([*own, *others], way))
-    yield table(paths, published).to_string(index=False)
-    if published is not None:
-        yield (
-            f"{published.name}: its page says {_errors(*published[1:])} "
-            "(--protocol single-crop --scales 256 --resize torchvision)"
-        )
-    yield "errors in percent; written to:"
-    yield from map(str, paths)
+def evaluate_lines(asked: Asked, way: Way) -> Iterator[str]:
+    """Test a net and tell of it."""
+    tested = net(asked)
+    images = photos(tested, asked)
+    yield (
+        f"{tested.name}: config {tested.model.config}, {len(images)} photos of "
+        f"{len(images.classes)} classes; {describe(way.machine)}"
+    )
+    if _set_aside(tested, asked):
+        yield "of a folder without a split, the fifth of every class that `train` sets aside"
+        if tested.said["photos"] != images.fingerprint:
+            yield "these are not the photos of its training; some of them may have been"
+    yield from told(test(tested, images, way), tested.published)
 
 
 # --- testing ------------------------------------------------------------------------------
@@ -396,11 +381,12 @@ def _keep(
     """Keep what a net says of the photos under one protocol at one Q, a file for each chunk.
 
     What a killed command left is gone on with, and what was damaged is made again. Returns the
-    seconds that it took.
+    seconds that all of it took.
     """
-    started = perf_counter()
+    seconds = 0.0
     for some in _chunks(len(images)):
-        found = not way.fresh and _kept(folder, part, some) is not None
+        tested = None if way.fresh else _kept(folder, part, some)
+        found = tested is not None
         if not found:
             tested = evaluate(
                 model,
@@ -410,32 +396,29 @@ def _keep(
                 device=way.machine,
                 progress=False,
             )
-            buffer = io.BytesIO()
-            np.savez(buffer, posteriors=tested.posteriors, targets=images.targets[some])
-            write_atomically(_path(folder, part, some), buffer.getbuffer())
+            save_posteriors(*_place(folder, part, some), tested)
+        seconds += tested.seconds
         update(some.stop - some.start, found=found)
-    return perf_counter() - started
+    return seconds
 
 
-def _path(folder: Path, part: tuple[str, int], some: slice) -> Path:
+def _place(folder: Path, part: tuple[str, int], some: slice) -> tuple[Path, list[int]]:
+    """The file of a chunk, and the key of what is in it."""
     protocol, test_scale = part
-    return folder / "posteriors" / f"{protocol}-{test_scale}" / f"{some.start}.npz"
+    path = folder / "posteriors" / f"{protocol}-{test_scale}" / f"{some.start}.npz"
+    return path, [some.start, some.stop]
 
 
-def _kept(folder: Path, part: tuple[str, int], some: slice) -> dict[str, np.ndarray] | None:
-    """The posteriors (n, classes) float32 and targets (n,) of a chunk; None if gone or damaged."""
-    try:
-        kept = read_arrays(_path(folder, part, some))
-        return kept if len(kept["posteriors"]) == some.stop - some.start else None
-    except Exception:  # whatever a damaged file makes NumPy and zipfile raise
-        return None
+def _kept(folder: Path, part: tuple[str, int], some: slice) -> Tested | None:
+    """What was kept of a chunk; None if it is gone or damaged."""
+    return load_posteriors(*_place(folder, part, some))
 
 
 def _outcomes(nets: Sequence[tuple[Path, Evaluation]], count: int) -> list[np.ndarray]:
     """Per image, of the mean over nets of the mean over a net's Q: `evaluators.outcomes`."""
     found = []
     for some in _chunks(count):
-        means = []
+        of_nets = []
         for folder, evaluation in nets:
             kept = [_kept(folder, part, some) for part in evaluation.parts]
             if None in kept:
@@ -443,10 +426,9 @@ def _outcomes(nets: Sequence[tuple[Path, Evaluation]], count: int) -> list[np.nd
                     f"what {folder / evaluation.file} rests on is gone or damaged: evaluate that "
                     "net again with --fresh"
                 )
-            posteriors = [one["posteriors"] for one in kept]
-            means.append(np.mean(posteriors, axis=0, dtype=np.float64))
-        mean = np.mean(means, axis=0).astype(np.float32)
-        found.append(outcomes(mean, kept[0]["targets"]))
+            of_nets.append(combine(kept))
+        mean = combine(of_nets)
+        found.append(outcomes(mean.posteriors, mean.targets))
     return [np.concatenate(column) for column in zip(*found, strict=True)]
 
 
@@ -494,23 +476,19 @@ def _to_fuse(path: Path) -> OwnEvalRecord:
     return record
 
 
-def same_evaluation(made: Sequence[Path], other: Path) -> Path:
-    """That of the records which is of the protocol and the Q of another one.
-
-    Raises `UserError` if there is none.
-    """
-    wanted = _to_fuse(other).evaluation
-    for path in made:
-        if store.read(path).evaluation == wanted:
-            return path
-    scales = " ".join(map(str, wanted.test_scales))
-    raise UserError(
-        f"{other} is of {wanted.protocol} at Q {scales}, which this net was not tested at: add "
-        f'--protocol "{wanted.protocol}" --scales {scales}'
-    )
-
-
 # --- what is told -------------------------------------------------------------------------
+
+
+def told(paths: Sequence[Path], published: Published | None = None) -> Iterator[str]:
+    """The table of these records, and where they are."""
+    yield table(paths, published).to_string(index=False)
+    if published is not None:
+        yield (
+            f"{published.name}: its page says {_errors(*published[1:])} "
+            "(--protocol single-crop --scales 256 --resize torchvision)"
+        )
+    yield "errors in percent; written to:"
+    yield from map(str, paths)
 
 
 def table(paths: Sequence[Path], published: Published | None = None) -> "pd.DataFrame":

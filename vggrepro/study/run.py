@@ -4,10 +4,8 @@ What is made of several runs, a fusion, is here too; what runs before what is in
 """
 
 import hashlib
-import io
 import json
 import sys
-import zipfile
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -15,15 +13,15 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from vggrepro import UserError, checkpoints, distributed
 from vggrepro.data import ImageSet, Photos
+from vggrepro.data.cache import read_arrays, write_arrays
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, combine, evaluate, outcomes, windows
-from vggrepro.files import file_lock, write_atomically
+from vggrepro.files import file_lock
 from vggrepro.models import VGG, count_parameters, initialise, named_layers
 from vggrepro.study import store
 from vggrepro.study.budgets import CALIBRATION, at_budget, data_dir_option
@@ -69,27 +67,26 @@ def posteriors_path(folder: Path, protocol: str, test_scale: int) -> Path:
 
 
 def save_posteriors(path: Path, key: list[str | int], tested: Tested) -> None:
-    """Write what a protocol gave.
+    """Write what a protocol gave, and the images' targets.
 
     `key` names all that it depends on: weights, images, machine, processes. Raises
     `UserError` on a full disk.
     """
-    buffer = io.BytesIO()
     about = {"key": key, "positions": tested.positions, "seconds": tested.seconds}
-    np.savez(buffer, posteriors=tested.posteriors, about=np.array(json.dumps(about)))
-    write_atomically(path, buffer.getbuffer())
+    arrays = {"posteriors": tested.posteriors, "targets": tested.targets}
+    write_arrays(path, **arrays, about=json.dumps(about))
 
 
 def load_posteriors(path: Path, key: list[str | int]) -> Tested | None:
     """What a protocol gave, or None if there is nothing that can be read and has that key."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
-            about = json.loads(str(kept["about"]))
-            if about["key"] != key:
-                return None
-            return Tested(kept["posteriors"], about["positions"], about["seconds"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        kept = read_arrays(path)
+        about = json.loads(str(kept["about"]))
+    except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
         return None
+    if about["key"] != key:
+        return None
+    return Tested(kept["posteriors"], about["positions"], about["seconds"], kept.get("targets"))
 
 
 # --- a run --------------------------------------------------------------------------------

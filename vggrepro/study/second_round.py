@@ -7,7 +7,7 @@ and families in `claims.toml`, the rules in `rules.toml`. Errors of the round ar
 before it is complete (`shown`). What decides is in `decisions`.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 from vggrepro import UserError
 from vggrepro.study import claims, programme, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.experiments import SECOND_ROUND, evaluations_of
+from vggrepro.study.experiments import SECOND_ROUND, Experiment, evaluations_of
 from vggrepro.study.records import EvalRecord, TrainRecord
 from vggrepro.study.rules import WORDS, Claim
 
@@ -83,12 +83,12 @@ class Kind(NamedTuple):
 class Unit:
     """One set of photos with one seed: what is recorded of it, without any error.
 
-    `done` counts runs with all their records, `kinds` the kinds of machine of all records;
-    `finished` is the latest record's time.
+    `done` counts runs with all their records, of the `sides` that it has; `kinds` are the kinds of
+    machine of all records; `finished` is the latest record's time.
     """
 
-    data: str
     seed: int
+    sides: int
     done: int
     kinds: frozenset[Kind]
     finished: str
@@ -101,20 +101,24 @@ class Unit:
     @property
     def complete(self) -> bool:
         """Whether all its sides are recorded so."""
-        return self.done == len(RUNS[self.data]) and self.clean
+        return self.done == self.sides and self.clean
 
 
 def units(results_dir: Path, data: str) -> list[Unit]:
     """Every unit of a set of photos, by seed."""
-    of_each = []  # run by run: its trainings, then its evaluations, by seed
-    for run in RUNS[data]:
-        e = at_budget(run, BUDGET, data)
-        tested = [store.evaluations(results_dir, e, one) for one in evaluations_of(run)]
+    return units_of(results_dir, [at_budget(run, BUDGET, data) for run in RUNS[data]], SEEDS)
+
+
+def units_of(results_dir: Path, sides: Sequence[Experiment], seeds: Sequence[int]) -> list[Unit]:
+    """Of each seed, what is recorded of these declarations."""
+    of_each = []  # side by side: its trainings, then its evaluations, by seed
+    for e in sides:
+        tested = [store.evaluations(results_dir, e, one) for one in evaluations_of(e.name)]
         of_each.append([store.trainings(results_dir, e), *tested])
-    return [_unit(data, seed, of_each) for seed in SEEDS]
+    return [_unit(seed, of_each) for seed in seeds]
 
 
-def _unit(data: str, seed: int, of_each: list[list[dict[int, TrainRecord | EvalRecord]]]) -> Unit:
+def _unit(seed: int, of_each: list[list[dict[int, TrainRecord | EvalRecord]]]) -> Unit:
     runs = [[found[seed] for found in of_run if seed in found] for of_run in of_each]
     done = sum(
         len(records) == len(of_run) or any(record.status == "diverged" for record in records)
@@ -122,7 +126,7 @@ def _unit(data: str, seed: int, of_each: list[list[dict[int, TrainRecord | EvalR
     )
     records = [record for of_run in runs for record in of_run]
     finished = max((record.provenance.finished for record in records), default="")
-    return Unit(data, seed, done, frozenset(map(Kind.of, records)), finished)
+    return Unit(seed, len(runs), done, frozenset(map(Kind.of, records)), finished)
 
 
 def counted(results_dir: Path, data: str) -> list[int]:
@@ -173,7 +177,7 @@ def _state(unit: Unit) -> str:
     elif not unit.clean:
         state = "abandoned: not by one clean commit"
     else:
-        state = f"running: {unit.done} of {len(RUNS[unit.data])} runs"
+        state = f"running: {unit.done} of {unit.sides} runs"
     kinds = sorted({f"{k.processor}, {k.instructions}, {k.precision}" for k in unit.kinds})
     return f"{state} ({'; '.join(kinds)})"
 
@@ -183,4 +187,6 @@ def shown(results_dir: Path, paths: Iterable[Path]) -> Iterator[Path]:
     if complete(results_dir):
         yield from paths
     else:
-        yield from (path for path in paths if path.parts[-3] not in SECOND_ROUND)
+        for path in paths:  # .../BUDGET/DATA/RUN/SEED/record.json
+            if path.parts[-3] not in SECOND_ROUND or path.parts[-5] != BUDGET:
+                yield path

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from vggrepro.study import programme, second_round, store
+from vggrepro.study import gpu_round, programme, second_round, store
 from vggrepro.study.budgets import ALL_BUDGETS, CALIBRATION, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.study.starts import DECLARED, FIRST_STEPS
@@ -80,7 +80,7 @@ def status_lines(results_dir: Path) -> Iterator[str]:
         return
     yield f"{results_dir}:"
     lines = [*_run_lines(results_dir), *second_round.status_lines(results_dir)]
-    lines += _first_steps_lines(results_dir)
+    lines += [*gpu_round.status_lines(results_dir), *_first_steps_lines(results_dir)]
     measured = sorted((results_dir / "bench").glob("*.json"))
     lines += [f"  measured: {store.read(path).name}" for path in measured]
     yield from lines or ["  no records"]

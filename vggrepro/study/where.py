@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from vggrepro.files import cores
 from vggrepro.process import end_with_parent, in_order
+from vggrepro.study.store import RERUN
 
 if TYPE_CHECKING:
     from vggrepro.device import Machine
@@ -31,7 +32,7 @@ class Where:
     change the bits of a result; records name them all.
     """
 
-    results_dir: Path
+    results_dir: Path = RERUN
     data_dir: Path | None = None
     cache_dir: Path | None = None
     download: bool = False
