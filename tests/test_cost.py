@@ -62,7 +62,7 @@ def test_convolutions_and_classifier_of_the_fact_sheet():
         layers = cost.layers(config)
         assert sum(layer.parameters for layer in layers if layer.kind == "conv") == expected
         assert [layer.parameters for layer in layers[-3:]] == [102_764_544, 16_781_312, 4_097_000]
-    assert sum(layer.biases for layer in cost.layers("D")) == 13_416
+    assert sum(layer.parameters - layer.weights for layer in cost.layers("D")) == 13_416
 
 
 @given(config=configs, size=sizes)
@@ -76,7 +76,7 @@ def test_every_figure_agrees_with_the_net(config, size):
     assert [name for name, layer in layers.items() if layer.weights] == list(modules)
     for name, module in modules.items():
         assert layers[name].weights == module.weight.numel()
-        assert layers[name].biases == module.bias.numel()
+        assert layers[name].parameters - layers[name].weights == module.bias.numel()
 
     shapes = {}
     for name, module in modules.items():

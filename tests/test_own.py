@@ -448,7 +448,7 @@ def test_memory_holds_one_chunk_of_photos(weights, root, tmp_path, monkeypatch):
 def draw(folder, part, count):
     """Drawn photos of four classes."""
     for i in range(count):
-        image, target, _ = synthetic.draw(0, part, i)
+        image, target = synthetic.draw(0, part, i)
         if target < 4:
             path = folder / synthetic.CLASSES[target] / f"{part}{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)

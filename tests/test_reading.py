@@ -9,7 +9,7 @@ from vggrepro.pages.report import CONTRADICTED, Findings
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import Study
-from vggrepro.study.rules import centre
+from vggrepro.study.rules import one_q
 
 
 @pytest.fixture
@@ -22,7 +22,8 @@ def found(tmp_path):
 
 def test_a_difference_is_the_mean_over_seeds_that_both_sides_have(found):
     assert found.lower("cifar10", "D-S256", "A-S256") == "2.5"
-    assert found.lower("cifar10", *centre("D-S256", "A-S256")) == "2.5"
+    sides = (one_q(run, "centre-crop") for run in ("D-S256", "A-S256"))
+    assert found.lower("cifar10", *sides) == "2.5"
 
 
 def test_a_sentence_whose_direction_is_not_the_records_says_so(found):

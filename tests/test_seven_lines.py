@@ -24,7 +24,7 @@ def drawn(tmp_path_factory):
     root = tmp_path_factory.mktemp("drawn")
     for part, count in (("train", 100), ("val", 20)):
         for i in range(count):
-            image, target, _ = synthetic.draw(0, part, i)
+            image, target = synthetic.draw(0, part, i)
             if target < 4:
                 folder = root / part / synthetic.CLASSES[target]
                 folder.mkdir(parents=True, exist_ok=True)

@@ -5,10 +5,9 @@ digest of the weights, so that a checkpoint can be checked against it. The state
 no record, so its file begins with a digest of the rest.
 """
 
-import copy
 import hashlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +84,7 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     """Load the states back into `parts` and return the plain values.
 
     Raises `UserError` for a file of another training than `address`, and `DamagedError` for one
-    that is not as it was written, or whose weights are not finite: `parts` then stay as they were.
+    that is not as it was written: `parts` then stay as they were.
     """
     try:
         with open_regular(path) as file:
@@ -101,25 +100,9 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
             f"{path} was left by another training (recipe, data, start, precision, threads, "
             "processor or PyTorch differ): go on as it was begun, or without it (--fresh)"
         )
-    before = {name: copy.deepcopy(part.state_dict()) for name, part in parts.items()}
-    try:
-        if not all(bool(tensor.isfinite().all()) for tensor in _tensors(states)):
-            raise ValueError("its weights are not finite")
-        for name, part in parts.items():
-            part.load_state_dict(states[name])
-    except Exception as error:
-        for name, part in parts.items():
-            part.load_state_dict(before[name])
-        raise DamagedError(path, _short(error)) from error
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
     return done
-
-
-def _tensors(content: Any) -> Iterator[Tensor]:
-    if isinstance(content, Tensor):
-        yield content
-    elif isinstance(content, dict | list | tuple):
-        for part in content.values() if isinstance(content, dict) else content:
-            yield from _tensors(part)
 
 
 def _short(error: Exception) -> str:

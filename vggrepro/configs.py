@@ -96,12 +96,6 @@ FROM_NET_A: dict[str, str] = {
 """Which layers deeper nets take from net A, and where they are in its state dict."""
 
 
-def unknown(config: str) -> str:
-    """The message for a name that no net has."""
-    known = ", ".join(CONFIGS)
-    return f"unknown config {config!r}: choose one of {known}; VGG-11, 13, 16, 19 are A, B, D, E"
-
-
 def blocks(config: str, width: float = 1.0) -> Blocks:
     """Return the five blocks of a configuration, channels multiplied by `width`.
 
@@ -109,7 +103,10 @@ def blocks(config: str, width: float = 1.0) -> Blocks:
     `CONFIGS` or a width that is not a positive number.
     """
     if config not in CONFIGS:
-        raise UserError(unknown(config))
+        known = ", ".join(CONFIGS)
+        raise UserError(
+            f"unknown config {config!r}: choose one of {known}; VGG-11, 13, 16, 19 are A, B, D, E"
+        )
     if not (isfinite(width) and width > 0):
         raise UserError(f"width must be a positive number, not {width}")
     return tuple(

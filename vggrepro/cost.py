@@ -42,14 +42,9 @@ class Layer:
         return self.kernel**2 * self.in_channels * self.out_channels
 
     @property
-    def biases(self) -> int:
-        """Number of biases: one for each output channel of a layer with weights."""
-        return self.out_channels if self.weights else 0
-
-    @property
     def parameters(self) -> int:
-        """Weights and biases."""
-        return self.weights + self.biases
+        """Weights and biases, of these one for each output channel."""
+        return self.weights + self.out_channels if self.weights else 0
 
     @property
     def multiply_adds(self) -> int:

@@ -82,12 +82,11 @@ def train(
     model.to(device.device, memory_format=torch.channels_last)
     optimizer = sgd(model, recipe)
     scheduler = schedule(optimizer, recipe)
-    training, save = Training(), lambda training: None
+    training = Training()
     if checkpoint is not None:
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-        checkpoint, address = Path(checkpoint), address_of(model, photos, recipe, seed, device)
-        training = _resumed(checkpoint, address, parts)
-        save = partial(_save, checkpoint, address, parts)
+        state = Path(checkpoint), address_of(model, photos, recipe, seed, device), parts
+        training = _resumed(*state)
     net = device.compiled(distributed.parallel(model))
     cut = rescaled(photos, recipe, model)
     with counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told:
@@ -113,7 +112,8 @@ def train(
             of_epoch = {"running_loss": running[0], "running_error": running[1], **measured}
             training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **of_epoch))
             scheduler.step(*([measured["minival_error"]] if recipe.schedule == "plateau" else []))
-            save(training)
+            if checkpoint is not None:
+                distributed.first(partial(checkpoints.save, *state, asdict(training)))
     return training
 
 
@@ -317,7 +317,3 @@ def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, An
         text = f"{checkpoint} is damaged: kept as {aside.name}, and the training begins anew"
         warnings.warn(text, stacklevel=2)
         return {}
-
-
-def _save(checkpoint: Path, address: str, parts: dict[str, Any], training: Training) -> None:
-    distributed.first(lambda: checkpoints.save(checkpoint, address, parts, asdict(training)))

@@ -140,7 +140,7 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
 def _width(state: State, config: str) -> float:
     """A share of the channels of Table 1 that rounds to those of every layer in `state`.
 
-    The plain ratio of the widest layers, where it does or nothing would: it is of another net.
+    The plain ratio of the widest layers, where nothing would: it is of another net.
     """
     convolutions = [name for name in state if re.fullmatch(r"features\.\d+\.weight", name)]
     convolutions.sort(key=lambda name: int(name.split(".")[1]))
@@ -148,8 +148,6 @@ def _width(state: State, config: str) -> float:
     found = [len(state[name]) for name in convolutions]
     layers = list(zip(found, known, strict=False))  # of another net there may be fewer or more
     ratio = max(found, default=1) / max(known)
-    if all(max(1, round(channels * ratio)) == n for n, channels in layers):
-        return ratio
     # A net has at least one channel, however narrow.
     low = max(((n - 0.5) / channels for n, channels in layers if n > 1), default=0.0)
     high = min(((n + 0.5) / channels for n, channels in layers), default=0.0)

@@ -72,22 +72,16 @@ class Source(NamedTuple):
 class CachedImages(Sequence):
     """`images[i]` is an (H, W, 3) uint8 view of the memory-mapped file: read-only, no copy.
 
-    `digests` (N, 32) uint8 are SHA-256 of shape and pixels. Pickling sends the file's path and the
-    index, not the pixels, so that worker processes map the file themselves.
+    `digests` (N, 32) uint8 are SHA-256 of shape and pixels.
     """
 
     def __init__(
-        self,
-        path: Path,
-        offsets: np.ndarray,
-        sizes: np.ndarray,
-        digests: np.ndarray,
-        pixels: np.ndarray | None = None,
+        self, pixels: np.ndarray, offsets: np.ndarray, sizes: np.ndarray, digests: np.ndarray
     ) -> None:
-        self.path, self.offsets, self.sizes, self.digests = path, offsets, sizes, digests
         # A plain array over the mapping: indexing np.memmap itself is several times slower. Kept
         # by subsets, because another process may have replaced the file since.
-        self._pixels = np.asarray(np.memmap(path, np.uint8, mode="r")) if pixels is None else pixels
+        self._pixels = np.asarray(pixels)
+        self.offsets, self.sizes, self.digests = offsets, sizes, digests
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -96,13 +90,10 @@ class CachedImages(Sequence):
         start, (height, width) = int(self.offsets[i]), self.sizes[i].tolist()
         return self._pixels[start : start + height * width * 3].reshape(height, width, 3)
 
-    def __reduce__(self) -> tuple:
-        return type(self), (self.path, self.offsets, self.sizes, self.digests)
-
     def subset(self, indices: np.ndarray) -> "CachedImages":
         """The images at `indices`, in that order, over the same file."""
         parts = (part[indices] for part in (self.offsets, self.sizes, self.digests))
-        return CachedImages(self.path, *parts, self._pixels)
+        return CachedImages(self._pixels, *parts)
 
     def fingerprint(self, targets: np.ndarray) -> str:
         """SHA-256 (hex) over the labels and the pixels of exactly these images."""
@@ -249,7 +240,7 @@ def _open(folder: Path) -> tuple[np.ndarray, CachedImages] | None:
     try:
         index = read_arrays(folder / "index.npz")
         parts = (index[name] for name in ("offsets", "sizes", "digests"))
-        images = CachedImages(folder / "pixels.bin", *parts)
+        images = CachedImages(np.memmap(folder / "pixels.bin", np.uint8, mode="r"), *parts)
         return (index["targets"], images) if images.whole() else None
     except Exception:  # whatever a damaged file makes NumPy and zipfile raise
         return None

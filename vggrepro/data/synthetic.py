@@ -37,11 +37,10 @@ class Figure(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One image: (H, W, 3) uint8, its class, and the object's (left, top, right, bottom) in px."""
+    """One image: (H, W, 3) uint8, and its class."""
 
     image: np.ndarray
     target: int
-    box: tuple[int, int, int, int]
 
 
 class Layers(NamedTuple):
@@ -102,15 +101,12 @@ def draw(seed: int, split: str, index: int, plain: bool = False) -> Sample:
     most a twelfth of a circle.
 
     The image is (H, W, 3) uint8 with a short side of 160 px and an aspect ratio of 1 to 1.6,
-    upright or lying; the target is `index % 10`; the box lies inside the image and stays at
-    least half visible in every square crop of 86 % of the short side or more.
+    upright or lying; the target is `index % 10`; the object's box lies inside the image and stays
+    at least half visible in every square crop of 86 % of the short side or more.
     """
     background, paint, alpha = layers(seed, split, index, plain)
     image = np.floor(255 * (background + alpha[..., None] * (paint - background)) + 0.5)
-    inside = alpha >= 0.5
-    rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))
-    box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
-    return Sample(image.astype(np.uint8), index % len(CLASSES), box)
+    return Sample(image.astype(np.uint8), index % len(CLASSES))
 
 
 def layers(seed: int, split: str, index: int, plain: bool = False) -> Layers:

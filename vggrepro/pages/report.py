@@ -30,7 +30,7 @@ from vggrepro.study.experiments import (
     evaluations_of,
 )
 from vggrepro.study.records import EvalRecord, FirstStepsRecord, TrainRecord
-from vggrepro.study.rules import AT_CHANCE, Side, centre, gains
+from vggrepro.study.rules import AT_CHANCE, Side, gains, one_q
 from vggrepro.study.store import RECORDED
 
 PACKAGE = Path(__file__).parents[1]
@@ -367,7 +367,7 @@ class Findings:
         )
 
     def _errors(self, data: str, tested: Tested) -> dict[int, float]:
-        side = tested if isinstance(tested, Side) else centre(tested, tested)[0]
+        side = tested if isinstance(tested, Side) else one_q(tested, "centre-crop")
         return self.study.errors(side, data)
 
     def _gains(self, data: str, better: Tested, worse: Tested) -> list[float]:

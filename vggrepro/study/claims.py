@@ -12,7 +12,7 @@ from typing import Any
 from vggrepro import UserError
 from vggrepro.study import paper
 from vggrepro.study.experiments import CURVE, SECOND_ROUND, WIDER_CURVE, Evaluation
-from vggrepro.study.rules import Claim, Said, Side, Sides, centre, one_q, three_q
+from vggrepro.study.rules import Claim, Said, Side, Sides, one_q, three_q
 
 with Path(__file__).with_name("claims.toml").open("rb") as _file:
     _WRITTEN = tomllib.load(_file)
@@ -114,7 +114,7 @@ def _side(written: str) -> Side:
     run, *test = written.split(", ")
     match test:
         case []:
-            return centre(run, run)[0]
+            return one_q(run, "centre-crop")
         case [protocol]:
             return one_q(run, protocol)
         case [protocol, "3 Q"]:

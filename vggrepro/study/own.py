@@ -21,7 +21,7 @@ from torchvision import models as torchvision_models
 
 from vggrepro import UserError
 from vggrepro.checkpoints import weights_digest
-from vggrepro.configs import CONFIGS, unknown
+from vggrepro.configs import blocks
 from vggrepro.data import ImageSet, Photos, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
@@ -32,7 +32,7 @@ from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import Evaluation
-from vggrepro.study.progress import Progress
+from vggrepro.study.progress import Progress, pixels_seen
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
 from vggrepro.study.records import OwnEvalRecord, OwnTrainRecord, summarise
 from vggrepro.study.run import load_posteriors, save_posteriors, used
@@ -139,8 +139,8 @@ def net(asked: Asked) -> Net:
     Raises `UserError` for weights that are not there or do not fit, or without known inputs.
     """
     config, inputs = asked.config, asked.inputs
-    if config is not None and config not in CONFIGS:
-        raise UserError(unknown(config))
+    if config is not None:
+        blocks(config)  # an unknown one is told before anything is fetched
     if isinstance(inputs, str):
         inputs_named(inputs)
     if asked.weights.startswith("torchvision:"):
@@ -340,8 +340,9 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         paths = {e: folder / e.file for e in way.evaluations}
         todo = [e for e, path in paths.items() if way.fresh or not path.exists()]
         parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
+        height, width = np.median(images.sizes, axis=0).astype(int).tolist()
         # Relative work is enough for the bar.
-        work = {part: _area(net.model, images, *part) for part in parts}
+        work = {part: pixels_seen((height, width), part, net.model.crop) for part in parts}
         task, seconds = (net.name, None), {}
         forget_peak(way.machine)
         with Progress({task: sum(work.values())}) as bar:
@@ -353,15 +354,6 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
             spent = sum(seconds[part] for part in evaluation.parts)
             _write_record(way, about, evaluation, [(folder, evaluation)], spent)
     return list(paths.values())
-
-
-def _area(model: VGG, images: ImageSet, protocol: str, test_scale: int) -> float:
-    """The pixels that a net sees of a photo of the median size, times the photos."""
-    height, width = np.median(images.sizes, axis=0).astype(int).tolist()
-    windows = (PROTOCOLS | OF_TORCHVISION)[protocol]
-    seen = windows((height, width), scaled(test_scale, model.crop), model.crop)
-    views = 1 if protocol in OF_TORCHVISION else 2
-    return float(views * len(images) * sum(window.height * window.width for window in seen))
 
 
 def _chunks(count: int) -> Iterator[slice]:

@@ -75,8 +75,9 @@ def seeds(data: str) -> dict[str, int]:
             need(run, 1 if run in ONCE.get(data, ()) else claim.seeds)
     for run in POOLED.get(data, ()):
         need(run, 1)
-    for run in (run for chapter in _chapters(data) for run in CHAPTER_RUNS[chapter]):
-        need(run, 1)
+    for claim in CLAIMS.values():
+        for run in CHAPTER_RUNS[claim.chapter] if claim.data == data and runs_of(claim) else ():
+            need(run, 1)
     repeated, count = REPEATED.get(data, ((), 0))
     for run in repeated:
         need(run, count)
@@ -104,9 +105,3 @@ def runs_of(claim: Claim) -> list[str]:
     pairs = [claim.sides, claim.less, claim.other_length, *beside]
     sides: list[Side] = [side for pair in pairs if pair for side in pair]
     return list(dict.fromkeys(side.run for side in sides))
-
-
-def _chapters(data: str) -> list[str]:
-    """The chapters with a claim about errors that is decided on `data`."""
-    claims = [claim for claim in CLAIMS.values() if claim.data == data and runs_of(claim)]
-    return list(dict.fromkeys(claim.chapter for claim in claims))

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vggrepro import cost
 from vggrepro.study.budgets import PUBLISHED, at_budget, data_size
 from vggrepro.study.experiments import FUSIONS, Experiment, evaluations_of
-from vggrepro.windows import PROTOCOLS, scaled
+from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, scaled
 
 #: A run or a fusion with its seed, or a chapter with None.
 Task = tuple[str, int | None]
@@ -42,10 +42,15 @@ def multiply_adds(experiment: Experiment, part: Part) -> float:
     once = float(cost.multiply_adds(e.config, **net))
     if part == TRAINING:
         return 3 * once * e.epochs * size.train
+    return once * pixels_seen(size.typical, part, e.crop) / e.crop**2 * size.val
+
+
+def pixels_seen(size: tuple[int, int], part: tuple[str, int], crop: int) -> int:
+    """Of a photo of that size (height, width), under a protocol at one Q."""
     protocol, test_scale = part
-    windows = PROTOCOLS[protocol](size.typical, scaled(test_scale, e.crop), e.crop)
-    crops = sum(window.height * window.width for window in windows) / e.crop**2
-    return 2 * once * crops * size.val  # each window is seen mirrored, too
+    windows = (PROTOCOLS | OF_TORCHVISION)[protocol](size, scaled(test_scale, crop), crop)
+    views = 1 if protocol in OF_TORCHVISION else 2  # as it is and mirrored
+    return views * sum(window.height * window.width for window in windows)
 
 
 def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]:

@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from vggrepro import UserError
-from vggrepro.study.experiments import Evaluation, centre_crop, one_scale, three_scales
+from vggrepro.study.experiments import Evaluation, one_scale, three_scales
 
 # --- what decides a claim -----------------------------------------------------------------
 
@@ -66,12 +66,6 @@ class Side:
 
 
 Sides = tuple[Side, Side]
-
-
-def centre(*runs: str) -> Sides:
-    """Centre crop and flip at each net's own Q: what decides the claims about trainings."""
-    first, second = (Side(run, centre_crop(run)) for run in runs)
-    return first, second
 
 
 def one_q(run: str, protocol: str = "dense") -> Side:
