@@ -162,14 +162,11 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
         raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
     count = counts[part == "val"]
 
-    def read(i: int) -> tuple[np.ndarray, int]:
-        sample = synthetic.draw(SYNTHETIC_SEED, part, i, plain)
-        return sample.image, sample.target
-
     def open_reader() -> Reader:
         # How large each image is shows only when it is drawn; this is the upper bound.
         largest = 3 * synthetic.SHORT_SIDE**2 * synthetic.LONGEST_ASPECT
-        return Reader(count, int(count * largest), read)
+        draw = partial(synthetic.draw, SYNTHETIC_SEED, part, plain=plain)
+        return Reader(count, int(count * largest), draw)
 
     origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} {'plain ' * plain}images"
     version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
