@@ -57,9 +57,7 @@ def statistics_of(pixels):
     """PixelStatistics of (N, 3) RGB values from 0 to 255, by numpy's own covariance."""
     covariance = np.cov(pixels.T, bias=True)
     eigenvalues, vectors = np.linalg.eigh(covariance)
-    return PixelStatistics(
-        pixels.mean(0), covariance, eigenvalues[::-1].copy(), vectors[:, ::-1].copy()
-    )
+    return PixelStatistics(pixels.mean(0), eigenvalues[::-1].copy(), vectors[:, ::-1].copy())
 
 
 @dataclass(frozen=True)

@@ -365,12 +365,11 @@ def _streamed(listing: sources.Listing, cache_dir: Path) -> ImageSet:
 class PixelStatistics:
     """Mean and principal components of RGB values, on the 0-255 scale (Sect. 2.1 and 3.1).
 
-    `mean` (3,); `covariance` (3, 3); its `eigenvalues` (3,), largest first; `eigenvectors`
-    (3, 3), one per column, each with its largest component positive. All float64.
+    `mean` (3,); `eigenvalues` (3,) of their covariance, largest first; `eigenvectors` (3, 3),
+    one per column, each with its largest component positive. All float64.
     """
 
     mean: np.ndarray
-    covariance: np.ndarray
     eigenvalues: np.ndarray
     eigenvectors: np.ndarray
 
@@ -400,7 +399,7 @@ def pixel_statistics(
     eigenvalues, eigenvectors = eigenvalues[::-1], eigenvectors[:, ::-1]
     largest = np.abs(eigenvectors).argmax(axis=0)
     eigenvectors = eigenvectors * np.sign(eigenvectors[largest, range(3)])
-    return PixelStatistics(mean, covariance, eigenvalues.clip(min=0), eigenvectors)
+    return PixelStatistics(mean, eigenvalues.clip(min=0), eigenvectors)
 
 
 def _pixel_sums(image_set: ImageSet) -> np.ndarray:

@@ -31,12 +31,11 @@ HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives le
 
 
 class File(NamedTuple):
-    """A file below a folder of class folders: name there, bytes, time of change, what is wrong."""
+    """A file below a folder of class folders: name there, bytes, time of change."""
 
     name: str
     size: int
     time: int
-    problem: str | None = None
 
 
 class Listing(NamedTuple):
@@ -102,14 +101,14 @@ def look_through(root: Path) -> Listing:
     with _naming(root), os.scandir(root) as entries:
         passed_over = sorted(e.name for e in entries if not (_hidden(e.name) or e.is_dir()))
     for target, class_name in enumerate(classes):
+        broken: list[str] = []
         try:
             with _naming(root / class_name):
-                below = sorted(_files(os.fspath(root / class_name), class_name))
+                below = sorted(_files(os.fspath(root / class_name), class_name, broken))
         except UserError as error:
             problems.append(str(error))
             continue
-        problems += [file.problem for file in below if file.problem]
-        below = [file for file in below if not file.problem]
+        problems += sorted(broken)
         passed_over += [file.name for file in below if not is_image(file.name)]
         found = [file for file in below if is_image(file.name)]
         if not found:
@@ -131,7 +130,10 @@ def _hidden(name: str) -> bool:
     return name[0] == "." or name in HIDDEN
 
 
-def _files(folder: str, prefix: str, above: tuple[str, ...] = ()) -> Iterator[File]:
+def _files(
+    folder: str, prefix: str, broken: list[str], above: tuple[str, ...] = ()
+) -> Iterator[File]:
+    """The files that can be read, links followed; what is wrong with others goes into `broken`."""
     above = (*above, os.path.realpath(folder))
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -141,19 +143,17 @@ def _files(folder: str, prefix: str, above: tuple[str, ...] = ()) -> Iterator[Fi
             try:
                 found = entry.stat()  # of what a link leads to
             except OSError as error:
-                yield File(name, 0, 0, _unreadable(entry.path, error))
+                broken.append(_unreadable(entry.path, error))
                 continue
-            if stat.S_ISDIR(found.st_mode):
-                if os.path.realpath(entry.path) in above:
-                    problem = f"{entry.path} leads back to a folder above it: remove the link."
-                    yield File(name, 0, 0, problem)
+            if not stat.S_ISDIR(found.st_mode):
+                if is_image(entry.name) and not stat.S_ISREG(found.st_mode):
+                    broken.append(f"{entry.path} is not a regular file: remove it.")
                 else:
-                    yield from _files(entry.path, name, above)
-                continue
-            file = File(name, found.st_size, found.st_mtime_ns)
-            if is_image(entry.name) and not stat.S_ISREG(found.st_mode):
-                file = file._replace(problem=f"{entry.path} is not a regular file: remove it.")
-            yield file
+                    yield File(name, found.st_size, found.st_mtime_ns)
+            elif os.path.realpath(entry.path) in above:
+                broken.append(f"{entry.path} leads back to a folder above it: remove the link.")
+            else:
+                yield from _files(entry.path, name, broken, above)
 
 
 def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) -> Source:

@@ -1,7 +1,7 @@
 """Differences and decisions into what a reader sees: a chapter's tables, the board of claims."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -176,15 +176,17 @@ class Verdicts:
 
     def found(self, claim: Claim, data: str = "", sides: Sides | None = None) -> Found | None:
         """The difference of a claim, or of other `sides` beside it; None if not run."""
-        data, sides = data or claim.data, sides or claim.sides
+        if sides not in (None, claim.sides):
+            claim = replace(claim, sides=sides, less=None)
+        claim = replace(claim, data=data or claim.data)
         second = claim.round == "second"
         study = self._second_study if second else self.study
-        by_seed = study.differences(claim, sides, data)
+        by_seed = study.differences(claim)
         if not by_seed:
             return None
-        if not second and self.stalled(data, sides, claim.seeds):
+        if not second and self.stalled(claim.data, claim.sides, claim.seeds):
             return Found(by_seed, None, stalled=True)
-        return Found(by_seed, study.interval(claim, sides, data))
+        return Found(by_seed, study.interval(claim))
 
     def stalled(self, data: str, sides: Sides, seeds: int) -> str:
         """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""

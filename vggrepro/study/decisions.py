@@ -8,7 +8,7 @@ run", whatever is recorded.
 """
 
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -156,47 +156,37 @@ class Study:
         """The seeds that decide a claim: those fixed beforehand, or of the units that count."""
         return self.counted[claim.data] if claim.round == "second" else range(claim.seeds)
 
-    def gains(
-        self, claim: Claim, sides: Sides, data: str = "", metric: str = ""
-    ) -> dict[int, float]:
-        """Second minus first for each seed that both sides have; the data and metric as below."""
-        chosen = data or claim.data, self.seeds(claim), metric or claim.metric
-        return gains(*(self.errors(side, *chosen) for side in sides))
+    def of_both(self, claim: Claim, sides: Sides) -> list[dict[int, float]]:
+        """What a claim compares, of each of the sides by seed."""
+        chosen = claim.data, self.seeds(claim), claim.metric
+        return [self.errors(side, *chosen) for side in sides]
 
-    def differences(
-        self, claim: Claim, sides: Sides | None = None, data: str = "", metric: str = ""
-    ) -> dict[int, float]:
-        """The difference that a claim is about, by seed; or that of other `sides` beside it.
+    def gains(self, claim: Claim, sides: Sides) -> dict[int, float]:
+        """Second minus first for each seed that both sides have."""
+        return gains(*self.of_both(claim, sides))
 
-        `data` may be another set than the one that decides, `metric` another outcome.
-        """
-        found = self.gains(claim, sides or claim.sides, data, metric)
-        if claim.less and sides in (None, claim.sides):
-            return gains(self.gains(claim, claim.less, data, metric), found)
-        return found
+    def differences(self, claim: Claim) -> dict[int, float]:
+        """The difference that a claim is about, by seed."""
+        found = self.gains(claim, claim.sides)
+        return gains(self.gains(claim, claim.less), found) if claim.less else found
 
-    def interval(
-        self, claim: Claim, sides: Sides | None = None, data: str = "", metric: str = ""
-    ) -> Interval | None:
+    def interval(self, claim: Claim) -> Interval | None:
         """The same as a mean with its interval; None without a spread to take it from.
 
         Between trainings, which are compared by centre crop, the spread is that of all pooled nets;
         by Welch's test each side has its own; else it is that over seeds, of which it takes two.
         """
         if claim.test == "measurement":
-            return rules.median_ratio(_log_ratios(self, claim)) if metric != "log_loss" else None
-        sides = sides or claim.sides
+            return rules.median_ratio(_log_ratios(self, claim))
         if claim.test == "welch":
+            groups = self.of_both(claim, claim.sides)
             if claim.less:  # how much more one net gains than another
-                groups = [self.gains(claim, pair, data, metric) for pair in (claim.less, sides)]
-            else:
-                chosen = data or claim.data, self.seeds(claim), metric or claim.metric
-                groups = [self.errors(side, *chosen) for side in sides]
+                groups = [self.gains(claim, pair) for pair in (claim.less, claim.sides)]
             return rules.welch(*(list(group.values()) for group in groups))
-        found = self.differences(claim, sides, data, metric).values()
-        if any(side.evaluation.protocol != "centre-crop" for side in sides):
+        found = self.differences(claim).values()
+        if any(side.evaluation.protocol != "centre-crop" for side in claim.sides):
             return rules.paired(found)
-        return rules.difference(self.spread(data or claim.data, metric or claim.metric), found)
+        return rules.difference(self.spread(claim.data, claim.metric), found)
 
     def stalled(self, claim: Claim, sides: Sides) -> str:
         """The runs of a pair that learnt nothing or diverged, and in how many seeds, in words."""
@@ -288,7 +278,7 @@ def decide_gpu_round(results_dir: Path, data: str) -> dict[str, Decision]:
 def _decide(study: Study, claims: Mapping[str, Claim]) -> dict[str, Decision]:
     void = {key: _void(study, claim) for key, claim in claims.items()}
     intervals = {
-        key: [study.interval(claim, sides) for sides in _pairs(claim)]
+        key: [study.interval(replace(claim, sides=sides)) for sides in _pairs(claim)]
         for key, claim in claims.items()
         if not void[key]
     }
@@ -357,7 +347,9 @@ def _decided(
             found = Verdict("not so here", found.reason)  # does not contradict the paper
     mean = float(np.mean(seen)) if seen else None
     mean = interval.estimate if interval else mean
-    loss = study.interval(claim, metric="log_loss") if claim.metric == "top1_error" else None
+    loss = None
+    if claim.about_errors and claim.metric == "top1_error":
+        loss = study.interval(replace(claim, metric="log_loss"))
     return Decision(claim, *found, n, mean, interval, p, step, loss)
 
 
