@@ -28,7 +28,6 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 # %% tags=["remove-input"]
 import re
 
-import pandas as pd
 from IPython.display import Markdown
 
 from vggrepro import cost
@@ -39,7 +38,7 @@ from vggrepro.pages.nets import conv_weights
 from vggrepro.study import paper
 from vggrepro.study.budgets import at_budget
 
-report.options(budget, data, seeds, rerun, data_dir, results_dir)  # refuses what is not there
+report.rerun_column(budget, data, seeds, rerun, data_dir, results_dir)  # refuses what is not there
 figures.use_style()
 
 NETS = tuple(paper.TABLE_1)
@@ -57,8 +56,8 @@ theirs, printed = (
 
 def table(rows, classes="numbers"):
     """Rows, one dict each, as a table; the first key heads the lines."""
-    frame = pd.DataFrame(rows)
-    frame = frame.set_index(frame.columns[0]).rename_axis(index=None, columns=frame.columns[0])
+    rows = list(rows)
+    frame = report.table_by(next(iter(rows[0])), rows)
     return report.show(frame.map(lambda x: f"{x:,}" if isinstance(x, int) else x), classes)
 
 

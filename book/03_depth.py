@@ -175,10 +175,8 @@ figures.plt.show()
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-curves", "caption": "Error while training, measured in eval mode: full lines on minival, which is never trained on, dashed lines on as many training images. Lines are means over seeds, bands reach from the lowest to the highest."}, "image": {"alt": "Learning curves of A, B, D and E on minival and on training images, a panel for each data set."}}
 chapter.curves(*BY_DEPTH)
 
+
 # %% tags=["remove-input"]
-recorded = chapter.columns[:2]
-
-
 def moved(column, run):
     """By how much the error on minival still moved in the last fifth of the epochs, points."""
     curves = [record.curve for record in figures.trained_in(column, run)]
@@ -189,9 +187,8 @@ def moved(column, run):
 Markdown(
     "Over the last fifth of the epochs the error on minival moved, in points: "
     + "; ".join(
-        f"{c.title.removeprefix('recorded: ')} "
-        + ", ".join(f"{short_name(run)} {moved(c, run):+.1f}" for run in BY_DEPTH)
-        for c in recorded
+        f"{c.title} " + ", ".join(f"{short_name(run)} {moved(c, run):+.1f}" for run in BY_DEPTH)
+        for c in chapter.columns[:2]
     )
     + "."
 )

@@ -112,7 +112,6 @@ lines = [(f"{run} alone", run, evaluation) for run, evaluation in alone] + [
     for fusion, declared in FUSIONS.items()
     for evaluation in declared.evaluations
 ]
-lines = [(*line, protocols.paper_error_of(*line[1:])) for line in lines]
 report.show(report.error_table(lines, chapter.columns))
 
 # %% [markdown]

@@ -47,7 +47,7 @@ from vggrepro.windows import PAPER_CROP
 
 photos = ("cifar10",)
 chapter = Chapter("10", budget, data, seeds, rerun, data_dir, results_dir, photos=photos)
-records = starts.shown(chapter.options)
+records = starts.shown(chapter.rerun_column)
 
 # %% tags=["remove-input"]
 chapter.in_short()

@@ -34,7 +34,7 @@ from vggrepro.pages.page import Chapter
 from vggrepro.study import store
 
 chapter = Chapter("11", budget, data, seeds, rerun, data_dir, results_dir)
-bench = costs.bench_of(chapter.options)
+bench = costs.bench_of(chapter.rerun_column)
 trained = planner.recorded(store.RECORDED)
 
 # %% [markdown]
@@ -111,10 +111,6 @@ Markdown(
     f"{at['precision']}, torch {ran.versions['torch']}, commit {ran.commit[:8]}"
     f"{' (modified)' * ran.dirty}. Medians over turns; in brackets the lowest and the highest."
 )
-
-# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-costs-speed", "caption": "The ratios of the table. Above: how many times as fast as torchvision's way (training) and as one image at a time (testing). Below: training against the step alone, and the model against the fastest convolution."}, "image": {"alt": "Two panels of dots, one for each turn, with ticks at the medians: ratios to the usual way, and percentages of what the machine can do."}}
-costs.ratios(bench)
-figures.plt.show()
 
 # %% [markdown]
 # Their training loop, word for word; the loader and the test protocols stand beside it in

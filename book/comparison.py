@@ -32,7 +32,8 @@ from vggrepro.pages import comparison, figures, report
 from vggrepro.study.compare import verdict_changes
 
 figures.use_style()
-found = comparison.comparison_of(report.options(budget, data, seeds, rerun, data_dir, results_dir))
+shown = report.rerun_column(budget, data, seeds, rerun, data_dir, results_dir)
+found = comparison.comparison_of(shown)
 changes = verdict_changes(*found.folders) if found else {}
 Markdown(
     f"The recorded study holds {comparison.held(found.first)}; your rerun holds "

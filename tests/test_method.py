@@ -41,10 +41,14 @@ def closed_figures():
 
 
 def test_a_truth_far_away_has_one_word():
-    assert method.words(5.0, EXPECTED, "lower", 0.5) == {"holds and matters": 400}
-    assert method.words(-5.0, EXPECTED, "lower", 0.5) == {"contradicted": 400}
-    assert method.words(5.0, EXPECTED, "same", 0.5) == {"contradicted": 400}
-    assert method.words(5.0, EXPECTED, "not worse", 0.5) == {"holds": 400}
+    assert method.words(method.intervals(5.0, EXPECTED, 400), "lower", 0.5) == {
+        "holds and matters": 400
+    }
+    assert method.words(method.intervals(-5.0, EXPECTED, 400), "lower", 0.5) == {
+        "contradicted": 400
+    }
+    assert method.words(method.intervals(5.0, EXPECTED, 400), "same", 0.5) == {"contradicted": 400}
+    assert method.words(method.intervals(5.0, EXPECTED, 400), "not worse", 0.5) == {"holds": 400}
 
 
 def test_the_share_that_is_found_is_the_power_of_the_t_test():
@@ -52,15 +56,17 @@ def test_the_share_that_is_found_is_the_power_of_the_t_test():
     critical = stats.t.ppf(0.975, EXPECTED.df)
     noncentral = stats.nct(EXPECTED.df, true / EXPECTED.standard_error)
     # With nothing that matters in reach, the interval above zero is "holds" alone.
-    found = method.words(true, EXPECTED, "lower", 50.0, n)
+    studies = method.intervals(true, EXPECTED, n)
+    found = method.words(studies, "lower", 50.0)
     assert found["negligible"] == n
-    found = method.words(true, EXPECTED, "lower", 1e-9, n)
+    found = method.words(studies, "lower", 1e-9)
     positive = found["holds"] + found["holds and matters"]
     assert positive / n == pytest.approx(noncentral.sf(critical), abs=0.03)
 
 
 def test_wrong_words_are_as_rare_as_allowed():
-    for share in method.wrong_shares(EXPECTED, 0.5):
+    for cell in method.wrong_table((EXPECTED, 0.5))["simulated"]:
+        share = float(cell.removesuffix(" %")) / 100
         assert share <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / method.STUDIES)
         assert share > 0.03, "the edge is where it is likeliest"
 
@@ -226,12 +232,12 @@ def recorded(tmp_path, monkeypatch):
 
 
 def rerun(folder, budget="reduced"):
-    return comparison.comparison_of(report.options(budget, "", 0, False, "", str(folder)))
+    return comparison.comparison_of(report.rerun_column(budget, "", 0, False, "", str(folder)))
 
 
 def test_without_a_rerun_there_is_nothing_to_compare(recorded):
     recorded.mkdir()  # as before the first run
-    published = comparison.comparison_of(report.options("reduced", "", 0, False, "", ""))
+    published = comparison.comparison_of(report.rerun_column("reduced", "", 0, False, "", ""))
     assert published is None and rerun(recorded) is None
     page = (store.ROOT / "book" / "comparison.ipynb").read_text(encoding="utf-8")
     assert "There is no rerun here yet" in page and "image/" not in page

@@ -3,12 +3,13 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from vggrepro import UserError
 from vggrepro.pages.page import Chapter
-from vggrepro.study import programme, store
+from vggrepro.study import programme, runner, store
 from vggrepro.study.claims import CLAIMS
 
 DEFAULTS = ("reduced", "", 0, False, "", "")
@@ -41,6 +42,16 @@ def test_the_commands_of_a_chapter_name_all_its_recorded_runs_and_seeds():
             ]
             seeds = [int(line.rsplit(" ", 1)[1]) for line in named]
             assert seeds == ([1 + max(trained)] if trained else [])
+
+
+def test_a_chapter_runs_what_it_shows_with_the_budgets_own_seeds(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(runner, "run", lambda *given: asked.append(given))
+    chapter = Chapter("02", "smoke", "", 0, True, "photos", str(tmp_path))
+    assert [c.data for c in chapter.columns] == ["cifar10", "imagenette", "synthetic"]
+    ((runs, *how, where),) = asked
+    assert (tuple(runs), how) == (chapter.runs, ["smoke", "synthetic", [0]])
+    assert (where.results_dir, where.data_dir) == (tmp_path, Path("photos"))
 
 
 def test_wrong_parameters_are_refused():

@@ -1,7 +1,7 @@
 """The chapter on costs: its tables against the paper, the planner and records made by hand."""
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import matplotlib
 import numpy as np
@@ -194,17 +194,6 @@ def test_every_round_is_a_dot():
     assert [text.get_text() for text in kept.texts] == list(NETS)
 
 
-def test_every_ratio_has_its_rounds_and_their_median():
-    record = store.read(store.bench_path(store.RECORDED, "speed"))
-    measured = costs.speeds(record)
-    drawn = costs.ratios(record).axes
-    for ax, unit in zip(drawn, ("×", " %"), strict=True):
-        expected = [list(rounds) for rounds in measured[measured.unit == unit].rounds[::-1]]
-        dots, medians = ax.lines[::2], ax.lines[1::2]
-        assert [list(line.get_xdata()) for line in dots] == expected
-        assert [line.get_xdata()[0] for line in medians] == list(map(np.median, expected))
-
-
 def test_lines_of_growth_are_those_that_are_known():
     found = jobs(lambda work: work.multiply_adds / 1e11)
     drawn = costs.growth(found, bench_record())
@@ -217,9 +206,9 @@ def test_lines_of_growth_are_those_that_are_known():
 
 
 def test_a_rerun_shows_its_own_measurements(tmp_path):
-    chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
+    chosen = report.rerun_column("smoke", "", 0, False, "", str(tmp_path))
     recorded = store.read(store.bench_path(store.RECORDED, "speed"))
     assert costs.bench_of(chosen) == recorded
     own = store.write(bench_record(), store.bench_path(tmp_path, "speed"))
     assert costs.bench_of(chosen) == own
-    assert costs.bench_of(replace(chosen, shows_rerun=False)) == recorded
+    assert costs.bench_of(None) == recorded

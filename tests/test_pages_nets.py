@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
 from tests.records_by_hand import eval_path, eval_record, train_record
+from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
 from vggrepro.pages import nets, report
@@ -103,23 +104,26 @@ def test_receptive_fields_are_level_at_1x1_layers():
 
 
 def test_padding_is_shown_for_every_layer_and_crop():
-    shares = nets.padding_shares("C", (32, 224))
-    assert len(shares) == 13
-    assert shares["conv5_1"][0] == pytest.approx(1 - (2 * 2 / (3 * 2)) ** 2)
-    assert shares["conv5_3"] == [0, 0]  # 1x1
     ax = nets.padding("C", (32, 224)).axes[0]
+    shares = dict(
+        zip([t.get_text() for t in ax.get_yticklabels()], ax.images[0].get_array(), strict=True)
+    )
+    assert len(shares) == 13
+    assert shares["conv5_1"][0] == pytest.approx(100 * (1 - (2 * 2 / (3 * 2)) ** 2))
+    assert list(shares["conv5_3"]) == [0, 0]  # 1x1
     assert [text.get_text() for text in ax.texts][-4:] == ["56", "9", "0", "0"]
     plt.close("all")
 
 
 def test_cost_is_that_of_the_trained_size(column):
     run = "A-S256"
-    weights, multiply_adds = (nets.conv_cost(run, column, what) for what in nets.CONV_COSTS)
     declared = column.experiment(run)
+    layers = cost.convolutions("A", width=declared.width, crop=declared.crop)
     with torch.device("meta"):
         net = VGG("A", 10, width=declared.width, crop=declared.crop, hidden=8)
     convolutions = [m for m in net.features if isinstance(m, torch.nn.Conv2d)]
-    assert weights == sum(m.weight.numel() for m in convolutions)
+    weights = sum(m.weight.numel() for m in convolutions)
+    multiply_adds = sum(layer.multiply_adds for layer in layers)
     left, right = nets.cost_and_error([run], [column]).axes[:2]
     assert points(left) == [(weights / 1e6, pytest.approx(300 / 11))] * 3
     assert points(right) == [(multiply_adds / 1e6, pytest.approx(300 / 11))] * 3

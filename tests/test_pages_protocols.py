@@ -68,9 +68,9 @@ def test_the_papers_numbers_of_windows_each_seen_twice():
 
 def test_the_work_of_crops_is_that_of_as_many_centre_crops():
     experiment = at_budget("D-jitter", "reduced", "imagenette")
-    once = protocols.multiply_adds(experiment, Evaluation("centre-crop", (384,)))
+    once = protocols.work_of(experiment, Evaluation("centre-crop", (384,))).multiply_adds
     crops, dense, both = (
-        protocols.multiply_adds(experiment, evaluation) for evaluation in (CROPS, DENSE, BOTH)
+        protocols.work_of(experiment, tested).multiply_adds for tested in (CROPS, DENSE, BOTH)
     )
     assert crops == 75 * once
     assert both == crops + dense
@@ -94,7 +94,7 @@ def test_one_table_has_work_time_and_errors_of_all_nets(column):
 def test_a_readers_own_photos_have_a_cost():
     own = at_budget("D-jitter", "reduced", "folder")
     photos = at_budget("D-jitter", "reduced", "imagenette")
-    assert protocols.multiply_adds(own, DENSE) == protocols.multiply_adds(photos, DENSE)
+    assert protocols.work_of(own, DENSE) == protocols.work_of(photos, DENSE)
 
 
 def test_only_dense_evaluations_without_a_partner_are_left_out():
@@ -103,15 +103,15 @@ def test_only_dense_evaluations_without_a_partner_are_left_out():
         dense = {e.test_scales[0] for e in found if e.protocol == "dense" and e != DENSE}
         assert dense == single
         assert {DENSE, CROPS, BOTH} <= set(found)
-        work = [protocols.multiply_adds(RUNS[run], e) for e in found]
+        work = [protocols.work_of(RUNS[run], e).multiply_adds for e in found]
         assert work == sorted(work)
 
 
 def test_the_papers_errors_come_from_its_tables():
-    assert protocols.paper_error_of("D-jitter", BOTH) == 24.4
-    assert protocols.paper_error_of("E-jitter", Evaluation("dense", (384,))) == 25.5
-    assert protocols.paper_error_of(TWO_NETS, BOTH) == 23.7
-    assert protocols.paper_error_of("D-jitter", Evaluation("alexnet-10", (256,))) is None
+    assert report.paper_error("D-jitter", BOTH) == 24.4
+    assert report.paper_error("E-jitter", Evaluation("dense", (384,))) == 25.5
+    assert report.paper_error(TWO_NETS, BOTH) == 23.7
+    assert report.paper_error("D-jitter", Evaluation("alexnet-10", (256,))) is None
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_a_map_has_a_centre_for_every_position(height, width, q):
     rows, columns = (side // 32 - 6 for side in (windows[0].height, windows[0].width))
     found = protocols.centres(size, windows, 224)
     assert len(found) == rows * columns
-    finer = protocols.centres(size, windows, 224, finer=True)
+    finer = protocols.centres(size, windows, 224, 16)
     assert len(finer) == (2 * rows - 1) * (2 * columns - 1)
     # Trimmed evenly, a map lies about the middle of the image, to the pixel of Q.
     middle = np.mean(found, axis=0)
@@ -261,8 +261,3 @@ def test_table_7_is_whole():
     merged = sum("merged" in row.split for row in paper.table(7))
     assert len(numbers) == len(paper.table(7)) + merged  # one cell over two columns
     assert sum(cell.endswith("*") for cell in numbers) == 2 * merged
-
-
-def test_chapters_choose_their_recorded_data(tmp_path):
-    chosen = report.options("smoke", "", 0, False, "", str(tmp_path))
-    assert [c.data for c in chosen.columns(recorded=("imagenette",))] == ["imagenette", "synthetic"]

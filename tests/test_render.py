@@ -86,7 +86,7 @@ def test_a_chapter_without_runs_shows_a_folder_without_records(vggrepro, chapter
     chapter.write_text(
         '# %% tags=["parameters"]\nbudget = data = data_dir = results_dir = ""\nseeds = 0\n'
         "# %%\nfrom vggrepro.pages import report\n\n"
-        "print(report.options(budget, data, seeds, False, data_dir, results_dir).shows_rerun)\n"
+        "print(bool(report.rerun_column(budget, data, seeds, False, data_dir, results_dir)))\n"
     )
     records = tmp_path / "records"
     with pytest.MonkeyPatch.context() as monkeypatch:

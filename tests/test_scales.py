@@ -13,9 +13,17 @@ from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_reco
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
+from vggrepro.pages.page import Chapter
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.experiments import RUNS, Evaluation, evaluations_of, one_scale, three_scales
+from vggrepro.study.experiments import (
+    RUNS,
+    Evaluation,
+    centre_crop,
+    evaluations_of,
+    one_scale,
+    three_scales,
+)
 from vggrepro.study.records import summarise
 from vggrepro.windows import cut, dense_window, positions, scaled, score_map
 
@@ -79,7 +87,7 @@ def test_positions_are_the_places_of_a_grid_of_32_px(size, crop, more):
         for y in range(0, trimmed.height - crop + 1, 32)
         for x in range(0, trimmed.width - crop + 1, 32)
     ]
-    found = positions(size, crop + more, crop)
+    found = positions(trimmed, crop)
     assert [(w.left, w.top) for w in found] == by_hand
     assert {w[3:] for w in found} == {(crop, crop)}
     rows, columns = score_map(size, crop + more, crop)
@@ -105,7 +113,7 @@ def test_a_position_is_the_score_of_its_crop(size):
 
     scores = to_dense(model)(tensor(dense_window(size, 110)))[0]
     assert tuple(scores.shape[1:]) == score_map(size, 110, 64)
-    crops = torch.cat([tensor(window) for window in positions(size, 110, 64)])
+    crops = torch.cat([tensor(window) for window in positions(dense_window(size, 110), 64)])
     assert torch.allclose(scores.flatten(1).T, model(crops), atol=1e-5)
     assert scores.flatten(1).std(1).min() > 1e-3  # the positions do differ
 
@@ -130,10 +138,10 @@ def test_positions_per_image_are_counted_from_records(column):
 
 
 def test_cifar_is_left_out_of_the_recorded_columns_only(tmp_path):
-    recorded = report.options("reduced", "", 0, False, "", "")
-    assert [c.data for c in recorded.columns(recorded=("imagenette",))] == ["imagenette"]
-    rerun = report.options("reduced", "cifar10", 0, False, "", str(tmp_path))
-    assert [c.data for c in rerun.columns(recorded=("imagenette",))] == ["imagenette", "cifar10"]
+    recorded = Chapter("06", "reduced", "", 0, False, "", "")
+    assert [c.data for c in recorded.columns] == ["imagenette"]
+    rerun = Chapter("06", "reduced", "cifar10", 0, False, "", str(tmp_path))
+    assert [c.data for c in rerun.columns] == ["imagenette", "cifar10"]
 
 
 def test_runs_are_named_by_their_scales():
@@ -232,7 +240,7 @@ def test_the_chain_is_that_of_the_declarations(column):
 def test_seeds_are_joined_with_what_went_on_from_them(column):
     runs = ["D-S256", "D-S384", "D-S384-longer", "D-jitter"]
     for run, errors in zip(runs, ({0: 30, 1: 34}, {0: 28, 1: 30}, {}, {1: 26}), strict=True):
-        write(column, run, report.centre_crop(run), errors)
+        write(column, run, centre_crop(run), errors)
     ax = scales.trainings([runs], [column]).axes[0]
     drawn = {(tuple(line.get_xdata()), tuple(np.round(line.get_ydata(), 6))) for line in ax.lines}
     joined = {pair for pair in drawn if len(set(pair[0])) == 2}

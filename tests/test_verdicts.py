@@ -19,7 +19,6 @@ from tests.records_by_hand import (
     write_nets,
 )
 from tests.test_second_round import unit
-from vggrepro import UserError
 from vggrepro.pages import figures, verdicts
 from vggrepro.pages.report import Column
 from vggrepro.pages.verdicts import REVERSED, Verdicts, differences_table, inside, minus
@@ -359,9 +358,3 @@ def test_a_rerun_is_not_marked_as_deciding(columns, monkeypatch):
     write(folder, "D-S256", CENTRE_256, errors(18.0, 0))
     monkeypatch.setattr(verdicts, "RECORDED", folder / "elsewhere")
     assert by_claim(columns).loc[CLAIM, "cifar10"] == "+2.0<br>n = 1"
-
-
-@pytest.mark.parametrize("key", ["lrn-costs-time", "parameters"])
-def test_a_claim_without_errors_is_refused(key):
-    with pytest.raises(UserError, match=f"claim '{key}' is about no error"):
-        differences_table(key, columns=[])

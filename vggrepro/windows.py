@@ -162,18 +162,18 @@ def score_map(size: tuple[int, int], scale: int, crop: int) -> tuple[int, int]:
     return rows, columns
 
 
-def positions(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
-    """The crop that each position of the score map stands for, row by row.
+def positions(window: Window, crop: int, stride: int = STRIDE) -> list[Window]:
+    """The crop that each position of a window's score map stands for, row by row.
 
     A position sees more than its crop: where a crop is padded with zeros, the dense net goes on
-    into the image (Section 3.2). Raises `UserError` as `score_map` does.
+    into the image (Section 3.2). A window of the crop's size is one position.
     """
-    rows, columns = score_map(size, scale, crop)
-    _, left, top, _, _ = dense_window(size, scale)
+    # Five poolings floor the crop, too: one position is that many whole strides wide.
+    side = crop // STRIDE * STRIDE
     return [
-        Window(scale, left + STRIDE * column, top + STRIDE * row, crop, crop)
-        for row in range(rows)
-        for column in range(columns)
+        Window(window.scale, window.left + x, window.top + y, crop, crop)
+        for y in range(0, window.height - side + 1, stride)
+        for x in range(0, window.width - side + 1, stride)
     ]
 
 

@@ -20,7 +20,6 @@ from vggrepro.cost import Layer
 from vggrepro.study import paper, store
 from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
 from vggrepro.study.experiments import FUSIONS, Experiment
-from vggrepro.study.second_round import shown
 
 # --- devices ------------------------------------------------------------------------------
 
@@ -225,13 +224,11 @@ def recorded(results_dir: Path) -> pd.DataFrame:
     is left.
     """
     jobs = []
-    for path in shown(results_dir, store.record_files(results_dir)):
-        record = store.read(path)
-        if record.kind != "train" or record.status != "ok":
-            continue
+    table = store.frame(results_dir)
+    ended = table[(table.kind == "train") & (table.status == "ok") & (table.seconds > 0)]
+    for path in ended.path[ended.data.isin(PUBLISHED)]:
+        record = store.read(results_dir / path)
         declared, p = record.declared, record.provenance
-        if declared["data"] not in PUBLISHED or p.wall_seconds == 0:
-            continue
         tuples = {name: tuple(value) for name, value in declared.items() if type(value) is list}
         experiment = Experiment(**declared | tuples)
         machine = f"{p.device}, {p.processor}, {p.threads} threads, {record.precision}"

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from vggrepro import UserError
 from vggrepro.pages.figures import plt
-from vggrepro.pages.report import DATA_NAMES, Options, mean_and_spread, table_by
+from vggrepro.pages.report import DATA_NAMES, Column, mean_and_spread, table_by
 from vggrepro.pages.verdicts import shown_interval
 from vggrepro.study import compare, store
 from vggrepro.study.budgets import data_dir_option
@@ -27,17 +27,12 @@ Names = tuple[str, str]
 BOOK: Names = ("recorded", "rerun")
 
 
-def comparison_of(options: Options) -> compare.Comparison | None:
-    """The rerun that a chapter's parameters name beside the recorded study; None without one."""
-    if not options.shows_rerun:
-        return None
-    try:
-        return compare.compare(store.RECORDED, options.results_dir)
-    except UserError:
-        # A folder without records is a rerun that has not been made; a damaged record is not.
-        if any(options.results_dir.glob("*/*/*/seed*/eval-*.json")):
-            raise
-        return None
+def comparison_of(rerun: Column | None) -> compare.Comparison | None:
+    """A rerun beside the recorded study; None without one."""
+    # A folder without records is a rerun that has not been made; a damaged record is an error.
+    if rerun and any(rerun.results_dir.glob("*/*/*/seed*/eval-*.json")):
+        return compare.compare(store.RECORDED, rerun.results_dir)
+    return None
 
 
 def at(place: tuple[str, str]) -> str:

@@ -1,6 +1,5 @@
 """Chapter 11, on costs: nets, speeds against the usual way, growth, and what was not run."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -21,11 +20,10 @@ from vggrepro.study.records import BenchRecord
 QUARTER = 0.25  # the width of every recorded training
 
 
-def bench_of(options: report.Options) -> BenchRecord:
+def bench_of(rerun: Column | None) -> BenchRecord:
     """What `vggrepro bench speed` measured: the rerun's if it has any, else what is recorded."""
-    path = store.bench_path(options.results_dir, "speed")
-    shown = options.shows_rerun and path.exists()
-    return store.read(path if shown else store.bench_path(store.RECORDED, "speed"))
+    own = rerun and store.bench_path(rerun.results_dir, "speed")
+    return store.read(own if own and own.exists() else store.bench_path(store.RECORDED, "speed"))
 
 
 # --- nets ---------------------------------------------------------------------------------
@@ -84,54 +82,53 @@ _TORCHVISION = (
 )
 _QUARTER, _FULL = ({"side": "vggrepro", "width": width} for width in (QUARTER, 1.0))
 _DENSE, _CROPS = ({"side": "vggrepro", "protocol": name} for name in ("dense", "multi-crop"))
-#: What is measured, against what, the unit as it stands behind a number; the measurement, the side
-#: that it is divided by, and the name of this ratio in the figure.
+#: What is measured, against what, the unit as it stands behind a number; the measurement, and the
+#: side that it is divided by.
 # fmt: off
 SPEEDS = (
     (_D.format("`reduced`"), _TORCHVISION, "×",
-     "training", _QUARTER, "torchvision", "training,\n0.25 of the width"),
+     "training", _QUARTER, "torchvision"),
     (_D.format("full width"), "the same", "×",
-     "training", _FULL, "torchvision", "training,\nfull width"),
+     "training", _FULL, "torchvision"),
     (_D.format("`reduced`"), "the step alone on one batch in memory", " %",
-     "training", _QUARTER, "step alone", "training,\n0.25 of the width"),
+     "training", _QUARTER, "step alone"),
     (_D.format("full width"), "its step alone, likewise", " %",
-     "training", _FULL, "step alone", "training,\nfull width"),
+     "training", _FULL, "step alone"),
     ("full-width D at 64 px, forward and backward",
      "the fastest convolution of this machine in the same precision", " %",
-     "arithmetic", {"side": "model"}, "convolution", "forward, backward,\nfull width"),
+     "arithmetic", {"side": "model"}, "convolution"),
     ("the same with the update of the weights", "the same", " %",
-     "arithmetic", {"side": "model and update"}, "convolution", "the same,\nwith the update"),
+     "arithmetic", {"side": "model and update"}, "convolution"),
     ("dense evaluation at three Q with flips", "one photo at a time, float32, default layout", "×",
-     "testing", _DENSE, "one at a time", "testing,\ndense"),
+     "testing", _DENSE, "one at a time"),
     ("150 crops of each image",
      "one photo's crops at a time through `transforms`, float32, default layout", "×",
-     "testing", _CROPS, "one at a time", "testing,\nmulti-crop"),
-    ("decoding all photos into the cache, once", "", " s", "decoding", {}, "", ""),
-    ("opening them from there", "", " s", "opening", {}, "", ""),
-    ("peak anonymous memory of a run at `reduced`", "", " MiB", "memory", {}, "", ""),
-    ("`vggrepro --help`", "", " s", "starting", {"what": "--help"}, "", ""),
-    ("opening a chapter: what it imports", "", " s", "starting", {"what": "a chapter"}, "", ""),
+     "testing", _CROPS, "one at a time"),
+    ("decoding all photos into the cache, once", "", " s", "decoding", {}, ""),
+    ("opening them from there", "", " s", "opening", {}, ""),
+    ("peak anonymous memory of a run at `reduced`", "", " MiB", "memory", {}, ""),
+    ("`vggrepro --help`", "", " s", "starting", {"what": "--help"}, ""),
+    ("opening a chapter: what it imports", "", " s", "starting", {"what": "a chapter"}, ""),
 )
 # fmt: on
 
 
 def speeds(record: BenchRecord) -> pd.DataFrame:
-    """What `vggrepro bench` measured: `what`, `against`, `unit`, `rounds`, and a ratio's `label`.
+    """What `vggrepro bench` measured: `what`, `against`, `unit`, `rounds`.
 
     A ratio is taken within a round, in which both sides had a turn. What was not measured has no
     row.
     """
     rows = []
-    for what, against, unit, name, of, over, label in SPEEDS:
+    for what, against, unit, name, of, over in SPEEDS:
         try:
             rounds = record.values(name, **of)
             if over:
                 rounds = rounds / record.values(name, **{**of, "side": over})
         except KeyError:
             continue
-        rounds = 100 * rounds if unit == " %" else rounds
-        rows.append((what, against, unit, rounds, label))
-    return pd.DataFrame(rows, columns=["what", "against", "unit", "rounds", "label"])
+        rows.append((what, against, unit, 100 * rounds if unit == " %" else rounds))
+    return pd.DataFrame(rows, columns=["what", "against", "unit", "rounds"])
 
 
 def shown(rounds: np.ndarray, unit: str) -> str:
@@ -151,12 +148,12 @@ def _short(value: float) -> str:
 
 def speed_table(record: BenchRecord) -> pd.DataFrame:
     """What `vggrepro bench` measured; few columns, for a phone."""
-    measured, of_what = [], []
+    rows = []
     for row in speeds(record).itertuples():
         against = f"<br>against {row.against}" if row.against else ""
-        measured.append(shown(row.rounds, row.unit).replace(" (", "<br>("))
-        of_what.append(_code(row.what + against))
-    return pd.DataFrame({"of what": of_what}, measured).rename_axis(columns="measured")
+        measured = shown(row.rounds, row.unit).replace(" (", "<br>(")
+        rows.append({"measured": measured, "of what": row.what + against})
+    return report.table_by("measured", rows).replace("`(.*?)`", r"<code>\1</code>", regex=True)
 
 
 def speed_lines(record: BenchRecord) -> Iterator[str]:
@@ -169,11 +166,6 @@ def speed_lines(record: BenchRecord) -> Iterator[str]:
     for row in speeds(record).itertuples():
         against = f", against: {row.against}" if row.against else ""
         yield f"{shown(row.rounds, row.unit):28}{row.what}{against}".replace("`", "")
-
-
-def _code(text: str) -> str:
-    """Backticks to HTML: cells are not Markdown."""
-    return re.sub("`(.*?)`", r"<code>\1</code>", text)
 
 
 # --- growth -------------------------------------------------------------------------------
@@ -255,22 +247,6 @@ def nets(record: BenchRecord) -> Figure:
         ax.margins(x=0.15)
         ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
         ax.set(xlabel="GMAC of a step, an image", ylabel=label)
-    return fig
-
-
-def ratios(record: BenchRecord) -> Figure:
-    """Every ratio: a dot for each round and a tick at their median; a panel per unit."""
-    fig, axes = panels(2, 2.5, 1)
-    titles = {"×": "times as fast as the usual way", " %": "percent of what the machine can do"}
-    measured = speeds(record)
-    for ax, (unit, title) in zip(axes, titles.items(), strict=True):
-        chosen = measured[(measured.unit == unit) & (measured.label != "")][::-1]
-        for place, rounds in enumerate(chosen.rounds):
-            ax.plot(rounds, [place] * len(rounds), "o", color="C0", alpha=0.7, label="a round")
-            ax.plot(np.median(rounds), place, "|", color="C3", ms=18, label="median")
-        ax.set_yticks(range(len(chosen)), chosen.label)
-        ax.set(xlim=(0, None), ylim=(-0.6, len(chosen) - 0.4), xlabel=title)
-    legend(fig, axes)
     return fig
 
 

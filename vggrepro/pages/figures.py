@@ -15,7 +15,6 @@ from matplotlib.patches import Rectangle
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 
 from vggrepro.pages.report import Column, errors
-from vggrepro.study import store
 from vggrepro.study.experiments import DECLARED, short_name
 from vggrepro.study.records import TrainRecord
 from vggrepro.windows import Window, box
@@ -186,8 +185,7 @@ def _about_logarithmic(ax: Axes) -> None:
 
 def trained_in(column: Column, run: str) -> list[TrainRecord]:
     """The trainings of a run that a column shows, one for each seed that came to its end."""
-    found = store.trainings(column.results_dir, column.experiment(run)).values()
-    return [record for record in found if record.status == "ok"]
+    return [record for record in column.trainings(run).values() if record.status == "ok"]
 
 
 def learning_curve(ax: Axes, trained: Sequence[TrainRecord], colour: str) -> None:
@@ -221,17 +219,12 @@ def legend(fig: Figure, axes: Iterable[Axes]) -> None:
 # --- parts of panels ------------------------------------------------------------------------
 
 
-def seed_dots(ax: Axes, place: float, values: Sequence[float], colour: str) -> None:
-    """A dot for each seed above `place` and a bar at their mean; nothing without values."""
-    if values:
-        ax.plot([place] * len(values), values, "o", color=colour, alpha=0.7)
-        ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=colour)
-
-
 def dots_of(ax: Axes, runs: Sequence[str], column: Column, names: Sequence[str], **ticks) -> None:
-    """The seeds of each run by centre crop and flip, a place for each, with its name below."""
+    """Errors of each run by centre crop and flip, its name below: seeds as dots, a bar the mean."""
     for place, run in enumerate(runs):
-        seed_dots(ax, place, list(errors(column, run).values()), net_colour(run))
+        if values := list(errors(column, run).values()):
+            ax.plot([place] * len(values), values, "o", color=net_colour(run), alpha=0.7)
+            ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=net_colour(run))
     say_not_run(ax)
     ax.set_xticks(range(len(runs)), names, **ticks)
     ax.set_xlim(-0.6, len(runs) - 0.4)
@@ -252,6 +245,11 @@ def band(
     """Mean over seeds of `values` (seeds, x), and a band from the lowest to the highest seed."""
     ax.plot(x, values.mean(0), line, color=colour, label=label)
     ax.fill_between(x, values.min(0), values.max(0), color=colour, alpha=0.2, linewidth=0)
+
+
+def beside(ax: Axes, x: float, y: float, text: str, **options) -> None:
+    """Text at the height of `y`, at that share of the panel's width: a row's name or number."""
+    ax.text(x, y, text, transform=ax.get_yaxis_transform(), va="center", **options)
 
 
 def framed(ax: Axes, colour: str, width: float = 2) -> None:

@@ -1,7 +1,7 @@
 """How claims are decided and how often that is wrong: generated from the claims and their rules."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import cache
 from itertools import combinations
@@ -190,17 +190,18 @@ def typical(found: Verdicts) -> tuple[Interval, float] | None:
 
 def wrong_table(known: tuple[Interval, float]) -> pd.DataFrame:
     """Simulated chances of a wrong word, at the edge where it is likeliest."""
-    _, matters = known
-    rows = [
-        {
+    interval, matters = known
+    rows = []
+    for rule, at, wrong in WRONG:
+        counted = words(intervals(at * matters, interval, STUDIES), rule, matters)
+        row = {
             "rule": rule,
             "true difference": f"{at * matters:+g}" if at else "0",
             "wrong words": ", ".join(wrong),
-            "simulated": f"{100 * share:.1f} %",
+            "simulated": f"{100 * sum(counted[word] for word in wrong) / STUDIES:.1f} %",
             "allowed": f"{100 * ALPHA:g} %",
         }
-        for (rule, at, wrong), share in zip(WRONG, wrong_shares(*known), strict=True)
-    ]
+        rows.append(row)
     return table_by("rule", rows)
 
 
@@ -227,19 +228,18 @@ def simulation_sentence(known: tuple[Interval, float]) -> str:
 
 
 def words(
-    true: float, expected: Interval, rule: Rule, matters: float, studies: int = 400
+    made: Iterable[Interval], rule: Rule, matters: float, level: float = ALPHA
 ) -> Counter[Word]:
-    """How many of so many simulated studies earn each word when the true difference is `true`.
+    """How many of these studies, each with one interval, earn each word."""
+    return Counter(rules.verdict(one, rule, matters, level).word for one in made)
+
+
+def intervals(true: float, expected: Interval, size: int | tuple[int, ...]) -> np.ndarray:
+    """An array of simulated intervals of that size when the true difference is `true`.
 
     `expected` gives the standard error, the degrees of freedom and the number of seeds: errors
     are normal, so a study's estimate is normal and its variance chi-square, independently.
     """
-    made = intervals(true, expected, (studies,))
-    return Counter(rules.verdict(one, rule, matters).word for one in made)
-
-
-def intervals(true: float, expected: Interval, size: tuple[int, ...]) -> np.ndarray:
-    """An array of simulated intervals of that size, with `expected`'s spread around `true`."""
     rng = np.random.default_rng(0)
     estimates = rng.normal(true, expected.standard_error, size)
     errors = expected.standard_error * np.sqrt(rng.chisquare(expected.df, size) / expected.df)
@@ -257,12 +257,6 @@ WRONG: tuple[tuple[Rule, float, tuple[Word, ...]], ...] = (
     ("same", 1, ("holds",)),
     ("same", 1, ("contradicted",)),
 )
-
-
-def wrong_shares(expected: Interval, matters: float) -> list[float]:
-    """Simulated chances of a wrong word, for each case of `WRONG`."""
-    found = [(words(at * matters, expected, rule, matters, STUDIES), w) for rule, at, w in WRONG]
-    return [sum(counted[word] for word in wrong) / STUDIES for counted, wrong in found]
 
 
 def wrong_among(
@@ -330,7 +324,7 @@ def simulated(known: tuple[Interval, float]) -> Figure:
     expected, matters = known
     truths = matters * np.linspace(-2.5, 2.5, 41)
     for ax, rule in zip(axes, INTERVAL_RULES, strict=True):
-        counts = [words(float(true), expected, rule, matters) for true in truths]
+        counts = [words(intervals(true, expected, 400), rule, matters) for true in truths]
         said = list(dict.fromkeys(word for count in counts for word in count))
         shares = [[100 * c[word] / c.total() for c in counts] for word in said]
         colours = [WORD_COLOURS[word] for word in said]
@@ -403,10 +397,7 @@ def welch_words(
     """Words of simulated pairs of nets, each with so many seeds and a spread of its own."""
     rng = np.random.default_rng(0)
     first, second = (rng.normal(0, sd, (studies, seeds)) for sd in spreads)
-    return Counter(
-        rules.verdict(rules.welch(one, other), "lower", matters, level).word
-        for one, other in zip(first, second + true, strict=True)
-    )
+    return words(map(rules.welch, first, second + true), "lower", matters, level)
 
 
 # --- twins ----------------------------------------------------------------------------------
@@ -427,10 +418,7 @@ def twins_sentence(results_dir: Path = store.RECORDED) -> str:
         for run in twins.index.droplevel("seed").unique()
         for one, other in combinations(first.minival_error.loc[run], 2)
     ]
-    started = first.dropna(subset="init_from").reset_index()
-    parents = first.weights_digest.rename("parent").reset_index()
-    both = started.merge(parents, left_on=["data", "init_from", "seed"], right_on=where)
-    children = int((both.parent_weights != both.parent).sum())
+    children = int(first.parent_weights.isin(twins.weights_digest).sum())
     if twins.empty:
         return "Every training here was made on the kind of processor that its parent was made on."
     return (

@@ -12,21 +12,9 @@ from scipy.signal import convolve2d
 from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
-from vggrepro.pages import report
-from vggrepro.pages.figures import (
-    error_dots,
-    legend,
-    net_colour,
-    panels,
-    same_span,
-    say_not_run,
-    shades,
-    short_title,
-    trained_in,
-)
-from vggrepro.pages.report import Column, centre_crop, errors
-from vggrepro.study import store
-from vggrepro.study.experiments import ROWS, RUNS, lineage, one_scale, short_name
+from vggrepro.pages import figures
+from vggrepro.pages.report import Column, errors, paper_cell, paper_error
+from vggrepro.study.experiments import RUNS, centre_crop, lineage, one_scale, short_name
 from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
 
@@ -37,13 +25,10 @@ def error_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     What is nowhere recorded is no column, nor is dense evaluation whose score map is one position:
     its window is then the centre crop's, and every error the same.
     """
-    in_paper = {row.run for row in ROWS if row.table == 3}
-    paper = [f"{report.paper_error(3, run):.1f}" if run in in_paper else "–" for run in runs]
-    table = {"paper, dense": paper}
+    table = {"paper, dense": [paper_cell(run, one_scale(run)) for run in runs]}
     for column in columns:
         for how, evaluation_of in (("centre crop", centre_crop), ("dense", one_scale)):
-            tests = [(column.experiment(run), evaluation_of(run)) for run in runs]
-            found = [store.evaluations(column.results_dir, *test).values() for test in tests]
+            found = [column.evaluations(run, evaluation_of(run)).values() for run in runs]
             maps = {size for records in found for r in records for size in r.positions}
             if maps and (how == "centre crop" or maps != {"1x1"}):
                 cells = [column.cell(run, evaluation_of(run)) for run in runs]
@@ -105,7 +90,7 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     for column in columns:
         cells = []
         for run in runs:
-            last = [record.curve[-1] for record in trained_in(column, run)]
+            last = [record.curve[-1] for record in figures.trained_in(column, run)]
             train, minival = (
                 [getattr(e, f"{of}_error") for e in last] for of in ("train", "minival")
             )
@@ -113,9 +98,6 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
         table[column.title] = cells
     frame = pd.DataFrame(table, index=[short_name(run) for run in runs])
     return frame.rename_axis(columns="train → minival")
-
-
-# --- figures ---------------------------------------------------------------------------------
 
 
 # --- depth --------------------------------------------------------------------------------
@@ -131,12 +113,12 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
 
     A bar is as long as its epochs and says of which net they are.
     """
-    fig, (ax,) = panels(1, 0.35 * len(runs) + 0.7)
+    fig, (ax,) = figures.panels(1, 0.35 * len(runs) + 0.7)
     for place, run in enumerate(runs):
         done = 0
         for ancestor in lineage(run):
             epochs, own = column.experiment(ancestor).epochs, ancestor == run
-            look = {"color": net_colour(run) if own else "0.8", "edgecolor": "white"}
+            look = {"color": figures.net_colour(run) if own else "0.8", "edgecolor": "white"}
             ax.barh(place, epochs, left=done, height=0.7, **look)
             ax.text(done + epochs / 2, place, f"{RUNS[ancestor].config}: {epochs}",
                     ha="center", va="center", color="white" if own else "0.2")  # fmt: skip
@@ -144,7 +126,7 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
     ax.set_yticks(range(len(runs)), [short_name(run) for run in runs])
     ax.tick_params(axis="y", length=0)
     ax.invert_yaxis()
-    ax.set_xlabel(f"epochs, {column.title.removeprefix('recorded: ')}")
+    ax.set_xlabel(f"epochs, {column.title}")
     return fig
 
 
@@ -155,15 +137,15 @@ def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[
     paper's errors are Table 3's, by dense evaluation; ours are by centre crop and flip. Panels span
     as many points.
     """
-    fig, axes = panels(1 + len(columns), 2.9, 2)
+    fig, axes = figures.panels(1 + len(columns), 2.9, 2)
     runs = [*line, *beside]
-    found = {"paper:\nILSVRC-2012, dense": {run: [report.paper_error(3, run)] for run in runs}}
-    for column in columns:
-        found[short_title(column)] = {run: list(errors(column, run).values()) for run in runs}
+    paper = {run: [paper_error(run, one_scale(run))] for run in runs}
+    ours = [{run: list(errors(column, run).values()) for run in runs} for column in columns]
+    titles = ["paper:\nILSVRC-2012, dense", *map(figures.short_title, columns)]
     names: dict[int, list[str]] = {}
     for run in sorted(runs, key=short_name):
         names.setdefault(depth_of(run), []).append(short_name(run))
-    for ax, (title, of_run) in zip(axes, found.items(), strict=True):
+    for ax, title, of_run in zip(axes, titles, [paper, *ours], strict=True):
         joined = [(depth_of(run), np.mean(of_run[run])) for run in line if of_run[run]]
         if joined:
             ax.plot(*zip(*joined, strict=True), "-", color="0.7", zorder=1)
@@ -171,16 +153,16 @@ def against_depth(line: Sequence[str], beside: Sequence[str], columns: Sequence[
             look = {"marker": "o", "label": "3×3 layers only"}
             if run in beside:
                 look = {"marker": "s", "mfc": "none", "label": "with 1×1 layers"}
+            look |= {"color": figures.net_colour(run), "linestyle": "none", "alpha": 0.8}
             if of_run[run]:
-                depths = [depth_of(run)] * len(of_run[run])
-                ax.plot(depths, of_run[run], color=net_colour(run), ls="", alpha=0.8, **look)
-        say_not_run(ax)
+                ax.plot([depth_of(run)] * len(of_run[run]), of_run[run], **look)
+        figures.say_not_run(ax)
         ax.set_xticks(list(names), [f"{depth}\n{', '.join(of)}" for depth, of in names.items()])
         ax.set(xlim=(min(names) - 1, max(names) + 1), xlabel="weight layers", title=title)
-    same_span(axes)
+    figures.same_span(axes)
     for ax in axes[::2]:
         ax.set_ylabel("top-1 error, %")
-    legend(fig, axes)
+    figures.legend(fig, axes)
     return fig
 
 
@@ -204,7 +186,7 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
     A panel per stack, all to one scale; the number in a place is that of the ways to the unit.
     """
     # Two in a row where four would leave the numbers no room.
-    fig, axes = panels(len(stacks), 2.4, 3 if len(stacks) == 3 else 2)
+    fig, axes = figures.panels(len(stacks), 2.4, 3 if len(stacks) == 3 else 2)
     widest = max(len(paths(kernels)) for kernels in stacks.values())
     reach = widest / 2 + 0.6
     for ax, (title, kernels) in zip(axes, stacks.items(), strict=True):
@@ -227,48 +209,34 @@ def seen_through(stacks: Mapping[str, Sequence[int]]) -> Figure:
 
 def field_growth(configs: Sequence[str], crops: Sequence[int]) -> Figure:
     """Receptive field of every convolution, in pixels, a line per net; `crops` as levels."""
-    fig, (ax,) = panels(1, 3.4)
+    fig, (ax,) = figures.panels(1, 3.4)
     names = sorted({layer.name for config in configs for layer in cost.convolutions(config)})
     styles = (("o", "-"), ("s", "--"), ("^", "-."), ("D", "-"), ("v", ":"))
     for config, (marker, line) in zip(configs, styles, strict=False):
         net = cost.convolutions(config)
-        ax.plot(
-            [names.index(layer.name) for layer in net],
-            [layer.receptive_field for layer in net],
-            line,
-            marker=marker,
-            label=config,
-            alpha=0.8,
-        )
+        places, fields = [names.index(x.name) for x in net], [x.receptive_field for x in net]
+        ax.plot(places, fields, line, marker=marker, label=config, alpha=0.8)
     for crop in crops:
         ax.axhline(crop, color="0.6", linewidth=0.8, zorder=0)
         ax.annotate(f"crop {crop} px", (0, crop), (0, 2), textcoords="offset points", fontsize=9)
     ax.set_xticks(range(len(names)), names, rotation=90)
     ax.set_ylabel("receptive field, px")
-    legend(fig, [ax])
+    figures.legend(fig, [ax])
     return fig
-
-
-def padding_shares(config: str, crops: Sequence[int]) -> dict[str, list[float]]:
-    """For each convolution, the share of its taps that fall on padding, at each crop (px)."""
-    nets = [cost.convolutions(config, crop=crop) for crop in crops]
-    return {
-        same[0].name: [cost.padding_share(x.kernel, x.output_shape[1]) for x in same]
-        for same in zip(*nets, strict=True)
-    }
 
 
 def padding(config: str, crops: Sequence[int]) -> Figure:
     """Share of taps on padding in percent: a row per convolution, a column per crop."""
-    shares = padding_shares(config, crops)
-    values = 100 * np.array(list(shares.values()))
-    fig, (ax,) = panels(1, 4.2)
+    nets = [cost.convolutions(config, crop=crop) for crop in crops]
+    shares = [[cost.padding_share(x.kernel, x.output_shape[1]) for x in net] for net in nets]
+    values = 100 * np.array(shares).T
+    fig, (ax,) = figures.panels(1, 4.2)
     drawn = ax.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
     for (row, place), value in np.ndenumerate(values):
         colour = "white" if value > 60 else "#222222"
         ax.text(place, row, f"{value:.0f}", ha="center", va="center", color=colour, fontsize=9)
     ax.set_xticks(range(len(crops)), [f"{crop} px" for crop in crops])
-    ax.set_yticks(range(len(shares)), shares)
+    ax.set_yticks(range(len(nets[0])), [layer.name for layer in nets[0]])
     ax.set_xlabel("crop")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -307,7 +275,7 @@ def grey_drawing() -> np.ndarray:
 
 def stack_and_filter(image: np.ndarray) -> Figure:
     """The filters above, and below a grey image (H, W) and what they make of it."""
-    fig, axes = panels(6, 2.2, 3)
+    fig, axes = figures.panels(6, 2.2, 3)
     filters = {"3×3": DIFFERENCE, "then 3×3": SMOOTHING, "together: 5×5": BOTH}
     for ax, (name, values) in zip(axes, filters.items(), strict=False):
         half = len(values) / 2
@@ -335,13 +303,13 @@ def denominators_of(run: str, column: Column) -> np.ndarray:
 
     After each epoch, over the first 64 images of minival, of photos all of one class.
     """
-    curves = [[e.lrn_denominator for e in r.curve] for r in trained_in(column, run)]
+    curves = [[e.lrn_denominator for e in r.curve] for r in figures.trained_in(column, run)]
     return np.mean(curves, axis=0) if curves else np.empty((0, 5))
 
 
 def denominators(run: str, columns: Sequence[Column]) -> Figure:
     """LRN's denominator over the epochs of a training: median, 10-90 % and 1-99 % of its values."""
-    fig, axes = panels(len(columns), 3.4)
+    fig, axes = figures.panels(len(columns), 3.4)
     for ax, column in zip(axes, columns, strict=True):
         low, tenth, median, ninetieth, high = denominators_of(run, column).T
         if len(median):
@@ -349,16 +317,16 @@ def denominators(run: str, columns: Sequence[Column]) -> Figure:
             ax.fill_between(epochs, low, high, alpha=0.2, label="1 to 99 %", **look)
             ax.fill_between(epochs, tenth, ninetieth, alpha=0.4, label="10 to 90 %", **look)
             ax.plot(epochs, median, label="median")
-        say_not_run(ax)
-        ax.set(title=short_title(column, len(columns)), xlabel="epoch")
+        figures.say_not_run(ax)
+        ax.set(title=figures.short_title(column, len(columns)), xlabel="epoch")
     axes[0].set_ylabel("LRN's denominator, k + α Σ x²")
-    legend(fig, axes)
+    figures.legend(fig, axes)
     return fig
 
 
 def lrn_costs(record: BenchRecord) -> Figure:
     """Time and kept memory of each A-LRN over A's, per size of crop; whiskers span the rounds."""
-    fig, axes = panels(2, 3.2)
+    fig, axes = figures.panels(2, 3.2)
     crops, sides = sorted({m.of["crop"] for m in record.measured}), ("A-LRN", "A-LRN (torch)")
     titles = {"training step": "time of a training step", "kept": "kept for the backward pass"}
     for ax, (name, title) in zip(axes, titles.items(), strict=True):
@@ -372,7 +340,7 @@ def lrn_costs(record: BenchRecord) -> Figure:
         ax.set_xticks(np.arange(len(crops)) + 0.18, [f"{crop} px" for crop in crops])
         ax.set_title(title)
     axes[0].set_ylabel("A-LRN over A")
-    legend(fig, axes)
+    figures.legend(fig, axes)
     return fig
 
 
@@ -381,27 +349,20 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
 
     Two panels per column of records, a dot per seed and a line at the mean.
     """
-    fig, axes = panels(2 * len(columns), 2.7, 2)
-    for ax, (column, what) in zip(axes, product(columns, CONV_COSTS), strict=True):
-        for run, colour in zip(runs, shades(runs), strict=True):
-            amount, found = conv_cost(run, column, what), list(errors(column, run).values())
-            error_dots(ax, amount / 1e6, found, colour, short_name(run))
-        say_not_run(ax)
-        ax.set_xlabel(f"{what}, millions")
+    fig, axes = figures.panels(2 * len(columns), 2.7, 2)
+    costs = ("weights", "multiply_adds")
+    for ax, (column, what) in zip(axes, product(columns, costs), strict=True):
+        for run, colour in zip(runs, figures.shades(runs), strict=True):
+            e, found = column.experiment(run), list(errors(column, run).values())
+            net = cost.convolutions(e.config, width=e.width, crop=e.crop)
+            amount = sum(getattr(layer, what) for layer in net)
+            figures.error_dots(ax, amount / 1e6, found, colour, short_name(run))
+        figures.say_not_run(ax)
+        ax.set_xlabel(f"{what.replace('_', '-')}, millions")
         ax.margins(x=0.25, y=0.25)
         if ax.has_data():
             ax.set_xlim(left=0)
         if what == "weights":
-            ax.set(title=short_title(column), ylabel="top-1 error, %")
-    legend(fig, axes)
+            ax.set(title=figures.short_title(column), ylabel="top-1 error, %")
+    figures.legend(fig, axes)
     return fig
-
-
-CONV_COSTS = ("weights", "multiply-adds")
-
-
-def conv_cost(run: str, column: Column, what: str) -> int:
-    """One of `CONV_COSTS` (for one image) of a run's convolutions, at the column's size."""
-    declared = column.experiment(run)
-    net = cost.convolutions(declared.config, width=declared.width, crop=declared.crop)
-    return sum(getattr(layer, what.replace("-", "_")) for layer in net)

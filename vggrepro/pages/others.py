@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vggrepro.pages.figures import net_colour
+from vggrepro.pages.figures import beside, net_colour
 from vggrepro.study import paper
 from vggrepro.study.others import (
     DIFFERENCES,
@@ -168,6 +168,7 @@ def tested_together(rows: Sequence[Row], family: str) -> dict[str, float]:
 
 WIDTH = 4.6  # inches: narrow, so that it is not shrunk to nothing on a phone
 ROW, HEAD = 0.235, 0.34  # inches: a family, the title of a difference
+LEFT, RIGHT = -0.36, 1.02  # of the panel's width: names and numbers
 
 
 def forest(rows: Sequence[Row]) -> Figure:
@@ -186,14 +187,14 @@ def forest(rows: Sequence[Row]) -> Figure:
     for pair, found in blocks.items():
         top -= HEAD / ROW
         title = f"{pair[0]} − {pair[1]}: {LAYERS[pair[0]]} to {LAYERS[pair[1]]} layers"
-        _at_left(ax, top + 0.45, title, weight="bold", size=9.5)
+        beside(ax, LEFT, top + 0.45, title, weight="bold", size=9.5)
         first = top
         for family, value in found.items():
             top -= 1
             face = {} if family in strict[pair] else {"markerfacecolor": "white"}
             ax.plot(value, top + 0.5, "o", color=OTHERS, markersize=5, zorder=3, **face)
-            _at_left(ax, top + 0.5, family, size=8.5)
-            _at_right(ax, top + 0.5, number(value, 2))
+            beside(ax, LEFT, top + 0.5, family, size=8.5)
+            beside(ax, RIGHT, top + 0.5, number(value, 2), size=8.5)
         top -= 1
         _mean(ax, top + 0.5, summarise(list(found.values())))
         said = paper_difference(*pair)
@@ -211,22 +212,14 @@ def forest(rows: Sequence[Row]) -> Figure:
     return fig
 
 
-def _at_left(ax: Axes, y: float, text: str, **options) -> None:
-    ax.text(-0.36, y, text, transform=ax.get_yaxis_transform(), va="center", **options)
-
-
-def _at_right(ax: Axes, y: float, text: str, **options) -> None:
-    where = {"transform": ax.get_yaxis_transform(), "ha": "left", "va": "center"}
-    ax.text(1.02, y, text, size=8.5, **where, **options)
-
-
 def _mean(ax: Axes, y: float, found: Summary) -> None:
-    _at_left(ax, y, f"mean of {found.families}", size=8.5, weight="bold", color=MEAN)
+    look = {"size": 8.5, "weight": "bold", "color": MEAN}
+    beside(ax, LEFT, y, f"mean of {found.families}", **look)
     if found.interval and found.predicted:
         ax.hlines(y, *found.predicted, color=MEAN, linewidth=1, zorder=2)
         ax.hlines(y, *found.interval, color=MEAN, linewidth=3.5, zorder=2)
     ax.plot(found.mean, y, "s", color=MEAN, markersize=6, zorder=3)
-    _at_right(ax, y, number(found.mean, 2), weight="bold", color=MEAN)
+    beside(ax, RIGHT, y, number(found.mean, 2), **look)
 
 
 def _forest_legend() -> list[Line2D]:

@@ -1,13 +1,15 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from IPython.display import HTML, Markdown
 
 from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
-from vggrepro.study import programme, store
+from vggrepro.study import programme
+from vggrepro.study.budgets import budget_named
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name
 from vggrepro.study.records import EvalRecord, TrainRecord
@@ -34,8 +36,9 @@ class Chapter:
         photos: Sequence[str] | None = None,
     ) -> None:
         self.name = next(known for known in programme.CHAPTER_RUNS if name in (known, known[:2]))
-        self.options = report.options(budget, data, seeds, rerun, data_dir, results_dir)
-        self.runs = programme.CHAPTER_RUNS.get(self.name, ())
+        own = report.rerun_column(budget, data, seeds, rerun, data_dir, results_dir)
+        self.rerun_column = own
+        self.runs = programme.CHAPTER_RUNS[self.name]
         claims = [claim for claim in CLAIMS.values() if claim.chapter == self.name]
         claims.sort(key=lambda claim: (not claim.primary, claim.sides is None))
         self.claims = tuple(claim.key for claim in claims)
@@ -43,10 +46,15 @@ class Chapter:
         decided_on = {claim.data for claim in claims if claim.about_errors}
         only = {"imagenette"} == decided_on
         self.photos = tuple(photos or (("imagenette",) if only else programme.DATA))
-        self.columns = self.options.columns(self.photos)
+        self.columns = report.recorded_columns(self.photos) + ([own] if own else [])
         self.found, self._verdicts = Findings(), Verdicts()
         figures.use_style()
-        self.options.ensure(self.runs)
+        if rerun:
+            from vggrepro.study import runner
+
+            where = runner.Where(own.results_dir, Path(data_dir) if data_dir else None)
+            wanted = list(range(seeds or budget_named(budget).seeds))
+            runner.run(list(self.runs), budget, own.data, wanted, where)
 
     # --- what it answers ----------------------------------------------------------------------
 
@@ -118,7 +126,7 @@ class Chapter:
     def rerun(self) -> Markdown:
         """What the recorded runs took, and the commands that make exactly them again."""
         trained, commands = [], []
-        for column in self.options.columns(self.photos)[: len(self.photos)]:
+        for column in report.recorded_columns(self.photos):
             by_seeds: dict[int, list[str]] = {}
             for run in self.runs:
                 records = _recorded(column, run)
@@ -145,8 +153,6 @@ class Chapter:
 
 def _recorded(column: report.Column, run: str) -> list[TrainRecord | EvalRecord]:
     """The trainings of a run by seed; of a fusion, which trains nothing, its first evaluation."""
-    experiment = column.experiment(run)
-    if run in FUSIONS:
-        first = evaluations_of(run)[0]
-        return list(store.evaluations(column.results_dir, experiment, first).values())
-    return list(store.trainings(column.results_dir, experiment).values())
+    fused = run in FUSIONS
+    found = column.evaluations(run, evaluations_of(run)[0]) if fused else column.trainings(run)
+    return list(found.values())

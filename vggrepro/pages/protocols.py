@@ -13,22 +13,12 @@ from matplotlib.patches import Rectangle
 
 from vggrepro import cost
 from vggrepro.bench import workload
-from vggrepro.configs import DOWNSAMPLING
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import (
-    error_dots,
-    framed,
-    outline,
-    pale,
-    panels,
-    say_not_run,
-    short_title,
-)
-from vggrepro.pages.report import Column, errors, paper_value
-from vggrepro.study import paper, store
+from vggrepro.pages import figures
+from vggrepro.pages.report import Column, errors, paper_cell, table_by
+from vggrepro.study import paper
 from vggrepro.study.experiments import (
     FUSIONS,
-    ROWS,
     RUNS,
     Evaluation,
     Experiment,
@@ -36,7 +26,16 @@ from vggrepro.study.experiments import (
     evaluations_of,
 )
 from vggrepro.study.records import EvalRecord
-from vggrepro.windows import PAPER_CROP, PROTOCOLS, Window, box, dense_window, scaled
+from vggrepro.windows import (
+    PAPER_CROP,
+    PROTOCOLS,
+    STRIDE,
+    Window,
+    box,
+    dense_window,
+    positions,
+    scaled,
+)
 
 NAMES = {
     "centre-crop": "centre crop",
@@ -62,38 +61,20 @@ def compared(run: str) -> list[Evaluation]:
     found = evaluations_of(run)
     shared = {e.test_scales for e in found if e.protocol != "dense"}
     chosen = [e for e in found if e.test_scales in shared]
-    return sorted(chosen, key=lambda e: multiply_adds(RUNS[run], e))
-
-
-def paper_error_of(run: str, evaluation: Evaluation) -> float | None:
-    """The paper's top-1 error of a run under an evaluation, from whichever table has it."""
-    row = next((row for row in ROWS if (row.run, row.evaluation) == (run, evaluation)), None)
-    return None if row is None else paper_value(row)
+    return sorted(chosen, key=lambda e: work_of(RUNS[run], e).multiply_adds)
 
 
 # --- cost ---------------------------------------------------------------------------------
 
 
-def windows_of(experiment: Experiment, evaluation: Evaluation) -> int:
-    """How many windows of an image the net runs over; each is seen as it is and mirrored."""
-    size = workload.data_size(_sized(experiment)).typical
-    return sum(
-        len(PROTOCOLS[protocol](size, scaled(q, experiment.crop), experiment.crop))
-        for protocol, q in evaluation.parts
-    )
-
-
 @cache
-def multiply_adds(experiment: Experiment, evaluation: Evaluation) -> float:
-    """Multiply-adds for one image of the data set's typical shape, mirror images included."""
-    sized = _sized(experiment)
-    return sum(workload.per_image(sized, p, q).multiply_adds for p, q in evaluation.parts)
-
-
-def _sized(experiment: Experiment) -> Experiment:
-    # ASSUMPTION: a reader's own photos have the usual shape, 4:3, and ten classes; the classes
-    # matter only in the last layer.
-    return replace(experiment, data="imagenette") if experiment.data == "folder" else experiment
+def work_of(experiment: Experiment, evaluation: Evaluation) -> workload.Work:
+    """Of one image of the data set's typical shape, mirror images included."""
+    if experiment.data == "folder":
+        # ASSUMPTION: a reader's own photos have the usual shape, 4:3, and ten classes; the classes
+        # matter only in the last layer.
+        experiment = replace(experiment, data="imagenette")
+    return workload.tested(experiment, evaluation.parts)
 
 
 def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
@@ -108,17 +89,17 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     sizes = {e.crop: e for e in (RUNS[first], *here)}
     rows = {}
     for evaluation in compared(first):
-        work = multiply_adds(RUNS[first], evaluation) / 1e9
-        cells = {"windows": str(windows_of(RUNS[first], evaluation)), "work, G": f"{work:,.0f}"}
+        work = work_of(RUNS[first], evaluation)
+        cells = {"windows": f"{work.crops}", "work, G": f"{work.multiply_adds / 1e9:,.0f}"}
         for crop, e in sizes.items():
-            ratio = multiply_adds(e, evaluation) / multiply_adds(e, once)
+            ratio = work_of(e, evaluation).multiply_adds / work_of(e, once).multiply_adds
             cells[f"× at {crop} px"] = f"{ratio:.1f}"
         for column in columns:
-            took = times(column, first, evaluation)
+            found = column.evaluations(first, evaluation)
+            took = [1e3 * seconds_per_image(record) for record in found.values()]
             cells[f"ms, {column.title}"] = f"{np.mean(took):.1f}" if took else "not run"
         for net in nets:
-            said = paper_error_of(net, evaluation)
-            cells[f"{RUNS[net].config}, paper"] = "–" if said is None else f"{said:.1f}"
+            cells[f"{RUNS[net].config}, paper"] = paper_cell(net, evaluation)
             for column in columns:
                 cells[f"{RUNS[net].config}, {column.title}"] = column.cell(net, evaluation)
         rows[label(evaluation)] = cells
@@ -132,12 +113,6 @@ def seconds_per_image(record: EvalRecord) -> float:
         return float("nan")
     # Both are kept to a tenth, so the larger number is the more exact one.
     return 1 / rate if rate > wall else wall / record.data.count
-
-
-def times(column: Column, run: str, evaluation: Evaluation) -> list[float]:
-    """Milliseconds per image, one for each seed."""
-    found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
-    return [1e3 * seconds_per_image(record) for record in found.values()]
 
 
 # --- padding ------------------------------------------------------------------------------
@@ -223,14 +198,14 @@ def overlap_table(fusions: Sequence[str], columns: Sequence[Column]) -> pd.DataF
                 cells = dict(zip(cells, (f"{share:.1f}" for share in shares.mean(0)), strict=True))
             nets = {"nets": short(fusion), "column": column.title}
             rows.append(nets | cells | {"n": str(len(shares))})
-    return pd.DataFrame(rows).set_index("nets").rename_axis(index=None, columns="nets")
+    return table_by("nets", rows)
 
 
 def _shares(fusion: str, column: Column) -> np.ndarray:
     """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
     dense = next(e for e in FUSIONS[fusion].evaluations if e.protocol == "dense")
     tested = {
-        run: store.evaluations(column.results_dir, column.experiment(run), evaluation)
+        run: column.evaluations(run, evaluation)
         for run, evaluation in (*members(fusion), (fusion, dense))
     }
     shares = []
@@ -252,8 +227,7 @@ def table_7() -> pd.DataFrame:
         for split in ("val", "test") if merged else (number.split,):
             title = f"top-{number.metric[3]}, {split}"  # of top1_error
             row[title] = f"{number.value:.1f}{'*' * merged}"
-    frame = pd.DataFrame(list(printed.values())).set_index("method")
-    return frame.rename_axis(index=None, columns="method")
+    return table_by("method", list(printed.values()))
 
 
 # --- figures ---------------------------------------------------------------------------------
@@ -274,13 +248,12 @@ def windows(crop: int = PAPER_CROP) -> Figure:
     A thin line is the edge of a window and a dot the centre of what makes one vector of class
     scores: a crop, or a position of a score map. One of them has its crop drawn in full.
     """
-    fig, (*axes, key) = panels(1 + len(PROTOCOLS), 2.1, 2)
+    fig, (*axes, key) = figures.panels(1 + len(PROTOCOLS), 2.1, 2)
     for ax, protocol in zip(axes, PROTOCOLS, strict=True):
         q = _DRAWN_Q.get(protocol, 384)
         size = _picture(ax)
         found = PROTOCOLS[protocol](size, scaled(q, crop), crop)
-        finer = protocol == "overfeat"
-        _draw(ax, size, found, crop, finer)
+        _draw(ax, size, found, crop, STRIDE // 2 if protocol == "overfeat" else STRIDE)
         ax.set_title(f"{NAMES.get(protocol, protocol)}\nQ = {q}, windows: {len(found)}")
     key.plot([], [], color="C5", lw=1, label="edge of a window")
     key.plot([], [], color="C1", marker="o", lw=0, label="centre of a crop,\nor of a position")
@@ -293,14 +266,14 @@ def windows(crop: int = PAPER_CROP) -> Figure:
 
 def grids(crop: int, test_scale: int) -> Figure:
     """Dense evaluation at one Q (the paper's number): floor pooling's grid and the centred one."""
-    fig, axes = panels(2, 2.0)
+    fig, axes = figures.panels(2, 2.0)
     scale = scaled(test_scale, crop)
     for ax, name in zip(axes, ("floor pooling", "trimmed evenly"), strict=True):
         size = _picture(ax)
         window = dense_window(size, scale)
         if name == "floor pooling":
             window = window._replace(left=0, top=0)
-        _draw(ax, size, [window], crop, finer=False)
+        _draw(ax, size, [window], crop, STRIDE)
         ax.set_title(name)
     return fig
 
@@ -309,48 +282,36 @@ def _picture(ax: Axes) -> tuple[int, int]:
     """Draw the image in grey, so that lines stand out; returns its (height, width)."""
     image = synthetic.draw(*DRAWN).image
     ax.imshow(image.mean(-1), cmap="gray", vmin=-60, vmax=255)
-    framed(ax, "#555555", 0.8)
+    figures.framed(ax, "#555555", 0.8)
     return image.shape[:2]
 
 
-def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, finer: bool) -> None:
+def _draw(ax: Axes, size: tuple[int, int], found: Sequence[Window], crop: int, stride: int) -> None:
     height, width = size
     for window in found:
-        ax.add_patch(outline(box(size, window), "C5", 0.7))
-    pale(ax, size, found)
-    first, *others = places = centres(size, found, crop, finer)
-    side = crop * min(size) / found[0].scale
-    edges = (first[0] - side / 2, first[1] - side / 2, first[0] + side / 2, first[1] + side / 2)
-    ax.add_patch(outline(edges, "C1", 2))
-    dot = 2 if len(others) > 50 else 3.5
+        ax.add_patch(figures.outline(box(size, window), "C5", 0.7))
+    figures.pale(ax, size, found)
+    places = centres(size, found, crop, stride)
+    ax.add_patch(figures.outline(box(size, positions(found[0], crop)[0]), "C1", 2))
+    dot = 2 if len(places) > 50 else 3.5
     ax.plot(*zip(*places, strict=True), "o", color="C1", markersize=dot, markeredgewidth=0)
     ax.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def centres(
-    size: tuple[int, int], found: Sequence[Window], crop: int, finer: bool = False
+    size: tuple[int, int], found: Sequence[Window], crop: int, stride: int = STRIDE
 ) -> list[tuple[float, float]]:
     """The centre (x, y) of every vector of scores, in pixels of the image before rescaling.
 
-    A window of the crop's size gives one, a larger one a map of them, 32 px apart; with `finer`,
-    OverFeat's, half of that.
+    A window of the crop's size gives one, a larger one a map of them, `stride` apart.
     """
-    places = []
-    for window in found:
-        ratio = min(size) / window.scale
-        step = DOWNSAMPLING // 2 if finer else DOWNSAMPLING
-        # Five poolings floor the crop, too: one position is that many whole strides wide.
-        field = crop // DOWNSAMPLING * DOWNSAMPLING
-        for y in range(0, window.height - field + 1, step):
-            for x in range(0, window.width - field + 1, step):
-                centre = (window.left + x + field / 2, window.top + y + field / 2)
-                places.append((centre[0] * ratio, centre[1] * ratio))
-    return places
+    boxes = [box(size, one) for window in found for one in positions(window, crop, stride)]
+    return [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
 
 
 def padding(config: str, crops: Sequence[int]) -> Figure:
     """The maps of a crop after each pool: units that see the crop alone, and all the others."""
-    fig, axes = panels(5 * len(crops), 1.65, 5)
+    fig, axes = figures.panels(5 * len(crops), 1.65, 5)
     maps = [free for crop in crops for free in free_of_padding(config, crop)]
     for ax, free in zip(axes, maps, strict=True):
         edge, inner = free.side, free.free
@@ -375,24 +336,24 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
 
     The line is the frontier: what errs less, in the mean, than all that is cheaper.
     """
-    fig, axes = panels(len(columns), 4.6, 1)
+    fig, axes = figures.panels(len(columns), 4.6, 1)
     for ax, column in zip(axes, columns, strict=True):
         frontier: list[tuple[float, float]] = []
         found = {e: list(errors(column, run, e).values()) for e in compared(run)}
         means = {e: np.mean(by_seed) for e, by_seed in found.items() if by_seed}
         for evaluation, mean in means.items():
-            work = multiply_adds(column.experiment(run), evaluation) / 1e9
+            work = work_of(column.experiment(run), evaluation).multiply_adds / 1e9
             colour = _COLOURS.get(evaluation.protocol, "C3")
-            error_dots(ax, work, found[evaluation], colour)
+            figures.error_dots(ax, work, found[evaluation], colour)
             _named(ax, label(evaluation), (work, mean), means.values(), colour)
             if not frontier or mean < frontier[-1][1]:
                 frontier.append((work, mean))
-        say_not_run(ax)
+        figures.say_not_run(ax)
         if frontier:
             ax.step(*zip(*frontier, strict=True), where="post", color="0.75", zorder=0)
             ax.set_xscale("log")
             ax.margins(x=0.25)
-        ax.set_title(short_title(column).replace("\n", " "))
+        ax.set_title(figures.short_title(column).replace("\n", " "))
         ax.set(xlabel="multiply-adds per image, G", ylabel="top-1 error, %")
     return fig
 

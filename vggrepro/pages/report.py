@@ -1,11 +1,11 @@
 """Records into what a chapter shows: tables, sentences, provenance, commands.
 
-A chapter starts with `options`, which checks its parameters and reruns what is asked for. A
+A chapter starts with `rerun_column`, which checks its parameters. A
 number that was not obtained reads "not run", with the command that would obtain it.
 """
 
 import ast
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from IPython.display import HTML, Markdown
 from vggrepro import UserError
 from vggrepro.bench import workload
 from vggrepro.study import paper, programme, store
-from vggrepro.study.budgets import at_budget, budget_named, data_of
+from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import (
     FUSIONS,
@@ -25,11 +25,11 @@ from vggrepro.study.experiments import (
     Evaluation,
     Experiment,
     Row,
+    centre_crop,
     evaluation_in,
     evaluations_of,
 )
-from vggrepro.study.experiments import centre_crop as centre_crop  # for chapters
-from vggrepro.study.records import FirstStepsRecord, TrainRecord
+from vggrepro.study.records import EvalRecord, FirstStepsRecord, TrainRecord
 from vggrepro.study.rules import AT_CHANCE, Side, gains, one_q
 from vggrepro.study.store import RECORDED
 
@@ -60,6 +60,14 @@ class Column:
         """The declaration of that run in this column."""
         return at_budget(run, self.budget, self.data)
 
+    def trainings(self, run: str) -> dict[int, TrainRecord]:
+        """The trainings of that run by seed, failed ones too."""
+        return store.trainings(self.results_dir, self.experiment(run))
+
+    def evaluations(self, run: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
+        """The tests of that run by seed."""
+        return store.evaluations(self.results_dir, self.experiment(run), evaluation)
+
     def rows(self) -> pd.DataFrame:
         """What it shows of `store.frame`: records as they are declared now, and no pilots."""
         table = store.frame(self.results_dir)
@@ -79,42 +87,13 @@ def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
     return [Column(DATA_NAMES[data], store.RECORDED, programme.BUDGET, data) for data in data_sets]
 
 
-@dataclass(frozen=True)
-class Options:
-    """The checked parameters of a chapter: what to read, what to rerun."""
-
-    budget: str
-    data: str
-    seeds: int
-    rerun: bool
-    data_dir: Path | None
-    results_dir: Path
-    shows_rerun: bool
-
-    def ensure(self, runs: Iterable[str]) -> None:
-        """Train and evaluate `runs` if a rerun was asked for; recorded ones are skipped."""
-        if self.rerun:
-            from vggrepro.study import runner
-
-            where = runner.Where(self.results_dir, self.data_dir)
-            runner.run(list(runs), self.budget, self.data, list(range(self.seeds)), where)
-
-    def columns(self, recorded: Sequence[str] = programme.DATA) -> list[Column]:
-        """The recorded study on these data sets, then the reader's rerun if there is one."""
-        found = recorded_columns(recorded)
-        if self.shows_rerun:
-            title = f"rerun: {DATA_NAMES[self.data]}, {self.budget}"
-            found.append(Column(title, self.results_dir, self.budget, self.data))
-        return found
-
-
-def options(
+def rerun_column(
     budget: str, data: str, seeds: int, rerun: bool, data_dir: str, results_dir: str
-) -> Options:
-    """Check a chapter's parameters; "" and 0 mean the default.
+) -> Column | None:
+    """Check a chapter's parameters: the column of the rerun that they name, None without one.
 
-    With `rerun`, or with a `results_dir` of records made before, a chapter shows that rerun in a
-    column of its own. Raises `UserError` whose last line names the parameter or the allowed values.
+    It is shown with `rerun`, or with a `results_dir` of records made before; "" and 0 mean the
+    default. Raises `UserError` whose last line names the parameter or the allowed values.
     """
     texts = {"budget": budget, "data": data, "data_dir": data_dir, "results_dir": results_dir}
     for name, value in texts.items():
@@ -133,15 +112,10 @@ def options(
             f"results_dir: no folder {Path(results_dir).resolve()}; name one with records, or set "
             "rerun to True to make them"
         )
-    return Options(
-        budget=budget,
-        data=data,
-        seeds=seeds or budget_named(budget).seeds,
-        rerun=rerun,
-        data_dir=Path(data_dir) if data_dir else None,
-        results_dir=Path(results_dir) if results_dir else store.RERUN,
-        shows_rerun=rerun or bool(results_dir),
-    )
+    if not (rerun or results_dir):
+        return None
+    folder = Path(results_dir) if results_dir else store.RERUN
+    return Column(f"rerun: {DATA_NAMES[data]}, {budget}", folder, budget, data)
 
 
 # --- numbers ------------------------------------------------------------------------------
@@ -149,34 +123,32 @@ def options(
 
 def paper_value(row: Row) -> float:
     """The paper's number for a row, in percent."""
-    if row.run in FUSIONS:
+    where = {"protocol": row.evaluation.protocol, "test_scales": row.evaluation.test_scales}
+    if row.run in RUNS:
+        low, high = RUNS[row.run].train_scale
+        train_scale = low if low == high else f"[{low};{high}]"
+        where |= {"net": RUNS[row.run].config, "train_scale": train_scale}
+    elif not row.evaluation.test_scales:
         own = (evaluation_in(row.evaluation, run).test_scales for run in FUSIONS[row.run].runs)
-        return paper.value(
-            row.table,
-            test_scales=row.evaluation.test_scales
-            or " | ".join(",".join(map(str, scales)) for scales in own),
-            protocol=row.evaluation.protocol,
-        )
-    run = RUNS[row.run]
-    low, high = run.train_scale
-    return paper.value(
-        row.table,
-        net=run.config,
-        train_scale=low if low == high else f"[{low};{high}]",
-        test_scales=row.evaluation.test_scales,
-        protocol=row.evaluation.protocol,
-    )
+        where["test_scales"] = " | ".join(",".join(map(str, scales)) for scales in own)
+    return paper.value(row.table, **where)
 
 
-def paper_error(table: int, run: str) -> float:
-    """The paper's top-1 error of a run in one of its tables, in percent."""
-    return paper_value(next(row for row in ROWS if (row.table, row.run) == (table, run)))
+def paper_error(run: str, evaluation: Evaluation) -> float | None:
+    """The paper's top-1 error of a run under an evaluation, percent; None if no table has it."""
+    rows = (row for row in ROWS if (row.run, row.evaluation) == (run, evaluation))
+    return next(map(paper_value, rows), None)
+
+
+def paper_cell(run: str, evaluation: Evaluation) -> str:
+    """The same in a table, – if no table of the paper has it."""
+    error = paper_error(run, evaluation)
+    return "–" if error is None else f"{error:.1f}"
 
 
 def errors(column: Column, run: str, evaluation: Evaluation | None = None) -> dict[int, float]:
     """Top-1 error in percent by seed, by centre crop and flip unless another test is named."""
-    test = evaluation or centre_crop(run)
-    found = store.evaluations(column.results_dir, column.experiment(run), test)
+    found = column.evaluations(run, evaluation or centre_crop(run))
     return {seed: record.top1_error for seed, record in found.items()}
 
 
@@ -222,13 +194,13 @@ def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
 
 
 def error_table(
-    rows: Sequence[tuple[str, str, Evaluation, float | None]], columns: Sequence[Column]
+    rows: Sequence[tuple[str, str, Evaluation]], columns: Sequence[Column]
 ) -> pd.DataFrame:
-    """Top-1 errors, %: a row per (label, run, evaluation, the paper's value or None)."""
+    """Top-1 errors, %, the paper's first: a row per (label, run, evaluation)."""
     table = {
-        label: {"paper: ILSVRC-2012, full": "–" if value is None else f"{value:.1f}"}
-        | {column.title: column.cell(run, evaluation) for column in columns}
-        for label, run, evaluation, value in rows
+        label: {"paper: ILSVRC-2012, full": paper_cell(*test)}
+        | {column.title: column.cell(*test) for column in columns}
+        for label, *test in rows
     }
     return pd.DataFrame.from_dict(table, orient="index")
 
@@ -289,8 +261,7 @@ def provenance_table(columns: Sequence[Column], runs: Sequence[str]) -> pd.DataF
     rows = []
     for column in columns:
         for run in runs:
-            trained = store.trainings(column.results_dir, column.experiment(run))
-            for seed, record in trained.items():
+            for seed, record in column.trainings(run).items():
                 made = {
                     "run": f"{run}, seed {seed}",
                     "column": column.title,

@@ -1,7 +1,6 @@
 """From chapters to their rerun: their runs, shared among processes, then each with its records."""
 
 import sys
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -13,7 +12,7 @@ from vggrepro import UserError
 from vggrepro.files import make_writable
 from vggrepro.pages import render
 from vggrepro.study import programme, progress
-from vggrepro.study.compare import Like, compare
+from vggrepro.study.compare import compare
 from vggrepro.study.experiments import with_needs
 from vggrepro.study.progress import Progress
 from vggrepro.study.store import RECORDED, RERUN, ROOT
@@ -75,19 +74,18 @@ def came_out(recorded: Path, rerun: Path, budget: str) -> str:
 
     Raises `UserError` as `compare` does.
     """
-    runs: dict[tuple[str, str], list[Like]] = defaultdict(list)
-    for row in compare(recorded, rerun).like:
-        if row.key.budget == budget and row.by_seed:
-            runs[row.key.data, row.key.run].append(row)
-    same = sum(all(row.same for row in rows) for rows in runs.values())
-    if same == len(runs):
-        if not runs:
-            return f"Nothing that is like this rerun is recorded at budget {budget}."
-        return f"{same} of {same} runs have the recorded digests."
-    furthest = max(abs(row.difference) for rows in runs.values() for row in rows)
+    like = compare(recorded, rerun).like
+    rows = [row for row in like if row.key.budget == budget and row.by_seed]
+    if not rows:
+        return f"Nothing that is like this rerun is recorded at budget {budget}."
+    runs = {(row.key.data, row.key.run) for row in rows}
+    same = runs - {(row.key.data, row.key.run) for row in rows if not row.same}
+    if same == runs:
+        return f"{len(same)} of {len(same)} runs have the recorded digests."
+    furthest = max(abs(row.difference) for row in rows)
     return (
         f"{len(runs)} runs, at most {furthest:.1f} points from the recorded errors; "
-        f"{same} with the recorded digests."
+        f"{len(same)} with the recorded digests."
     )
 
 

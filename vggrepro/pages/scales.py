@@ -13,23 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.data import synthetic
-from vggrepro.pages.figures import (
-    band,
-    dots_of,
-    framed,
-    legend,
-    outline,
-    pale,
-    panels,
-    plt,
-    say_not_run,
-    shades,
-    short_title,
-)
+from vggrepro.pages import figures
+from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column, errors, paper_error
-from vggrepro.study import store
 from vggrepro.study.experiments import (
-    ROWS,
     RUNS,
     Evaluation,
     evaluations_of,
@@ -111,12 +98,11 @@ def gained(column: Column, run: str) -> pd.DataFrame:
 
 def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Tables 3 and 4 beside ours: error at one Q → at three Q (%), and the gain in points."""
-    in_paper = {row.run for row in ROWS if row.table == 4}
     rows = {}
     for run in runs:
         cells = {"three Q": ", ".join(map(str, several_scales(RUNS[run]))), "paper": "–"}
-        if run in in_paper:
-            one, three = paper_error(3, run), paper_error(4, run)
+        one, three = paper_error(run, one_scale(run)), paper_error(run, three_scales(run))
+        if three:
             cells["paper"] = f"{one:.1f} → {three:.1f}<br>{one - three:+.1f}"
         for column in columns:
             found = gained(column, run)
@@ -171,8 +157,7 @@ def mean_positions(column: Column, runs: Sequence[str], test_scale: int) -> str:
     """Positions of a val image's score map on average over images, as recorded with that Q."""
     evaluation = Evaluation("dense", (test_scale,))
     for run in runs:  # any of them will do: the maps are those of the images, not of the net
-        found = store.evaluations(column.results_dir, column.experiment(run), evaluation)
-        for record in found.values():
+        for record in column.evaluations(run, evaluation).values():
             sizes = ((map(int, size.split("x")), n) for size, n in record.positions.items())
             return f"{sum(math.prod(size) * n for size, n in sizes) / record.data.count:.1f}"
     return "–"
@@ -208,10 +193,10 @@ def crops(train_scales: Sequence[int], crop: int, count: int = 4) -> Figure:
         row[0].imshow(image)
         for place, numbers in enumerate(draws):
             window = random_window(image.shape[:2], (pixels, pixels), crop, numbers)
-            row[0].add_patch(outline(box(image.shape[:2], window), f"C{place}"))
+            row[0].add_patch(figures.outline(box(image.shape[:2], window), f"C{place}"))
             row[1 + place].imshow(cut(image, window), interpolation="nearest")
-            framed(row[1 + place], f"C{place}")
-        framed(row[0], "none")
+            figures.framed(row[1 + place], f"C{place}")
+        figures.framed(row[0], "none")
         row[0].set_ylabel(f"S = {scale}\n{pixels} px")
     # Placed by hand: the layout that is found by solving for it moves images by part of a pixel
     # from one time to the next.
@@ -237,7 +222,8 @@ def chain(runs: Sequence[str], column: Column) -> Figure:
         ax.text(*place, _stage(run, column), ha="center", va="center", bbox=_BOX, fontsize=9.5)
         if RUNS[run].init_from:
             _arrow(ax, places[RUNS[run].init_from], place, _INHERITED[RUNS[run].inherit])
-    ax.set(xlim=(0, 1), ylim=(-max(levels) - 0.5, -min(levels) + 0.5), title=short_title(column))
+    ax.set(xlim=(0, 1), ylim=(-max(levels) - 0.5, -min(levels) + 0.5))
+    ax.set_title(figures.short_title(column))
     ax.axis("off")
     return fig
 
@@ -269,15 +255,15 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
 
     A dot is a seed, a bar the mean. Grey lines join what a seed became of the same parent.
     """
-    fig, axes = panels(len(columns) * len(nets), 2.9, len(nets), sharey="row")
+    fig, axes = figures.panels(len(columns) * len(nets), 2.9, len(nets), sharey="row")
     for ax, (column, runs) in zip(axes, product(columns, nets), strict=True):
         _join_seeds(ax, runs, column)
         names = [in_scales(run) for run in runs]
-        dots_of(ax, runs, column, names, rotation=45, ha="right", rotation_mode="anchor")
+        figures.dots_of(ax, runs, column, names, rotation=45, ha="right", rotation_mode="anchor")
         ax.set_title(f"net {RUNS[runs[0]].config}")
         ax.margins(y=0.2)
         if runs == nets[0]:
-            ax.set_ylabel(f"{short_title(column)}\ntop-1 error, %")
+            ax.set_ylabel(f"{figures.short_title(column)}\ntop-1 error, %")
     return fig
 
 
@@ -302,22 +288,22 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     fig, grid = plt.subplots(2, len(columns), sharex="col", **size)
     scales = sorted({q for run in runs for q in single_test_scales(run)})
     for (ax, strip), column in zip(grid.T, columns, strict=True):
-        for place, (run, colour) in enumerate(zip(runs, shades(runs), strict=True)):
+        for place, (run, colour) in enumerate(zip(runs, figures.shades(runs), strict=True)):
             found = errors_by_scale(column, run)
             if len(found):
-                band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
+                figures.band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
             low, high = RUNS[run].train_scale
             mark = "D" if low == high else "|-"
             strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)
-        say_not_run(ax)
-        ax.set_title(short_title(column))
+        figures.say_not_run(ax)
+        ax.set_title(figures.short_title(column))
         ax.tick_params(bottom=False)
         strip.set(yticks=[], ylim=(0.8 - len(runs), 0.8), xlabel="px for a crop of 224 px")
         strip.set_xticks(scales)
         strip.set_xlim(min(scales) - 20, max(scales) + 20)
     grid[0, 0].set_ylabel("top-1 error at Q, %")
     grid[1, 0].set_ylabel("trained\nat S", rotation=0, ha="right", va="center")
-    legend(fig, list(grid[0]))
+    figures.legend(fig, list(grid[0]))
     return fig
 
 
@@ -329,17 +315,17 @@ def looks(test_scales: Sequence[int], crops: Sequence[int]) -> Figure:
     """
     image = _image()
     size = image.shape[:2]
-    fig, axes = panels(len(crops) * len(test_scales), 1.65, len(test_scales))
+    fig, axes = figures.panels(len(crops) * len(test_scales), 1.65, len(test_scales))
     for ax, (crop, scale) in zip(axes, product(crops, test_scales), strict=True):
         pixels = scaled(scale, crop)
         ax.imshow(image)
-        pale(ax, size, [dense_window(size, pixels)])
-        boxes = [box(size, window) for window in positions(size, pixels, crop)]
+        figures.pale(ax, size, [dense_window(size, pixels)])
+        boxes = [box(size, window) for window in positions(dense_window(size, pixels), crop)]
         for colour, area in (("C1", boxes[-1]), ("C5", boxes[0])):
-            ax.add_patch(outline(area, colour))
+            ax.add_patch(figures.outline(area, colour))
         dots = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
         ax.plot(*zip(*dots, strict=True), "o", color="white", markeredgecolor="black", markersize=4)
-        framed(ax, "none")
+        figures.framed(ax, "none")
         rows, columns = score_map(size, pixels, crop)
         ax.set_title(f"Q = {scale}: {rows} × {columns}", fontsize=9.5)
         if scale == test_scales[0]:

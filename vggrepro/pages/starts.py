@@ -13,9 +13,9 @@ from matplotlib.ticker import MaxNLocator
 from vggrepro import UserError, cost
 from vggrepro.pages import figures, report
 from vggrepro.pages.figures import panels
-from vggrepro.pages.report import Column, Options
+from vggrepro.pages.report import Column
 from vggrepro.study import starts, store
-from vggrepro.study.experiments import RANDOM_STARTS
+from vggrepro.study.experiments import RANDOM_STARTS, centre_crop
 from vggrepro.study.records import FirstStepsRecord
 from vggrepro.study.starts import DECLARED, FIRST_STEPS, NETS, STARTS
 from vggrepro.study.store import RECORDED
@@ -33,7 +33,7 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
     """
     folder = results_dir / FIRST_STEPS / data
     paths = [path for name in DECLARED for path in folder.glob(f"{name}/seed*/first-steps.json")]
-    found = sorted((store.read(path) for path in paths), key=_place)
+    found = sorted(map(store.read, paths), key=lambda r: ([*DECLARED].index(r.run), r.seed))
     made = [starts.sizes(r.experiment, r.steps, r.precision) for r in found]
     if any(sizes != made[0] for sizes in made):
         raise UserError(
@@ -43,19 +43,15 @@ def load(results_dir: Path, data: str = "synthetic") -> Records:
     return found
 
 
-def _place(record: FirstStepsRecord) -> tuple[int, int]:
-    return [*DECLARED].index(record.run), record.seed
-
-
 def start_of(record: FirstStepsRecord) -> str:
     """Its start, by its name in `STARTS`: `he` of D-he."""
     return record.run.split("-", 1)[1]
 
 
-def shown(options: Options) -> Records:
+def shown(rerun: Column | None) -> Records:
     """The records of a rerun if it has any, else those of the recorded study."""
-    rerun = options.shows_rerun and load(options.results_dir, options.data)
-    return rerun or load(RECORDED, RECORDED_DATA)
+    own = rerun and load(rerun.results_dir, rerun.data)
+    return own or load(RECORDED, RECORDED_DATA)
 
 
 # --- what theory expects --------------------------------------------------------------------
@@ -172,7 +168,7 @@ def trained_table(column: Column) -> pd.DataFrame:
     Mean ± standard deviation over seeds; seed by seed where one is no better than chance.
     """
     rows = {
-        label: [column.cell(f"{net}-{end}", report.centre_crop(f"{net}-{end}")) for net in NETS]
+        label: [column.cell(f"{net}-{end}", centre_crop(f"{net}-{end}")) for net in NETS]
         for label, end in TRAINED
     }
     rows["from net A"][0] = "–"  # net A itself
@@ -320,7 +316,7 @@ def trainings(column: Column) -> Figure:
             singly = report.at_chance(column.results_dir, experiment)
             for some in [[record] for record in good] if singly else [good]:
                 figures.learning_curve(ax, some, colour)
-            diverged = len(good) < len(store.trainings(column.results_dir, experiment))
+            diverged = len(good) < len(column.trainings(experiment.name))
             if good or diverged:
                 mark = {"marker": "x", "linestyle": "none"} if diverged else {}
                 name = f"{label}: diverged" if diverged else label

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro.pages.figures import WORD_COLOURS, net_colour, plt
+from vggrepro.pages.figures import WORD_COLOURS, beside, net_colour, plt
 from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns, table_by
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
 from vggrepro.study import programme, store
@@ -145,19 +145,17 @@ def _which(runs: Sequence[str], field: str) -> str:
         return ""
     if set(runs) == {run.name for run in RUNS.values() if field not in run.keeps}:
         return "<br>(of runs not about it)"
-    for words in (_stage, _stage_and_length):
-        names = dict.fromkeys(words(RUNS[run]) for run in runs)
-        if not any(words(run) in names for name, run in RUNS.items() if name not in runs):
-            return f"<br>({'; '.join(names)})"
+    for length in (False, True):
+        words = {name: _stage(run, length) for name, run in RUNS.items()}
+        named = dict.fromkeys(words[run] for run in runs)
+        if not any(words[run] in named for run in RUNS if run not in runs):
+            return f"<br>({'; '.join(named)})"
     return f"<br>({', '.join(runs)})"
 
 
-def _stage(run: Experiment) -> str:
-    return STAGES[run.stage]
-
-
-def _stage_and_length(run: Experiment) -> str:
-    return _stage(run) + ("" if run.length == 1 else f", {run.length:g} × as long")
+def _stage(run: Experiment, length: bool) -> str:
+    as_long = f", {run.length:g} × as long" if length and run.length != 1 else ""
+    return STAGES[run.stage] + as_long
 
 
 def other_budgets() -> str:
@@ -297,10 +295,9 @@ def overview(found: Verdicts) -> Figure:
     ax.set_xscale("asinh", linear_width=1.0)
     ax.set_xlim(-80, 16)
     top = 0.0
-    at_left = {"transform": ax.get_yaxis_transform(), "va": "center"}
     for chapter, claims in groups:
         title = f"{int(chapter[:2])}. {_title(chapter)} ({DATA_NAMES[claims[0].data]})"
-        ax.text(0, top - 0.6, title, size=9.5, weight="bold", **at_left)
+        beside(ax, 0, top - 0.6, title, size=9.5, weight="bold")
         top -= 1
         for claim in claims:
             _line(ax, top, found, found.decisions[claim.key])
@@ -324,11 +321,10 @@ def _title(chapter: str) -> str:
 def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
     claim, word = decision.claim, found.word(decision)
     name = minus(claim.sides, claim.less) + CLAIMED.get(claim.rule, "")
-    transform = {"transform": ax.get_yaxis_transform(), "va": "center", "size": 8.5}
-    bold = {"weight": "bold"} if claim.primary else {}
-    ax.text(0, top - 0.3, name + (" *" if claim.primary else ""), **transform, **bold)
+    weight = "bold" if claim.primary else "normal"
+    beside(ax, 0, top - 0.3, name + " *" * claim.primary, size=8.5, weight=weight)
     colour = WORD_COLOURS[word]
-    ax.text(1, top - 0.3, word, ha="right", color=colour, **transform)
+    beside(ax, 1, top - 0.3, word, ha="right", color=colour, size=8.5)
     ax.fill_between((-claim.matters, claim.matters), top - 0.95, top - 0.5, color="0.5", alpha=0.2)
     other = next(data for data in programme.DATA if data != claim.data)
     for one, y, shade, size in (

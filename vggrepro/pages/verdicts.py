@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro import UserError
 from vggrepro.pages.report import DATA_NAMES, Column, at_chance, table_by
 from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import at_budget
-from vggrepro.study.claims import CLAIMS, claim_named
+from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
 from vggrepro.study.experiments import short_name
 from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Side, Sides, holm
@@ -453,13 +452,11 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
 
     Below each claim come its controls, the same pair at another length of training among them,
     its rivals, and what stands `beside` it. A number is bold where it decides, or is a control of
-    what decides there; beside the paper's stands whether that interval holds it. Raises `UserError`
-    for an unknown claim and for one that is not about errors.
+    what decides there; beside the paper's stands whether that interval holds it. The claims are
+    about errors.
     """
     compared: list[tuple[Claim, Sides, str, float | None]] = []
-    for claim in map(claim_named, keys):
-        if not claim.about_errors:
-            raise UserError(f"claim {claim.key!r} is about no error: show it by `Verdicts.box`")
+    for claim in (CLAIMS[key] for key in keys):
         known = [sides for _, sides, _, _ in compared]  # two claims may have one rival
         compared += [
             (claim, *row)
