@@ -416,7 +416,13 @@ def train(
     ] = "he",
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Before it is divided by ten; if not given 0.01, or 0.001 from He's start at more "
+            "than half of the paper's width, where 0.01 overshoots."
+        ),
+    ] = None,
     schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
     train_scale: Annotated[str, typer.Option(help="S, 256 or for jitter 256-512.")] = "256",
     weight_decay: Annotated[float, typer.Option(help="On all weights.")] = 5e-4,
@@ -451,7 +457,7 @@ def train(
             train_scale=scale,
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=own.usual_rate(start, width) if learning_rate is None else learning_rate,
             schedule=schedule,
             weight_decay=weight_decay,
         ),
