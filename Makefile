@@ -86,6 +86,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 		then grep -vE '^torch(vision)?==' constraints.txt; else cat constraints.txt; \
 		fi > .venv/constraints.txt
 	@echo "Installing into .venv (once; PyPI's torch for x86-64 Linux brings CUDA, about 6 GB)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@# What is never imported need not be compiled: that is a third of the time.
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check \
 		-c .venv/constraints.txt -e '.[book,test]'
 	@touch $@

@@ -102,7 +102,7 @@
 # [Chapter 10](10_initialisation.ipynb) has the rule and what was measured for it. In short:
 #
 # - `train` starts as `D-he-scaled` does. At full width nets D and E overshot from there at the paper's
-#   rate, and learned at a tenth of it: `--learning-rate 0.001`.
+#   rate, and learned at a tenth of it, so that is its `--learning-rate` above half of the paper's width.
 # - Net A learned from Glorot's start on pixels from 0 to 255 at the paper's rate; in Python that is
 #   `input_divisor=1`, the default, and `"glorot"`. B lies between A and D.
 # - A fixed deviation, whichever way the paper's number is read, served none of them, and neither did PyTorch's

@@ -18,7 +18,7 @@ from tests.records_by_hand import eval_path, eval_record, written
 from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, comes_first
+from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, comes_first, in_order
 from vggrepro.study.records import DataUsed, summarise
 from vggrepro.study.where import Where
 
@@ -118,13 +118,16 @@ def test_wrong_usage_is_2_without_a_traceback(vggrepro, arguments, message):
         (["run", "A-S256", "--all"], ["--all", "names of runs", "contradict"]),
         (["run", "A-S256", "--seed", "0", "--seeds", "2"], ["--seed and --seeds", "contradict"]),
         (["plan", "--study", "--budget", "full"], ["--study", "--budget", "contradict"]),
+        (["plan", "--paper", "--check"], ["--paper and --check contradict"]),
         (["plan", "--paper", "--study"], ["--paper and --study contradict"]),
-        (["plan", "--paper", "--devices", "3"], ["--paper and --devices contradict"]),
-        (["plan", "--paper", "--budget", "full"], ["--paper and --budget contradict"]),
+        (["plan", "--check", "--devices", "3"], ["--check and --devices contradict"]),
+        (["plan", "--check", "--budget", "full"], ["--check and --budget contradict"]),
         (["plan", "--devices", "3", "--share", "0.1"], ["--devices does nothing", "--device ("]),
         (["plan", "--share", "0.1"], ["--share does nothing without --device"]),
         (["plan", "--study"], ["--study does nothing without --device"]),
         (["plan", "--data", "imagenet"], ["--data does nothing without --device"]),
+        (["list", "--seeds", "3"], ["--seeds does nothing without --missing: leave it out"]),
+        (["list", "--data-dir", "x"], ["--data-dir does nothing without --missing"]),
         (["bench", "lrn", "--data", "x"], ["--data does nothing in `bench lrn`", "leave it out"]),
         (["bench", "lrn", "--cache-dir", "x"], ["--cache-dir does nothing in `bench lrn`"]),
         (["run", "--study", "--seed", "9", "--data", "cifar10"], ["seeds 0 to 2, not 9"]),
@@ -237,7 +240,7 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
 
     asked = []
     monkeypatch.setattr(runner, "run_tasks", lambda *given: asked.append(given))
-    flags = ["--download", "--threads", "1", "--micro-batch", "8"]
+    flags = ["--download", "--compile", "--threads", "1", "--micro-batch", "8"]
     status, _, err = vggrepro("run", *arguments, *flags, "--results-dir", tmp_path)
     assert (status, err) == (0, "")
     ((wanted, budget, data, where),) = asked
@@ -247,7 +250,7 @@ def test_what_a_command_asks_for(vggrepro, monkeypatch, tmp_path, arguments, tas
     else:
         assert [f"{name} {seed}" for name, seed in wanted] == tasks
     # Every option arrives where it belongs.
-    assert where == Where(tmp_path, download=True, threads=1, micro_batch=8)
+    assert where == Where(tmp_path, download=True, threads=1, micro_batch=8, compile=True)
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), KeyboardInterrupt("stopped in epoch 3")])
@@ -344,6 +347,32 @@ def test_help_says_which_names_run_takes(vggrepro):
     assert "without table and protocol: D-jitter for table3/D-jitter or table5/D-jitter/" in said
 
 
+def test_list_missing_prints_commands_parents_first(vggrepro, study):
+    status, out, _ = vggrepro("list", "--missing", "--budget", "smoke", "--results-dir", study)
+    assert status == 0
+    commands = [shlex.split(line) for line in out.splitlines()]
+    names = [command[2] for command in commands]
+    everything = in_order([*RUNS, *FUSIONS])
+    assert names == [name for name in everything if name not in ("A-S256", "C-S256")]
+    expected = ["--budget", "smoke", "--data", "synthetic", "--results-dir", str(study)]
+    assert all(c[:2] == ["vggrepro", "run"] and c[3:] == expected for c in commands)
+
+
+def test_list_missing_for_several_seeds_and_a_folder_with_a_space(vggrepro, study, tmp_path):
+    spaced = tmp_path / "a folder"
+    shutil.copytree(study, spaced)
+    status, out, _ = vggrepro(
+        *("list", "--missing", "--budget", "smoke", "--results-dir", spaced, "--seeds", "2"),
+    )
+    assert status == 0
+    commands = [shlex.split(line) for line in out.splitlines()]
+    wanted = [(c[2], c[c.index("--seed") + 1]) for c in commands]
+    everything = in_order([*RUNS, *FUSIONS])
+    recorded = {("A-S256", "0"), ("C-S256", "0")}
+    assert wanted == [(n, s) for s in "01" for n in everything if (n, s) not in recorded]
+    assert all(c[c.index("--results-dir") + 1] == str(spaced) for c in commands)
+
+
 def test_status_tells_complete_from_incomplete(vggrepro, copied):
     (copied / "smoke" / "synthetic" / "A-S256" / "seed0" / "eval-dense-256.json").unlink()
     status, out, _ = vggrepro("status", "--results-dir", copied)
@@ -381,6 +410,8 @@ def test_a_folder_that_is_not_there_is_told(vggrepro, tmp_path):
             status, out, err = vggrepro(command, "--results-dir", missing)
             assert (status, out) == (1, "")
             assert err.startswith(f"vggrepro: no folder {missing}: --results-dir is where")
+    status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
+    assert status == 0 and "vggrepro run A-S256" in out
 
 
 # --- names that forgive -----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.image_sets import CPU, image_set
 from tests.test_trainer import TINY, an_epoch, net
@@ -18,7 +19,7 @@ from vggrepro import UserError, data, device
 from vggrepro.data import images
 from vggrepro.evaluators import evaluate
 from vggrepro.study import provenance
-from vggrepro.trainer import sgd
+from vggrepro.trainer import sgd, train
 
 
 @given(st.integers(0, 300), st.one_of(st.none(), st.integers(1, 300)))
@@ -32,9 +33,9 @@ def test_parts_hold_every_image_once(count, micro_batch):
 def test_the_default_way_has_the_key_and_the_command_it_always_had():
     assert CPU.key() == ["float32", torch.get_num_threads()]
     assert provenance.options(CPU) == f"--precision float32 --threads {torch.get_num_threads()}"
-    other = replace(CPU, micro_batch=8)
+    other = replace(CPU, micro_batch=8, compile=True)
     assert other.key() != CPU.key()
-    assert provenance.options(other).endswith("--micro-batch 8")
+    assert provenance.options(other).endswith("--micro-batch 8 --compile")
 
 
 @pytest.mark.parametrize("micro_batch", [1, 5, 16, 64])
@@ -54,6 +55,33 @@ def test_parts_of_a_batch_make_its_step(sets, micro_batch):
     assert same_batches == batches
     for one, other in zip(whole.parameters(), parts.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_compile_compiles_the_net_that_trains(sets, tmp_path, monkeypatch):
+    compiled = []
+
+    class Noted(nn.Module):
+        def __init__(self, net, mode):
+            super().__init__()
+            self._orig_mod, self.mode, self.calls = net, mode, 0
+            compiled.append(self)
+
+        def forward(self, images):
+            self.calls += self.training
+            return self._orig_mod(images)
+
+    monkeypatch.setattr(torch, "compile", Noted)
+    experiment = replace(TINY, epochs=1)
+    weights = []
+    for chosen in (CPU, replace(CPU, compile=True)):
+        model = net(experiment)
+        path = tmp_path / str(chosen.compile)
+        train(model, sets, experiment, device=chosen, checkpoint=path, progress=False)
+        weights.append(model.state_dict())
+    (noted,) = compiled
+    assert noted.calls == 3  # 40 images in batches of 16
+    assert noted.mode is None
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
 def test_bfloat16_is_what_convolutions_compute_in_and_nothing_that_is_kept(sets):

@@ -21,7 +21,8 @@ from torchvision.models.vgg import cfgs, make_layers
 from vggrepro import evaluators
 from vggrepro.data import Photos, ilsvrc, synthetic
 from vggrepro.device import choose
-from vggrepro.study import own, store
+from vggrepro.study import own, starts, store
+from vggrepro.study.budgets import at_budget
 from vggrepro.weights import load_weights
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -518,6 +519,14 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     words[-1] = str(tmp_path / "less")
     status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
     assert status == 1 and "the classes bracket, cross, pair, trio; these are" in err
+
+
+def test_the_usual_rate_is_one_at_which_such_nets_were_seen_to_train():
+    wide = {name.split("-", 1)[1] for name in starts.LEARNED if "-he-" in name}
+    assert {starts.STARTS[name].learning_rate for name in wide} == {own.usual_rate("he", 1.0)}
+    narrow = at_budget("D-he", "reduced", "imagenette")
+    assert own.usual_rate("he", narrow.width) == narrow.learning_rate
+    assert own.usual_rate("glorot", 1.0) == at_budget("A-glorot", "full").learning_rate
 
 
 def test_a_split_of_ones_own_is_kept(vggrepro, tmp_path):

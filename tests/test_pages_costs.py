@@ -13,7 +13,7 @@ from vggrepro.bench import planner, workload
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.pages import costs, report
-from vggrepro.study import paper, store
+from vggrepro.study import paper, programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured
@@ -81,6 +81,12 @@ def test_trainings_as_recorded(columns):
     cell = frame.loc["A", columns[0].title]
     assert cell == "1,000 images/s<br>1.5 min, 321 MiB<br>n = 2"
     assert list(frame.index) == ["A"]  # no row for what was not run
+
+
+def test_a_twin_is_not_one_more_training():
+    table = costs.trainings_table(report.recorded_columns())
+    planned = [programme.seeds(data)["A-S256"] for data in programme.DATA]
+    assert [int(cell.split("n = ")[1]) for cell in table.loc["A"]] == planned
 
 
 # --- speed ----------------------------------------------------------------------------------

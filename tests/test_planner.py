@@ -348,12 +348,31 @@ def machine(tmp_path):
     return tmp_path
 
 
-def test_the_fitted_rate_is_that_of_the_records(machine):
-    trained = planner.recorded(machine)
-    assert len(trained) == 8
-    for run in ("E-S256", "C-S256"):  # expected from other runs alone
-        work = workload.training(at_budget(run, "reduced", "imagenette"))
-        assert planner.fitted(trained)(work) == pytest.approx(planted(work), rel=1e-4)
+def test_expected_times_come_from_other_runs_and_are_right(machine):
+    checked = planner.check(planner.recorded(machine))
+    assert len(checked) == 8
+    np.testing.assert_allclose(checked["expected s"], checked["recorded s"], rtol=1e-4)
+    assert "8 of 8 within 25 %" in "\n".join(planner.check_lines(machine))
+
+
+def test_a_run_that_took_longer_is_seen(machine):
+    for seed in (0, 1):  # neither seed may tell what to expect of the other
+        write_training(machine, "E-S256", "imagenette", seed, slower=2.0)
+    checked = planner.check(planner.recorded(machine))
+    slow = checked[checked["run"] == "imagenette/E-S256"]
+    assert list(slow["off, %"]) == pytest.approx([-50, -50], rel=1e-4)
+    lines = "\n".join(planner.check_lines(machine)).splitlines()
+    assert [line.split()[-1] for line in lines if "E-S256" in line] == ["-50.0", "-50.0"]
+    assert not lines[-1].startswith("10 of 10")
+
+
+def test_lrn_cannot_be_expected_from_runs_without_it(tmp_path):
+    write_training(tmp_path, "A-S256", "cifar10")
+    write_training(tmp_path, "A-LRN-S256", "cifar10")
+    checked = planner.check(planner.recorded(tmp_path)).set_index("run")
+    unknown = checked["expected s"].isna()
+    assert unknown["cifar10/A-LRN-S256"] and not unknown["cifar10/A-S256"]
+    assert "nothing like it" in "\n".join(planner.check_lines(tmp_path))
 
 
 def test_a_plan_without_lrn_records_says_so(tmp_path, vggrepro):
@@ -407,8 +426,9 @@ def test_bad_input_is_one_message(vggrepro, arguments, message):
 
 
 def test_without_records_the_machine_is_not_known(vggrepro, tmp_path):
-    status, _, err = vggrepro("plan", "--device", "this-machine", "--results-dir", tmp_path)
-    assert status == 1 and "no trainings on photos are recorded" in err
+    for options in (("--check",), ("--device", "this-machine")):
+        status, _, err = vggrepro("plan", *options, "--results-dir", tmp_path)
+        assert status == 1 and "no trainings on photos are recorded" in err
 
 
 def test_without_a_device_the_devices_are_listed(vggrepro):

@@ -124,6 +124,8 @@ def test_python_callers_see_exceptions_and_warnings():
         ("run A-S256 --data-dir .", "do nothing for synthetic"),
         ("run A-S256 --download", "do nothing for synthetic"),
         ("first-steps A-he --data-dir .", "do nothing for synthetic"),
+        ("list --budget smoke --missing --data-dir .", "--data-dir does nothing"),
+        ("list --missing --results-dir {file}", "no folder"),
         ("list --results-dir {file}", "no folder"),
         ("run A-S256 --budget reduced --data-dir ~nosuchuser/x", "~nosuchuser/x cannot be"),
         ("evaluate --weights ~nosuchuser/x --data-dir .", "~nosuchuser/x cannot be"),

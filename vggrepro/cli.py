@@ -49,6 +49,7 @@ Study = Annotated[
 Round = Annotated[
     int, typer.Option("--round", min=1, max=2, help="With --study: the first round or the second.")
 ]
+Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
 AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")]
 
@@ -68,6 +69,7 @@ _WHERE = {
         int | None,
         typer.Option(min=1, max=4096, help="Images at once; gradients are summed up to the batch."),
     ],
+    "compile": Annotated[bool, typer.Option("--compile", help="Train with torch.compile.")],
 }
 MACHINE = ("device", "precision", "threads")
 EVERYWHERE = ("data_dir", "results_dir", "cache_dir", *MACHINE, "download", "fresh")
@@ -144,15 +146,30 @@ OF_TRAIN = ("--epochs", "--batch-size", "--learning-rate", "--lr", "--width", "-
 
 @app.command("list")
 def list_rows(
-    budget: Budget = programme.BUDGET, data: Data = None, results_dir: Results = RECORDED
+    context: typer.Context,
+    budget: Budget = programme.BUDGET,
+    data: Data = None,
+    results_dir: Results = RECORDED,
+    missing: Missing = False,
+    data_dir: DataDir = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="With --missing: seeds 0 to n - 1.")
+    ] = 1,
 ) -> None:
     """Every row of the paper's tables: the value there, and what is recorded.
 
     Then the runs and fusions that no table has: controls, and what you have added.
     """
     data = data_of(budget, data)
-    if results_dir.exists() or results_dir != RECORDED:
+    if not missing:
+        does_nothing(context, "without --missing", "seeds", "data_dir")
+    if results_dir.exists() or not (missing or results_dir == RECORDED):
         _check_records(results_dir)
+    if missing:
+        if data == "synthetic":
+            does_nothing(context, "with drawn images", "data_dir")
+        say(status_of.missing_commands(results_dir, budget, data, data_dir, seeds))
+        return
     from vggrepro.pages import report
 
     say(report.listed(results_dir, budget, data))
@@ -185,7 +202,7 @@ def _check_records(results_dir: Path) -> None:
 
 
 @app.command()
-@works_somewhere("micro_batch", *EVERYWHERE)
+@works_somewhere("micro_batch", "compile", *EVERYWHERE)
 def run(
     context: typer.Context,
     where: Where,
@@ -341,12 +358,16 @@ def plan(
     recorded_study: Study = False,
     results_dir: Results = RECORDED,
     paper: Annotated[bool, typer.Option("--paper", help="The paper's own training time.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Recorded trainings against what was expected.")
+    ] = False,
 ) -> None:
     """Work, memory and hours of a budget on a device, before it is run."""
     of_a_plan = ("recorded_study", "device", "devices", "share", "budget", "data")
-    not_both(context, "paper", *of_a_plan, "results_dir")
+    not_both(context, "paper", "check", *of_a_plan, "results_dir")
+    not_both(context, "check", *of_a_plan)
     not_both(context, "recorded_study", "budget")
-    if device is None and not paper:
+    if device is None and not (paper or check):
         others = (name for name in of_a_plan if name != "device")
         here = "without --device (`vggrepro plan` alone lists them)"
         does_nothing(context, here, *others, "results_dir")
@@ -354,6 +375,8 @@ def plan(
 
     if paper:
         say(planner.paper_lines())
+    elif check:
+        say(planner.check_lines(results_dir))
     elif device is None:
         typer.echo(planner.devices_table().to_string(na_rep="-"))
     else:
@@ -416,7 +439,13 @@ def train(
     ] = "he",
     seed: Seed = 0,
     batch_size: Annotated[int, typer.Option(help="Images in a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Before it is divided by ten.")] = 0.01,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Before it is divided by ten; if not given 0.01, or 0.001 from He's start at more "
+            "than half of the paper's width, where 0.01 overshoots."
+        ),
+    ] = None,
     schedule: Annotated[str, typer.Option(help="plateau (by minival) or steps.")] = "plateau",
     train_scale: Annotated[str, typer.Option(help="S, 256 or for jitter 256-512.")] = "256",
     weight_decay: Annotated[float, typer.Option(help="On all weights.")] = 5e-4,
@@ -451,7 +480,7 @@ def train(
             train_scale=scale,
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=learning_rate,
+            learning_rate=own.usual_rate(start, width) if learning_rate is None else learning_rate,
             schedule=schedule,
             weight_decay=weight_decay,
         ),

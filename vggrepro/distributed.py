@@ -73,7 +73,8 @@ def parallel(model: nn.Module) -> nn.Module:
 
 
 def bare(model: nn.Module) -> nn.Module:
-    """The net within what `parallel` puts around it."""
+    """The net within what `parallel` and `torch.compile` put around it."""
+    model = getattr(model, "_orig_mod", model)
     return model.module if isinstance(model, DistributedDataParallel) else model
 
 

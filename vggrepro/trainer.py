@@ -87,7 +87,7 @@ def train(
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
         state = Path(checkpoint), address_of(model, photos, recipe, seed, device), parts
         training = _resumed(*state)
-    net = distributed.parallel(model)
+    net = device.compiled(distributed.parallel(model))
     cut = rescaled(photos, recipe, model)
     with counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told:
         if training.curve:

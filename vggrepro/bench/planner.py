@@ -258,6 +258,33 @@ def fitted(trained: pd.DataFrame) -> Seconds:
     return lambda work: float(each @ astuple(work))
 
 
+WITHIN = 25
+"""By how many percent an expected time may be off and still count as right."""
+
+
+def check(trained: pd.DataFrame) -> pd.DataFrame:
+    """Each training against what is fitted on those of all other runs: seconds, and percent off.
+
+    The same run on the same data counts as one, whatever the seed. Where LRN occurs in no other
+    run there is nothing to expect of it.
+    """
+    expected = pd.Series(np.nan, trained.index)
+    for _, own in trained.groupby(["budget", "data", "name"]):
+        others = trained.drop(own.index)
+        if len(others) and (others.lrn_values.any() or not own.lrn_values.any()):
+            seconds = fitted(others)
+            expected[own.index] = [seconds(Work(*work)) for work in own[WORK].to_numpy()]
+    return pd.DataFrame(
+        {
+            "run": trained.data + "/" + trained["name"],
+            "seed": trained.seed,
+            "recorded s": trained.seconds,
+            "expected s": expected,
+            "off, %": 100 * (expected / trained.seconds - 1),
+        }
+    )
+
+
 # --- plans --------------------------------------------------------------------------------
 
 
@@ -364,6 +391,17 @@ def paper_lines() -> Iterator[str]:
         "Counted: the epochs of one training from scratch at one scale; not net A before it, "
         "fine-tuning or testing. LRN has no multiply-adds."
     )
+
+
+def check_lines(results_dir: Path) -> Iterator[str]:
+    """Recorded trainings against what the other runs' records make one expect, per training."""
+    trained = recorded(results_dir)
+    checked = check(trained)
+    yield f"trainings in {results_dir}: {trained.machine.iloc[0]}"
+    yield "each expected from the trainings of all other runs, not from its own"
+    yield checked.to_string(index=False, na_rep="nothing like it", float_format="{:.1f}".format)
+    off = checked["off, %"].dropna().abs()
+    yield f"{(off <= WITHIN).sum()} of {len(off)} within {WITHIN} %"
 
 
 def devices_table() -> pd.DataFrame:

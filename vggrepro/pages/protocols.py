@@ -365,5 +365,7 @@ def _named(
     above, below = (any(0 < sign * (y - at[1]) < 0.25 for y in heights) for sign in (1, -1))
     right = not (above and below)
     va = "center" if above == below else "top" if above else "bottom"
-    ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va,
-                ha="left" if right else "right", fontsize=8, color=colour)  # fmt: skip
+    over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va, zorder=1,
+                ha="left" if right else "right", fontsize=8, color=colour,
+                bbox=over_the_line)  # fmt: skip

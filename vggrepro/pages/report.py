@@ -68,10 +68,11 @@ class Column:
         return store.evaluations(self.results_dir, self.experiment(run), evaluation)
 
     def rows(self) -> pd.DataFrame:
-        """What it shows of `store.frame`: records as they are declared now, and no pilots."""
+        """What it shows of `store.frame`: records as they are declared now, no pilots, no twins."""
         table = store.frame(self.results_dir)
         here = (table.budget == self.budget) & (table.data == self.data)
-        return table[here & table.as_declared & (table["round"] != "pilot")]
+        once = ~table.path.str.contains("/train-")  # see `store.twin_path`
+        return table[here & once & table.as_declared & (table["round"] != "pilot")]
 
     def cell(self, run: str, evaluation: Evaluation) -> str:
         """The recorded errors in a table, over two lines for a phone; – if not declared."""

@@ -536,6 +536,15 @@ def _of_the_paper(record: OwnEvalRecord) -> str:
 # --- training -----------------------------------------------------------------------------
 
 
+def usual_rate(start: str, width: float) -> float:
+    """The learning rate at which nets of that width train: the paper's, or a tenth of it.
+
+    From He's start D and E overshot at the paper's rate at full width and learned at a tenth of it
+    (chapter 10); a quarter as wide they are trained at the paper's (the study).
+    """
+    return 0.001 if start == "he" and width > 0.5 else 0.01
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToTrain:
     """A net to be trained on a folder of photos: the options of `vggrepro train`."""

@@ -63,7 +63,8 @@ def _devices(machine: Machine) -> str:
 def options(machine: Machine) -> str:
     """What a command says to compute on such a machine."""
     text = f"--precision {machine.precision} --threads {torch.get_num_threads()}"
-    return text + (f" --micro-batch {machine.micro_batch}" if machine.micro_batch else "")
+    text += f" --micro-batch {machine.micro_batch}" if machine.micro_batch else ""
+    return text + (" --compile" if machine.compile else "")
 
 
 def forget_peak(machine: Machine) -> None:

@@ -6,8 +6,31 @@ from pathlib import Path
 
 from vggrepro.study import gpu_round, programme, second_round, store
 from vggrepro.study.budgets import ALL_BUDGETS, CALIBRATION, at_budget
-from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of
+from vggrepro.study.experiments import FUSIONS, RUNS, Experiment, evaluations_of, in_order
 from vggrepro.study.starts import DECLARED, FIRST_STEPS
+
+
+def missing_commands(
+    results_dir: Path, budget: str, data: str, data_dir: Path | None = None, seeds: int = 1
+) -> list[str]:
+    """One command for each run or fusion without complete records, parents first.
+
+    For the shell, with DATA for a folder of photos that is not named, and in the order in which
+    `run --all` goes: one seed of all before the next.
+    """
+    where = ["--results-dir", str(results_dir)]
+    if data_dir or data != "synthetic":
+        where += ["--data-dir", str(data_dir or "DATA")]
+    return [
+        shlex.join(
+            ["vggrepro", "run", name, "--budget", budget, "--data", data]
+            + (["--seed", str(seed)] if seeds > 1 else [])
+            + where
+        )
+        for seed in range(seeds)
+        for name in in_order([*RUNS, *FUSIONS])
+        if not complete(results_dir, at_budget(name, budget, data), seed)
+    ]
 
 
 def elsewhere(recorded: Path, rerun: Path) -> Iterator[str]:

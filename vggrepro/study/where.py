@@ -28,8 +28,8 @@ MOST = 4  # processes for one rerun: each holds a net and its batches in memory
 class Where:
     """Where a run reads and writes, and on what it computes.
 
-    Only `device`, `precision`, `threads`, `micro_batch` and the number of processes can change the
-    bits of a result; records name them all.
+    Only `device`, `precision`, `threads`, `micro_batch`, `compile` and the number of processes can
+    change the bits of a result; records name them all.
     """
 
     results_dir: Path = RERUN
@@ -41,12 +41,13 @@ class Where:
     threads: int | None = None
     fresh: bool = False
     micro_batch: int | None = None
+    compile: bool = False
 
     def machine(self) -> "Machine":
         """Device and precision, chosen and checked. Raises `UserError` as `device.choose`."""
         from vggrepro.device import choose  # torch, which a help text does without
 
-        return choose(self.device, self.precision, self.threads, self.micro_batch)
+        return choose(self.device, self.precision, self.threads, self.micro_batch, self.compile)
 
 
 # --- more processes for one rerun ------------------------------------------------------------
