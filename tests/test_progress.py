@@ -14,7 +14,7 @@ from vggrepro.pages import render
 from vggrepro.study import progress, runner
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluations_of, with_needs
-from vggrepro.study.progress import CHAPTER, TRAINING, Progress, chapters, expected, multiply_adds
+from vggrepro.study.progress import CHAPTER, TRAINING, Progress, expected, multiply_adds
 
 A, B = ("A-S256", 0), ("B-S256", 0)
 
@@ -189,10 +189,6 @@ def test_a_chapter_that_fails_keeps_the_last_line_of_its_error(vggrepro, tmp_pat
     status, _, err = vggrepro("rerun", "01", "--budget", "smoke", "--results-dir", tmp_path)
     assert status == 1
     assert err.splitlines()[-1] == "the budgets are quick, reduced"
-
-
-def test_chapters_are_parts_of_the_whole():
-    assert set(chapters(["a", "b"])) == {("a", None), ("b", None)}
 
 
 def test_a_rounding_beyond_the_whole_is_no_warning(recwarn):

@@ -162,14 +162,11 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
         raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
     count = counts[part == "val"]
 
-    def read(i: int) -> tuple[np.ndarray, int]:
-        sample = synthetic.draw(SYNTHETIC_SEED, part, i, plain)
-        return sample.image, sample.target
-
     def open_reader() -> Reader:
         # How large each image is shows only when it is drawn; this is the upper bound.
         largest = 3 * synthetic.SHORT_SIDE**2 * synthetic.LONGEST_ASPECT
-        return Reader(count, int(count * largest), read)
+        draw = partial(synthetic.draw, SYNTHETIC_SEED, part, plain=plain)
+        return Reader(count, int(count * largest), draw)
 
     origin = f"synthetic, seed {SYNTHETIC_SEED}, {count} {'plain ' * plain}images"
     version = version_of(origin, [str(synthetic.VERSION), part, np.__version__])
@@ -179,18 +176,16 @@ def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) ->
 def cifar10(data_dir: Path, download: bool) -> dict[str, Source]:
     """CIFAR-10 from the authors' batches, through torchvision, or from class folders."""
     data_dir = data_dir.parent if data_dir.name == CIFAR10_BATCHES else data_dir
-    folders = root_of("cifar10", data_dir)
-    roots = (data_dir / "cifar10", data_dir / "cifar-10", data_dir)
-    root = next((root for root in roots if (root / CIFAR10_BATCHES).is_dir()), None)
-    if root is None and (folders / "train").is_dir():
+    root, folders = (root_of("cifar10", data_dir, part) for part in (CIFAR10_BATCHES, "train"))
+    there = (root / CIFAR10_BATCHES).is_dir()
+    if not there and (folders / "train").is_dir():
         return class_folders("cifar10", folders)
-    if root is None and not download:
+    if not there and not download:
         raise UserError(
             f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
             f"(https://www.cs.toronto.edu/~kriz/cifar.html) there, which makes {CIFAR10_BATCHES}; "
             "or put images there as train/<class>/ and test/<class>/."
         )
-    root = root or data_dir
     if download:  # also what is incomplete
         _batches(root, "train", download=True)
     return {part: _of_batches(root, part) for part in PARTS}
@@ -263,11 +258,11 @@ def imagenet_folders(data_dir: Path, download: bool) -> dict[str, Path]:
     return folders
 
 
-def root_of(name: str, data_dir: Path) -> Path:
-    """The folder that holds a set's `train/` and `val/`, however its data folder was named."""
+def root_of(name: str, data_dir: Path, part: str = "train") -> Path:
+    """The folder that holds a part of a set, however its data folder was named."""
     below = {"cifar10": ("cifar10", "cifar-10"), "imagenette": (IMAGENETTE_FOLDERS["160px"],)}
     roots = [data_dir / folder for folder in below.get(name, ())]
-    return next((root for root in roots if (root / "train").is_dir()), data_dir)
+    return next((root for root in roots if (root / part).is_dir()), data_dir)
 
 
 def both(root: Path) -> tuple[Path, Path]:

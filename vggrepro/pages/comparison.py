@@ -106,8 +106,8 @@ def like_table(found: compare.Comparison, sides: Names = BOOK) -> pd.DataFrame:
     rows = [
         {
             "run": f"{row.key.run}, {row.key.evaluation}<br>{at(row.key.place)}",
-            first: _errors(row.first.values()),
-            second: _errors(row.second.values()),
+            first: _errors(found.first[row.key]),
+            second: _errors(found.second[row.key]),
             "difference": _difference(row),
             "how far": row.moved.removeprefix("moved ").replace(" over", "<br>over"),
             "digests": f"{row.equal} of {len(row.by_seed)}",
@@ -117,8 +117,8 @@ def like_table(found: compare.Comparison, sides: Names = BOOK) -> pd.DataFrame:
     return table_by("run", rows)
 
 
-def _errors(errors: Iterable[float]) -> str:
-    return _cell(mean_and_spread(list(errors)))
+def _errors(evaluated: pd.DataFrame) -> str:
+    return _cell(mean_and_spread(list(evaluated.top1_error)))
 
 
 def _difference(row: compare.Like) -> str:
@@ -150,7 +150,7 @@ def unlike_table(found: compare.Comparison) -> pd.DataFrame:
     for key, pairs in groupby(unlike, key=lambda u: u.second):
         there = {f"recorded: {at(u.first.place)}": found.first[u.first] for u in pairs}
         shown = there | {f"rerun: {at(key.place)}": found.second[key]}
-        rows.append({"run": key.run} | {what: _errors(of.top1_error) for what, of in shown.items()})
+        rows.append({"run": key.run} | {what: _errors(of) for what, of in shown.items()})
     return table_by("run", rows).fillna("–")
 
 

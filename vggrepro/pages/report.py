@@ -14,9 +14,8 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
-from vggrepro.bench import workload
 from vggrepro.study import paper, programme, store
-from vggrepro.study.budgets import at_budget, data_of
+from vggrepro.study.budgets import at_budget, data_of, data_size
 from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import (
     FUSIONS,
@@ -186,7 +185,7 @@ def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
     """
     if experiment.name in FUSIONS or experiment.data == "folder":
         return ()
-    chance = 100 * (1 - 1 / workload.data_size(experiment).classes)
+    chance = 100 * (1 - 1 / data_size(experiment).classes)
     return tuple(
         seed
         for seed, record in store.trainings(results_dir, experiment).items()

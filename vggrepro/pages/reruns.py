@@ -14,7 +14,7 @@ from vggrepro.pages import render
 from vggrepro.study import programme, progress
 from vggrepro.study.compare import compare
 from vggrepro.study.experiments import with_needs
-from vggrepro.study.progress import Progress
+from vggrepro.study.progress import CHAPTER, CHAPTER_WORK, Progress
 from vggrepro.study.store import RECORDED, RERUN, ROOT
 from vggrepro.study.where import Where, cores, count, helping
 
@@ -32,12 +32,13 @@ def rerun(
     """
     make_writable(EXECUTED)  # before the trainings, which the chapters come after
     names = list(dict.fromkeys(n for s in scripts for n in programme.CHAPTER_RUNS.get(s.stem, ())))
-    parts = progress.chapters(script.stem for script in scripts)
+    chapters = {(script.stem, None): CHAPTER_WORK for script in scripts}
+    parts = chapters
     if names:
         from vggrepro.study import runner  # heavy, and a chapter without runs opens without it
 
         wanted = runner.asked(names, range(seeds))
-        parts = progress.expected(with_needs(wanted), budget, data) | parts
+        parts = progress.expected(with_needs(wanted), budget, data) | chapters
     # Two that run all anew would each do everything.
     processes = 1 if where.fresh or not names else count(processes, where.device)
     if processes > 1 and where.threads is None:
@@ -63,9 +64,10 @@ def rerun(
                 pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
                 each = held.enter_context(pool).map
             executed = iter(each(render.execute, scripts, copies, parameters))
-            for script in scripts:
-                with bar.chapter(script.stem):
+            for task, work in chapters.items():
+                with bar.part(task, CHAPTER, work, 1):
                     output = next(executed)
+                bar.finish(task)
                 progress.say(f"executed {output}")
 
 

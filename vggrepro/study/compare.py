@@ -34,8 +34,6 @@ class Key(NamedTuple):
         return self.budget, self.data
 
 
-Errors = Mapping[int, float]
-"""Top-1 errors in percent, or differences in points, by seed."""
 Evaluations = Mapping[Key, pd.DataFrame]
 """Rows of `store.frame` by seed, in the order of their files."""
 
@@ -69,9 +67,7 @@ class Like(NamedTuple):
     """
 
     key: Key
-    first: Errors
-    second: Errors
-    by_seed: Errors
+    by_seed: Mapping[int, float]
     interval: Interval | None
     equal: int
 
@@ -162,11 +158,9 @@ def _spread(found: Comparison, place: tuple[str, str]) -> Pooled:
 
 def _compared(found: Comparison, key: Key, spread: Pooled) -> Like:
     here, there = found.first[key], found.second[key]
-    first, second = here.top1_error.to_dict(), there.top1_error.to_dict()
-    moved = gains(first, second)
+    moved = gains(here.top1_error.to_dict(), there.top1_error.to_dict())
     equal = here.result_digest[list(moved)] == there.result_digest[list(moved)]
-    interval = difference(spread, moved.values())
-    return Like(key, first, second, moved, interval, int(equal.sum()))
+    return Like(key, moved, difference(spread, moved.values()), int(equal.sum()))
 
 
 # What says which run it is, rather than how it was made.

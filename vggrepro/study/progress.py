@@ -25,8 +25,7 @@ Task = tuple[str, int | None]
 Part = str | tuple[str, int]
 TRAINING = "training"
 CHAPTER = "executing the chapter"
-
-_CHAPTER = 5e11  # multiply-adds that take about as long as executing a chapter
+CHAPTER_WORK = 5e11  # multiply-adds that take about as long
 
 
 @cache
@@ -62,11 +61,6 @@ def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]
         parts = () if name in FUSIONS else (TRAINING, *tests)
         found[name, seed] = sum(multiply_adds(experiment, part) for part in parts)
     return found
-
-
-def chapters(stems: Iterable[str]) -> dict[Task, float]:
-    """The work of executing each of the chapters."""
-    return {(stem, None): _CHAPTER for stem in stems}
 
 
 class Progress:
@@ -126,13 +120,6 @@ class Progress:
 
         yield update
         self._move(before + work)
-
-    @contextmanager
-    def chapter(self, stem: str) -> Iterator[None]:
-        """Execute a chapter."""
-        with self.part((stem, None), CHAPTER, _CHAPTER, 1):
-            yield
-        self.finish((stem, None))
 
     def finish(self, task: Task) -> None:
         """Nothing is left to do of a task: what was not worked on was there, or cannot be done."""
