@@ -91,10 +91,11 @@ def test_exif_orientation_is_applied(tmp_path, orientation):
     stored = np.random.default_rng(0).integers(0, 256, (5, 9, 3), np.uint8)
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = tmp_path / "photo.png"
-    Image.fromarray(stored).save(path, exif=exif)
-    assert np.array_equal(decode(path), upright(stored))
-    assert read_size(path) == decode(path).shape[:2]
+    for name in ("photo.png", "photo.tif", "photo.webp"):
+        path = tmp_path / name
+        Image.fromarray(stored).save(path, exif=exif, lossless=True)
+        assert np.array_equal(decode(path), upright(stored)), name
+        assert read_size(path) == decode(path).shape[:2], name
 
 
 def test_unreadable_files_are_named(tmp_path):

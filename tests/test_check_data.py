@@ -49,6 +49,19 @@ def test_all_problems_are_listed_at_once(photos, vggrepro):
     assert err.splitlines()[-1] == f"vggrepro: 8 problems in {photos}"
 
 
+def test_photos_without_a_split_are_all_looked_at(tmp_path, vggrepro):
+    write_folders(tmp_path, random_images(24), [i % 2 for i in range(24)], ("cat", "dog"))
+    status, out, _ = vggrepro("check-data", tmp_path)
+    assert (status, out) == (0, "24 photos, ready to be trained on\n")
+    for name in ("cat/0000.png", "dog/0003.png"):
+        (tmp_path / name).write_bytes(b"no image")
+    write_folders(tmp_path, random_images(1, seed=9), [0], ("hen",))
+    status, out, err = vggrepro("check-data", tmp_path)
+    assert status == 1 and err.splitlines()[-1] == f"vggrepro: 3 problems in {tmp_path}"
+    assert out.count("cannot be read as an image") == 2
+    assert "Class 'hen' has 1 training images: too few" in out
+
+
 def test_val_that_is_train_is_one_problem(photos, vggrepro):
     shutil.rmtree(photos / "val")
     shutil.copytree(photos / "train", photos / "val")

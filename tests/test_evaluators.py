@@ -195,6 +195,13 @@ def test_dropout_is_off_and_the_mode_and_weights_stay(training):
     model.train(training)
     evaluate(model, images, "centre-crop", 384, device=CPU, progress=False)
     assert model.training == training
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(model, images, "centre-crop", 384, device=CPU, progress=stop)
+    assert model.training == training
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
     model(torch.zeros(2, 3, 64, 64)).sum().backward()  # a training can go on
 

@@ -72,6 +72,18 @@ def test_every_layout_gives_the_same_photos(tmp_path):
         assert [by_name[n] for n in sorted(by_name)] == [PLACES[label] for label in LABELS]
 
 
+def test_other_labels_are_other_photos(tmp_path):
+    root = flat(tmp_path, "val.txt")
+    before = ilsvrc.val(root)
+    text = (root / "val.txt").read_text()
+    first, *others = text.splitlines()
+    name, label = first.split()
+    (root / "val.txt").write_text("\n".join([f"{name} {int(label) + 1}", *others]))
+    changed = ilsvrc.val(root)
+    assert sorted(changed.images.names) == sorted(before.images.names)
+    assert changed.fingerprint != before.fingerprint
+
+
 def test_labels_can_be_elsewhere(tmp_path):
     root = flat(tmp_path / "set" / "val", "val.txt")
     elsewhere = tmp_path / "labels.txt"

@@ -30,6 +30,11 @@ def test_parts_hold_every_image_once(count, micro_batch):
     assert all(p.stop - p.start <= (micro_batch or count) for p in parts)
 
 
+def test_parts_of_no_images_are_refused():
+    with pytest.raises(UserError, match="micro_batch must be at least 1, not -1"):
+        device.choose("cpu", micro_batch=-1)
+
+
 def test_the_default_way_has_the_key_and_the_command_it_always_had():
     assert CPU.key() == ["float32", torch.get_num_threads()]
     assert provenance.options(CPU) == f"--precision float32 --threads {torch.get_num_threads()}"

@@ -197,6 +197,12 @@ def test_lrn_is_krizhevskys_formula(channels):
     assert not torch.allclose(ours, activations * 2**-0.75, rtol=0.05)
 
 
+def test_images_stay_as_they_were():
+    images = torch.full((1, 3, 64, 64), 100.0)
+    found = VGG("A", 2, width=1 / 16, crop=64, hidden=8, pixel_mean=(40, 50, 60)).normalised(images)
+    assert (images == 100).all() and found[0, :, 0, 0].tolist() == [60, 50, 40]
+
+
 def test_lrn_denominator_is_the_base_of_the_power():
     activations = 100 * random_images(2, 8, 4, 4).relu()
     base = LRN().denominator(activations)

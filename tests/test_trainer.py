@@ -397,6 +397,11 @@ def test_a_checkpoint_of_another_training_is_refused(sets, tmp_path):
 
 
 def test_whatever_can_change_a_result_is_in_a_checkpoints_address(sets, monkeypatch):
+    def of_others(inputs):
+        model = net()
+        model.set_inputs(inputs)
+        return model
+
     def address(model=None, photos=sets, recipe=TINY, seed=0, device=CPU):
         return trainer.address_of(model or net(), photos, recipe, seed, device)
 
@@ -413,6 +418,7 @@ def test_whatever_can_change_a_result_is_in_a_checkpoints_address(sets, monkeypa
         address(net(replace(TINY, dropout=0.3))),
         address(net(replace(TINY, input_divisor=30.0))),
         address(net(replace(TINY, crop=33))),
+        *(address(of_others(inputs)) for inputs in ("caffe", "torchvision")),
     ]
     assert address() == found[0]
     for module, name, value in (
@@ -425,7 +431,7 @@ def test_whatever_can_change_a_result_is_in_a_checkpoints_address(sets, monkeypa
             found.append(address())
     monkeypatch.setattr(torch, "__version__", "another")
     found.append(address())
-    assert len(set(found)) == 15
+    assert len(set(found)) == 17
 
 
 @pytest.mark.parametrize("batch_size", [16, 40])

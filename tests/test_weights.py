@@ -133,6 +133,8 @@ def test_weights_that_are_refused(tmp_path, monkeypatch):
     assert "batch normalisation" in refused(saved(bn))
     features = {name: t for name, t in state.items() if name.startswith("features")}
     assert "with a classifier" in refused(saved(features))
+    square = {**state, "classifier.6.weight": state["classifier.6.weight"][:, :, None, None]}
+    assert "no matrix classifier.6.weight" in refused(saved(square))
     broken = {**state, "classifier.6.bias": torch.full((4,), float("nan"))}
     assert "no numbers" in refused(saved(broken))
     assert "no state dict" in refused(saved({"epoch": 3}))

@@ -1,7 +1,8 @@
 """What happens to an image before a net sees it, in training (3.1) and in testing (3.2).
 
-Every crop is one resize of the wanted box: PIL's filter reads the pixels around the box too, so
-that the result is the crop of the rescaled image, without rescaling what is thrown away.
+A crop is one resize of the wanted box: PIL's filter reads the pixels around the box too, so that
+the result is the crop of the rescaled image, without rescaling what is thrown away. Only where an
+image is rescaled once for many crops is it rescaled as a whole.
 """
 
 from itertools import groupby
@@ -45,9 +46,9 @@ class Draws(NamedTuple):
 class Rescaled:
     """Training images at the S and for the crop of a net, both in pixels, and their RGB statistics.
 
-    Rescaled to a fixed S once and kept, if all of them fit into `LIMIT_BYTES`, or cut anew, as
-    for a range of S. Both ways give the same crops but for roundings: two grey levels at most
-    were seen.
+    With one S each image is rescaled once and kept, if all of them fit into `LIMIT_BYTES`;
+    otherwise each crop is resized from the original. Both ways give the same crops but for
+    roundings: two grey levels at most were seen.
     """
 
     LIMIT_BYTES = 2**30
@@ -134,10 +135,10 @@ class Resident(Rescaled):
 def colour_shifts(
     draws: Draws, indices: np.ndarray, pixels: PixelStatistics, std: float
 ) -> torch.Tensor:
-    """The PCA RGB shift of each image, (B, 3) float32 in pixel units: sum of a_i l_i p_i.
+    """The PCA RGB shift of each image, (B, 3) float32 in pixel units: sum of a_i (l_i / 255) p_i.
 
     a_i is normal with that standard deviation, l_i and p_i are the eigenvalues and eigenvectors
-    of the covariance of the training pixels.
+    of the covariance of the training pixels, from 0 to 255.
     """
     # The paper leaves the scale of the pixels open, and eigenvalues grow with its square: at
     # 0 to 255 the formula would blank the image. It is taken on pixels from 0 to 1, as the

@@ -599,7 +599,7 @@ def bench(
         from vggrepro.bench.speed import speed
         from vggrepro.pages.costs import speed_lines as lines
 
-        load(data, where.data_dir)
+        load(data, where.data_dir, cache_dir=where.cache_dir)
         measure = functools.partial(speed, machine, data, where.data_dir, where.cache_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:

@@ -65,7 +65,7 @@ class Machine:
 
     def send(self, tensor: torch.Tensor) -> torch.Tensor:
         """The tensor on the device, without waiting for the copy where the device allows it."""
-        if self.device.type == "cuda" and not tensor.is_cuda:  # not yet run on one by any of us
+        if self.device.type == "cuda" and not tensor.is_cuda:  # untested
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
@@ -98,6 +98,8 @@ def choose(
             "`python -c 'import torch; print(torch.cuda.is_available())'` and the driver"
         )
     chosen = torch.device(device)
+    if micro_batch is not None and micro_batch < 1:
+        raise UserError(f"micro_batch must be at least 1, not {micro_batch}")
     if precision not in PRECISIONS:
         raise UserError(f"unknown precision {precision!r}; use one of: {', '.join(PRECISIONS)}")
     if precision == "auto":
@@ -116,7 +118,7 @@ def choose(
 
 
 def _set_up_cuda(precision: str) -> None:
-    """TF32 on purpose only, and the same algorithms each time. Not yet run on a GPU by us."""
+    """TF32 on purpose only, and the same algorithms each time. Untested."""
     # Without this, PyTorch multiplies float32 convolutions, and only these, in TF32.
     torch.backends.cudnn.allow_tf32 = precision == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"

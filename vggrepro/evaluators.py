@@ -23,7 +23,7 @@ from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as
-# many are slower), on a GPU, where none of us has measured it, 167 windows of 224 px.
+# many are slower), on a GPU, where it is not measured, 167 windows of 224 px.
 BATCH_PIXELS = {"cpu": 2**19, "cuda": 2**23}
 
 
@@ -157,16 +157,18 @@ def run_windows(
         return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch], resize)
 
     batches = _batches(own, BATCH_PIXELS[device.device.type])
-    for batch, crops in ahead(load, batches, workers=images.loading_threads):
-        x = model.normalised(device.send(crops))
-        with device.autocast():
-            views = (x,) if protocol in OF_TORCHVISION else (x, x.flip(-1))
-            maps = [dense(view) for view in views]  # (B, classes, h, w)
-        seen = [over_space(scores.float(), (-2, -1)).softmax(-1).double() for scores in maps]
-        np.add.at(total, [i for i, _ in batch], (sum(seen) / len(seen)).cpu().numpy())
-        positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
-        done(len(batch))
-    model.train(was_training)
+    try:
+        for batch, crops in ahead(load, batches, workers=images.loading_threads):
+            x = model.normalised(device.send(crops))
+            with device.autocast():
+                views = (x,) if protocol in OF_TORCHVISION else (x, x.flip(-1))
+                maps = [dense(view) for view in views]  # (B, classes, h, w)
+            seen = [over_space(scores.float(), (-2, -1)).softmax(-1).double() for scores in maps]
+            np.add.at(total, [i for i, _ in batch], (sum(seen) / len(seen)).cpu().numpy())
+            positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
+            done(len(batch))
+    finally:
+        model.train(was_training)
     total = distributed.add(total)
     positions = sum(distributed.gather(positions), Counter())
     if len(own) < len(work):
@@ -176,7 +178,7 @@ def run_windows(
 
 
 def combine(tested: list[Tested]) -> Tested:
-    """The mean of posteriors over scales (4.2), protocols (4.3) or nets (4.4)."""
+    """The mean of posteriors, (N, classes) each, over scales (4.2), protocols (4.3), nets (4.4)."""
     positions: Counter[str] = Counter()
     for one in tested:
         positions.update(one.positions)

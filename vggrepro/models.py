@@ -46,8 +46,7 @@ class LRN(nn.Module):
     def denominator(self, images: Tensor) -> Tensor:
         """Return `k + alpha * sum_j x_j^2`, before the power beta: (N, C, H, W), float32.
 
-        Always in float32 or better: bfloat16 keeps 8 bits, too few for a base that moves by a
-        few per cent.
+        Never in bfloat16, whose 8 bits are too few for a base that moves by a few per cent.
         """
         band = self._band(images)
         # The meta device has no autocast to switch off.
@@ -241,7 +240,7 @@ class VGG(nn.Module):
         return Inputs(tuple(self.pixel_mean.tolist()), deviation, self.bgr)
 
     def normalised(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:
-        """Turn images (N, 3, H, W) uint8 into the net's inputs, float32 (Section 2.1).
+        """Turn images (N, 3, H, W), pixels from 0 to 255, into the net's inputs, float32 (2.1).
 
         (pixel - mean RGB) / divisor; `shifts` (N, 3), in pixel units, are added to the pixels.
         Raises UserError while the mean RGB of the photos that the net was trained on is unknown.
@@ -254,13 +253,14 @@ class VGG(nn.Module):
         offset = -self.pixel_mean[None] if shifts is None else shifts - self.pixel_mean
         wide = self.pixel_deviation
         divisor = self.input_divisor if wide is None else wide[:, None, None]
-        inputs = images.float().add_(offset[:, :, None, None]).div_(divisor)
+        copied = images.to(torch.float32, copy=True)
+        inputs = copied.add_(offset[:, :, None, None]).div_(divisor)
         return inputs.flip(1) if self.bgr else inputs
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return logits (N, num_classes) for images (N, 3, crop, crop).
+        """Return logits (N, num_classes) for inputs (N, 3, crop, crop), as `normalised` makes them.
 
-        Raises UserError for images whose last feature map does not fit fc6.
+        Raises UserError for inputs whose last feature map does not fit fc6.
         """
         if {side // DOWNSAMPLING for side in images.shape[-2:]} != {self.map_side}:
             raise UserError(
@@ -278,7 +278,9 @@ class DenseVGG(nn.Module):
         self.features, self.classifier, self.map_side = features, classifier, map_side
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return a map of logits (N, num_classes, h, w) for images (N, 3, H, W).
+        """Return a map of logits (N, num_classes, h, w) for inputs (N, 3, H, W).
+
+        `VGG.normalised` of the net that it was made from makes inputs of images.
 
         h = H // 32 - crop // 32 + 1, and w likewise. Raises UserError for images smaller than
         the crop.

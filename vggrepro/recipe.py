@@ -34,7 +34,7 @@ class Recipe:
     def __post_init__(self) -> None:
         low, high = self.train_scale
         for name, right, wanted in (
-            ("train_scale", 0 < low <= high, "the smallest and the largest S in pixels"),
+            ("train_scale", 0 < low <= high, "the smallest and the largest S, as in the paper"),
             ("epochs", _whole(self.epochs), "a whole number from 1 up"),
             ("batch_size", _whole(self.batch_size), "a whole number from 1 up"),
             ("learning_rate", self.learning_rate > 0 and isfinite(self.learning_rate), "positive"),
@@ -54,8 +54,8 @@ def _whole(number: int) -> bool:
 def learning_rate_at(recipe: Recipe, epoch: int) -> float:
     """The rate of the "steps" schedule at `epoch`: divided by ten at 60 % and 85 %.
 
-    With fewer than four epochs it stays: there the first drop would come after the first epoch,
-    before the net has learnt anything.
+    With fewer than four epochs it stays: the first drop would come before the net has learnt
+    anything.
     """
     # DEVIATION: Section 3.1 watches validation accuracy; a fixed schedule costs the same for
     # every net, so that no side of a comparison trains longer than the other.

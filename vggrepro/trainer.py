@@ -67,10 +67,11 @@ def train(
     """Train `model` in place on `photos.train` for the epochs of the recipe (Section 3.1).
 
     `device` is by default the best there is. With `checkpoint` it goes on from that file if it is
-    there, and writes it after each epoch. A loss that is no longer finite ends the training with
-    status "diverged", Ctrl-C with "interrupted"; of several processes, which Ctrl-C does not stop
-    at the same step, it ends all and leaves the checkpoint. `progress` is a bar, none, or a
-    function as `Told`.
+    there, and writes it after each epoch; to go on after Ctrl-C, build and initialise the net as
+    before, and call this again. A loss that is no longer finite ends the training with status
+    "diverged", Ctrl-C with "interrupted"; of several processes, which Ctrl-C does not stop at the
+    same step, it ends all and leaves the checkpoint. `progress` is a bar, none, or a function as
+    `Told`. The net comes back in the mode of training.
 
     Raises `UserError` for a net with another number of classes, an S below its crop, a checkpoint
     of another training, or when the disk is full. A damaged checkpoint is set aside with a
@@ -291,6 +292,7 @@ def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Ma
         asdict(recipe),
         repr(model),
         [model.crop, model.input_divisor, checkpoints.weights_digest(model.state_dict())],
+        *([model.inputs] if model.bgr or model.pixel_deviation is not None else []),
         seed,
         [photos.train.fingerprint, photos.minival.fingerprint],
         [*device.key(), distributed.world(), processor(device.device), instructions()],

@@ -110,10 +110,12 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
         raise UserError(
             f"{where} is of a net with batch normalisation, which Table 1 does not have"
         )
-    if _LAST not in state or "classifier.0.weight" not in state:
-        raise UserError(
-            f"{where} has no {_LAST}: names must be those of torchvision's VGG, with a classifier"
-        )
+    for name in ("classifier.0.weight", _LAST):
+        if name not in state or state[name].ndim != 2:
+            raise UserError(
+                f"{where} has no matrix {name}: names and shapes must be those of torchvision's "
+                "VGG, with a classifier"
+            )
     classes, hidden = state[_LAST].shape
     width = _width(state, config)
     last = blocks(config, width)[-1][-1].channels

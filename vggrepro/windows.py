@@ -1,10 +1,11 @@
 """Which parts of an image a training crop (3.1) and each test protocol (3.2) look at.
 
-Boxes to list and to draw, and the pixels in them.
+It lists them as boxes, and cuts out the pixels in them.
 
 A protocol turns the size of an image (height, width), Q and the side of the crop, all in pixels,
-into windows. Every window is seen twice, as it is and mirrored, but for those of `OF_TORCHVISION`;
-that is left to `evaluators`, as is what becomes of the scores. Nothing here needs torch.
+into windows. Every window is seen twice, as it is and mirrored, except under those of
+`OF_TORCHVISION`; that is left to `evaluators`, as is what becomes of the scores. Nothing here needs
+torch.
 """
 
 from collections.abc import Callable

@@ -54,7 +54,7 @@ class Reader(NamedTuple):
 
 
 class Source(NamedTuple):
-    """What a cached set, the part `train` or `val` of a data set, is made from.
+    """What a cached set is made from: the part `train`, `val` or `all` of a data set.
 
     `origin` says where the images come from and `version` (see `version_of`) in which state
     they are; a new version replaces the old one of the same origin. `open` is called only when

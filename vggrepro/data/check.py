@@ -34,22 +34,33 @@ def check(data_dir: Path, name: str = "folder") -> Findings:
     if not data_dir.is_dir():
         raise UserError(f"there is no folder {data_dir}")
     found = Findings(0, [], [])
-    train, val = folders = sources.both(sources.root_of(name, data_dir))
+    train, val = sources.both(sources.root_of(name, data_dir))
+    if name == "folder" and not sources.is_split(data_dir):
+        _tried(found, lambda: sources.check_two(data_dir, sources.class_names(data_dir)))
+        every = dict(_digests(found, name, data_dir))
+        _hold_out(found, data_dir, every, images.a_fifth)
+        return found._replace(photos=len(every))
     if not (train.is_dir() or val.is_dir()):  # batches, or nothing at all
         photos = images.Photos(name, data_dir)
         return found._replace(photos=sum(map(len, (photos.train, photos.minival, photos.val))))
     known = f"{name}-160px" if name == "imagenette" else name
-    _tried(found, lambda: sources.check_class_folders(known, *folders))
-    trained, tested = (dict(_digests(found, known, folder)) for folder in folders)
-    by_class = itertools.groupby(
-        trained.items(), lambda photo: photo[0].relative_to(train).parts[0]
-    )
-    for class_name, members in () if name == "imagenet" else by_class:
-        digests = np.frombuffer(b"".join(digest for _, digest in members), np.uint8)
-        digests, one = digests.reshape(-1, 32), [class_name]
-        _tried(found, partial(images.hold_out, np.zeros(len(digests), int), digests, one))
+    _tried(found, lambda: sources.check_class_folders(known, train, val))
+    trained, tested = (dict(_digests(found, known, folder)) for folder in (train, val))
+    if name != "imagenet":
+        _hold_out(found, train, trained, images.a_tenth)
     _compare(found, trained, tested)
     return found._replace(photos=len(trained) + len(tested))
+
+
+def _hold_out(
+    found: Findings, root: Path, photos: dict[Path, bytes], count: Callable[[int], int]
+) -> None:
+    """Note the classes of which too few photos are different to hold so many out."""
+    by_class = itertools.groupby(photos.items(), lambda photo: photo[0].relative_to(root).parts[0])
+    for class_name, members in by_class:
+        digests = np.frombuffer(b"".join(digest for _, digest in members), np.uint8)
+        digests, one = digests.reshape(-1, 32), [class_name]
+        _tried(found, partial(images.hold_out, np.zeros(len(digests), int), digests, one, count))
 
 
 def _compare(found: Findings, trained: dict[Path, bytes], tested: dict[Path, bytes]) -> None:

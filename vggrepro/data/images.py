@@ -192,7 +192,7 @@ class Photos:
         if self.name == "folder":  # of what others published they have seen to that
             _check_apart(whole, self._val)
         streamed = isinstance(whole.images, StreamedImages)
-        count = (lambda n: IMAGENET_MINIVAL_PER_CLASS) if streamed else _a_tenth
+        count = (lambda n: IMAGENET_MINIVAL_PER_CLASS) if streamed else a_tenth
         held_out = hold_out(whole.targets, whole.images.digests, whole.classes, count)
         train, minival = np.flatnonzero(~held_out), np.flatnonzero(held_out)
         return whole.split_off("train", train), whole.split_off("minival", minival)
@@ -209,7 +209,7 @@ class Photos:
         if found.part == part:
             return whole
         # Photos that come without a split: val is a fifth of every class.
-        held_out = hold_out(targets, images.digests, whole.classes, lambda n: -(-n // 5))
+        held_out = hold_out(targets, images.digests, whole.classes, a_fifth)
         return whole.subset(np.flatnonzero(held_out == (part == "val")))
 
     @cached_property
@@ -246,15 +246,21 @@ def _check_apart(train: ImageSet, val: ImageSet) -> None:
         )
 
 
-def _a_tenth(count: int) -> int:
+def a_tenth(count: int) -> int:
+    """Of so many images of a class, how many are minival: rounded, at least one."""
     return max(1, (count + 5) // 10)
+
+
+def a_fifth(count: int) -> int:
+    """Of so many images of a class without a split, how many are val: rounded up."""
+    return -(-count // 5)
 
 
 def hold_out(
     targets: np.ndarray,
     digests: np.ndarray,
     classes: Sequence[str],
-    count: Callable[[int], int] = _a_tenth,
+    count: Callable[[int], int] = a_tenth,
 ) -> np.ndarray:
     """Which training images are minival: (N,) bool, stratified and fixed by content alone.
 
@@ -327,9 +333,14 @@ class StreamedImages(Sequence):
         return np.frombuffer(hashes, np.uint8).reshape(-1, 32)
 
     def fingerprint(self, targets: np.ndarray) -> str:
-        """SHA-256 (hex) over names, which say the classes, and sizes of exactly these files."""
+        """SHA-256 (hex) over names and sizes of exactly these files, and over their classes.
+
+        Names begin with the class, but for those in one folder, whose classes a list says.
+        """
         files = zip(self.names, self.n_bytes, strict=True)
         marks = b"".join(os.fsencode(f"{name}\0{n_bytes}\n") for name, n_bytes in files)
+        if not any(os.sep in name for name in self.names):
+            marks += targets.tobytes()
         return hashlib.sha256(marks).hexdigest()
 
 

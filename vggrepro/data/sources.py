@@ -283,10 +283,11 @@ def check_class_folders(name: str, train: Path, val: Path) -> None:
     if others != classes:
         one = sorted(set(classes) ^ set(others))
         raise UserError(f"{train} and {val} must have the same class folders; only one has {one}.")
-    _check_two(train, classes)
+    check_two(train, classes)
 
 
-def _check_two(root: Path, classes: tuple[str, ...]) -> None:
+def check_two(root: Path, classes: tuple[str, ...]) -> None:
+    """Raise UserError if there is one class only."""
     if len(classes) < 2:
         raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
@@ -301,7 +302,7 @@ def any_folder(root: Path) -> dict[str, Source]:
     if is_split(root):
         return class_folders("folder", root)
     listing = list_images(root)
-    _check_two(root, listing.classes)
+    check_two(root, listing.classes)
     return dict.fromkeys(PARTS, _decoded("folder", "all", listing))
 
 
@@ -367,6 +368,8 @@ def read_size(path: str | os.PathLike) -> tuple[int, int]:
     Raises UserError, naming the file, when the header is not an image's.
     """
     with _naming(path), open_regular(path) as file, Image.open(file) as image:
+        if image.format == "TIFF":  # Pillow turns these itself, of late when it opens them
+            return ImageOps.exif_transpose(image).size[::-1]
         width, height = image.size
         turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)  # 0x0112: EXIF orientation
     return (width, height) if turned else (height, width)
