@@ -31,6 +31,8 @@ LAST = "comparison"
 
 #: A chapter reads records and draws; a cell that takes longer than this (seconds) is stuck.
 CELL_TIMEOUT = 600
+#: On the busiest machine a kernel needs minutes to start.
+START_TIMEOUT = 900
 
 # What else a notebook's metadata may hold depends on who wrote it and when.
 _KEPT_METADATA = ("kernelspec", "language_info")
@@ -136,6 +138,7 @@ def execute(
             kernel_name=_KERNEL["name"],
             cwd=str(script.parent),
             progress_bar=False,
+            start_timeout=START_TIMEOUT,
             execution_timeout=cell_timeout,
             extra_arguments=["--IPKernelApp.log_level=50"],  # it warns of TCP on each start
             coalesce_streams=True,  # where the kernel cuts its output depends on the clock
