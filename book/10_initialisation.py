@@ -333,7 +333,7 @@ Markdown(
 # was not made for ReLU (`torchvision.models` does initialise its VGGs): the signal fades.
 
 # %% tags=["remove-input"]
-Markdown(starts.evidence(records, "Nets A and D", "A-pytorch", "D-pytorch"))
+Markdown(starts.evidence(records, "All three", *(f"{net}-pytorch" for net in "ADE")))
 
 # %% [markdown]
 # **6. Then wait.** A net may sit at chance for a while even from a good start, and a deeper one
