@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from tests import allocating
+from tests import children
 from tests.image_folders import write_set
 from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
@@ -245,7 +245,7 @@ def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(bench_speed, "memory_mib", seen)
-    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.allocate)
+    monkeypatch.setattr(bench_speed, "_reduced_run", children.allocate)
     peaks = []
     for mib in (1, 201):
         (found,) = bench_speed.memory(photos, CPU, PLAN, mib)
@@ -253,7 +253,7 @@ def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
         for file in ("taken", "seen"):
             (tmp_path / file).unlink()
     assert peaks[1] - peaks[0] == pytest.approx(200, abs=50)  # not 400: mapped pages do not count
-    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.fail)
+    monkeypatch.setattr(bench_speed, "_reduced_run", children.fail)
     with pytest.raises(UserError, match="ended with 3"):
         bench_speed.memory(photos, CPU, PLAN)
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,6 +12,8 @@ import pytest
 import torch
 from filelock import Timeout
 
+from tests.children import hold
+from vggrepro import process
 from vggrepro.files import file_lock
 from vggrepro.pages import reruns
 from vggrepro.study.progress import Progress
@@ -44,14 +45,6 @@ def test_the_help_says_how_many(vggrepro):
     assert "0: one for each core, at most 4, and one if there is a GPU." in said
 
 
-def hold(folder):
-    """Hold a lock until the process ends, and say so in a file beside it."""
-    with file_lock(folder / f"{os.getpid()}.lock"):
-        print("what a helper prints is not needed", flush=True)
-        (folder / f"{os.getpid()}.held").touch()
-        threading.Event().wait()
-
-
 def held(folder, count):
     """The locks of so many helpers, when they hold them."""
     begun = time.monotonic()
@@ -64,7 +57,7 @@ def held(folder, count):
 @pytest.mark.parametrize("problem", [None, KeyboardInterrupt])
 def test_no_process_outlives_the_rerun(tmp_path, capfd, problem):
     try:
-        with reruns.helping(2, hold, tmp_path):
+        with process.helping(2, hold, tmp_path):
             locks = held(tmp_path, 2)
             for lock in locks:
                 with pytest.raises(Timeout), file_lock(lock, timeout=0):
@@ -83,8 +76,9 @@ def test_no_process_outlives_the_rerun(tmp_path, capfd, problem):
 def test_helpers_end_with_their_parent(tmp_path):
     code = (
         "import pathlib, sys, threading\n"
-        "from tests.test_workers import hold, reruns\n"
-        "with reruns.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "from tests.children import hold\n"
+        "from vggrepro import process\n"
+        "with process.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
         "    threading.Event().wait()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as parent:
@@ -97,7 +91,7 @@ def test_helpers_end_with_their_parent(tmp_path):
 
 
 def test_ctrl_c_is_not_for_helpers(tmp_path, capfd):
-    with reruns.helping(1, hold, tmp_path):
+    with process.helping(1, hold, tmp_path):
         (helper,) = multiprocessing.active_children()
         os.kill(helper.pid, signal.SIGINT)  # as it begins
         assert held(tmp_path, 1)
@@ -108,8 +102,9 @@ def test_ctrl_c_is_not_for_helpers(tmp_path, capfd):
 def test_helpers_do_not_begin_without_their_parent(tmp_path):
     code = (
         "import os, pathlib, signal, sys\n"
-        "from tests.test_workers import hold, reruns\n"
-        "with reruns.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "from tests.children import hold\n"
+        "from vggrepro import process\n"
+        "with process.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     # Ends when the helper's output is closed: when it ends, or just before it would hold the lock.

@@ -1,19 +1,17 @@
 """From chapters to their rerun: their runs, shared among processes, then each with its records."""
 
-import os
-import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import replace
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 from vggrepro import UserError
 from vggrepro.files import cores, make_writable
 from vggrepro.pages import render
-from vggrepro.process import end_with_parent, in_order
+from vggrepro.process import helping
 from vggrepro.study import programme, progress
 from vggrepro.study.compare import compare
 from vggrepro.study.experiments import with_needs
@@ -73,12 +71,6 @@ def rerun(
                 progress.say(f"executed {output}")
 
 
-# --- more processes for one rerun -----------------------------------------------------------
-#
-# Small nets leave cores idle when several threads share one of them. Processes that share the runs,
-# as several commands in one folder do, keep every core busy.
-
-
 def count(workers: int, device: str) -> int:
     """How many processes: as many as asked for; for 0 one for each core, at most `MOST_PROCESSES`.
 
@@ -92,46 +84,6 @@ def count(workers: int, device: str) -> int:
         if torch.cuda.is_available():
             return 1
     return min(MOST_PROCESSES, cores())
-
-
-@contextmanager
-def helping(helpers: int, work: Callable[..., object], *arguments: object) -> Iterator[None]:
-    """While this lasts, so many processes do `work(*arguments)` beside this one, which does it too.
-
-    What they cannot do, or leave when they die, this process comes to, and says why it fails; so
-    nothing that they print is needed.
-    """
-    new = get_context("spawn").Process  # no fork: there may be threads
-    started = [new(target=_help, args=(work, *arguments)) for _ in range(helpers)]
-    # Ctrl-C is for this process, which ends the others; they inherit that they do not hear it.
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        for process in started:
-            process.start()
-    finally:
-        signal.signal(signal.SIGINT, heard)
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()  # nothing is left for it to do, or all is to end
-        for process in started:
-            process.join()
-
-
-def _help(work: Callable[..., object], *arguments: object) -> None:
-    """In a process of its own: work without a word, and no longer than who wants the help."""
-    end_with_parent()
-    if not parent_process().is_alive():  # it has died while this one began
-        return
-    with open(os.devnull, "w") as nowhere:
-        for stream in (sys.stdout, sys.stderr):
-            os.dup2(nowhere.fileno(), stream.fileno())
-    with in_order():
-        work(*arguments)
-
-
-# --- how it came out ------------------------------------------------------------------------
 
 
 def came_out(recorded: Path, rerun: Path, budget: str) -> str:
