@@ -24,7 +24,7 @@
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, method, report
-from vggrepro.study import calibration, store
+from vggrepro.study import programme, store
 
 figures.use_style()
 DATA = ("cifar10", "imagenette")
@@ -41,14 +41,14 @@ DATA = ("cifar10", "imagenette")
 # that is one more reason why it decides nothing, and why records made with it are called *pilots*.
 
 # %% tags=["remove-input"]
-report.source("study.calibration", "best")
+report.source("study.programme", "best")
 
 # %% [markdown]
 # ## What was found
 
 # %% tags=["remove-input"]
-CIFAR10, IMAGENETTE = (calibration.candidates(store.RECORDED, data) for data in DATA)
-FROZEN = [calibration.frozen(store.RECORDED, data) for data in DATA]
+CIFAR10, IMAGENETTE = (programme.candidates(store.RECORDED, data) for data in DATA)
+FROZEN = [programme.frozen(store.RECORDED, data) for data in DATA]
 Markdown(f"**CIFAR-10.** {method.candidates_sentence(CIFAR10)}")
 
 # %% tags=["remove-input"]
@@ -68,7 +68,7 @@ report.show(method.candidates_table(IMAGENETTE, *FROZEN[1:]), "numbers leading")
 # trainings, means over their seeds, are the last line.
 
 # %% tags=["hide-input"] mystnb={"figure": {"name": "fig-calibration", "caption": "Error on minival (full lines) and on training images in eval mode (dashed) by epoch, with the recipe that was frozen: the study's own trainings. A curve that still falls at its end is that of a net cut short."}, "image": {"alt": "Learning curves of A, D and E, a panel for each data set. On CIFAR-10 minival's error of D ends lowest and A's highest; on Imagenette the three end within a point."}}
-figures.curves(calibration.NETS, report.recorded_columns())
+figures.curves(programme.CALIBRATED, report.recorded_columns())
 figures.plt.show()
 
 # %% [markdown]

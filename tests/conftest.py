@@ -33,7 +33,7 @@ def plain_figures():
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
     """Where runs at `smoke` read and write: one thread, float32, one cache for all tests."""
-    from vggrepro.study.where import Where
+    from vggrepro.study.store import Where
 
     folder = tmp_path_factory.mktemp("smoke")
     return Where(

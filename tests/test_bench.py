@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from tests import allocating
+from tests import children
 from tests.image_folders import write_set
 from tests.image_sets import CPU, image_set, noise
 from tests.records_by_hand import PROVENANCE
 from vggrepro import UserError
-from vggrepro.bench import lrn, rival
+from vggrepro.bench import rival
 from vggrepro.bench import speed as bench_speed
 from vggrepro.bench import turns as bench
 from vggrepro.bench.speed import Plan, files, spread
@@ -245,7 +245,7 @@ def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(bench_speed, "memory_mib", seen)
-    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.allocate)
+    monkeypatch.setattr(bench_speed, "_reduced_run", children.allocate)
     peaks = []
     for mib in (1, 201):
         (found,) = bench_speed.memory(photos, CPU, PLAN, mib)
@@ -253,7 +253,7 @@ def test_memory_is_anonymous_memory(tmp_path, monkeypatch):
         for file in ("taken", "seen"):
             (tmp_path / file).unlink()
     assert peaks[1] - peaks[0] == pytest.approx(200, abs=50)  # not 400: mapped pages do not count
-    monkeypatch.setattr(bench_speed, "_reduced_run", allocating.fail)
+    monkeypatch.setattr(bench_speed, "_reduced_run", children.fail)
     with pytest.raises(UserError, match="ended with 3"):
         bench_speed.memory(photos, CPU, PLAN)
 
@@ -277,7 +277,7 @@ def speed(photos, monkeypatch, tmp_path):
     )
     monkeypatch.setattr(rival, "REST_SECONDS", 0)
     monkeypatch.setattr(bench_speed, "FIRST", 1)
-    monkeypatch.setattr(lrn, "TURN_SECONDS", 1e-4)
+    monkeypatch.setattr(bench_speed, "TURN_SECONDS", 1e-4)
     return lambda: bench_speed.speed(CPU, "synthetic", None, tmp_path / "here", PLAN)
 
 
@@ -300,8 +300,8 @@ def test_everything_that_is_shown_is_measured(speed, tmp_path):
 def test_lrn_has_the_fields_of_the_record_that_is_committed():
     geometry = bench.Geometry(crop=32, width=1 / 16, hidden=8, batch=2, classes=3)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(lrn, "TURN_SECONDS", 1e-4)
-        record = lrn.lrn(CPU, rounds=2, geometries=(geometry,))
+        monkeypatch.setattr(bench_speed, "TURN_SECONDS", 1e-4)
+        record = bench_speed.lrn(CPU, rounds=2, geometries=(geometry,))
     committed = store.read(store.bench_path(store.RECORDED, "lrn"))
 
     def fields(of_record):
@@ -309,9 +309,9 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
 
     assert fields(record) == fields(committed)
     assert record.settings.keys() == committed.settings.keys()
-    kept = [record.values("kept", net=net)[0] for net in lrn.NETS]
+    kept = [record.values("kept", net=net)[0] for net in bench_speed.LRN_NETS]
     assert kept[0] < kept[1] < kept[2]
-    assert all(net in lrn.lines(record)[0] for net in lrn.NETS)
+    assert all(net in bench_speed.lrn_lines(record)[0] for net in bench_speed.LRN_NETS)
 
 
 # --- the command ----------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def unmeasured(monkeypatch):
         begun.append(arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(lrn, "lrn", stopped)
+    monkeypatch.setattr(bench_speed, "lrn", stopped)
     monkeypatch.setattr(bench_speed, "elapsed", stopped)
     return begun
 

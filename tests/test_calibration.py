@@ -8,16 +8,16 @@ import pytest
 from tests.image_sets import CPU
 from tests.records_by_hand import train_record, written
 from vggrepro.pages.method import candidates_sentence, candidates_table
-from vggrepro.study import calibration, store
+from vggrepro.study import programme, store
 from vggrepro.study.budgets import BEGINNING, CALIBRATION, at_budget
-from vggrepro.study.calibration import NETS, best, candidates, is_out
 from vggrepro.study.experiments import NOT_FROZEN, RUNS
+from vggrepro.study.programme import CALIBRATED, best, candidates, is_out
 from vggrepro.study.run import Run
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 
 
 @pytest.mark.parametrize("data", ["cifar10", "imagenette"])
-@pytest.mark.parametrize("run", NETS)
+@pytest.mark.parametrize("run", CALIBRATED)
 @pytest.mark.parametrize(
     ("candidate", "changed"),
     [
@@ -50,11 +50,11 @@ def by_name(results_dir):
 
 
 def test_the_worst_net_decides(tmp_path):
-    for run, error in zip(NETS, (10.0, 20.0, 30.0), strict=True):
+    for run, error in zip(CALIBRATED, (10.0, 20.0, 30.0), strict=True):
         record_of(tmp_path, run, "calibrate-rate", error)
-    for run, error in zip(NETS, (24.0, 25.0, 29.0), strict=True):
+    for run, error in zip(CALIBRATED, (24.0, 25.0, 29.0), strict=True):
         record_of(tmp_path, run, "calibrate-half-rate-dropout", error)
-    record_of(tmp_path, NETS[0], "calibrate-half-rate", 1.0)  # not all nets: no candidate yet
+    record_of(tmp_path, CALIBRATED[0], "calibrate-half-rate", 1.0)  # not all nets: no candidate yet
     found = by_name(tmp_path)
     assert found["calibrate-rate"].worst == 30.0
     assert not found["calibrate-half-rate"].complete
@@ -62,18 +62,24 @@ def test_the_worst_net_decides(tmp_path):
 
 
 def test_seeds_are_averaged_and_divergence_loses(tmp_path):
-    for run in NETS:
+    for run in CALIBRATED:
         record_of(tmp_path, run, "reduced", 40.0)
         record_of(tmp_path, run, "reduced", 50.0, seed=1)
         record_of(tmp_path, run, "calibrate-rate", 1.0)
     record_of(
-        tmp_path, NETS[2], "calibrate-rate", 1.0, status="diverged", reason="not finite", curve=()
+        tmp_path,
+        CALIBRATED[2],
+        "calibrate-rate",
+        1.0,
+        status="diverged",
+        reason="not finite",
+        curve=(),
     )
     found = by_name(tmp_path)
     assert {net: minival for net, (minival, _) in found["reduced"].errors.items()} == dict.fromkeys(
-        NETS, 45.0
+        CALIBRATED, 45.0
     )
-    assert found["calibrate-rate"].errors[NETS[2]] == (np.inf, np.inf)
+    assert found["calibrate-rate"].errors[CALIBRATED[2]] == (np.inf, np.inf)
     assert found["calibrate-rate"].complete and found["calibrate-rate"].worst == np.inf
     assert best(list(found.values())).name == "reduced"
 
@@ -93,15 +99,15 @@ def test_a_candidate_is_never_tested_on_val(run, tmp_path):
 
 
 def test_the_nets_are_those_of_the_method():
-    assert [RUNS[name].config for name in calibration.NETS] == ["A", "D", "E"]
+    assert [RUNS[name].config for name in programme.CALIBRATED] == ["A", "D", "E"]
 
 
 def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
-    for run, error in zip(NETS, (10.0, 20.0, 30.0), strict=True):
+    for run, error in zip(CALIBRATED, (10.0, 20.0, 30.0), strict=True):
         record_of(tmp_path, run, "reduced", error)
-    record_of(tmp_path, NETS[0], "calibrate-rate", 9.0)
+    record_of(tmp_path, CALIBRATED[0], "calibrate-rate", 9.0)
     found = candidates(tmp_path, "cifar10")
-    table = candidates_table(found, calibration.frozen(tmp_path, "cifar10"))
+    table = candidates_table(found, programme.frozen(tmp_path, "cifar10"))
     first = table.loc["as the study began (smallest worst)"]
     assert (first["A"], first["E"], first["worst"]) == ("10.0<br>(55.0)", "30.0<br>(55.0)", "30.0")
     second = table.loc["twice the learning rate"]
@@ -113,27 +119,27 @@ def test_the_table_says_what_each_candidate_changed_and_reached(tmp_path):
 
 
 def test_the_frozen_recipe_is_shown_and_competes_with_none(tmp_path):
-    for run in NETS:
+    for run in CALIBRATED:
         record_of(tmp_path, run, "calibrate-rate", 20.0)
         experiment = at_budget(run, "reduced", "cifar10")
         written(train_record(experiment, minival_error=5.0), tmp_path, experiment)
     found = candidates(tmp_path, "cifar10")
     assert best(found).name == "calibrate-rate"
-    shown = calibration.frozen(tmp_path, "cifar10")
+    shown = programme.frozen(tmp_path, "cifar10")
     assert (shown.worst, shown.experiment.recipe) == (5.0, "study-1")
 
 
 def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
-    for run in NETS:
+    for run in CALIBRATED:
         record_of(tmp_path, run, "calibrate-half-rate", 20.0)
-    record_of(tmp_path, NETS[2], "calibrate-rate", 20.1)
+    record_of(tmp_path, CALIBRATED[2], "calibrate-rate", 20.1)
     record_of(
-        tmp_path, NETS[0], "calibrate-half-rate-dropout", 19.9
+        tmp_path, CALIBRATED[0], "calibrate-half-rate-dropout", 19.9
     )  # its other nets may still win
     found = candidates(tmp_path, "cifar10")
     out = [candidate.name for candidate in found if is_out(candidate, best(found))]
     assert out == ["calibrate-rate"]
-    table = candidates_table(found, calibration.frozen(tmp_path, "cifar10"))
+    table = candidates_table(found, programme.frozen(tmp_path, "cifar10"))
     assert table.loc["twice the learning rate", "D"] == "not needed"
     assert table.loc["half the learning rate and half the dropout", "D"] == "not run"
     text = candidates_sentence(found)
@@ -143,7 +149,7 @@ def test_a_candidate_with_a_net_worse_than_the_winner_is_out(tmp_path):
 
 def test_the_sentence_claims_no_winner_of_one(tmp_path):
     assert "nothing to compare" in candidates_sentence(candidates(tmp_path, "cifar10"))
-    for run in NETS:
+    for run in CALIBRATED:
         record_of(tmp_path, run, "reduced", 30.0)
         record_of(tmp_path, run, "calibrate-half-rate", 20.0)
     text = candidates_sentence(candidates(tmp_path, "cifar10"))

@@ -20,7 +20,7 @@ from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, centre_crop, comes_first, in_order
 from vggrepro.study.records import DataUsed, summarise
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 
 
 def options(smoke, results_dir):

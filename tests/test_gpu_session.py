@@ -12,7 +12,7 @@ from tools import gpu_session, gpu_trainings
 from vggrepro.study import gpu_round, second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import decide_gpu_round
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 
 
 def test_all_nets_of_a_seed_come_before_the_next():

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from vggrepro.loader import ahead
+from vggrepro.augmentations import ahead
 
 LIMIT = 600  # seconds until a test gives up on something that should happen at once
 

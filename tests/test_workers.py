@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
@@ -13,9 +12,12 @@ import pytest
 import torch
 from filelock import Timeout
 
+from tests.children import hold
+from vggrepro import process
 from vggrepro.files import file_lock
-from vggrepro.study import where
+from vggrepro.pages import reruns
 from vggrepro.study.progress import Progress
+from vggrepro.study.store import MOST_PROCESSES
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 600  # seconds: longer than a process takes to begin on the busiest machine
@@ -26,29 +28,21 @@ PATIENCE = 600  # seconds: longer than a process takes to begin on the busiest m
     [
         (3, 2, False, "auto", 3),
         (0, 2, False, "auto", 2),
-        (0, 64, False, "cpu", where.MOST),
+        (0, 64, False, "cpu", MOST_PROCESSES),
         (0, 8, True, "auto", 1),
-        (0, 8, True, "cpu", where.MOST),
+        (0, 8, True, "cpu", MOST_PROCESSES),
         (2, 8, True, "auto", 2),
     ],
 )
 def test_as_many_as_asked_for_or_one_for_each_core(monkeypatch, asked, cores, gpu, device, found):
-    monkeypatch.setattr(where, "cores", lambda: cores)
+    monkeypatch.setattr(reruns, "cores", lambda: cores)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
-    assert where.count(asked, device) == found
+    assert reruns.count(asked, device) == found
 
 
 def test_the_help_says_how_many(vggrepro):
     said = " ".join(vggrepro("rerun", "--help")[1].replace("│", " ").split())
     assert "0: one for each core, at most 4, and one if there is a GPU." in said
-
-
-def hold(folder):
-    """Hold a lock until the process ends, and say so in a file beside it."""
-    with file_lock(folder / f"{os.getpid()}.lock"):
-        print("what a helper prints is not needed", flush=True)
-        (folder / f"{os.getpid()}.held").touch()
-        threading.Event().wait()
 
 
 def held(folder, count):
@@ -63,7 +57,7 @@ def held(folder, count):
 @pytest.mark.parametrize("problem", [None, KeyboardInterrupt])
 def test_no_process_outlives_the_rerun(tmp_path, capfd, problem):
     try:
-        with where.helping(2, hold, tmp_path):
+        with process.helping(2, hold, tmp_path):
             locks = held(tmp_path, 2)
             for lock in locks:
                 with pytest.raises(Timeout), file_lock(lock, timeout=0):
@@ -82,8 +76,9 @@ def test_no_process_outlives_the_rerun(tmp_path, capfd, problem):
 def test_helpers_end_with_their_parent(tmp_path):
     code = (
         "import pathlib, sys, threading\n"
-        "from tests.test_workers import hold, where\n"
-        "with where.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "from tests.children import hold\n"
+        "from vggrepro import process\n"
+        "with process.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
         "    threading.Event().wait()"
     )
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=ROOT) as parent:
@@ -96,7 +91,7 @@ def test_helpers_end_with_their_parent(tmp_path):
 
 
 def test_ctrl_c_is_not_for_helpers(tmp_path, capfd):
-    with where.helping(1, hold, tmp_path):
+    with process.helping(1, hold, tmp_path):
         (helper,) = multiprocessing.active_children()
         os.kill(helper.pid, signal.SIGINT)  # as it begins
         assert held(tmp_path, 1)
@@ -107,8 +102,9 @@ def test_ctrl_c_is_not_for_helpers(tmp_path, capfd):
 def test_helpers_do_not_begin_without_their_parent(tmp_path):
     code = (
         "import os, pathlib, signal, sys\n"
-        "from tests.test_workers import hold, where\n"
-        "with where.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
+        "from tests.children import hold\n"
+        "from vggrepro import process\n"
+        "with process.helping(1, hold, pathlib.Path(sys.argv[1])):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)"
     )
     # Ends when the helper's output is closed: when it ends, or just before it would hold the lock.

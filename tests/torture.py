@@ -38,7 +38,7 @@ from PIL import Image
 from tests.image_folders import write_set
 from tests.running import digests, folder
 from vggrepro import cli
-from vggrepro.bench import lrn, speed
+from vggrepro.bench import speed
 from vggrepro.files import cores
 from vggrepro.process import in_order
 from vggrepro.study import first_steps, own, run, store
@@ -531,7 +531,7 @@ def given(bench: Bench, command: list[str], parameter: Any, value: str) -> Trial
         os.chdir(here)
         os.environ["XDG_CACHE_HOME"] = str(here / "cache")
         for module, name in (
-            *((run, "train"), (lrn, "lrn"), (speed, "speed"), (own, "train"), (own, "evaluate")),
+            *((run, "train"), (speed, "lrn"), (speed, "speed"), (own, "train"), (own, "evaluate")),
             (first_steps.FirstSteps, "measured"),
         ):
             setattr(module, name, reached)

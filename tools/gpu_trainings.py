@@ -13,7 +13,7 @@ from vggrepro.bench import planner, workload
 from vggrepro.study import gpu_round, store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.runner import Task, run_tasks
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 
 PARTS = {part.budget: part for part in gpu_round.PARTS.values()}
 PARTS["smoke"] = PARTS["gpu-32"]._replace(budget="smoke", seeds=(0,))

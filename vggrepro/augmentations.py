@@ -5,9 +5,12 @@ the result is the crop of the rescaled image, without rescaling what is thrown a
 image is rescaled once for many crops is it rescaled as a whole.
 """
 
-from itertools import groupby
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby, islice
 from operator import itemgetter
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -176,3 +179,31 @@ def centre_crops(images: ImageSet, chosen: np.ndarray, scale: int, side: int) ->
     """Centre crops of the chosen images at one Q, both in pixels: (B, 3, side, side) uint8."""
     windows = [centre_window(tuple(images.sizes[i]), scale, side) for i in chosen]
     return cut_batch(images, chosen, windows)
+
+
+# --- batches made ahead, by threads while the device computes -------------------------------
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def ahead(
+    make: Callable[[Item], Made], items: Iterable[Item], *, workers: int = 1, depth: int = 3
+) -> Iterator[Made]:
+    """`make(item)` for each item, in order, up to `workers + depth` of them made in advance.
+
+    By threads: decoding and rescaling release the interpreter's lock, and nothing has to be sent.
+    An error in `make` is raised where its batch would have come. Nothing is left running when
+    the consumer stops early.
+    """
+    items = iter(items)
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(make, item) for item in islice(items, workers + depth))
+        try:
+            while waiting:
+                batch = waiting.popleft().result()
+                waiting.extend(pool.submit(make, item) for item in islice(items, 1))
+                yield batch
+        finally:
+            for future in waiting:
+                future.cancel()

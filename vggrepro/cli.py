@@ -21,8 +21,7 @@ from vggrepro.study import programme, second_round, starts, store
 from vggrepro.study import status as status_of
 from vggrepro.study.budgets import BUDGETS, at_budget, budget_named, data_of
 from vggrepro.study.experiments import FUSIONS, RUNS, comes_first
-from vggrepro.study.store import NO_CLONE, OWN, RECORDED, RERUN
-from vggrepro.study.where import MOST, Where
+from vggrepro.study.store import MOST_PROCESSES, NO_CLONE, OWN, RECORDED, RERUN, Where
 from vggrepro.windows import PAPER_CROP
 
 # --- the options that several commands share ----------------------------------------------
@@ -38,7 +37,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         max=64,
-        help=f"Processes that share the runs; 0: one for each core, at most {MOST}, and "
+        help=f"Processes that share the runs; 0: one for each core, at most {MOST_PROCESSES}, and "
         "one if there is a GPU.",
     ),
 ]
@@ -591,16 +590,15 @@ def bench(
     if path.exists() and not where.fresh:
         raise UserError(f"{path} already holds a record; --fresh measures again and replaces it")
     machine = where.machine()
-    if what == "lrn":
-        from vggrepro.bench.lrn import lines, lrn
+    from vggrepro.bench import speed
 
-        measure = functools.partial(lrn, machine)
+    if what == "lrn":
+        lines, measure = speed.lrn_lines, functools.partial(speed.lrn, machine)
     else:
-        from vggrepro.bench.speed import speed
         from vggrepro.pages.costs import speed_lines as lines
 
         load(data, where.data_dir, cache_dir=where.cache_dir)
-        measure = functools.partial(speed, machine, data, where.data_dir, where.cache_dir)
+        measure = functools.partial(speed.speed, machine, data, where.data_dir, where.cache_dir)
     make_writable(path.parent)  # known before all is measured, not after it
     try:
         record = measure()

@@ -7,18 +7,19 @@ map. OverFeat's protocol alone has a finer map, and its maximum in place of the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from vggrepro import UserError, distributed
-from vggrepro.augmentations import cut_batch
+from vggrepro.augmentations import ahead, cut_batch
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine, choose
-from vggrepro.loader import ahead, counted
 from vggrepro.models import LRN, VGG, to_dense
 from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, scaled
 
@@ -89,6 +90,19 @@ def evaluate(
     with counted(progress, sum(map(len, work)), " windows") as done:
         tested = [run_windows(model, images, protocol, some, device, done, resize) for some in work]
     return combine(tested)
+
+
+@contextmanager
+def counted(progress: bool | Callable, total: int, unit: str) -> Iterator[Callable]:
+    """What to tell how many were done: `progress` itself if it can be called, or a bar, or nothing.
+
+    The bar takes the last argument, so that what counts in kinds can say the kind first.
+    """
+    if callable(progress):
+        yield progress
+        return
+    with tqdm(total=total, unit=unit, leave=False, disable=not progress) as bar:
+        yield lambda *told: bar.update(told[-1])
 
 
 def check_classes(model: VGG, images: ImageSet) -> None:

@@ -1,4 +1,4 @@
-"""How a process of the command line ends: stopped, refused, or by an error that nobody foresaw.
+"""Processes of the command line: more of them for one command, and how each ends.
 
 All that leaves the program passes `in_order`. Who calls the library from Python sees exceptions
 and warnings as they are.
@@ -12,8 +12,9 @@ import tempfile
 import threading
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import get_context, parent_process
 
 from vggrepro import UserError
 
@@ -95,6 +96,49 @@ def _warned(message: Warning, category: type[Warning], *where: object, **kept: o
     """A warning in one line: where in our code it arose says nothing to a user."""
     with suppress(OSError, ValueError):
         print(f"vggrepro: warning: {printable(str(message))}", file=sys.stderr)
+
+
+# --- more processes for one command ---------------------------------------------------------
+#
+# Small nets leave cores idle when several threads share one of them. Processes that share the runs,
+# as several commands in one folder do, keep every core busy.
+
+
+@contextmanager
+def helping(helpers: int, work: Callable[..., object], *arguments: object) -> Iterator[None]:
+    """While this lasts, so many processes do `work(*arguments)` beside this one, which does it too.
+
+    What they cannot do, or leave when they die, this process comes to, and says why it fails; so
+    nothing that they print is needed.
+    """
+    new = get_context("spawn").Process  # no fork: there may be threads
+    started = [new(target=_help, args=(work, *arguments)) for _ in range(helpers)]
+    # Ctrl-C is for this process, which ends the others; they inherit that they do not hear it.
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for process in started:
+            process.start()
+    finally:
+        signal.signal(signal.SIGINT, heard)
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()  # nothing is left for it to do, or all is to end
+        for process in started:
+            process.join()
+
+
+def _help(work: Callable[..., object], *arguments: object) -> None:
+    """In a process of its own: work without a word, and no longer than who wants the help."""
+    end_with_parent()
+    if not parent_process().is_alive():  # it has died while this one began
+        return
+    with open(os.devnull, "w") as nowhere:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere.fileno(), stream.fileno())
+    with in_order():
+        work(*arguments)
 
 
 def end_with_parent() -> None:

@@ -25,11 +25,10 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from vggrepro import checkpoints, distributed
-from vggrepro.augmentations import Draws, Rescaled, centre_crops, colour_shifts
+from vggrepro.augmentations import Draws, Rescaled, ahead, centre_crops, colour_shifts
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine, choose, instructions, processor
-from vggrepro.evaluators import check_classes, evaluate, lrn_denominator
-from vggrepro.loader import ahead, counted
+from vggrepro.evaluators import check_classes, counted, evaluate, lrn_denominator
 from vggrepro.models import VGG
 from vggrepro.recipe import Epoch, Recipe, learning_rate_at, single_scale
 from vggrepro.windows import scaled

@@ -1,7 +1,7 @@
 """The harness of `vggrepro bench`: what is compared takes turns, only ratios within a turn count.
 
 Machines are noisy and shared; a ratio of two measurements taken within a second of each other is
-far steadier than either. What is measured is in `lrn` and `speed`.
+far steadier than either. What is measured is in `speed`.
 """
 
 import time

@@ -17,10 +17,10 @@ from vggrepro.pages.report import DATA_NAMES, table_by
 from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
 from vggrepro.study import programme, rules, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
-from vggrepro.study.calibration import NETS, Candidate, best, is_out
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Study, said
 from vggrepro.study.experiments import FIXED_256, RUNS
+from vggrepro.study.programme import CALIBRATED, Candidate, best, is_out
 from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Sides, Word
 from vggrepro.windows import scaled
 
@@ -446,7 +446,7 @@ def candidates_table(found: list[Candidate], frozen: Candidate) -> pd.DataFrame:
             "rate, batch,<br>dropout, epochs": f"{e.learning_rate:g}, {e.batch_size},<br>"
             f"{e.dropout:g}, {e.epochs}",
         }
-        row |= {RUNS[net].config: _cell(candidate, net, winner) for net in NETS}
+        row |= {RUNS[net].config: _cell(candidate, net, winner) for net in CALIBRATED}
         rows.append(row | {"worst": _worst(candidate)})
     return table_by("recipe", rows)
 

@@ -9,14 +9,14 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from vggrepro import UserError
-from vggrepro.files import make_writable
+from vggrepro.files import cores, make_writable
 from vggrepro.pages import render
+from vggrepro.process import helping
 from vggrepro.study import programme, progress
 from vggrepro.study.compare import compare
 from vggrepro.study.experiments import with_needs
 from vggrepro.study.progress import CHAPTER, CHAPTER_WORK, Progress
-from vggrepro.study.store import RECORDED, RERUN, ROOT
-from vggrepro.study.where import Where, cores, count, helping
+from vggrepro.study.store import MOST_PROCESSES, RECORDED, RERUN, ROOT, Where
 
 EXECUTED = ROOT / "_build" / "rerun"
 BUILT = ROOT / "_build" / "html" / "index.html"
@@ -27,7 +27,7 @@ def rerun(
 ) -> None:
     """Run what the chapters need with so many seeds, then execute each into `EXECUTED`.
 
-    `processes` as for `where.count`. Raises `UserError` as `runner.run_tasks` and
+    `processes` as for `count`. Raises `UserError` as `runner.run_tasks` and
     `render.execute` do.
     """
     make_writable(EXECUTED)  # before the trainings, which the chapters come after
@@ -69,6 +69,21 @@ def rerun(
                     output = next(executed)
                 bar.finish(task)
                 progress.say(f"executed {output}")
+
+
+def count(workers: int, device: str) -> int:
+    """How many processes: as many as asked for; for 0 one for each core, at most `MOST_PROCESSES`.
+
+    With a GPU one process has all of it, unless more were asked for.
+    """
+    if workers:
+        return workers
+    if device != "cpu":
+        import torch  # heavy, and asked only to find a GPU
+
+        if torch.cuda.is_available():
+            return 1
+    return min(MOST_PROCESSES, cores())
 
 
 def came_out(recorded: Path, rerun: Path, budget: str) -> str:

@@ -39,7 +39,7 @@ _DRAWN = {**_SMALL, "recipe": "drawn", "crop": 32}
 _CIFAR10_32 = {**_SMALL, "crop": 32, "width": 0.25, "hidden": 256, "batch_size": 128}
 _IMAGENETTE_64 = {**_SMALL, "crop": 64, "width": 0.25, "hidden": 256, "data_size": "160px"}
 # Frozen before the recorded study was run: the candidate that was best on minival for the worst of
-# A, D and E (`calibration`), trained for longer, since none was near fitting its training images.
+# A, D and E (`programme`), trained for longer, since none was near fitting its training images.
 _STUDY = {"recipe": "study-1", "dropout": 0.25}
 _CALIBRATED: dict[str, dict[str, Any]] = {
     "cifar10": {**_CIFAR10_32, **_STUDY, **_epochs(25, 10, 10)},
@@ -95,7 +95,7 @@ def _candidate(name: str, about: str, **changed: float) -> Budget:
 
 
 # Candidates for the recipe: one thing changed at a time, then what helped together. Which is taken
-# is decided on minival, see `calibration`; none of these is ever tested on val.
+# is decided on minival, see `programme`; none of these is ever tested on val.
 _BOTH = {"learning_rate": 0.01, "dropout": 0.25}
 CALIBRATION: dict[str, Budget] = {
     budget.name: budget

@@ -32,7 +32,7 @@ from vggrepro.study.records import FirstStepsRecord, Signal
 from vggrepro.study.run import Run, build, used, weights_in
 from vggrepro.study.runner import lock
 from vggrepro.study.starts import PARENT
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 from vggrepro.trainer import batches, rescaled, seed_dropout, sgd, step
 from vggrepro.windows import PAPER_CROP, scaled
 

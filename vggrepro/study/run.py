@@ -44,7 +44,7 @@ from vggrepro.study.records import (
     TrainRecord,
     summarise,
 )
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
 

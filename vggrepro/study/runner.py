@@ -26,7 +26,7 @@ from vggrepro.study.progress import Progress, expected
 from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse
 from vggrepro.study.status import complete
-from vggrepro.study.where import Where
+from vggrepro.study.store import Where
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
 

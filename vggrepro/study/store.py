@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +41,8 @@ from vggrepro.study.records import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from vggrepro.device import Machine
+
 _CHECKOUT = Path(__file__).resolve().parents[2]
 ROOT = _CHECKOUT if (_CHECKOUT / "book").is_dir() else Path.cwd()
 """The checkout, for chapters: they are executed in other folders than the one they read.
@@ -53,6 +55,33 @@ NO_CLONE = "the recorded study comes with a clone of the repository, not with th
 # In a run's folder while `--fresh` is at it: its records are not the last word.
 BEGUN_ANEW = ".fresh"
 PILOTS = "pilots"  # the folder in a study's records for what was made before its recipe was frozen
+MOST_PROCESSES = 4  # for one rerun: each holds a net and its batches in memory
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run reads and writes, and on what it computes.
+
+    Only `device`, `precision`, `threads`, `micro_batch`, `compile` and the number of processes can
+    change the bits of a result; records name them all.
+    """
+
+    results_dir: Path = RERUN
+    data_dir: Path | None = None
+    cache_dir: Path | None = None
+    download: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+    threads: int | None = None
+    fresh: bool = False
+    micro_batch: int | None = None
+    compile: bool = False
+
+    def machine(self) -> "Machine":
+        """Device and precision, chosen and checked. Raises `UserError` as `device.choose`."""
+        from vggrepro.device import choose  # torch, which a help text does without
+
+        return choose(self.device, self.precision, self.threads, self.micro_batch, self.compile)
 
 
 MOST_BYTES = 64 * 2**20

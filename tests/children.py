@@ -1,7 +1,11 @@
-"""A process that takes a known amount of memory, for the test of how memory is measured."""
+"""What child processes of tests do: they begin at once, since nothing heavy is imported here."""
 
 import mmap
+import os
+import threading
 import time
+
+from vggrepro.files import file_lock
 
 MIB = 2**20
 
@@ -26,3 +30,11 @@ def allocate(photos, device, precision, threads, images):
 
 def fail(photos, device, precision, threads, images):
     raise SystemExit(3)
+
+
+def hold(folder):
+    """Hold a lock until the process ends, and say so in a file beside it."""
+    with file_lock(folder / f"{os.getpid()}.lock"):
+        print("what a helper prints is not needed", flush=True)
+        (folder / f"{os.getpid()}.held").touch()
+        threading.Event().wait()
