@@ -10,7 +10,8 @@ import pytest
 
 from tests.running import digests, folder
 from vggrepro import UserError, process
-from vggrepro.study import provenance, runner, where
+from vggrepro.study import provenance, runner
+from vggrepro.study.store import Where
 
 ROOT = Path(__file__).parents[1]
 COMMAND = [sys.executable, "-m", "vggrepro"]
@@ -173,7 +174,7 @@ def test_who_holds_the_lock_removes_what_killed_processes_left(copied, smoke, tm
     for path in left:
         path.write_bytes(b"half")
     before = digests(copied, "A-S256")
-    runner.run(["A-S256"], "smoke", None, [0], where.Where(copied, **given(smoke)))
+    runner.run(["A-S256"], "smoke", None, [0], Where(copied, **given(smoke)))
     assert not any(path.exists() for path in left)
     assert digests(copied, "A-S256") == before
 
@@ -192,7 +193,7 @@ def test_a_read_only_folder_is_read_where_nothing_is_missing(
     if missing:
         (folder(copied, "A-S256") / missing).unlink()
     monkeypatch.setattr(runner, "file_lock", read_only)
-    here = where.Where(copied, **given(smoke))
+    here = Where(copied, **given(smoke))
     if missing:
         with pytest.raises(UserError, match=r"cannot write to .*Read-only file system"):
             runner.run(["A-S256"], "smoke", None, [0], here)
