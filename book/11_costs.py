@@ -64,7 +64,7 @@ chapter.source("bench.turns", "take_turns")
 # its weights and of its input; the images alone need none.
 
 # %% tags=["remove-input"]
-chapter.source("bench.workload", "training_step")
+chapter.source("study.workload", "training_step")
 
 # %% [markdown]
 # ## What a net costs

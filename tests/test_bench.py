@@ -284,7 +284,7 @@ def speed(photos, monkeypatch, tmp_path):
 def test_everything_that_is_shown_is_measured(speed, tmp_path):
     record = speed()
     assert list((tmp_path / "here").iterdir()) == []  # nothing stays in the user's cache
-    missing = {what for what, *_ in SPEEDS} - set(speeds(record).what)
+    missing = {said["what"] for said in SPEEDS} - set(speeds(record).what)
     assert missing == {"peak anonymous memory of a run at `reduced`"}
     assert len(list(speed_lines(record))) == len(SPEEDS)
     for measured in record.measured:

@@ -46,7 +46,8 @@ def pinned(name: str, machine: str) -> str:
 
 
 CONSTRAINTS = read((ROOT / "constraints.txt").read_text())
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 OLDEST = PROJECT["requires-python"].removeprefix(">=") + ".0"
 EXTRAS = PROJECT["optional-dependencies"].values()
 DIRECT = read("\n".join(chain(PROJECT["dependencies"], *EXTRAS)))
@@ -58,6 +59,15 @@ def test_pins_are_within_the_ranges(machine):
     for name, requirements in DIRECT.items():
         for requirement in requirements:
             assert requirement.specifier.contains(pinned(name, machine)), (name, machine)
+
+
+def test_what_stands_beside_a_module_is_installed_with_it():
+    installed = SETTINGS["tool"]["setuptools"]["package-data"]
+    written = [p for p in (ROOT / "vggrepro").rglob("*.*") if not p.suffix.startswith(".py")]
+    assert {path.suffix for path in written} > {".toml", ".csv"}
+    for path in written:
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        assert any(map(path.match, installed.get(package, ()))), path
 
 
 def test_conda_gets_the_same_pins():

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
-from vggrepro.bench import planner, workload
+from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
 from vggrepro.pages import costs, report
-from vggrepro.study import paper, programme, store
+from vggrepro.study import paper, programme, store, workload
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
 from vggrepro.study.records import BenchRecord, Measured

@@ -14,15 +14,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tests.records_by_hand import PROVENANCE, train_record
 from vggrepro import UserError, cost, data
-from vggrepro.bench import planner, workload
+from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
-from vggrepro.bench.workload import Work
 from vggrepro.configs import CONFIGS
 from vggrepro.data.synthetic import LONGEST_ASPECT, SHORT_SIDE
 from vggrepro.models import LRN, VGG, to_dense
-from vggrepro.study import budgets, programme, runner, store
+from vggrepro.study import budgets, programme, runner, store, workload
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluation_in, evaluations_of, with_needs
+from vggrepro.study.workload import Work
 from vggrepro.windows import PROTOCOLS
 
 configs = st.sampled_from(sorted(CONFIGS))

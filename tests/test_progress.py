@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vggrepro import UserError
-from vggrepro.bench import workload
 from vggrepro.pages import render
 from vggrepro.study import progress, runner
 from vggrepro.study.budgets import BUDGETS, at_budget
 from vggrepro.study.experiments import FUSIONS, RUNS, evaluations_of, with_needs
-from vggrepro.study.progress import CHAPTER, TRAINING, Progress, expected, multiply_adds
+from vggrepro.study.progress import CHAPTER, TRAINING, Progress
+from vggrepro.study.workload import expected, multiply_adds
 
 A, B = ("A-S256", 0), ("B-S256", 0)
 
@@ -55,16 +55,6 @@ def test_deeper_longer_and_finer_is_more_work():
     dense, crops = ((protocol, 384) for protocol in ("dense", "multi-crop"))
     assert work("D-jitter", dense) < work("D-jitter", crops)
     assert multiply_adds(at_budget("D-S256", "reduced", "folder"), TRAINING) == work("D-S256")
-
-
-def test_work_is_nearly_what_the_planner_counts():
-    """The bar leaves out what is measured after an epoch and what a map's border adds."""
-    for run in ("A-S256", "E-S256"):
-        declared = at_budget(run, "reduced", "imagenette")
-        planned = workload.training(declared).multiply_adds
-        assert multiply_adds(declared, TRAINING) == pytest.approx(planned, rel=0.2)
-        crops = workload.per_image(declared, "centre-crop", 256).multiply_adds * 3925
-        assert multiply_adds(declared, ("centre-crop", 256)) == crops
 
 
 # --- what the bar counts --------------------------------------------------------------------

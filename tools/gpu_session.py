@@ -141,7 +141,8 @@ def predict(card: str, path: Path = PREDICTION) -> None:
     sys.path.insert(0, str(ROOT))
     from tools.gpu_bench import seconds_of
     from tools.gpu_trainings import PARTS
-    from vggrepro.bench import planner, workload
+    from vggrepro.bench import planner
+    from vggrepro.study import workload
     from vggrepro.study.budgets import at_budget
 
     rate = planner.on_device(planner.device_named(card)).seconds

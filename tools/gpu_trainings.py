@@ -9,8 +9,8 @@ import signal
 import time
 from pathlib import Path
 
-from vggrepro.bench import planner, workload
-from vggrepro.study import gpu_round, store
+from vggrepro.bench import planner
+from vggrepro.study import gpu_round, store, workload
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.runner import Task, run_tasks
 from vggrepro.study.store import Where

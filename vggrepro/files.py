@@ -5,8 +5,9 @@ import os
 import secrets
 import stat
 import tempfile
+import tomllib
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock
 
@@ -40,6 +41,11 @@ def open_regular(path: str | os.PathLike, *, links: bool = True) -> BinaryIO:
         file.close()
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return file
+
+
+def beside(module: str) -> dict[str, Any]:
+    """What is written down in the TOML file beside a module, which has its name."""
+    return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))
 
 
 def make_writable(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """What a budget takes before it is run: work, memory and hours for each run.
 
-The work is counted in `workload`; here are devices, what a run keeps in their memory, how fast
-they are, and the plans made of these.
+The work is counted in `study.workload`; here are devices, what a run keeps in their memory, how
+fast they are, and the plans made of these.
 """
 
 import re
@@ -14,25 +14,25 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.bench import workload
-from vggrepro.bench.workload import Work, net_of, training, training_step
 from vggrepro.cost import Layer
-from vggrepro.study import paper, store
+from vggrepro.files import beside
+from vggrepro.study import paper, store, workload
 from vggrepro.study.budgets import PUBLISHED, at_budget, budget_named, data_of, data_size
 from vggrepro.study.experiments import FUSIONS, Experiment
+from vggrepro.study.workload import Work, net_of, training, training_step
 
 # --- devices ------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Device:
-    """One card. Peaks are dense (no sparsity), with sums in float32, as PyTorch computes them."""
+    """One card of `planner.toml`. Peaks are dense, with sums in float32, as PyTorch computes."""
 
     name: str
     memory_gib: float
     """As sold; how much of it is left to a run is in `USABLE`."""
     float32_tflops: float
-    bf16_tflops: float | None
+    bf16_tflops: float | None = None
     """None where the card has no bfloat16: `vggrepro run` then computes in float32."""
     bandwidth_gb_s: float
     source: str
@@ -48,28 +48,7 @@ class Device:
         return 1e12 * (self.bf16_tflops or self.float32_tflops)
 
 
-# fmt: off
-DEVICES: dict[str, Device] = {
-    d.name: d
-    for d in (
-        # The paper's (Section 3.3). No tensor cores before the V100.
-        Device("titan-black",  6,  5.1,  None,    336, "specification: 2880 cores at 889 MHz"),
-        Device("gtx-1080-ti", 11, 11.3,  None,    484, "specification: 3584 cores at 1582 MHz"),
-        # Their tensor cores know float16 but not bfloat16.
-        Device("v100",        16, 15.7,  None,    900, "NVIDIA V100 data sheet, SXM2 16 GB"),
-        Device("t4",          16,  8.1,  None,    300, "NVIDIA T4 data sheet"),
-        # GeForce cards halve the rate of tensor cores when sums are in float32.
-        Device("rtx-3090",    24, 35.6,  71.0,    936, "NVIDIA GA102 white paper"),
-        Device("rtx-4090",    24, 82.6, 165.2,   1008, "NVIDIA Ada white paper"),
-        Device("a100-40",     40, 19.5, 312.0,   1555, "NVIDIA A100 data sheet, SXM 40 GB"),
-        Device("a100-80",     80, 19.5, 312.0,   2039, "NVIDIA A100 data sheet, SXM 80 GB"),
-        # The sheets' 1979 is with sparsity.
-        Device("h100",        80, 67.0, 989.5,   3350, "NVIDIA H100 data sheet, SXM"),
-        Device("h200",       141, 67.0, 989.5,   4800, "NVIDIA H200 data sheet, SXM"),
-    )
-}
-# fmt: on
-
+DEVICES = {name: Device(name=name, **sheet) for name, sheet in beside(__file__).items()}
 SHARE = 0.35
 """ASSUMPTION: the share of its peak that a device reaches, unless another is given. What the
 paper's own time implies lies on both sides of it, see `paper_shares`."""

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from vggrepro import cost
-from vggrepro.bench.workload import training_step
 from vggrepro.device import Machine
 from vggrepro.models import VGG, initialise
 from vggrepro.study.records import Measured
+from vggrepro.study.workload import training_step
 
 Step = Callable[[], object]
 

@@ -6,28 +6,17 @@ all labels, and half a set trains without complaint.
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from vggrepro import UserError
+from vggrepro.files import beside
 
-CIFAR10_CLASSES = tuple(
-    ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
-)
-IMAGENETTE_CLASSES = {
-    "n01440764": "tench",
-    "n02102040": "English springer",
-    "n02979186": "cassette player",
-    "n03000684": "chain saw",
-    "n03028079": "church",
-    "n03394916": "French horn",
-    "n03417042": "garbage truck",
-    "n03425413": "gas pump",
-    "n03445777": "golf ball",
-    "n03888257": "parachute",
-}
+_CIFAR10, _IMAGENETTE = (beside(__file__)[name] for name in ("cifar10", "imagenette"))
+CIFAR10_CLASSES: tuple[str, ...] = tuple(_CIFAR10["classes"])
+IMAGENETTE_CLASSES: dict[str, str] = _IMAGENETTE["classes"]
 ILSVRC_NUMBERS: dict[str, int] = {
     wnid: int(number)
     for wnid, number in (
@@ -52,33 +41,15 @@ class Published:
     fingerprints: dict[str, str] = field(default_factory=dict)
 
 
-_IMAGENETTE = Published(
-    tuple(IMAGENETTE_CLASSES),
-    {
-        "train": (963, 955, 993, 858, 941, 956, 961, 931, 951, 960),
-        "val": (387, 395, 357, 386, 409, 394, 389, 419, 399, 390),
-    },
-)
+def _imagenette(**more: dict[str, str]) -> Published:
+    return Published(tuple(IMAGENETTE_CLASSES), _IMAGENETTE["counts"], **more)
+
+
 SETS = {
-    "cifar10": Published(
-        CIFAR10_CLASSES,
-        {"train": (5000,) * 10, "val": (1000,) * 10},
-        {
-            "train": "00bdab0469f8b4f871dd9a0541acade056ce916d52b0072d6f891ffd53fc50d8",
-            "minival": "394a483f97401b9f8c05d863a872f1635508921b236ba9bcc2f7c3ac8f38bb74",
-            "val": "e5c0785e2bed8726b251f5fa22330b905a9668168f68ac84bc091ee420e5302f",
-        },
-    ),
-    "imagenette-160px": replace(
-        _IMAGENETTE,
-        fingerprints={
-            "train": "92760b3b90c36156254f4010a78a261fbe1d9d474ad5a157b611ed5346fbdf05",
-            "minival": "8b73c563bd1995fc24248cfba7bb8d6dd79a395656cafafaabec82524868ee94",
-            "val": "0b65e9a9b98be777859243098f0793f7cebdff345b63389f83295b6fee3aeff2",
-        },
-    ),
-    "imagenette-320px": _IMAGENETTE,
-    "imagenette-full": _IMAGENETTE,
+    "cifar10": Published(CIFAR10_CLASSES, _CIFAR10["counts"], _CIFAR10["fingerprints"]),
+    "imagenette-160px": _imagenette(fingerprints=_IMAGENETTE["fingerprints"]),
+    "imagenette-320px": _imagenette(),
+    "imagenette-full": _imagenette(),
     "imagenet": Published(tuple(ILSVRC_NUMBERS), {"train": (1_281_167,), "val": (50_000,)}),
 }
 

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from vggrepro.bench import planner, workload
+from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
+from vggrepro.files import beside
 from vggrepro.pages import report
 from vggrepro.pages.figures import legend, panels
 from vggrepro.pages.report import Column
-from vggrepro.study import paper, store
+from vggrepro.study import paper, store, workload
 from vggrepro.study.budgets import PUBLISHED, at_budget
 from vggrepro.study.experiments import RUNS, Experiment
 from vggrepro.study.records import BenchRecord
@@ -75,42 +76,7 @@ def trainings_table(columns: Sequence[Column]) -> pd.DataFrame:
 # --- speed --------------------------------------------------------------------------------
 
 
-_D = "training D at {}, photos to updated weights"
-_TORCHVISION = (
-    "the same net and photos through torchvision: `ImageFolder`, `transforms`, `DataLoader` with "
-    "2 workers, float32, default layout"
-)
-_QUARTER, _FULL = ({"side": "vggrepro", "width": width} for width in (QUARTER, 1.0))
-_DENSE, _CROPS = ({"side": "vggrepro", "protocol": name} for name in ("dense", "multi-crop"))
-#: What is measured, against what, the unit as it stands behind a number; the measurement, and the
-#: side that it is divided by.
-# fmt: off
-SPEEDS = (
-    (_D.format("`reduced`"), _TORCHVISION, "×",
-     "training", _QUARTER, "torchvision"),
-    (_D.format("full width"), "the same", "×",
-     "training", _FULL, "torchvision"),
-    (_D.format("`reduced`"), "the step alone on one batch in memory", " %",
-     "training", _QUARTER, "step alone"),
-    (_D.format("full width"), "its step alone, likewise", " %",
-     "training", _FULL, "step alone"),
-    ("full-width D at 64 px, forward and backward",
-     "the fastest convolution of this machine in the same precision", " %",
-     "arithmetic", {"side": "model"}, "convolution"),
-    ("the same with the update of the weights", "the same", " %",
-     "arithmetic", {"side": "model and update"}, "convolution"),
-    ("dense evaluation at three Q with flips", "one photo at a time, float32, default layout", "×",
-     "testing", _DENSE, "one at a time"),
-    ("150 crops of each image",
-     "one photo's crops at a time through `transforms`, float32, default layout", "×",
-     "testing", _CROPS, "one at a time"),
-    ("decoding all photos into the cache, once", "", " s", "decoding", {}, ""),
-    ("opening them from there", "", " s", "opening", {}, ""),
-    ("peak anonymous memory of a run at `reduced`", "", " MiB", "memory", {}, ""),
-    ("`vggrepro --help`", "", " s", "starting", {"what": "--help"}, ""),
-    ("opening a chapter: what it imports", "", " s", "starting", {"what": "a chapter"}, ""),
-)
-# fmt: on
+SPEEDS: list[dict] = beside(__file__)["speeds"]
 
 
 def speeds(record: BenchRecord) -> pd.DataFrame:
@@ -120,14 +86,16 @@ def speeds(record: BenchRecord) -> pd.DataFrame:
     row.
     """
     rows = []
-    for what, against, unit, name, of, over in SPEEDS:
+    for said in SPEEDS:
+        name, of = said["measured"], said.get("of", {})
         try:
             rounds = record.values(name, **of)
-            if over:
-                rounds = rounds / record.values(name, **{**of, "side": over})
+            if "over" in said:
+                rounds = rounds / record.values(name, **{**of, "side": said["over"]})
         except KeyError:
             continue
-        rows.append((what, against, unit, 100 * rounds if unit == " %" else rounds))
+        percent = 100 if said["unit"] == " %" else 1
+        rows.append((said["what"], said.get("against", ""), said["unit"], percent * rounds))
     return pd.DataFrame(rows, columns=["what", "against", "unit", "rounds"])
 
 

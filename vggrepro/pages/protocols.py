@@ -1,7 +1,6 @@
 """Chapters 8 and 9, on test protocols and fusion: windows, work, time, padding, shared errors."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
@@ -12,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from vggrepro import cost
-from vggrepro.bench import workload
 from vggrepro.data import synthetic
 from vggrepro.pages import figures
 from vggrepro.pages.report import Column, errors, paper_cell, table_by
-from vggrepro.study import paper
+from vggrepro.study import paper, workload
 from vggrepro.study.experiments import (
     FUSIONS,
     RUNS,
@@ -70,11 +68,7 @@ def compared(run: str) -> list[Evaluation]:
 @cache
 def work_of(experiment: Experiment, evaluation: Evaluation) -> workload.Work:
     """Of one image of the data set's typical shape, mirror images included."""
-    if experiment.data == "folder":
-        # ASSUMPTION: a reader's own photos have the usual shape, 4:3, and ten classes; the classes
-        # matter only in the last layer.
-        experiment = replace(experiment, data="imagenette")
-    return workload.tested(experiment, evaluation.parts)
+    return workload.tested(workload.countable(experiment), evaluation.parts)
 
 
 def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:

@@ -17,6 +17,7 @@ from vggrepro.study.compare import compare
 from vggrepro.study.experiments import with_needs
 from vggrepro.study.progress import CHAPTER, CHAPTER_WORK, Progress
 from vggrepro.study.store import MOST_PROCESSES, RECORDED, RERUN, ROOT, Where
+from vggrepro.study.workload import expected
 
 EXECUTED = ROOT / "_build" / "rerun"
 BUILT = ROOT / "_build" / "html" / "index.html"
@@ -38,7 +39,7 @@ def rerun(
         from vggrepro.study import runner  # heavy, and a chapter without runs opens without it
 
         wanted = runner.asked(names, range(seeds))
-        parts = progress.expected(with_needs(wanted), budget, data) | chapters
+        parts = expected(with_needs(wanted), budget, data) | chapters
     # Two that run all anew would each do everything.
     processes = 1 if where.fresh or not names else count(processes, where.device)
     if processes > 1 and where.threads is None:

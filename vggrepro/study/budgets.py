@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vggrepro import UserError
+from vggrepro.files import beside
 from vggrepro.study.experiments import DECLARED, FUSIONS, RUNS, Experiment, run_named
 
 
@@ -189,23 +190,7 @@ class Deviation:
 
 
 # In the order in which tables name them.
-WHY = {
-    "init": "a narrow net on scaled inputs trains from He's start; Section 3.1 says variance "
-    "10^-2, which we read as std 10^-2 (chapter 10)",
-    "crop": "the side of the training crop decides the cost; S and Q shrink with it",
-    "width": "channels of every convolution, as a share of the paper's",
-    "hidden": "units of the two hidden FC layers",
-    "recipe": "calibrated on minival and frozen before the study, for every net alike",
-    "epochs": "fixed beforehand, the same for every net at this stage",
-    "batch_size": "a smaller set needs smaller batches for enough steps",
-    "learning_rate": "found with the smaller batch; halved or not by the calibration",
-    "schedule": "divided by ten at 60 % and 85 % of the epochs instead of on a plateau",
-    "dropout": "a narrow net needs less of it: found in the calibration",
-    "input_divisor": "pixels of unit scale keep the first activations near one",
-    "data": "photos that can be had without an agreement",
-    "data_size": "which published size of the photos",
-    "counts": "images drawn for train and val",
-}
+WHY: dict[str, str] = beside(__file__)["why"]
 # What names a run rather than changes it.
 _IDENTITY = {"name", "config", "budget"}
 

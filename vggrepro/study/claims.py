@@ -4,18 +4,16 @@ What the fields mean, the sign of a difference and the rules are in `rules`. The
 differences are taken from its tables.
 """
 
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from vggrepro import UserError
+from vggrepro.files import beside
 from vggrepro.study import paper
 from vggrepro.study.experiments import CURVE, SECOND_ROUND, WIDER_CURVE, Evaluation
 from vggrepro.study.rules import Claim, Said, Side, Sides, one_q, three_q
 
-with Path(__file__).with_name("claims.toml").open("rb") as _file:
-    _WRITTEN = tomllib.load(_file)
+_WRITTEN = beside(__file__)
 
 # --- the paper's own differences ----------------------------------------------------------
 

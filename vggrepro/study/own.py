@@ -25,14 +25,14 @@ from vggrepro.configs import blocks
 from vggrepro.data import ImageSet, Photos, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
-from vggrepro.evaluators import Tested, check_classes, combine, evaluate, outcomes
+from vggrepro.evaluators import Tested, check_classes, combine, evaluate, outcomes, windows
 from vggrepro.files import expanded, make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import Evaluation
-from vggrepro.study.progress import Progress, pixels_seen
+from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe, forget_peak, options, provenance
 from vggrepro.study.records import OwnEvalRecord, OwnTrainRecord, summarise
 from vggrepro.study.run import load_posteriors, save_posteriors, used
@@ -340,9 +340,10 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
         paths = {e: folder / e.file for e in way.evaluations}
         todo = [e for e, path in paths.items() if way.fresh or not path.exists()]
         parts = dict.fromkeys(part for evaluation in todo for part in evaluation.parts)
-        height, width = np.median(images.sizes, axis=0).astype(int).tolist()
-        # Relative work is enough for the bar.
-        work = {part: pixels_seen((height, width), part, net.model.crop) for part in parts}
+        # Relative work is enough for the bar: the pixels of all windows of some photos.
+        some, crop = images.subset(images.evenly(10)), net.model.crop
+        seen = {(p, q): windows(p, some, scaled(q, crop), crop) for p, q in parts}
+        work = {part: sum(w.height * w.width for _, w in found) for part, found in seen.items()}
         task, seconds = (net.name, None), {}
         forget_peak(way.machine)
         with Progress({task: sum(work.values())}) as bar:

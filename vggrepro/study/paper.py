@@ -6,13 +6,13 @@ mAP and recall in percent, parameters in millions. A "-" in the paper has no row
 """
 
 import csv
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from vggrepro import UserError
+from vggrepro.files import beside
 
 TABLES_CSV = Path(__file__).with_name("paper_tables.csv")
 
@@ -46,8 +46,7 @@ class Quote:
     text: str
 
 
-with Path(__file__).with_name("paper.toml").open("rb") as _file:
-    _WORDS = tomllib.load(_file)
+_WORDS = beside(__file__)
 #: Table 1, each column from the input down, a layer an entry. ReLU is not shown, as in the paper.
 TABLE_1 = {net: tuple(layers.split()) for net, layers in _WORDS["table_1"].items()}
 QUOTES = {key: Quote(**said) for key, said in _WORDS["quotes"].items()}

@@ -12,47 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from vggrepro import UserError
+from vggrepro.files import beside
 from vggrepro.study import store
 from vggrepro.study.budgets import BEGINNING, BUDGETS, CALIBRATION, Budget, at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.experiments import (
-    FUSIONS,
-    RANDOM_STARTS,
-    Experiment,
-    in_order,
-    with_needs,
-)
+from vggrepro.study.experiments import Experiment, in_order, with_needs
 from vggrepro.study.rules import POOLED, Claim, Side
-
-# --- which runs each chapter reads; what they start from is added where it is needed ------
-
-CHAPTER_RUNS: dict[str, tuple[str, ...]] = {
-    "02_lrn": ("A-S256", "A-LRN-S256", "A-short", "A-LRN-short"),
-    "03_depth": (
-        *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-        *("A-from-A", "D-he-long", "A-he-long", "A-short", "D-short"),
-    ),
-    "04_filters_1x1": ("B-S256", "C-linear-S256", "C-S256", "C-wide-S256", "D-S256"),
-    "05_large_filters": ("B-he", "B-5x5-he", "D-he", "D-7x7-he"),
-    "06_scale_jitter": tuple(
-        f"{config}-{scale}"
-        for config in "CDE"
-        for scale in ("S256", "S384", "S384-longer", "jitter")
-    ),
-    "07_test_scales": (
-        *("B-S256", "C-S256", "C-S384", "C-jitter"),
-        *("D-S256", "D-S384", "D-S384-longer", "D-jitter"),
-        *("E-S256", "E-S384", "E-jitter"),
-    ),
-    "08_multi_crop": ("D-jitter", "E-jitter"),
-    "09_fusion": ("D-jitter", "E-jitter", *FUSIONS),
-    "10_initialisation": (
-        *(f"{net}-{init}" for init in RANDOM_STARTS for net in "ADE"),
-        *("A-S256", "D-S256", "E-S256", "A-from-A", "D-he-long"),
-    ),
-    "11_costs": ("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-}
-
 
 # --- what the recorded study runs ---------------------------------------------------------
 
@@ -60,11 +25,13 @@ BUDGET = "reduced"
 DATA = tuple(dict.fromkeys(claim.data for claim in CLAIMS.values() if claim.sides))
 """The photos that claims are decided on."""
 
-#: Nets whose claims the other photos decide, repeated so that the two can be compared.
-REPEATED = {"imagenette": (("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256"), 3)}
-#: Planned once although a claim names more seeds: E-jitter is the end of a long chain, and the
-#: fusions are compared by the seed that has it. The claim says so.
-ONCE = {"imagenette": ("E-jitter", "D-jitter+E-jitter", "D-jitter+D-jitter")}
+_WRITTEN = beside(__file__)
+#: The runs that each chapter reads.
+CHAPTER_RUNS = {chapter: tuple(runs) for chapter, runs in _WRITTEN["chapters"].items()}
+#: Nets repeated on photos that decide nothing about them, with so many seeds.
+REPEATED: dict[str, dict[str, int]] = _WRITTEN["repeated"]
+#: What is planned once although a claim names more seeds.
+ONCE: dict[str, list[str]] = _WRITTEN["once"]
 
 
 @cache
@@ -92,8 +59,7 @@ def seeds(data: str) -> dict[str, int]:
     for claim in CLAIMS.values():
         for run in CHAPTER_RUNS[claim.chapter] if claim.data == data and runs_of(claim) else ():
             need(run, 1)
-    repeated, count = REPEATED.get(data, ((), 0))
-    for run in repeated:
+    for run, count in REPEATED.get(data, {}).items():
         need(run, count)
     return {run: found[run] for run in in_order(list(found))}
 

@@ -1,23 +1,16 @@
 """One bar over all that a command does, with the time that is left.
 
-Every part of the work counts by its multiply-adds, and the bar measures how fast this machine
-gets through them. What is found done already moves the bar without counting as speed.
+Every part of the work counts by its multiply-adds (see `workload`), and the bar measures how fast
+this machine gets through them. What is found done already moves the bar without counting as speed.
 """
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
 from typing import Any, Self
 
 from tqdm import tqdm
-
-from vggrepro import cost
-from vggrepro.study.budgets import PUBLISHED, at_budget, data_size
-from vggrepro.study.experiments import FUSIONS, Experiment, evaluations_of
-from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, scaled
 
 #: A run or a fusion with its seed, or a chapter with None.
 Task = tuple[str, int | None]
@@ -26,41 +19,6 @@ Part = str | tuple[str, int]
 TRAINING = "training"
 CHAPTER = "executing the chapter"
 CHAPTER_WORK = 5e11  # multiply-adds that take about as long
-
-
-@cache
-def multiply_adds(experiment: Experiment, part: Part) -> float:
-    """Of a part of a run, about: by the images that it sees and the sizes at which it sees them.
-
-    A step is three times a forward pass. A folder of photos is taken to be as large as Imagenette.
-    """
-    if experiment.data not in (*PUBLISHED, "synthetic"):
-        experiment = replace(experiment, data="imagenette")
-    e, size = experiment, data_size(experiment)
-    net = {"num_classes": size.classes, "width": e.width, "crop": e.crop, "hidden": e.hidden}
-    once = float(cost.multiply_adds(e.config, **net))
-    if part == TRAINING:
-        return 3 * once * e.epochs * size.train
-    return once * pixels_seen(size.typical, part, e.crop) / e.crop**2 * size.val
-
-
-def pixels_seen(size: tuple[int, int], part: tuple[str, int], crop: int) -> int:
-    """Of a photo of that size (height, width), under a protocol at one Q."""
-    protocol, test_scale = part
-    windows = (PROTOCOLS | OF_TORCHVISION)[protocol](size, scaled(test_scale, crop), crop)
-    views = 1 if protocol in OF_TORCHVISION else 2  # as it is and mirrored
-    return views * sum(window.height * window.width for window in windows)
-
-
-def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]:
-    """The multiply-adds of every run and fusion. A fusion only averages."""
-    found: dict[Task, float] = {}
-    for name, seed in tasks:
-        experiment = at_budget(name, budget, data)
-        tests = dict.fromkeys(part for e in evaluations_of(name) for part in e.parts)
-        parts = () if name in FUSIONS else (TRAINING, *tests)
-        found[name, seed] = sum(multiply_adds(experiment, part) for part in parts)
-    return found
 
 
 class Progress:

@@ -5,17 +5,16 @@ top-1 error. `first` is the side that the paper puts first, so a positive differ
 paper says. The claims are in `claims`; what applies the rules to records is in `decisions`.
 """
 
-import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from math import pi, sqrt
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from vggrepro import UserError
+from vggrepro.files import beside
 from vggrepro.study.experiments import Evaluation, one_scale, three_scales
 
 # --- what decides a claim -----------------------------------------------------------------
@@ -31,25 +30,12 @@ Rule = Literal["lower", "not worse", "same", "exact", "saturates"]
 Test = Literal[
     "between trainings", "same start", "same weights", "arithmetic", "measurement", "welch"
 ]
-with Path(__file__).with_name("rules.toml").open("rb") as _file:
-    WORDS: dict[str, dict[str, str]] = tomllib.load(_file)
+WORDS = beside(__file__)
 #: How a rule reads the interval of a difference, and what that is made from, in words.
 RULES, TESTS = WORDS["rules"], WORDS["tests"]
 
-#: The nets whose spread over seeds is pooled, for each data set, by centre crop at their own Q.
-#: Nets whose start is their subject are left out, since one that stalls has another spread; their
-#: differences are judged by the pooled spread all the same.
-POOLED: dict[str, tuple[str, ...]] = {
-    "cifar10": (
-        *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256", "E-S256"),
-        *("C-linear-S256", "C-wide-S256", "A-from-A"),
-        *("B-he", "B-5x5-he", "D-he", "D-7x7-he", "D-he-long"),
-    ),
-    "imagenette": (
-        *("A-S256", "A-LRN-S256", "B-S256", "C-S256", "D-S256"),
-        *("D-S384", "D-jitter", "D-S384-longer"),
-    ),
-}
+#: The nets whose spread over seeds is pooled, for each data set.
+POOLED: dict[str, tuple[str, ...]] = {data: tuple(of) for data, of in WORDS["pooled"].items()}
 
 
 @dataclass(frozen=True)

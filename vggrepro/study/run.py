@@ -33,7 +33,7 @@ from vggrepro.study.experiments import (
     evaluation_in,
     evaluations_of,
 )
-from vggrepro.study.progress import TRAINING, Part, Progress, multiply_adds
+from vggrepro.study.progress import TRAINING, Part, Progress
 from vggrepro.study.provenance import forget_peak, options, provenance
 from vggrepro.study.records import (
     Array,
@@ -45,6 +45,7 @@ from vggrepro.study.records import (
     summarise,
 )
 from vggrepro.study.store import Where
+from vggrepro.study.workload import multiply_adds
 from vggrepro.trainer import Training, images_per_epoch, train
 from vggrepro.windows import scaled
 

@@ -22,11 +22,12 @@ from vggrepro.files import file_lock, sweep
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import FUSIONS, Task, needs, with_needs
-from vggrepro.study.progress import Progress, expected
+from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe
 from vggrepro.study.run import Run, fuse
 from vggrepro.study.status import complete
 from vggrepro.study.store import Where
+from vggrepro.study.workload import expected
 
 WAIT = 2.0  # seconds before looking again when all that is left is being done by others
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vggrepro import UserError
+from vggrepro.files import beside
 from vggrepro.study.experiments import Experiment
 
 if TYPE_CHECKING:
@@ -23,34 +24,18 @@ WIDTHS = (1 / 64, 8)
 
 
 class Start(NamedTuple):
-    """One way to start nets: the rule for weights, what divides the pixels, the rate, the nets."""
+    """One way to start nets: the rule for weights, the nets, what divides the pixels, the rate."""
 
     name: str
     label: str
     init: str
-    input_divisor: float
-    learning_rate: float
     nets: str
+    input_divisor: float = 1.0
+    learning_rate: float = 0.01
 
 
-STARTS: dict[str, Start] = {
-    start.name: start
-    for start in (
-        Start("normal-variance", "normal of variance 0.01", "normal-variance", 1.0, 0.01, "ADE"),
-        Start("normal-std", "normal of std 0.01", "normal-std", 1.0, 0.01, "ADE"),
-        Start("glorot", "Glorot", "glorot", 1.0, 0.01, "ADE"),
-        Start("he", "He", "he", 1.0, 0.01, "ADE"),
-        # Two that the paper could not know. Today's usual one is the control: pixels of unit scale,
-        # divided as in the recorded study by about their standard deviation.
-        Start("he-scaled", "He on pixels ÷ 60", "he", 60.0, 0.01, "ADE"),
-        # What a net written down in PyTorch has if nobody initialises it.
-        Start("pytorch", "PyTorch's own on pixels ÷ 60", "pytorch", 60.0, 0.01, "ADE"),
-        # What the paper did; the layers that net A has not are random.
-        Start("from-A", "from net A", "normal-std", 1.0, 0.01, "DE"),
-        # Of the nets that stay at chance on scaled pixels: is it the start or the rate?
-        Start("he-scaled-slow", "He on pixels ÷ 60, rate 0.001", "he", 60.0, 0.001, "DE"),
-    )
-}
+_WRITTEN = beside(__file__)
+STARTS = {name: Start(name, **written) for name, written in _WRITTEN["starts"].items()}
 NETS = ("A", "D", "E")
 DATA = ("synthetic", "cifar10", "imagenette", "folder")
 PARENT = "A-glorot"
@@ -131,20 +116,7 @@ SATURATED, OVERSHOT = 10, 2
 """Times chance: a first loss above the one, a later loss above the other."""
 FADED = 1e-4
 """A share of a weight's size. Where the signal fades the first step moves a weight by less."""
-WRONG = {
-    "saturated": "before any step the loss is {first:.3g}, where chance is {chance:.3g}; the "
-    "signal is too large, so soft-max is sure and mostly wrong",
-    "diverges": "the loss starts at {first:.3g} and ends as no number; the steps are too large",
-    "overshoots": "the loss rose to {peak:.3g} and came back to chance, {chance:.3g}; the first "
-    "steps were too large and left a net that says nothing of the photo",
-    "dead": "no unit of fc7 lets anything through, which no further step can mend; the steps were "
-    "too large",
-    "fades": "the loss stays near chance, {chance:.3g}, and the first step moves a weight by only "
-    "{moved:.1g} of its size; too little of the signal comes through the layers",
-    "at chance": "the loss stays near chance, {chance:.3g}, though the signal comes through and "
-    "the steps are small",
-    "learns": "the loss starts at {first:.3g} and ends at {last:.3g}, where chance is {chance:.3g}",
-}
+WRONG: dict[str, str] = _WRITTEN["wrong"]
 """What is wrong with a net, in a word and in a sentence."""
 
 

@@ -1,15 +1,18 @@
 """What a run has to compute: images, multiply-adds and values moved, from its declaration alone.
 
-The counts of images are those of the published data sets; nothing is read from a disk.
+The counts of images are those of the published data sets; nothing is read from a disk. The planner
+and the progress bar go by it.
 """
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
+from functools import cache
 from operator import add
 
 from vggrepro import cost
 from vggrepro.cost import Layer
-from vggrepro.study.budgets import data_size
+from vggrepro.study.budgets import at_budget, data_size
 from vggrepro.study.experiments import (
     FUSIONS,
     RUNS,
@@ -18,6 +21,7 @@ from vggrepro.study.experiments import (
     evaluations_of,
     with_needs,
 )
+from vggrepro.study.progress import TRAINING, Part, Task
 from vggrepro.windows import PROTOCOLS, scaled
 
 # Each value of a layer's output is written and read again in the forward pass. In the backward
@@ -133,10 +137,40 @@ def per_image(experiment: Experiment, protocol: str, test_scale: int) -> Work:
     net, size = net_of(experiment), data_size(experiment)
     q = scaled(test_scale, experiment.crop)
     work, overfeat = Work(), protocol == "overfeat"
-    for window in PROTOCOLS[protocol](size.typical, q, experiment.crop):
-        seen = forward(net, window.height, window.width, every_offset=overfeat)
-        work += seen.times(2) + Work(crops=1)
+    windows = PROTOCOLS[protocol](size.typical, q, experiment.crop)
+    for (height, width), n in Counter((w.height, w.width) for w in windows).items():
+        seen = forward(net, height, width, every_offset=overfeat)
+        work += (seen.times(2) + Work(crops=1)).times(n)
     return work
+
+
+def countable(experiment: Experiment) -> Experiment:
+    """The experiment on photos whose number and shape are known.
+
+    ASSUMPTION: a folder of the reader's own is like Imagenette, also in its ten classes, which
+    matter only in the last layer.
+    """
+    return replace(experiment, data="imagenette") if experiment.data == "folder" else experiment
+
+
+@cache
+def multiply_adds(experiment: Experiment, part: Part) -> float:
+    """Of the training of a run, or of its test under a protocol at one Q on the whole of val."""
+    experiment = countable(experiment)
+    if part == TRAINING:
+        return training(experiment).multiply_adds
+    return per_image(experiment, *part).multiply_adds * data_size(experiment).val
+
+
+def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]:
+    """The multiply-adds of every run and fusion. A fusion only averages."""
+    found: dict[Task, float] = {}
+    for name, seed in tasks:
+        experiment = at_budget(name, budget, data)
+        tests = dict.fromkeys(part for e in evaluations_of(name) for part in e.parts)
+        parts = () if name in FUSIONS else (TRAINING, *tests)
+        found[name, seed] = sum(multiply_adds(experiment, part) for part in parts)
+    return found
 
 
 def tested(experiment: Experiment, parts: Iterable[tuple[str, int]]) -> Work:
