@@ -409,7 +409,7 @@ def first_steps(
     Nets A, D and E at full width on pixels of 0 to 255, from every start of Section 3.1: before
     the first step, the size of activations and gradients at every layer; then the loss of each
     step; then the signal again. At the end stands what is wrong with each net, if anything is, and
-    which start and rate to take. All of them take about 40 minutes on two cores; what is recorded
+    which start and rate to take. All of them take hours on one core; what is recorded
     is skipped, so a command that was stopped goes on.
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
