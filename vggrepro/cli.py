@@ -252,9 +252,10 @@ def run(
     if recorded_study and study_round == 1:
         wanted = programme.tasks(data, seed)
     elif recorded_study:
-        wanted = second_round.tasks(where.results_dir, data, runner.machine_kind(where))
+        wanted = second_round.tasks(where.results_dir, data, runner.kind_here(where))
         if not wanted:
-            typer.echo(f"nothing of the second round on {data} is left for this kind of machine")
+            left = "is left for this commit and this kind of machine"
+            typer.echo(f"nothing of the second round on {data} {left}")
             return
     runner.run_tasks(wanted, budget, data, where)
 
@@ -372,6 +373,8 @@ def plan(
         does_nothing(context, here, *others, "results_dir")
     from vggrepro.bench import planner
 
+    if device not in (None, planner.THIS_MACHINE):
+        does_nothing(context, f"with --device {device}", "results_dir")
     if paper:
         say(planner.paper_lines())
     elif check:
@@ -534,6 +537,9 @@ def evaluate(
     stopped goes on.
     """
     not_both(context, "weights", "fuse")
+    if fuse:
+        of_a_test = ("config", "inputs", "resize", "data", "data_dir", "ground_truth", "protocol")
+        does_nothing(context, "with --fuse", *of_a_test, "scales", "download", "cache_dir")
     # An option takes one value; what follows it belongs to it all the same.
     numbers = [int(text) for text in more or [] if text.isdecimal()]
     others = [text for text in more or [] if not text.isdecimal()]
