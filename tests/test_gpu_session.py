@@ -71,7 +71,7 @@ def test_what_is_complete_is_skipped_and_nothing_is_begun_without_time(tmp_path,
     monkeypatch.setattr(gpu_trainings, "run_tasks", lambda tasks, *given: begun.extend(tasks))
     where = Where(tmp_path)
     everything = gpu_trainings.tasks("smoke")
-    record(tmp_path, everything[0][0], None, 0, nets, budget="smoke")
+    record(tmp_path, everything[0][0], "synthetic", 0, nets, budget="smoke")
     e = at_budget(everything[1][0], "smoke")
     stopped = train_record(e, 0, status="interrupted", reason="stopped in epoch 2")
     store.write(stopped, store.train_path(tmp_path, e, 0))
