@@ -219,8 +219,8 @@ chapter.verdicts()
 
 # %% [markdown]
 # **D-he-long and A-he-long were declared after the three seeds of the paper's nets were in.** They
-# are the fair pair, and for just that reason they were looked for: what they say is exploration
-# until the second round repeats it with new seeds.
+# are the fair pair, and for just that reason they were looked for: what they say is exploration.
+# [The second round](method.ipynb#the-second-round) asks again with new seeds.
 #
 # What this cannot tell: the nets are narrow and the images small, so the last blocks work on maps
 # of a few units, where another 3×3 layer has little left to see. Nor can it say where depth stops

@@ -113,7 +113,7 @@ figures.plt.show()
 # - **OverFeat** {cite:p}`sermanet2014overfeat` is dense too, but pools the last map at every offset
 #   and takes the maximum over the map where VGG takes the mean. VGG describes no offsets. We take
 #   the maximum before the soft-max, which OverFeat leaves open.
-# - **Shifted grids** are a control of ours: dense evaluation at one Q, on grids half a stride apart.
+# - **Shifted grids** are a control of ours: dense evaluation on grids half a stride apart, at one Q or at three.
 #
 # AlexNet's and GoogLeNet's crops come with their own Q. A difference from dense evaluation mixes
 # the layout with the scale, so dense evaluation at AlexNet's Q stands in the tables too.

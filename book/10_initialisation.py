@@ -75,8 +75,8 @@ below, neither reading serves any of the three nets better.
 {found.by_seed("cifar10", "D-he")} and from net A {found.by_seed("cifar10", "D-S256")}: one never
 leaves chance, and the others are behind. E does not leave it at all
 ({found.error("cifar10", "E-glorot")} %). The rule does not count ReLU, so the signal loses a part of
-its size in every layer. Of the paper's later remark, that Glorot's rule makes net A
-unnecessary, this leaves: for sixteen layers not reliably, for nineteen not, at these sizes.
+its size in every layer. The paper's later remark, that Glorot's rule makes net A unnecessary,
+does not hold at these sizes: sixteen layers train from it unreliably, nineteen not at all.
 
 **Net A's start gives less than the same epochs in one go.** D from He's start
 with the epochs of A and D together errs less than D from net A by
@@ -318,7 +318,8 @@ Markdown(starts.evidence(records, "Net D, pixels as they are", *std))
 # %% [markdown]
 # **4. With He's start, scale the pixels and lower the rate.** He's rule keeps the size of its input,
 # so logits start as large as pixels are: divide by their standard deviation. That keeps the loss
-# finite. The paper's rate is still too much for D and E; a tenth of it is not.
+# finite. The paper's rate is still too much for all three nets. At a tenth of it D and E learn; A was not
+# tried.
 
 # %% tags=["remove-input"]
 he = ("he", "he-scaled", "he-scaled-slow")

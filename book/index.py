@@ -73,8 +73,9 @@ the jittered net on Imagenette, many crops {found.lower("imagenette", crops, sev
 trainings differ too much to decide either.
 - **Nothing had converged:** twice the epochs are worth
 {found.lower("cifar10", "A-he-long", "A-S256")} points to A and
-{found.lower("cifar10", "D-he-long", "D-he")} to D, more than any effect tested. Seeds move such
-numbers by half a point; the paper seems to report one training for each net.
+{found.lower("cifar10", "D-he-long", "D-he")} to D, more than the step from one of the
+paper's nets to another. Seeds move such numbers by half a point; the paper seems to report one
+training for each net.
 
 {found.basis(cifar10="D-S256", imagenette="D-jitter")}
 """

@@ -45,7 +45,7 @@ known = method.typical(verdicts)
 report.show(method.data_table(), "words")
 
 # %% [markdown]
-# Minival is held out of the training images. The recipe is chosen on it, for all nets at once, and
+# Minival is held out of the training images. Candidates for the recipe are compared on it, for all nets at once, and
 # it alone steers a training: at full size the learning rate falls by its error, in the recorded
 # study by a fixed schedule. Val is reported and steers nothing. Trial runs before the study did
 # look at val; they decide nothing either. Errors are top-1. Top-5 errors are recorded and not shown:
@@ -259,7 +259,8 @@ report.show(method.second_power_table(), "words")
 # ## The GPU round, as it is declared
 # The nets of the second round once more on one GPU with the paper's channels, a column of its own:
 # on CIFAR-10 seven nets for 50 epochs with seeds 0 to 4, on Imagenette at 128 px the three of D for
-# 100 epochs with seeds 0 to 2. Its claims are those of the second round with the same tests, margins
+# 100 epochs with seeds 0 to 2. They begin at a rate of 0.001: at 0.01 and full width nets from this
+# start overshoot and stay at chance ([](10_initialisation.ipynb)). Its claims are those of the second round with the same tests, margins
 # and families, at one length.
 
 # %% tags=["remove-input"]

@@ -36,7 +36,7 @@ DATA = ("cifar10", "imagenette")
 # the recipe that the study began with, or two that had helped alone. It trains A from random weights, and D
 # and E from that A. Its worst net after the last epoch is what it counts by; the smallest of those
 # wins. A candidate with one net worse than the winner's worst has lost, and its other nets need not
-# be trained. Candidates of the second round were added after the first had been seen. None is ever
+# be trained. The candidate that changes two things was added after the others had been seen. None is ever
 # tested on `val`. The recipe that the study began with came from trial runs that did look at `val`:
 # that is one more reason why it decides nothing, and why records made with it are called *pilots*.
 

@@ -69,8 +69,8 @@ extra epochs without jitter gain {found.lower("imagenette", "D-S384-longer", "D-
 scales take {found.lower("imagenette", several, dense)} points off the error of the jittered D, many
 crops {found.lower("imagenette", crops, several)} more (in the paper
 {claim_named("multi-crop-beats-dense").paper.difference:.1f}). Trainings that are alike at their own
-scale differ by many points at a larger one, by their start from one net A more than by the
-processor: [test scales](07_test_scales.html), [crops](08_multi_crop.html).
+scale differ by many points at a larger one; which net A they go back to matters more there than
+the processor does: [test scales](07_test_scales.html), [crops](08_multi_crop.html).
 
 {found.basis(cifar10="D-S256", imagenette="D-jitter")}
 """
@@ -139,7 +139,7 @@ figures.plt.show()
 # - **Deep nets that stay at chance.** Such a net has an error like any other, and one among the
 #   seeds makes a mean meaningless. So every table of errors marks them.
 # - **A recipe that does not favour a depth.** One that suits eleven layers leaves nineteen
-#   unfinished; the recipe is chosen by its worst net.
+#   unfinished; a recipe counts by its worst net.
 # - **LRN that does anything.** Its constants are for pixels from 0 to 255. With scaled inputs and
 #   the same α the layer is a constant factor: [](02_lrn.ipynb).
 # - **The grid of dense evaluation.** A small image has few positions, and pooling that rounds down
@@ -155,7 +155,7 @@ figures.plt.show()
 #
 # | the paper | what it leaves open | here |
 # |---|---|---|
-# | Section 3.1, initialisation | whether $10^{-2}$ is a variance or a standard deviation | the latter at the paper's size, He's rule below it; both are tried |
+# | Section 3.1, initialisation | whether $10^{-2}$ is a variance or a standard deviation | the latter at the budget `full`, He's rule at all others; both are tried |
 # | Section 3.1, “first four” layers of net A | where they go in nets whose first block has two | where their shapes fit, in blocks 1 to 3 |
 # | Section 3.1, learning rate | what counts as accuracy that stopped improving | fixed epochs; at full size, six epochs without a better minival |
 # | Section 3.1, S = 384 and jitter | how long they train; the rate for jitter | fixed epochs for each stage, the rate of S = 384 |
@@ -221,8 +221,9 @@ Markdown(f"Made on {summary.joined(sorted(table.processor.unique()))}.")
 
 # %% [markdown]
 # A core-hour is an hour of wall time on one thread. A pass over the
-# images that serves several evaluations counts once. Only records are counted: trial runs before
-# the study, and runs that were made again, are not among them.
+# images that serves several evaluations counts once. A training that was recorded twice has both its
+# times here, and is one training above. Only records are counted: trial runs before the study, and runs
+# that were made again, are not among them; nor is the second round before it is complete.
 #
 # To check any of it, see [](rerun.md); every record is in `results/`, and `vggrepro verify` counts
 # its errors again from the outcome of every image.

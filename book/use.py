@@ -43,7 +43,8 @@
 #
 # ## Seven lines
 #
-# The same in Python, with every default the paper's (Section 3.1):
+# The same in Python. Every default is the paper's (Section 3.1); its rate of 0.01 is ten times too
+# much for this start at full width, as [](10_initialisation.ipynb) measures:
 #
 # ```python
 # import vggrepro as vgg
@@ -51,7 +52,7 @@
 # photos = vgg.load("folder", "PHOTOS")
 # model = vgg.VGG("D", num_classes=len(photos.classes), input_divisor=60)
 # vgg.initialise(model, "he", seed=0)
-# vgg.train(model, photos, vgg.Recipe(epochs=30, batch_size=64), seed=0)
+# vgg.train(model, photos, vgg.Recipe(epochs=30, batch_size=64, learning_rate=0.001), seed=0)
 # tested = vgg.evaluate(model, photos.val, "dense", scales=(224, 256, 288))
 # print(tested.top1_error)
 # ```

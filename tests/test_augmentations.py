@@ -381,18 +381,19 @@ def test_a_scale_below_the_crop_is_a_user_error():
     with pytest.raises(UserError, match="Q = 63 px is smaller than the 64 px crop"):
         centre_window((80, 80), 63, 64)
     with pytest.raises(UserError, match="Q = 31 px is smaller than the 32 px"):
-        dense_window((80, 80), 31)
+        dense_window((80, 80), 31, 32)
 
 
-@given(size=sizes, scale=st.integers(32, 200))
-def test_dense_windows_are_trimmed_evenly(size, scale):
-    window = dense_window(size, scale)
+@given(size=sizes, crop=st.integers(32, 100), more=st.integers(0, 150))
+def test_dense_windows_are_trimmed_evenly(size, crop, more):
+    scale = crop + more
+    window = dense_window(size, scale, crop)
     height, width = rescaled_size(*size, scale)
     for whole, start, kept in (
         (height, window.top, window.height),
         (width, window.left, window[3]),
     ):
-        assert kept % 32 == 0
+        assert kept >= crop and (kept - crop) % 32 == 0
         after = whole - start - kept
         assert start >= 0
         assert start + after < 32  # no position is lost
@@ -401,7 +402,9 @@ def test_dense_windows_are_trimmed_evenly(size, scale):
 
 def test_a_dense_window_by_hand():
     # 73 x 109: 64 kept of 73, 4 off the top and 5 off the bottom; 96 kept of 109, 6 and 7.
-    assert dense_window((100, 150), 73) == Window(73, 6, 4, 96, 64)
+    assert dense_window((100, 150), 73, 64) == Window(73, 6, 4, 96, 64)
+    # A crop of 55: 55 kept of 73, 9 off either side; 87 kept of 109, 11 off.
+    assert dense_window((100, 150), 73, 55) == Window(73, 11, 9, 87, 55)
 
 
 def test_cut_batch_holds_one_window_of_each_image():

@@ -62,6 +62,12 @@ def test_photos_without_a_split_are_all_looked_at(tmp_path, vggrepro):
     assert "Class 'hen' has 1 training images: too few" in out
 
 
+def test_a_class_too_small_to_be_split_twice_is_a_problem(tmp_path, vggrepro):
+    write_folders(tmp_path, random_images(14), [i >= 12 for i in range(14)], ("cat", "dog"))
+    status, out, _ = vggrepro("check-data", tmp_path)
+    assert status == 1 and "Class 'dog' has 1 training images: too few" in out
+
+
 def test_val_that_is_train_is_one_problem(photos, vggrepro):
     shutil.rmtree(photos / "val")
     shutil.copytree(photos / "train", photos / "val")

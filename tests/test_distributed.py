@@ -152,6 +152,36 @@ def test_two_ranks_sum_gradients_over_parts_of_a_batch(alone_and_together, tmp_p
         np.testing.assert_allclose(first["weights"][name], wanted, rtol=1e-3, atol=1e-5)
 
 
+def summed_in_parts(micro_batch):
+    """How often gradients are averaged in a step, and a weight's gradient after it."""
+    with distributed.group(CPU.device):
+        model = build(replace(TINY, config="A"), 4)
+        initialise(model, "he", seed=0)
+        model.set_pixel_mean((120.0, 110.0, 100.0))
+        net, averaged = distributed.parallel(model), []
+        if distributed.world() > 1:
+            net.register_comm_hook(averaged, _averaged)
+        cut = rescaled(tiny_sets(), TINY, model)
+        batch = next(batches(cut, replace(TINY, batch_size=17), 0, 0))  # 9 and 8 images
+        chosen = replace(CPU, micro_batch=micro_batch)
+        trainer.step(net, torch.optim.SGD(model.parameters(), 0.0), batch, chosen)
+        return averaged.count(0), model.classifier[-1].weight.grad.numpy()
+
+
+def _averaged(averaged, bucket):
+    averaged.append(bucket.index())
+    summed = torch.distributed.all_reduce(bucket.buffer(), async_op=True).get_future()
+    return summed.then(lambda done: done.value()[0] / 2)
+
+
+@pytest.mark.parametrize("micro_batch", [3, 8])  # 3 and 3 parts, 2 and 1
+def test_gradients_are_averaged_once_a_step_however_many_parts_a_rank_has(micro_batch):
+    _, wanted = summed_in_parts(None)
+    for count, found in in_processes(summed_in_parts, micro_batch):
+        assert count == 1
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
 def test_two_ranks_have_the_curve_of_one(alone_and_together):
     one, ranks = alone_and_together
     assert ranks[0]["curve"] == ranks[1]["curve"]

@@ -134,14 +134,16 @@ def test_every_window_is_in_one_batch_of_one_shape(kinds, pixels, protocol):
         assert len(batch) == 1 or len(batch) * height * width <= pixels
 
 
-def test_dense_on_the_crop_itself_is_the_centre_crop():
-    images = image_set(6, sizes=((64, 64),))
-    model = small_net()
-    dense, centre = (
+@pytest.mark.parametrize("crop", [32, 33, 55, 63, 64, 100])
+def test_dense_on_the_crop_itself_is_the_centre_crop(crop):
+    images = image_set(6, sizes=((crop, crop),))
+    model = small_net(crop=crop)
+    dense, shifted, centre = (
         evaluate(model, images, protocol, 224, device=CPU, progress=False).posteriors
-        for protocol in ("dense", "centre-crop")
+        for protocol in ("dense", "dense-shifted", "centre-crop")
     )
     np.testing.assert_array_equal(dense, centre)
+    np.testing.assert_allclose(shifted, centre, atol=1e-6)
 
 
 @torch.no_grad()
@@ -212,6 +214,8 @@ def test_bad_protocols_and_scales_are_user_errors():
         evaluate(small_net(), images, "sliding", 256, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 29 px"):
         evaluate(small_net(), images, "dense", 100, device=CPU, progress=False)
+    with pytest.raises(UserError, match="at least one Q"):
+        evaluate(small_net(), images, "dense", (), device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 57 px is smaller than the 64 px crop"):
         evaluate(small_net(), images, "centre-crop", 200, device=CPU, progress=False)
 

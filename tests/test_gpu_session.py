@@ -2,17 +2,22 @@
 
 import csv
 import json
+import shutil
+import subprocess
 import sys
 import tarfile
 
 import pytest
 
+from tests.records_by_hand import train_record
 from tests.test_second_round import nets, record
 from tools import gpu_session, gpu_trainings
 from vggrepro.study import gpu_round, second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import decide_gpu_round
 from vggrepro.study.store import Where
+
+NAMED = ("-c", "user.name=a", "-c", "user.email=a@b")
 
 
 def test_all_nets_of_a_seed_come_before_the_next():
@@ -29,8 +34,8 @@ def test_the_round_is_the_second_one_but_for_the_channels(data, also):
     for wide in gpu_round.PARTS[data].sides(data):
         narrow = at_budget(wide.name, "reduced", data)
         differing = {name for name in vars(wide) if getattr(wide, name) != getattr(narrow, name)}
-        assert differing == {"budget", "width", "hidden", *also}
-        assert (wide.width, wide.hidden) == (1, 4096)
+        assert differing == {"budget", "width", "hidden", "learning_rate", *also}
+        assert (wide.width, wide.hidden, wide.learning_rate) == (1, 4096, 0.001)
         assert (wide.crop, wide.epochs) == {"cifar10": (32, 50), "imagenette": (128, 100)}[data]
 
 
@@ -61,16 +66,15 @@ def test_the_round_is_decided_when_all_of_it_is_there(tmp_path, data):
     assert not store.frame(tmp_path).empty  # it does not wait for the second round
 
 
-def test_what_is_recorded_is_skipped_and_nothing_is_begun_without_time(
-    smoke, tmp_path, monkeypatch
-):
+def test_what_is_complete_is_skipped_and_nothing_is_begun_without_time(tmp_path, monkeypatch):
     begun = []
     monkeypatch.setattr(gpu_trainings, "run_tasks", lambda tasks, *given: begun.extend(tasks))
     where = Where(tmp_path)
     everything = gpu_trainings.tasks("smoke")
-    first = store.train_path(tmp_path, at_budget(everything[0][0], "smoke"), 0)
-    first.parent.mkdir(parents=True)
-    first.write_text("{}")
+    record(tmp_path, everything[0][0], "synthetic", 0, nets, budget="smoke")
+    e = at_budget(everything[1][0], "smoke")
+    stopped = train_record(e, 0, status="interrupted", reason="stopped in epoch 2")
+    store.write(stopped, store.train_path(tmp_path, e, 0))
     assert gpu_trainings.train("smoke", where, seconds=0.0) == everything[1:]
     assert begun == []
     assert gpu_trainings.train("smoke", where, seconds=1e9) == []
@@ -127,6 +131,37 @@ def test_every_part_is_told_and_the_records_come_back(tmp_path, monkeypatch):
     }
     with tarfile.open(out / "records.tar.gz") as tar:
         assert tar.getnames() == ["train.json"]
+
+
+def test_a_folder_without_git_becomes_the_checkout_that_was_sent(tmp_path, monkeypatch):
+    def git(*arguments, at):
+        told = subprocess.run(["git", *arguments], cwd=at, check=True, capture_output=True)
+        return told.stdout.decode().strip()
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    (here / "file").write_text("1")
+    git("init", "-q", at=here)
+    git("add", ".", at=here)
+    git(*NAMED, "commit", "-qm", "one", at=here)
+    git("clone", "-q", "--bare", "--depth", "1", here.as_uri(), tmp_path / "history", at=here)
+    with tarfile.open(tmp_path / "history.tar", "w") as tar:
+        tar.add(tmp_path / "history", ".")
+    shutil.copytree(here, there, ignore=shutil.ignore_patterns(".git"))
+    monkeypatch.setattr(gpu_session, "ROOT", there)
+    for _ in range(2):  # once more changes nothing
+        gpu_session.restore(tmp_path / "history.tar")
+        assert git("rev-parse", "HEAD", at=there) == git("rev-parse", "HEAD", at=here)
+        assert git("status", "--porcelain", at=there) == ""
+
+
+def test_the_tests_of_a_gpu_start_without_the_plugins_of_the_others():
+    options = gpu_session.argparse.Namespace(device="cpu", work="W", budget="smoke", data_dir=None)
+    command = gpu_session.parts(options)["tests"]
+    done = subprocess.run(
+        [*command, "--collect-only", "-p", "no:nbval"], cwd=gpu_session.ROOT, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--budget", "full"], ["--device", "tpu"]])

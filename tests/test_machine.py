@@ -175,6 +175,8 @@ def test_photos_that_are_decoded_each_time_get_all_cores(monkeypatch):
     assert streamed.loading_threads == 8
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
     assert streamed.loading_threads == 2
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert cached.loading_threads == 2  # the processor has nothing else to do
 
 
 def test_the_peak_of_memory_begins_anew_with_each_run(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 from tests.image_folders import publish, random_images, write_folders
 from tools import pack_data
-from vggrepro import UserError, data
+from vggrepro import data
 from vggrepro.data.sources import CIFAR10_CLASSES
 
 
@@ -43,6 +43,8 @@ def test_photos_travel_as_they_are_whatever_part_comes_first(tmp_path):
 
 
 def test_what_cannot_be_packed(tmp_path):
-    for name, message in (("imagenet", "can be packed"), ("imagenette", "no folder")):
-        with pytest.raises(UserError, match=message):
+    for name, message in (("cifar10", "is not in"), ("imagenette", "no folder")):
+        with pytest.raises(SystemExit, match=message):
             pack_data.pack(name, tmp_path, tmp_path / "parts")
+    with pytest.raises(SystemExit, match="no parts"):
+        pack_data.unpack(tmp_path, tmp_path)

@@ -44,6 +44,12 @@ def test_the_commands_of_a_chapter_name_all_its_recorded_runs_and_seeds():
             assert seeds == ([1 + max(trained)] if trained else [])
 
 
+def test_a_fusion_that_has_its_second_seed_alone_is_named_by_that_seed():
+    lines = Chapter("09", *DEFAULTS).rerun().data.splitlines()
+    (line,) = (line for line in lines if " D-jitter+D-jitter " in line)
+    assert line.endswith(" --data-dir DATA --seed 1")
+
+
 def test_a_chapter_runs_what_it_shows_with_the_budgets_own_seeds(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(runner, "run", lambda *given: asked.append(given))

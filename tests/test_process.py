@@ -41,6 +41,10 @@ def ended(code, **options):
         ("open('x' * 5000)", 1, "x"),
         ("from vggrepro import UserError; raise UserError('\\x1b[2Jé')", 1, "\\x1b[2Jé"),
         ("raise OSError(28, 'No space left on device')", 1, "cannot write what there is to say"),
+        ("raise MemoryError", 1, "not enough memory: "),
+        ("raise OSError(12, 'Cannot allocate memory')", 1, "not enough memory: "),
+        ("raise type('OutOfMemoryError', (RuntimeError,), {})", 1, "not enough memory: "),
+        ("raise RuntimeError('DefaultCPUAllocator: can\\'t allocate memory')", 1, "not enough"),
     ],
 )
 def test_whatever_ends_a_command_is_one_line(code, status, said):
@@ -50,7 +54,7 @@ def test_whatever_ends_a_command_is_one_line(code, status, said):
     assert done.stderr.startswith(f"vggrepro: {said or ''}" if said else "")
 
 
-@pytest.mark.parametrize("code", ["1 / 0", "raise MemoryError", "[][1]"])
+@pytest.mark.parametrize("code", ["1 / 0", "raise RuntimeError", "[][1]"])
 def test_what_nobody_foresaw_is_one_line_and_a_file(code, tmp_path):
     done = ended(code, env={**os.environ, "TMPDIR": str(tmp_path)})
     assert done.returncode == process.UNEXPECTED

@@ -148,20 +148,49 @@ def test_experiment_has_the_fields_it_had():
 # --- units --------------------------------------------------------------------------------
 
 
-def machine(made, precision="float32"):
-    p = made
-    return (p.processor, p.versions["instructions"], p.threads, precision, p.versions["torch"])
+def kind(made=MADE, precision="float32"):
+    where = (made.processor, made.versions["instructions"], made.threads, precision)
+    return Kind(made.commit, made.dirty, *where, made.versions["torch"])
+
+
+@pytest.mark.parametrize("changed", [{"commit": "b" * 40}, {"dirty": True}])
+def test_a_unit_that_is_spoilt_or_of_another_commit_gives_its_place_to_another(tmp_path, changed):
+    data = "imagenette"
+    record(tmp_path, second_round.RUNS[data][0], data, 3, nets, MADE.model_copy(update=changed))
+    assert {seed for _, seed in second_round.tasks(tmp_path, data, kind())} == {4, 5, 6, 7, 8}
+    record(tmp_path, second_round.RUNS[data][1], data, 3, nets)  # and now by two
+    assert {seed for _, seed in second_round.tasks(tmp_path, data, kind())} == {4, 5, 6, 7, 8}
+
+
+@pytest.mark.parametrize("changed", [{"commit": "unknown"}, {"dirty": True}])
+def test_code_of_no_commit_begins_nothing_and_completes_nothing(tmp_path, changed):
+    made = MADE.model_copy(update=changed)
+    with pytest.raises(UserError, match="a clean commit"):
+        second_round.tasks(tmp_path, "imagenette", kind(made))
+    unit(tmp_path, "imagenette", 3, made=made)
+    assert second_round.counted(tmp_path, "imagenette") == []
+
+
+def test_a_run_is_done_with_a_whole_training_and_the_tests_of_its_weights(tmp_path):
+    data, run = "imagenette", second_round.RUNS["imagenette"][0]
+    e = at_budget(run, "reduced", data)
+    for changed in ({"status": "interrupted", "reason": "stopped"}, {"weights_digest": "other"}):
+        unit(tmp_path, data, 3)
+        assert second_round.counted(tmp_path, data) == [3]
+        again = train_record(e, 3, provenance=MADE, **changed)
+        store.write(again, store.train_path(tmp_path, e, 3))
+        assert second_round.counted(tmp_path, data) == []
 
 
 def test_units_go_on_where_they_were_begun(tmp_path):
-    data, here = "imagenette", machine(MADE)
+    data, here = "imagenette", kind()
     elsewhere = MADE.model_copy(update={"processor": "another"})
     assert [seed for _, seed in second_round.tasks(tmp_path, data, here)][::3] == [3, 4, 5, 6, 7]
     unit(tmp_path, data, 3)
     record(tmp_path, second_round.RUNS[data][0], data, 4, nets, elsewhere)
     # Seed 4 waits for its kind of machine; 8 takes its place here, while there it goes on.
     assert {seed for _, seed in second_round.tasks(tmp_path, data, here)} == {5, 6, 7, 8}
-    there = machine(elsewhere)
+    there = kind(elsewhere)
     assert {seed for _, seed in second_round.tasks(tmp_path, data, there)} == {4, 5, 6, 7}
     assert second_round.counted(tmp_path, data) == [3]
     lines = "\n".join(second_round.status_lines(tmp_path))
@@ -322,4 +351,4 @@ def test_unequal_spreads_keep_the_level():
 
 def test_a_kind_names_all_that_a_unit_shares():
     trained = train_record(provenance=MADE)
-    assert Kind.of(trained).machine == machine(MADE)
+    assert Kind.of(trained) == kind()

@@ -327,6 +327,8 @@ def test_the_same_nets_are_told_apart_by_how_they_are_tested(columns):
     assert "D-S384-longer − D-jitter<br>(dense, each at its best Q)" in names
     claim = CLAIMS["several-q-help-jittered-more"]
     assert minus(claim.sides, claim.less) == ("D-jitter: Q = 384 − 3 Q, less that of D-S384-longer")
+    ((_, shifted),) = CLAIMS["several-q-jittered"].controls
+    assert minus(shifted) == "D-jitter: dense-shifted, Q = 384 − dense, 3 Q"
 
 
 def test_one_seed_has_no_interval_and_several_have_one(columns):

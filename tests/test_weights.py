@@ -71,6 +71,26 @@ def test_a_saved_net_says_what_it_is(tmp_path):
     assert state.keys() == model.state_dict().keys()
 
 
+@pytest.mark.parametrize("inputs", [None, "torchvision", "caffe"])
+def test_a_net_gives_the_same_scores_after_a_file(tmp_path, inputs):
+    model = small("A-LRN", input_divisor=60.0)
+    if inputs:
+        model.set_inputs(inputs)
+    vgg.save_weights(model, tmp_path / "net.safetensors")
+    again = vgg.load_weights(tmp_path / "net.safetensors")
+    assert again.input_divisor == model.input_divisor
+    x = torch.from_numpy(noise(64, 64)).permute(2, 0, 1)[None].float() / 60
+    with torch.no_grad():
+        torch.testing.assert_close(again(x), model(x))
+
+
+def test_a_home_folder_is_written_to_as_it_is_read_from(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    vgg.save_weights(small("A"), "~/net.safetensors")
+    assert (tmp_path / "net.safetensors").is_file()
+    vgg.load_weights("~/net.safetensors")
+
+
 @pytest.mark.parametrize("kind", ["pth", "legacy", "safetensors", "wrapped", "parallel"])
 def test_state_dicts_of_others(tmp_path, kind):
     model = small("D")

@@ -7,7 +7,8 @@ peak memory. One record, `bench/gpu.json`. A side that fails is named in the set
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from torch import nn
 
 from vggrepro.bench import rival, speed
 from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step
-from vggrepro.data import Photos, load
+from vggrepro.data import load
 from vggrepro.device import Machine, choose
 from vggrepro.study import store
 from vggrepro.study.experiments import Experiment
@@ -70,15 +71,20 @@ def seconds_of(budget: str) -> float:
 class Notes(dict):
     """What failed, by its name: settings of the record."""
 
-    def tried(self, name: str, make: Callable[[], Step]) -> Step | None:
-        """A step that has run once, or None if that fails."""
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """What fails in here is noted, and the rest goes on."""
         try:
-            step = make()
-            step()
+            yield
         except Exception as error:
             self[f"failed: {name}"] = f"{type(error).__name__}: {error}"[:200]
-            return None
-        return step
+
+    def tried(self, name: str, make: Callable[[], Step]) -> Step | None:
+        """A step that has run once, or None if that fails."""
+        with self.of(name):
+            step = make()
+            step()
+            return step
 
 
 def peak(machine: Machine, size: Size) -> list[Measured]:
@@ -118,7 +124,13 @@ def switches(
         net = rival.PlainVGG(_declared(geometry), geometry.classes)
         plain = replace(machine, precision="float32")
         layout = torch.contiguous_format
-        return resident_step(net, geometry, plain, layout=layout, fused=False)
+        step = resident_step(net, geometry, plain, layout=layout, fused=False)
+
+        def as_usual() -> None:
+            with rival.as_pytorch_has_it():
+                step()
+
+        return as_usual
 
     def timm() -> Step:
         import timm
@@ -158,35 +170,29 @@ def _declared(geometry: Geometry) -> Experiment:
     return Experiment("D", "D", width=geometry.width, crop=geometry.crop, hidden=geometry.hidden)
 
 
-def from_photos(
-    photos: Photos, machine: Machine, size: Size
-) -> dict[str, Callable[[], list[Measured]]]:
-    """Training and testing from photos to results, ours and torchvision's usual way."""
-    return {
-        "training": lambda: speed.training(photos, machine, size.plan, **size.wide),
-        "testing": lambda: speed.testing(photos, machine, size.plan, **size.wide),
-    }
-
-
 def measure(
     machine: Machine, budget: str, data_dir: Path | None, scratch: Path
-) -> tuple[list[Measured], Notes]:
-    """Everything, and what failed."""
-    size, notes, measured = SIZES[budget], Notes(), peak(machine, SIZES[budget])
+) -> Iterator[tuple[list[Measured], Notes]]:
+    """Everything so far and what failed, after each block: a later one may be stopped."""
+    size, notes, measured = SIZES[budget], Notes(), []
+    with notes.of("peak"):
+        measured += peak(machine, size)
+    yield measured, notes
     for geometry in size.geometries:
-        found, memory = switches(geometry, machine, size, notes)
-        measured += found + memory
+        with notes.of(f"switches, {geometry.crop} px"):
+            found, memory = switches(geometry, machine, size, notes)
+            measured += found + memory
         if machine.device.type == "cuda":
             torch.cuda.empty_cache()
-    name = "synthetic" if data_dir is None else "cifar10"
-    counts = (60, 20) if budget == "smoke" else (2000, 200)
-    photos = load(name, data_dir, cache_dir=scratch, counts=counts)
-    for what, comparison in from_photos(photos, machine, size).items():
-        try:
-            measured += comparison()
-        except Exception as error:
-            notes[f"failed: {what}"] = f"{type(error).__name__}: {error}"[:200]
-    return measured, notes
+        yield measured, notes
+    with notes.of("photos"):
+        name = "synthetic" if data_dir is None else "cifar10"
+        counts = (60, 20) if budget == "smoke" else (2000, 200)
+        photos = load(name, data_dir, cache_dir=scratch, counts=counts)
+        for what, compare in (("training", speed.training), ("testing", speed.testing)):
+            with notes.of(what):
+                measured += compare(photos, machine, size.plan, **size.wide)
+            yield measured, notes
 
 
 def main() -> None:
@@ -198,18 +204,18 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
     machine, began = choose(options.device), time.perf_counter()
-    # Photos are decoded into the folder of the trainings' cache, beside the records.
+    # The photos are decoded into the folder of the trainings' cache, beside the records.
     scratch = options.work.with_name(f"{options.work.name}-cache")
-    measured, notes = measure(machine, options.budget, options.data_dir, scratch)
-    seconds = time.perf_counter() - began
     command = f"python tools/gpu_bench.py --device {options.device} --budget {options.budget}"
-    record = BenchRecord(
-        name="gpu",
-        settings={"precision": machine.precision, "budget": options.budget, **notes},
-        measured=tuple(measured),
-        provenance=provenance(machine, command, seconds),
-    )
-    store.write(record, store.bench_path(options.work, "gpu"))
+    for measured, notes in measure(machine, options.budget, options.data_dir, scratch):
+        if measured:
+            record = BenchRecord(
+                name="gpu",
+                settings={"precision": machine.precision, "budget": options.budget, **notes},
+                measured=tuple(measured),
+                provenance=provenance(machine, command, time.perf_counter() - began),
+            )
+            store.write(record, store.bench_path(options.work, "gpu"))
     for one in measured:
         said = f"{min(one.values):,.1f} to {max(one.values):,.1f} {one.unit}"
         print(one.name, said, *(f"{key}={value}" for key, value in one.of.items()), sep=", ")

@@ -61,6 +61,18 @@ def install(wheels: Path | None, log: Path) -> int:
     return run([*command, *needed, *wanted], log, None)
 
 
+def restore(history: Path) -> None:
+    """Make this folder the checkout of a packed bare clone, so that records name its commit.
+
+    Where git knows the folder already, it stays as it is.
+    """
+    if not (ROOT / ".git").exists():
+        with tarfile.open(history) as tar:
+            tar.extractall(ROOT / ".git", filter="data")
+        for command in (("config", "core.bare", "false"), ("reset", "-q")):
+            subprocess.run(["git", *command], cwd=ROOT, check=True)
+
+
 def run(command: list, log: Path, seconds: float | None) -> int:
     """Run a command with its output in `log`; 124 if it takes longer than `seconds`."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
@@ -79,11 +91,12 @@ def run(command: list, log: Path, seconds: float | None) -> int:
 
 def parts(options: argparse.Namespace) -> dict[str, list]:
     """The command of every part after the installation, in their order."""
-    here = ROOT / "tools"
+    here, pytest = ROOT / "tools", [sys.executable, "-m", "pytest", "-m", "gpu", "-q"]
     on = ["--device", options.device, "--work", options.work, "--budget", options.budget]
     on += ["--data-dir", options.data_dir] if options.data_dir else []
     return {
-        "tests": [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "tests/test_gpu.py"],
+        # Without the project's own options, which need plugins that are not carried.
+        "tests": [*pytest, "-o", "addopts=", "-p", "no:cacheprovider", "tests/test_gpu.py"],
         "bench": [sys.executable, here / "gpu_bench.py", *on],
         "trainings": [sys.executable, here / "gpu_trainings.py", *on],
     }
@@ -94,6 +107,8 @@ def session(options: argparse.Namespace) -> int:
     began = time.monotonic()
     options.out.mkdir(parents=True, exist_ok=True)
     options.work.mkdir(parents=True, exist_ok=True)
+    if options.history:
+        restore(options.history)
     done = {"install": _timed(lambda: install(options.wheels, options.out / "install.txt"))}
     if not done["install"]["status"]:
         for part, command in parts(options).items():
@@ -106,7 +121,8 @@ def session(options: argparse.Namespace) -> int:
             log = options.out / f"{part}.txt"
             done[part] = _timed(lambda c=command, n=log, s=limit: run(c, n, s))
             print(f"{part}: {done[part]}", flush=True)
-            print("".join(log.read_text(encoding="utf-8").splitlines(keepends=True)[-15:]))
+            said = log.read_text(encoding="utf-8", errors="replace")
+            print("".join(said.splitlines(keepends=True)[-15:]))
     predicted = _predicted()
     for part, said in done.items():
         said["predicted"] = predicted.get(part, predicted.get(f"{part} {options.budget}"))
@@ -170,6 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
     parser.add_argument("--budget", default="gpu-32", choices=("gpu-32", "gpu-128", "smoke"))
     parser.add_argument("--wheels", type=Path, help="folder of wheels of what is missing")
+    parser.add_argument("--history", type=Path, help="archive of a bare clone, for records' commit")
     parser.add_argument("--data-dir", type=lambda name: Path(name).resolve())
     parser.add_argument(
         "--work",

@@ -1,7 +1,7 @@
 """The trainings of the GPU round, seed by seed, all nets of a seed first, as time allows.
 
-Called by `gpu_session.py`; `vggrepro run` does the same without a limit of time. What is recorded
-is skipped, what was stopped goes on.
+Called by `gpu_session.py`; `vggrepro run` does the same without a limit of time. What is complete
+is skipped. A training that is stopped begins anew: to write a checkpoint takes as long as an epoch.
 """
 
 import argparse
@@ -10,9 +10,10 @@ import time
 from pathlib import Path
 
 from vggrepro.bench import planner
-from vggrepro.study import gpu_round, store, workload
+from vggrepro.study import gpu_round, workload
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.runner import Task, run_tasks
+from vggrepro.study.status import complete
 from vggrepro.study.store import Where
 
 PARTS = {part.budget: part for part in gpu_round.PARTS.values()}
@@ -36,7 +37,7 @@ def train(budget: str, where: Where, seconds: float) -> list[Task]:
     expected = taken = 0.0
     while left:
         experiment = at_budget(left[0][0], budget, data)
-        if not store.train_path(where.results_dir, experiment, left[0][1]).exists():
+        if not complete(where.results_dir, experiment, left[0][1]):
             planned = rate(workload.training(experiment))
             factor = taken / expected if expected else 1.0
             remaining = seconds - (time.monotonic() - began)
@@ -66,7 +67,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)  # so that a training that is stopped is recorded
     cache = options.work.with_name(f"{options.work.name}-cache")  # beside the records
-    where = Where(options.work, options.data_dir, cache / "cache", device=options.device)
+    where = Where(options.work, options.data_dir, cache, device=options.device, checkpoints=False)
     left = train(options.budget, where, options.seconds)
     print(f"{len(left)} trainings are left{': ' if left else ''}{left[:7]}")
 

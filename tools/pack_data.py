@@ -1,7 +1,7 @@
 """Carry CIFAR-10 or Imagenette-160 to a machine without network, in parts of a limited size.
 
-    python tools/pack_data.py pack cifar10 DATA PARTS       # two parts of at most 50 MiB
-    python tools/pack_data.py pack imagenette DATA PARTS    # three
+    python tools/pack_data.py pack cifar10 DATA PARTS       # parts of at most 40 MiB
+    python tools/pack_data.py pack imagenette DATA PARTS
     python tools/pack_data.py unpack PARTS DATA             # on the other machine; any parts twice
 
 CIFAR-10 travels as lossless sheets of up to a thousand images of a class, and is unpacked to class
@@ -18,10 +18,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vggrepro import UserError, data
-from vggrepro.data.sources import CIFAR10_CLASSES
-
-LIMIT = 50 * 2**20  # bytes of a part
+LIMIT = 40 * 2**20  # bytes of a part: what travels with the repository may be limited, too
 ROWS, COLUMNS, SIDE = 25, 40, 32  # of a sheet, in images, and of an image in pixels
 SHEETS = "sheets"
 
@@ -29,10 +26,8 @@ SHEETS = "sheets"
 def pack(name: str, data_dir: Path, parts: Path, limit: int = LIMIT) -> list[Path]:
     """Write the data set into `parts` as tar files of at most `limit` bytes, and return them.
 
-    Raises `UserError` for a data set that is not known or not there.
+    Raises `SystemExit`, which says why, for a data set that is not there.
     """
-    if name not in ("cifar10", "imagenette"):
-        raise UserError(f"cifar10 and imagenette can be packed, not {name!r}")
     files = _sheets(data_dir) if name == "cifar10" else _photos(data_dir / "imagenette2-160")
     parts.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
@@ -61,13 +56,19 @@ def _below(files: Iterable[tuple[str, bytes]], limit: int) -> Iterator[list[tupl
 
 def _photos(root: Path) -> Iterator[tuple[str, bytes]]:
     if not root.is_dir():
-        raise UserError(f"there is no folder {root}")
+        raise SystemExit(f"there is no folder {root}")
     for path in sorted(path for path in root.rglob("*") if path.is_file()):
         yield str(path.relative_to(root.parent)), path.read_bytes()
 
 
 def _sheets(data_dir: Path) -> Iterator[tuple[str, bytes]]:
-    photos = data.load("cifar10", data_dir)
+    from vggrepro import UserError, data  # not for unpacking, where it need not be installed
+    from vggrepro.data.sources import CIFAR10_CLASSES
+
+    try:
+        photos = data.load("cifar10", data_dir)
+    except UserError as error:
+        raise SystemExit(str(error)) from error
     parts = {"train": ("train", "minival"), "test": ("val",)}
     for part, splits in parts.items():
         sets = [getattr(photos, split) for split in splits]
@@ -92,7 +93,10 @@ def _sheet(images: np.ndarray) -> bytes:
 
 def unpack(parts: Path, data_dir: Path) -> None:
     """Unpack every part in `parts` into `data_dir`; what is there already is left alone."""
-    for part in sorted(parts.glob("*.tar")):
+    found = sorted(parts.glob("*.tar"))
+    if not found:
+        raise SystemExit(f"there are no parts (*.tar) in {parts}")
+    for part in found:
         with tarfile.open(part) as tar:
             tar.extractall(data_dir, filter="data")
     for sheet in sorted((data_dir / SHEETS).glob("*.webp")):

@@ -252,9 +252,10 @@ def run(
     if recorded_study and study_round == 1:
         wanted = programme.tasks(data, seed)
     elif recorded_study:
-        wanted = second_round.tasks(where.results_dir, data, runner.machine_kind(where))
+        wanted = second_round.tasks(where.results_dir, data, runner.kind_here(where))
         if not wanted:
-            typer.echo(f"nothing of the second round on {data} is left for this kind of machine")
+            left = "is left for this commit and this kind of machine"
+            typer.echo(f"nothing of the second round on {data} {left}")
             return
     runner.run_tasks(wanted, budget, data, where)
 
@@ -372,6 +373,8 @@ def plan(
         does_nothing(context, here, *others, "results_dir")
     from vggrepro.bench import planner
 
+    if device not in (None, planner.THIS_MACHINE):
+        does_nothing(context, f"with --device {device}", "results_dir")
     if paper:
         say(planner.paper_lines())
     elif check:
@@ -409,7 +412,7 @@ def first_steps(
     Nets A, D and E at full width on pixels of 0 to 255, from every start of Section 3.1: before
     the first step, the size of activations and gradients at every layer; then the loss of each
     step; then the signal again. At the end stands what is wrong with each net, if anything is, and
-    which start and rate to take. All of them take about 40 minutes on two cores; what is recorded
+    which start and rate to take. All of them take hours on one core; what is recorded
     is skipped, so a command that was stopped goes on.
     """
     experiments = starts.chosen(nets or [], data, crop=crop, batch_size=batch, width=width)
@@ -534,6 +537,9 @@ def evaluate(
     stopped goes on.
     """
     not_both(context, "weights", "fuse")
+    if fuse:
+        of_a_test = ("config", "inputs", "resize", "data", "data_dir", "ground_truth", "protocol")
+        does_nothing(context, "with --fuse", *of_a_test, "scales", "download", "cache_dir")
     # An option takes one value; what follows it belongs to it all the same.
     numbers = [int(text) for text in more or [] if text.isdecimal()]
     others = [text for text in more or [] if not text.isdecimal()]

@@ -21,7 +21,8 @@ def _bf16_is_fast(device: torch.device) -> bool:
         return torch.cuda.is_bf16_supported(including_emulation=False)
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     # The environment may hold oneDNN back from what the processor can do.
-    allowed = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    allowed = torch.backends.mkldnn.is_available()
+    allowed = allowed and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return allowed and any(known.get(name) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
@@ -55,8 +56,10 @@ class Machine:
         """The net for training, compiled if that was asked for; the weights are shared."""
         if not self.compile:
             return net
-        # On a GPU this mode records CUDA graphs, which save the launches: not yet run on one.
-        return torch.compile(net, mode="reduce-overhead" if self.device.type == "cuda" else None)
+        # On a GPU this mode records CUDA graphs, which save the launches: not yet run on one. Their
+        # memory is used again by the next part of a batch, so gradients cannot be summed up there.
+        graphs = self.device.type == "cuda" and self.micro_batch is None
+        return torch.compile(net, mode="reduce-overhead" if graphs else None)
 
     def parts(self, count: int) -> list[slice]:
         """`count` images in parts of at most `micro_batch`; one, perhaps empty, without."""

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from inspect import signature
 from typing import TypeVar
 
 import numpy as np
@@ -68,8 +69,12 @@ def world() -> int:
 
 def parallel(model: nn.Module) -> nn.Module:
     """The net with its gradients averaged over the ranks; with one process, the net itself."""
-    wrapped = world() > 1  # the one buffer, the mean RGB, is the same everywhere
-    return DistributedDataParallel(model, broadcast_buffers=False) if wrapped else model
+    if world() == 1:
+        return model
+    # The one buffer, the mean RGB, is the same everywhere. PyTorch has renamed the option.
+    known = signature(DistributedDataParallel).parameters
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return DistributedDataParallel(model, **{option: False})
 
 
 def bare(model: nn.Module) -> nn.Module:
@@ -79,7 +84,7 @@ def bare(model: nn.Module) -> nn.Module:
 
 
 def alone(model: nn.Module) -> AbstractContextManager:
-    """Within it, gradients are summed up on each rank; the backward pass after it averages them."""
+    """Within it, forward and backward passes sum gradients up on each rank; the next averages."""
     return model.no_sync() if world() > 1 else nullcontext()
 
 

@@ -83,7 +83,9 @@ def evaluate(
     device = choose(device)
     check_classes(model, images)
     model.to(device.device, memory_format=torch.channels_last)
-    scales = (scales,) if isinstance(scales, int) else scales
+    scales = np.atleast_1d(scales).tolist()
+    if not scales:
+        raise UserError("scales must name at least one Q")
     if not pixels:
         scales = [scaled(q, model.crop) for q in scales]
     work = [windows(protocol, images, scale, model.crop) for scale in scales]

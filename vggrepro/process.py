@@ -5,6 +5,7 @@ and warnings as they are.
 """
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -46,14 +47,8 @@ def in_order() -> Iterator[None]:
         _leave(str(stop) or "stopped; the same command goes on", 130)
     except BrokenPipeError:  # `vggrepro list | head` has read enough
         _leave(None, 141)
-    except OSError as error:
-        if error.errno is None:
-            _leave(_unexpected(error), UNEXPECTED)
-        if error.filename is not None:
-            _leave(f"{error.filename}: {error.strerror}", 1)
-        _leave(f"cannot write what there is to say: {error.strerror}", 1)
     except Exception as error:
-        _leave(_unexpected(error), UNEXPECTED)
+        _leave(*_end_of(error))
     if status:
         sys.exit(status)
 
@@ -76,6 +71,21 @@ def printable(text: str) -> str:
     """Text as it can be shown: a file's name may hold codes that a terminal obeys."""
     shown = (c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     return "".join(shown)
+
+
+def _end_of(error: Exception) -> tuple[str, int]:
+    """The line and the status of an error that is no `UserError`."""
+    number, said = getattr(error, "errno", None), str(error)
+    full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if full or number == errno.ENOMEM or "can't allocate memory" in said:
+        return (
+            "not enough memory: take fewer images at once (--micro-batch), a smaller net, crop or "
+            "Q, or end other programs",
+            1,
+        )
+    if not isinstance(error, OSError) or number is None:
+        return _unexpected(error), UNEXPECTED
+    return f"{error.filename or 'cannot write what there is to say'}: {error.strerror}", 1
 
 
 def _unexpected(error: Exception) -> str:

@@ -32,9 +32,10 @@ class Recipe:
     colour_shift: float = 0.1
 
     def __post_init__(self) -> None:
-        low, high = self.train_scale
+        scales = self.train_scale if isinstance(self.train_scale, tuple | list) else ()
+        an_interval = len(scales) == 2 and 0 < scales[0] <= scales[1]
         for name, right, wanted in (
-            ("train_scale", 0 < low <= high, "the smallest and the largest S, as in the paper"),
+            ("train_scale", an_interval, "the smallest and the largest S, as in the paper"),
             ("epochs", _whole(self.epochs), "a whole number from 1 up"),
             ("batch_size", _whole(self.batch_size), "a whole number from 1 up"),
             ("learning_rate", self.learning_rate > 0 and isfinite(self.learning_rate), "positive"),

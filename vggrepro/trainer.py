@@ -29,6 +29,7 @@ from vggrepro.augmentations import Draws, Rescaled, ahead, centre_crops, colour_
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine, choose, instructions, processor
 from vggrepro.evaluators import check_classes, counted, evaluate, lrn_denominator
+from vggrepro.files import expanded
 from vggrepro.models import VGG
 from vggrepro.recipe import Epoch, Recipe, learning_rate_at, single_scale
 from vggrepro.windows import scaled
@@ -85,7 +86,7 @@ def train(
     training = Training()
     if checkpoint is not None:
         parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-        state = Path(checkpoint), address_of(model, photos, recipe, seed, device), parts
+        state = expanded(checkpoint), address_of(model, photos, recipe, seed, device), parts
         training = _resumed(*state)
     net = device.compiled(distributed.parallel(model))
     cut = rescaled(photos, recipe, model)
@@ -189,14 +190,15 @@ def step(
     for part in parts:
         shifts, y = device.send(batch.shifts[part]), device.send(batch.targets[part])
         x = distributed.bare(model).normalised(device.send(batch.images[part]), shifts)
-        with device.autocast():
-            logits = model(x)
-        logits = logits.float()
-        # A rank that has no image of a small last batch takes part with an empty sum.
-        loss = F.cross_entropy(logits, y) if len(y) else logits.sum()
-        # Gradients are averaged over ranks, so each counts by its share of the whole batch.
-        # For one process and one part that is a factor of exactly 1.
+        # The forward pass decides whether the backward pass that follows averages over ranks.
         with nullcontext() if part is parts[-1] else distributed.alone(model):
+            with device.autocast():
+                logits = model(x)
+            logits = logits.float()
+            # A rank that has no image of a small last batch takes part with an empty sum.
+            loss = F.cross_entropy(logits, y) if len(y) else logits.sum()
+            # Gradients are averaged over ranks, so each counts by its share of the whole batch.
+            # For one process and one part that is a factor of exactly 1.
             (loss * (len(y) * distributed.world() / batch.size)).backward()
         wrong = (logits.detach().argmax(1) != y).sum()
         done += torch.stack([loss.detach() * len(y), wrong]).double()
@@ -293,7 +295,7 @@ def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Ma
         [model.crop, model.input_divisor, checkpoints.weights_digest(model.state_dict())],
         *([model.inputs] if model.bgr or model.pixel_deviation is not None else []),
         seed,
-        [photos.train.fingerprint, photos.minival.fingerprint],
+        [photos.train.key, photos.minival.key],
         [*device.key(), distributed.world(), processor(device.device), instructions()],
         torch.__version__,
     ]

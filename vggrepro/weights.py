@@ -22,7 +22,7 @@ from vggrepro import UserError
 from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks
 from vggrepro.files import expanded, open_regular, write_atomically
 from vggrepro.inputs import Inputs
-from vggrepro.models import VGG
+from vggrepro.models import LRN, VGG
 
 State = dict[str, Tensor]
 _LAST = "classifier.6.weight"
@@ -67,8 +67,11 @@ def save_weights(model: VGG, path: str | Path, **said: Any) -> None:
     """
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     said |= {"config": model.config, "crop": model.crop, "inputs": model.inputs}
+    # Those of the inputs say neither how LRN was made nor, without a mean, how pixels are divided.
+    alphas = [layer.alpha for layer in model.features if isinstance(layer, LRN)]
+    said |= {"input_divisor": model.input_divisor, "lrn_alpha": alphas[0] if alphas else None}
     content = save(state, metadata={"vggrepro": json.dumps(said, sort_keys=True)})
-    write_atomically(Path(path), content)
+    write_atomically(expanded(path), content)
 
 
 def read(path: str | Path) -> tuple[State, dict[str, Any]]:
@@ -122,7 +125,7 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
     crop = said.get(
         "crop", DOWNSAMPLING * math.isqrt(state["classifier.0.weight"].shape[1] // last)
     )
-    divisor = (said.get("inputs") or (None, 1.0))[1]
+    divisor = said.get("input_divisor", (said.get("inputs") or (None, 1.0))[1])
     shape = {"width": width, "crop": crop, "hidden": hidden}
     if isinstance(divisor, float | int):
         shape["input_divisor"] = divisor
@@ -135,6 +138,9 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
         raise UserError(f"{where} does not hold weights of config {config}: {differing}{others}")
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise UserError(f"{where} has weights that are no numbers: it is not a whole classifier")
+    for layer in model.features:
+        if isinstance(layer, LRN):
+            layer.alpha = said.get("lrn_alpha") or layer.alpha
     model.load_state_dict(state, assign=True)  # no weight is drawn only to be replaced
     return model
 

@@ -137,17 +137,16 @@ def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
     return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
 
 
-def dense_window(size: tuple[int, int], scale: int) -> Window:
-    """The whole image rescaled to `scale`, trimmed evenly to multiples of 32 px.
+def dense_window(size: tuple[int, int], scale: int, crop: int) -> Window:
+    """The whole image rescaled to `scale`, trimmed evenly to the crop and whole strides of 32 px.
 
-    Raises `UserError` if the rescaled image is smaller than 32 px.
+    Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    if scale < STRIDE:
-        raise UserError(f"Q = {scale} px is smaller than the {STRIDE} px the net needs")
+    _room(scale, crop)
     height, width = rescaled_size(*size, scale)
     # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
     # moves the grid off the centre; trimming both sides alike keeps it there.
-    kept_height, kept_width = height // STRIDE * STRIDE, width // STRIDE * STRIDE
+    kept_height, kept_width = (crop + (side - crop) // STRIDE * STRIDE for side in (height, width))
     left, top = (width - kept_width) // 2, (height - kept_height) // 2
     return Window(scale, left, top, kept_width, kept_height)
 
@@ -157,8 +156,7 @@ def score_map(size: tuple[int, int], scale: int, crop: int) -> tuple[int, int]:
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
-    window = dense_window(size, scale)
+    window = dense_window(size, scale, crop)
     rows, columns = (side // STRIDE - crop // STRIDE + 1 for side in (window.height, window.width))
     return rows, columns
 
@@ -216,9 +214,9 @@ def shifted_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window
 
 def _two_grids(side: int, crop: int) -> list[tuple[int, int]]:
     """(start, length) of both grids along a side."""
-    spare = side % STRIDE
+    spare = (side - crop) % STRIDE
     kept, half = side - spare, STRIDE // 2
-    if spare < half / 2 and kept - STRIDE >= crop // STRIDE * STRIDE:
+    if spare < half / 2 and kept - STRIDE >= crop:
         return [(spare // 2, kept), (spare // 2 + half, kept - STRIDE)]
     shift = min(spare, half)
     start = (spare - shift) // 2
@@ -297,21 +295,22 @@ def _corners_and_centre(scale: int, left: int, top: int, crop: int) -> list[Wind
 # --- protocols ----------------------------------------------------------------------------
 
 
-def _dense(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+def _overfeat(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
+    """Dense evaluation's window; what differs is the net's last pooling and the maximum."""
     _room(scale, crop)
-    return [dense_window(size, scale)]
+    # In whole strides: at every offset a crop's own rest would make one more row of scores.
+    return [dense_window(size, scale, crop // STRIDE * STRIDE)]
 
 
 #: (height, width) of the image, Q in pixels, crop in pixels -> as many windows for any image.
 PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
     "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
-    "dense": _dense,
+    "dense": lambda size, scale, crop: [dense_window(size, scale, crop)],
     "dense-shifted": shifted_windows,
     "multi-crop": grid_windows,
     "alexnet-10": alexnet_windows,
     "googlenet-144": googlenet_windows,
-    # Dense evaluation's window; what differs is the net's last pooling and the maximum.
-    "overfeat": _dense,
+    "overfeat": _overfeat,
 }
 
 #: What the pages of published weights report. Each window is seen once, as it is.

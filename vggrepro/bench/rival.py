@@ -7,6 +7,7 @@ purpose, and nothing that a tutorial would not say is added.
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
@@ -27,6 +28,11 @@ from vggrepro.windows import grid_windows, scaled
 
 WORKERS = 2
 REST_SECONDS = 1.0  # two workers make the four batches that they may hold in less
+
+
+def as_pytorch_has_it() -> AbstractContextManager:
+    """cuDNN as it is unless somebody says otherwise: TF32 in convolutions, any algorithm."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=False)
 
 
 class PlainVGG(nn.Module):
@@ -117,12 +123,13 @@ class Training(Side):
 
     def run(self, times: int) -> None:
         """So many steps, each on the next batch."""
-        for _ in range(times):
-            images, targets = (part.to(self.device) for part in next(self._stream))
-            self.optimizer.zero_grad()
-            loss = self.criterion(self.model(images), targets)
-            loss.backward()
-            self.optimizer.step()
+        with as_pytorch_has_it():
+            for _ in range(times):
+                images, targets = (part.to(self.device) for part in next(self._stream))
+                self.optimizer.zero_grad()
+                loss = self.criterion(self.model(images), targets)
+                loss.backward()
+                self.optimizer.step()
 
     def settle(self) -> None:
         """Bring the workers to where they are in the middle of an epoch.
@@ -160,8 +167,9 @@ class Testing(Side):
 
     def run(self, times: int) -> None:
         """So many photos, evenly spread over the folder and its classes."""
-        for i in range(times):
-            self.posterior(self.files[i * self.most // times][0])
+        with as_pytorch_has_it():
+            for i in range(times):
+                self.posterior(self.files[i * self.most // times][0])
 
 
 @dataclass

@@ -38,7 +38,7 @@ def check(data_dir: Path, name: str = "folder") -> Findings:
     if name == "folder" and not sources.is_split(data_dir):
         _tried(found, lambda: sources.check_two(data_dir, sources.class_names(data_dir)))
         every = dict(_digests(found, name, data_dir))
-        _hold_out(found, data_dir, every, images.a_fifth)
+        _hold_out(found, data_dir, every, images.a_fifth, images.a_tenth)
         return found._replace(photos=len(every))
     if not (train.is_dir() or val.is_dir()):  # batches, or nothing at all
         photos = images.Photos(name, data_dir)
@@ -53,14 +53,19 @@ def check(data_dir: Path, name: str = "folder") -> Findings:
 
 
 def _hold_out(
-    found: Findings, root: Path, photos: dict[Path, bytes], count: Callable[[int], int]
+    found: Findings, root: Path, photos: dict[Path, bytes], *counts: Callable[[int], int]
 ) -> None:
-    """Note the classes of which too few photos are different to hold so many out."""
+    """Note the classes of which too few photos are different to hold so many out, in turn."""
     by_class = itertools.groupby(photos.items(), lambda photo: photo[0].relative_to(root).parts[0])
     for class_name, members in by_class:
         digests = np.frombuffer(b"".join(digest for _, digest in members), np.uint8)
         digests, one = digests.reshape(-1, 32), [class_name]
-        _tried(found, partial(images.hold_out, np.zeros(len(digests), int), digests, one, count))
+        for count in counts:
+            targets = np.zeros(len(digests), int)
+            held_out = _tried(found, partial(images.hold_out, targets, digests, one, count))
+            if held_out is None:
+                break
+            digests = digests[~held_out]
 
 
 def _compare(found: Findings, trained: dict[Path, bytes], tested: dict[Path, bytes]) -> None:

@@ -8,6 +8,7 @@ alone, not on names or order of files, so that one data set from two sources giv
 
 import hashlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ import numpy as np
 from vggrepro import UserError
 from vggrepro.data import cache, published, sources
 from vggrepro.data.sources import decode, read_size
-from vggrepro.files import cores
+from vggrepro.files import cores, expanded
 
 NAMES = ("synthetic", "cifar10", "imagenette", "imagenet", "folder")
 SPLITS = ("train", "minival", "val")
@@ -73,9 +74,19 @@ class ImageSet:
         return replace(found, split=name, fingerprint=fingerprint)
 
     @property
+    def key(self) -> str:
+        """What rests on exactly these images is kept under it: of a split, its fingerprint."""
+        return self.fingerprint or self.images.fingerprint(self.targets)
+
+    @property
     def loading_threads(self) -> int:
-        """How many threads make batches: one where photos are cached, all cores to decode them."""
-        if not isinstance(self.images, StreamedImages):
+        """How many threads make batches: all cores to decode photos, and where a GPU computes.
+
+        One where photos are cached and the processor has the net to compute, too.
+        """
+        torch = sys.modules.get("torch")  # who computes has imported it
+        on_gpu = torch is not None and torch.cuda.is_available()
+        if not (on_gpu or isinstance(self.images, StreamedImages)):
             return 1
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun, on this machine
         return max(1, cores() // processes)
@@ -142,7 +153,7 @@ class Photos:
                 "a data folder and --download do nothing for synthetic, which is drawn: leave them "
                 "out, or name the photos with --data"
             )
-        self.cache_dir = Path(self.cache_dir or cache.default_cache_dir())
+        self.cache_dir = expanded(self.cache_dir or cache.default_cache_dir())
 
     def check(self) -> None:
         """Raise `UserError` unless the photos are there, or may be fetched when they are needed.
@@ -398,7 +409,7 @@ def pixel_statistics(
         UserError: an image cannot be read, or the cache directory cannot be written.
     """
     path = Path(cache_dir or cache.default_cache_dir())
-    path = path / f"statistics-{image_set.fingerprint[:32]}.npz"
+    path = path / f"statistics-{image_set.key[:32]}.npz"
     sums = cache.kept(path, lambda: _pixel_sums(image_set)).tolist()
     n, total, products = sums[3][3], sums[3][:3], sums[:3]
     mean = np.array([t / n for t in total])

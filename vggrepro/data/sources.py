@@ -27,6 +27,7 @@ SYNTHETIC_SEED = 1409_1556
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
+DEEP = "32-bit pixels; 8 or 16 bits per channel are supported"
 HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives leave among photos
 
 
@@ -357,15 +358,18 @@ def decode(path: str | os.PathLike) -> np.ndarray:
     or not an image.
     """
     with _naming(path), open_regular(path) as file, Image.open(file) as image:
+        if (image.format, image.mode) == ("TIFF", "I"):  # of 16 bits it would be another mode
+            raise ValueError(DEEP)
         pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     pixels.flags.writeable = False
     return pixels
 
 
 def read_size(path: str | os.PathLike) -> tuple[int, int]:
-    """Height and width of the upright image, from the file's header alone.
+    """Height and width of the upright image, from the file's header where that has all of it.
 
-    Raises UserError, naming the file, when the header is not an image's.
+    Pillow reads a PNG to its end to see whether it is to be turned. Raises UserError, naming the
+    file, when the header is not an image's.
     """
     with _naming(path), open_regular(path) as file, Image.open(file) as image:
         if image.format == "TIFF":  # Pillow turns these itself, of late when it opens them
@@ -405,7 +409,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # convert("RGB") would clip 16 bits at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError("32-bit pixels; 8 or 16 bits per channel are supported")
+            raise ValueError(DEEP)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels; 8 or 16 bits per channel are supported")

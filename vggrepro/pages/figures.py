@@ -207,12 +207,16 @@ def say_not_run(ax: Axes) -> None:
 
 
 def legend(fig: Figure, axes: Iterable[Axes]) -> None:
-    """One legend for all panels, below them, each label once."""
+    """One legend for all panels, each label once: in a place without a panel, else below them."""
     found = {}
     for ax in axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
-    if found:
+    spare = next((ax for ax in fig.axes if not ax.get_visible()), None)
+    if found and spare:
+        spare.set(visible=True, frame_on=False, xticks=[], yticks=[])
+        spare.legend(found.values(), found, loc="center")
+    elif found:
         fig.legend(found.values(), found, loc="outside lower center", ncols=2)
 
 

@@ -348,7 +348,7 @@ def second_claims_table() -> pd.DataFrame:
         {
             "claim": linked(claim),
             "kind": f"primary, {claim.family}" if claim.primary else "secondary",
-            "sides": "<br>".join(against(sides) for sides in (claim.sides, claim.also) if sides),
+            "sides": _compared(claim),
             "decided by": f"{claim.rule}, {claim.test}",
             "matters": f"{claim.matters:g}" + (" nats" if claim.metric == "log_loss" else ""),
             "paper": said(claim),
@@ -356,6 +356,13 @@ def second_claims_table() -> pd.DataFrame:
         for claim in second_round.CLAIMS.values()
     ]
     return table_by("claim", rows)
+
+
+def _compared(claim: Claim) -> str:
+    """Both pairs of a claim that has two, and what is subtracted from its difference."""
+    said = [against(sides) for sides in (claim.sides, claim.also) if sides]
+    less = f"<br>less {against(claim.less)}" if claim.less else ""
+    return "<br>and ".join(said) + less
 
 
 def second_power_table() -> pd.DataFrame:

@@ -127,15 +127,19 @@ class Chapter:
         """What the recorded runs took, and the commands that make exactly them again."""
         trained, commands = [], []
         for column in report.recorded_columns(self.photos):
-            by_seeds: dict[int, list[str]] = {}
+            by_seeds: dict[str, list[str]] = {}
             for run in self.runs:
                 records = _recorded(column, run)
                 trained += [record for record in records if isinstance(record, TrainRecord)]
-                if records:
-                    by_seeds.setdefault(1 + max(r.seed for r in records), []).append(run)
+                seeds = [record.seed for record in records]
+                options = [f"--seed {seed}" for seed in seeds]
+                if seeds and seeds == list(range(len(seeds))):
+                    options = [f"--seeds {len(seeds)}"]
+                for option in options:
+                    by_seeds.setdefault(option, []).append(run)
             commands += [
                 f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
-                f"--data-dir DATA --seeds {seeds}"
+                f"--data-dir DATA {seeds}"
                 for seeds, runs in by_seeds.items()
             ]
         hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600

@@ -264,7 +264,7 @@ def grids(crop: int, test_scale: int) -> Figure:
     scale = scaled(test_scale, crop)
     for ax, name in zip(axes, ("floor pooling", "trimmed evenly"), strict=True):
         size = _picture(ax)
-        window = dense_window(size, scale)
+        window = dense_window(size, scale, crop)
         if name == "floor pooling":
             window = window._replace(left=0, top=0)
         _draw(ax, size, [window], crop, STRIDE)

@@ -319,8 +319,9 @@ def looks(test_scales: Sequence[int], crops: Sequence[int]) -> Figure:
     for ax, (crop, scale) in zip(axes, product(crops, test_scales), strict=True):
         pixels = scaled(scale, crop)
         ax.imshow(image)
-        figures.pale(ax, size, [dense_window(size, pixels)])
-        boxes = [box(size, window) for window in positions(dense_window(size, pixels), crop)]
+        whole = dense_window(size, pixels, crop)
+        figures.pale(ax, size, [whole])
+        boxes = [box(size, window) for window in positions(whole, crop)]
         for colour, area in (("C1", boxes[-1]), ("C5", boxes[0])):
             ax.add_patch(figures.outline(area, colour))
         dots = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]

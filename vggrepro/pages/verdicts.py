@@ -108,18 +108,17 @@ def minus(sides: Sides, less: Sides | None = None) -> str:
     if first.run != second.run:
         name = f"{short_name(second.run)} − {short_name(first.run)}"
     else:
-        protocols = first.evaluation.protocol != second.evaluation.protocol
-        here, subtracted = (_way(side, protocols) for side in (second, first))
-        name = f"{short_name(first.run)}: {here} − {subtracted}"
+        one, other = first.evaluation, second.evaluation
+        differ = one.protocol != other.protocol, one.test_scales != other.test_scales
+        name = f"{short_name(first.run)}: {_way(second, *differ)} − {_way(first, *differ)}"
     return name + (f", less that of {short_name(less[0].run)}" if less else "")
 
 
-def _way(side: Side, protocol: bool) -> str:
-    """A side's test in few words: its protocol, or how many Q it takes."""
-    if protocol:
-        return side.evaluation.protocol
+def _way(side: Side, protocol: bool, scales: bool) -> str:
+    """A side's test in few words: its protocol, how many Q it takes, or both."""
     first, *more = side.evaluation.test_scales
-    return f"{1 + len(more)} Q" if more else f"Q = {first}"
+    q = f"{1 + len(more)} Q" if more else f"Q = {first}"
+    return ", ".join([side.evaluation.protocol] * protocol + [q] * (scales or not protocol))
 
 
 def tested(sides: Sides) -> str:
@@ -334,7 +333,9 @@ class Verdicts:
             return f"{kind} at the paper's geometry"
         if not claim.about_errors:
             return f"{claim.seeds} rounds, {kind}; {claim.matters:g} % matter"
-        where = f"{DATA_NAMES[claim.data]}, {tested(claim.sides)}, {claim.seeds} seeds, {kind}"
+        ways = tested(claim.sides)
+        ways += f", less the same of {short_name(claim.less[0].run)}" if claim.less else ""
+        where = f"{DATA_NAMES[claim.data]}, {ways}, {claim.seeds} seeds, {kind}"
         where += f"; {claim.matters:g} points matter"
         if p is None or decision.p is None:
             return where

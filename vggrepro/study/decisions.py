@@ -9,7 +9,6 @@ run", whatever is recorded.
 
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -335,12 +334,11 @@ def _decided(
     step: rules.HolmStep | None,
 ) -> Decision:
     seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
-    interval = intervals[0] if p is None else max(intervals, key=partial(_p, claim))
-    n = interval.n if interval else len(seen)
+    interval, n = intervals[0], intervals[0].n if intervals[0] else len(seen)
     if p is None:
         found = _undecided(study, claim, n)
     else:
-        found = _word(claim, intervals, step.level if step else rules.ALPHA)
+        found, interval = _word(claim, intervals, step.level if step else rules.ALPHA)
         found = _at_other_length(study, claim, intervals[0], found)
         found = _provisional(study, claim, found)
         if claim.round == "second" and claim.ours and found.word == "contradicted":
@@ -357,9 +355,12 @@ def _decided(
 _WEAKEST_FIRST = ("contradicted", "inconclusive", "negligible", "holds", "holds and matters")
 
 
-def _word(claim: Claim, intervals: Sequence[Interval], level: float) -> Verdict:
-    found = [rules.verdict(one, claim.rule, claim.matters, level) for one in intervals]
-    return min(found, key=lambda one: _WEAKEST_FIRST.index(one.word)) if claim.also else found[0]
+def _word(claim: Claim, intervals: Sequence[Interval], level: float) -> tuple[Verdict, Interval]:
+    """The verdict, and the interval that it is read from; of two alike that with the larger p."""
+    if not claim.also:
+        return rules.verdict(intervals[0], claim.rule, claim.matters, level), intervals[0]
+    found = [(rules.verdict(one, claim.rule, claim.matters, level), one) for one in intervals]
+    return min(found, key=lambda f: (_WEAKEST_FIRST.index(f[0].word), -_p(claim, f[1])))
 
 
 def _undecided(study: Study, claim: Claim, n: int) -> Verdict:

@@ -1,9 +1,10 @@
 """The nets of the second round once more on one GPU, with the paper's channels.
 
-A column of its own, declared before any training of it. Nothing is changed but width and, on
-Imagenette, the size of the photos (the paper's geometry at 128 px in place of 64); there is one
-length. Sides, tests, margins and families are those of the second round (`second_round`), and
-nothing is decided before all seeds of a set of photos are recorded on one kind of machine.
+A column of its own, declared before any training of it. Nothing is changed but width, the rate at
+which nets of that width leave chance and, on Imagenette, the size of the photos (the paper's
+geometry at 128 px in place of 64); there is one length. Sides, tests, margins and families are
+those of the second round (`second_round`), and nothing is decided before all seeds of a set of
+photos are recorded on one kind of machine.
 """
 
 from collections.abc import Iterator

@@ -297,7 +297,10 @@ def _write_record(
     nets: Sequence[tuple[Path, Evaluation]],
     seconds: float = 0.0,
 ) -> Path:
-    """Write the record of kept posteriors: the mean of each net's in its folder, and over nets."""
+    """Write the record of kept posteriors: the mean of each net's in its folder, and over nets.
+
+    One that is there stays, unless with `fresh`.
+    """
     scales = evaluation.test_scales
     command = (
         f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
@@ -313,7 +316,8 @@ def _write_record(
         provenance=provenance(way.machine, command, seconds, about["data"].count),
     )
     path = way.results_dir.joinpath(*record.place)
-    store.write(record, path)
+    if way.fresh or not path.exists():
+        store.write(record, path)
     return path
 
 

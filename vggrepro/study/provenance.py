@@ -47,6 +47,11 @@ def _dirty() -> bool:
     return (PACKAGE.parent / ".git").exists() if changes is None else bool(changes)
 
 
+def code() -> tuple[str, bool]:
+    """The commit of the package, `unknown` without one, and whether it may differ from that."""
+    return _commit(), _dirty()
+
+
 def describe(machine: Machine) -> str:
     """One line for people: `cpu (AMD EPYC, 2 threads), bf16`."""
     threads = torch.get_num_threads()
@@ -103,10 +108,11 @@ def provenance(machine: Machine, command: str, seconds: float, images: int = 0) 
     """
     on_gpu = machine.device.type == "cuda"
     peak = torch.cuda.max_memory_allocated(machine.device) / 2**20 if on_gpu else _peak_mib()
+    commit, dirty = code()
     return Provenance(
         command=command,
-        commit=_commit(),
-        dirty=_dirty(),
+        commit=commit,
+        dirty=dirty,
         versions={
             "vggrepro": __version__,
             "python": platform.python_version(),

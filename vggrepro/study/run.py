@@ -348,7 +348,7 @@ class Run:
                 e,
                 self.seed,
                 device=self.machine,
-                checkpoint=self.folder / "checkpoint.pt",
+                checkpoint=self.folder / "checkpoint.pt" if self.where.checkpoints else None,
                 progress=lambda stage, images: update(images, found=stage == "resumed"),
             )
         if training.status == "interrupted":

@@ -23,8 +23,9 @@ from vggrepro.study import store
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.experiments import FUSIONS, Task, needs, with_needs
 from vggrepro.study.progress import Progress
-from vggrepro.study.provenance import describe
+from vggrepro.study.provenance import code, describe
 from vggrepro.study.run import Run, fuse
+from vggrepro.study.second_round import Kind
 from vggrepro.study.status import complete
 from vggrepro.study.store import Where
 from vggrepro.study.workload import expected
@@ -89,11 +90,11 @@ def run_tasks(
         distributed.first(lambda: _complain(left_out))
 
 
-def machine_kind(where: Where) -> tuple:
-    """What a record made here would name as its kind of machine: `second_round.Kind.machine`."""
+def kind_here(where: Where) -> Kind:
+    """The code and the kind of machine that a record made here would name."""
     chosen = where.machine()
     name, known = processor(chosen.device), instructions()
-    return (name, known, torch.get_num_threads(), chosen.precision, version("torch"))
+    return Kind(*code(), name, known, torch.get_num_threads(), chosen.precision, version("torch"))
 
 
 def _check_photos(runs: list[Run]) -> None:

@@ -74,6 +74,11 @@ class Kind(NamedTuple):
         return cls(p.commit, p.dirty, *where, versions["torch"])
 
     @property
+    def known(self) -> bool:
+        """Whether the code is that of a commit."""
+        return not self.dirty and self.commit != "unknown"
+
+    @property
     def machine(self) -> tuple:
         """All of it but the commit."""
         return self[2:]
@@ -96,7 +101,7 @@ class Unit:
     @property
     def clean(self) -> bool:
         """Whether all of it was made by one clean commit on one kind of machine."""
-        return len(self.kinds) == 1 and not any(kind.dirty for kind in self.kinds)
+        return len(self.kinds) == 1 and all(kind.known for kind in self.kinds)
 
     @property
     def complete(self) -> bool:
@@ -119,14 +124,18 @@ def units_of(results_dir: Path, sides: Sequence[Experiment], seeds: Sequence[int
 
 
 def _unit(seed: int, of_each: list[list[dict[int, TrainRecord | EvalRecord]]]) -> Unit:
-    runs = [[found[seed] for found in of_run if seed in found] for of_run in of_each]
-    done = sum(
-        len(records) == len(of_run) or any(record.status == "diverged" for record in records)
-        for records, of_run in zip(runs, of_each, strict=True)
-    )
-    records = [record for of_run in runs for record in of_run]
+    runs = [[found.get(seed) for found in of_run] for of_run in of_each]
+    done = sum(trained is not None and _done(trained, tested) for trained, *tested in runs)
+    records = [record for of_run in runs for record in of_run if record]
     finished = max((record.provenance.finished for record in records), default="")
     return Unit(seed, len(runs), done, frozenset(map(Kind.of, records)), finished)
+
+
+def _done(trained: TrainRecord, tested: list[EvalRecord | None]) -> bool:
+    """Whether a run has all its records, its evaluations those of the weights that it has now."""
+    if trained.status != "ok":
+        return trained.status == "diverged"
+    return all(one and one.weights_digest == trained.weights_digest for one in tested)
 
 
 def counted(results_dir: Path, data: str) -> list[int]:
@@ -141,19 +150,20 @@ def complete(results_dir: Path) -> bool:
     return all(len(counted(results_dir, data)) == UNITS for data in RUNS)
 
 
-def tasks(results_dir: Path, data: str, machine: tuple) -> list[tuple[str, int]]:
-    """(run, seed) of what is left on this kind of machine: unit after unit.
+def tasks(results_dir: Path, data: str, here: Kind) -> list[tuple[str, int]]:
+    """(run, seed) of what is left for the kind of what would be recorded here: unit after unit.
 
-    `machine` is `Kind.machine` of what would be recorded here. A unit that was begun on another
-    kind of machine is left alone.
+    A unit that was begun by another commit or on another kind of machine is left alone. Raises
+    `UserError` for code that is not that of a commit, whose units would never count.
     """
+    if not here.known:
+        raise UserError(
+            "the second round counts what a clean commit has made, and this code is that of none: "
+            "commit or undo what was changed, or use a clone (`git worktree add DIR COMMIT`)"
+        )
     found = units(results_dir, data)
     left = UNITS - sum(unit.complete for unit in found)
-    ours = [
-        unit.seed
-        for unit in found
-        if not unit.complete and all(kind.machine == machine for kind in unit.kinds)
-    ]
+    ours = [unit.seed for unit in found if not unit.complete and unit.kinds <= {here}]
     return [(run, seed) for seed in ours[: max(left, 0)] for run in RUNS[data]]
 
 

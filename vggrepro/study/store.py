@@ -76,6 +76,7 @@ class Where:
     fresh: bool = False
     micro_batch: int | None = None
     compile: bool = False
+    checkpoints: bool = True  # without, a training that is stopped begins anew
 
     def machine(self) -> "Machine":
         """Device and precision, chosen and checked. Raises `UserError` as `device.choose`."""
