@@ -259,8 +259,8 @@ report.show(method.second_power_table(), "words")
 # ## The GPU round, as it is declared
 # The nets of the second round once more on one GPU with the paper's channels, a column of its own:
 # on CIFAR-10 seven nets for 50 epochs with seeds 0 to 4, on Imagenette at 128 px the three of D for
-# 100 epochs with seeds 0 to 2. They begin at a rate of 0.001: at 0.01 and full width nets from this
-# start overshoot and stay at chance ([](10_initialisation.ipynb)). Its claims are those of the second round with the same tests, margins
+# 100 epochs with seeds 0 to 2. They begin at a tenth of the paper's rate: at all of it nets of full
+# width overshoot from this start and stay at chance ([](10_initialisation.ipynb)). Its claims are those of the second round with the same tests, margins
 # and families, at one length.
 
 # %% tags=["remove-input"]

@@ -43,8 +43,8 @@
 #
 # ## Seven lines
 #
-# The same in Python. Every default is the paper's (Section 3.1); its rate of 0.01 is ten times too
-# much for this start at full width, as [](10_initialisation.ipynb) measures:
+# The same in Python. Every default is the paper's (Section 3.1); its rate is ten times too much for
+# this start at full width, as [](10_initialisation.ipynb) measures:
 #
 # ```python
 # import vggrepro as vgg
