@@ -228,6 +228,18 @@ Markdown(
 )
 
 # %% [markdown]
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(nets.lengths_table)
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-lrn-second", "caption": "The second round. Top-1 error on CIFAR-10 by centre crop and flip, after two lengths of training. A dot is a seed, a bar the mean."}}
+chapter.second_figure(nets.lengths)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** none of the other nets has LRN. They only get deeper. [](03_depth)
 #
 # ## Where the numbers come from

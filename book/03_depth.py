@@ -220,12 +220,24 @@ chapter.verdicts()
 # %% [markdown]
 # **D-he-long and A-he-long were declared after the three seeds of the paper's nets were in.** They
 # are the fair pair, and for just that reason they were looked for: what they say is exploration.
-# [The second round](method.ipynb#the-second-round) asks again with new seeds.
+# The second round asks again with new seeds.
 #
 # What this cannot tell: the nets are narrow and the images small, so the last blocks work on maps
 # of a few units, where another 3×3 layer has little left to see. Nor can it say where depth stops
 # paying on large data. That is a matter of the data as much as of the net.
 #
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(nets.lengths_table)
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-depth-second", "caption": "The second round. Top-1 error on CIFAR-10 by centre crop and flip, after two lengths of training. A dot is a seed, a bar the mean."}}
+chapter.second_figure(nets.lengths)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** D differs from B in three layers. Is it the extra non-linearity that they
 # bring, or the wider view? [](04_filters_1x1)
 #

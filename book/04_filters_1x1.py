@@ -193,6 +193,18 @@ chapter.verdicts()
 chapter.agreement()
 
 # %% [markdown]
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(nets.lengths_table)
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-filters-second", "caption": "The second round. Top-1 error on CIFAR-10 by centre crop and flip, after two lengths of training. A dot is a seed, a bar the mean."}}
+chapter.second_figure(nets.lengths)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** D's three layers of 3×3 see as much as one of 7×7. Are several small
 # filters better than one large one? [](05_large_filters)
 #

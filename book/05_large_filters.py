@@ -196,6 +196,18 @@ Markdown(
 # paper. {numref}`fig-padding` applies too, and more so: a 7×7 filter on a map of a few units sees
 # mostly padding.
 #
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(nets.lengths_table)
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-large-filters-second", "caption": "The second round. Top-1 error on CIFAR-10 by centre crop and flip, after two lengths of training. A dot is a seed, a bar the mean."}}
+chapter.second_figure(nets.lengths)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** so far every net has seen one size of image. Does it help to train at
 # many? [](06_scale_jitter)
 #

@@ -180,6 +180,18 @@ chapter.verdicts()
 # every class at every scale. A narrow net, few photos and a short schedule may leave it too little
 # room for that.
 #
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(scales.by_scale_table)
+
+# %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-second", "caption": "The second round. Top-1 error on Imagenette by dense evaluation against Q: the mean of the seeds, with a band from the lowest to the highest. Below, the S of training."}}
+chapter.second_figure(scales.curve)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** a net that knows many scales can be tested at many. Is that better than
 # one? [](07_test_scales)
 #

@@ -193,6 +193,15 @@ chapter.verdicts()
 # a curve over Q is drawn for net D alone, so how depth and the gap between scales go together
 # stays open.
 #
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(scales.gains_table)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** is the whole image the best look at one Q, or are many crops of it?
 # [](08_multi_crop)
 #

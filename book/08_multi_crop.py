@@ -222,6 +222,15 @@ chapter.verdicts()
 # difference of the size that the paper reports is about what moving the grid does; hence the
 # control.
 #
+# ## The second round
+
+# %% tags=["remove-input"]
+chapter.second_errors(protocols.errors_table)
+
+# %% tags=["remove-input"]
+chapter.second_verdicts()
+
+# %% [markdown]
 # **The next question:** crops and dense evaluation are two views of one net. What do two nets give?
 # [](09_fusion)
 #

@@ -24,16 +24,20 @@ from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
 found, verdicts = report.Findings(), Verdicts()
-error = {run: found.error("cifar10", run) for pair in summary.PAIRS.values() for run in pair}
+_, paper_way, long = summary.pairs(verdicts).values()
+(more_a, d), (long_a, long_d) = (
+    [found.error("cifar10", run) for run in pair] for pair in (paper_way, long)
+)
 Markdown(
     f"""**Depth pays if the deep net is given the time.** After 50 epochs from random weights sixteen
-layers (D) err {error["D-he-long"]} %, eleven (A) {error["A-he-long"]} %. By the paper's way, 25
-epochs of A and then 25 of D, D errs {error["D-S256"]} %; an A that goes on for as long,
-{error["A-from-A"]} %."""
+layers (D) err {long_d} %, eleven (A) {long_a} %. By the paper's way, 25
+epochs of A and then 25 of D, D errs {d} %; an A that goes on for as long, {more_a} %.
+
+{summary.main_claim(verdicts)}"""
 )
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-front", "caption": "Top-1 error on CIFAR-10 of eleven layers (A) and of sixteen (D) by how they were trained. A dot is a seed, a line joins the means. Narrow nets on small photos."}}
-figures.show(summary.depth_and_time())
+figures.show(summary.depth_and_time(verdicts))
 
 # %% [markdown]
 # Simonyan and Zisserman's *Very Deep Convolutional Networks for Large-Scale Image Recognition*

@@ -96,7 +96,10 @@ the processor does: [test scales](07_test_scales.html), [crops](08_multi_crop.ht
 # ## The primary claims
 
 # %% tags=["remove-input"]
-Markdown(f"{summary.primary_sentence(verdicts)} {summary.counts_sentence(table)}")
+Markdown(
+    f"{summary.main_claim(verdicts)}\n\n{summary.primary_sentence(verdicts)} "
+    f"{summary.counts_sentence(table)}"
+)
 
 # %% tags=["remove-input"]
 report.show(verdicts.board(lambda claim: claim.primary), "words wrapped board")

@@ -95,7 +95,7 @@ def test_every_claim_has_a_line_with_the_papers_difference_and_a_dot_a_seed(tmp_
 
 
 def test_the_front_figure_has_a_dot_for_every_seed_of_both_nets():
-    said = summary.depth_and_time()
+    said = summary.depth_and_time(Verdicts())
     (ax,) = figures.plt.gcf().axes
     assert "50 epochs, random weights: A 15.1, D 13.7." in said
     dots = [line for line in ax.lines if line.get_marker() == "o"]

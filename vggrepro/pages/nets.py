@@ -14,7 +14,7 @@ from vggrepro.configs import CONFIGS, FROM_NET_A, layer_names
 from vggrepro.data import synthetic
 from vggrepro.pages import figures
 from vggrepro.pages.report import Column, errors, paper_cell, paper_error
-from vggrepro.study.experiments import RUNS, centre_crop, lineage, one_scale, short_name
+from vggrepro.study.experiments import DECLARED, RUNS, centre_crop, lineage, one_scale, short_name
 from vggrepro.study.records import BenchRecord
 from vggrepro.windows import PAPER_CROP
 
@@ -98,6 +98,39 @@ def fit_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
         table[column.title] = cells
     frame = pd.DataFrame(table, index=[short_name(run) for run in runs])
     return frame.rename_axis(columns="train → minival")
+
+
+def lengths_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """Top-1 errors, %, by centre crop and flip: a row for each net, a column for each length."""
+    (column,) = columns
+    return pd.DataFrame(
+        {
+            f"{column.title}, {epochs} epochs": {
+                net: column.cell(run, centre_crop(run)) for net, run in of_nets.items()
+            }
+            for epochs, of_nets in _by_length(runs, column).items()
+        }
+    )
+
+
+def lengths(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
+    """The same with a dot for each seed and a bar at the mean, a panel for each length."""
+    (column,) = columns
+    found = _by_length(runs, column)
+    fig, axes = figures.panels(len(found), 3.0, sharey=True)
+    for ax, (epochs, of_nets) in zip(axes, found.items(), strict=True):
+        figures.dots_of(ax, list(of_nets.values()), column, list(of_nets))
+        ax.set_title(f"{column.title}, {epochs} epochs")
+    axes[0].set_ylabel("top-1 error, %")
+    return fig
+
+
+def _by_length(runs: Sequence[str], column: Column) -> dict[int, dict[str, str]]:
+    """Runs by their epochs, then by their net."""
+    found: dict[int, dict[str, str]] = {}
+    for run in runs:
+        found.setdefault(column.experiment(run).epochs, {})[DECLARED[run].config] = run
+    return found
 
 
 # --- depth --------------------------------------------------------------------------------

@@ -1,18 +1,23 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from IPython.display import HTML, Markdown
+import numpy as np
+from IPython.display import HTML, Markdown, display
 
 from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table
-from vggrepro.study import programme
+from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import budget_named
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name
 from vggrepro.study.records import EvalRecord, TrainRecord
+
+Drawn = Callable[[Sequence[str], Sequence[report.Column]], object]
+"""What shows runs in columns: a table, or a figure."""
 
 
 class Chapter:
@@ -81,6 +86,55 @@ class Chapter:
         said = summary.disagreement_sentence(self._verdicts, claims)
         return Markdown(f"**Do the two sets of photos agree?** {said}")
 
+    # --- the second round ---------------------------------------------------------------------
+
+    @property
+    def again(self) -> tuple[str, ...]:
+        """Its runs of the second round; none before that is complete."""
+        return second_round.runs_about(self.name) if self._verdicts.second else ()
+
+    def second_errors(self, table: Drawn) -> None:
+        """What the second round asks, and its errors by a table of runs and columns."""
+        asked = (
+            f"This is asked again with {second_round.UNITS} new seeds and every net from random "
+            "weights; what counts was [fixed before the first run](method.html#the-second-round)."
+        )
+        if not self.again:
+            hidden = "Nothing of it is shown before its last run is recorded."
+            display(Markdown(f"{asked} {hidden}"))
+            return
+        errors = "Top-1 errors in percent, mean ± standard deviation over seeds:"
+        display(Markdown(f"{asked} {errors}"))
+        display(report.show(table(self.again, [self._second_column()])))
+
+    def second_figure(self, drawn: Drawn) -> None:
+        """A figure of its runs and columns."""
+        if self.again:
+            column = self._second_column()
+            drawn(self.again, [column])
+            errors = {run: list(report.errors(column, run).values()) for run in self.again}
+            means = ", ".join(f"{run} {np.mean(found):.1f}" for run, found in errors.items())
+            figures.show(f"Second round. Top-1 error in percent by centre crop and flip: {means}.")
+
+    def second_verdicts(self) -> None:
+        """Its differences, by three analyses, and what they decide."""
+        if self.again:
+            said = (
+                "Error of the second less that of the first, in points, and its 95 % interval. "
+                "*Pooled* takes one spread for all nets that were trained as long, *paired* the "
+                "differences by seed: both decide nothing."
+            )
+            display(Markdown(said))
+            table = self._verdicts.second_table(self.name)
+            display(report.show(table, "words wrapped differences"))
+            display(self._verdicts.second_box(self.name))
+
+    def _second_column(self) -> report.Column:
+        data = next(data for data, runs in second_round.RUNS.items() if self.again[0] in runs)
+        folder = self._verdicts.study.results_dir
+        seeds = tuple(second_round.counted(folder, data))
+        return replace(report.recorded_columns([data])[0], results_dir=folder, seeds=seeds)
+
     # --- what it shows ------------------------------------------------------------------------
 
     def source(self, module: str, name: str) -> Markdown:
@@ -121,14 +175,15 @@ class Chapter:
 
     def trainings(self, *runs: str) -> HTML:
         """Every training that it shows, a line each; of these runs instead of all if given."""
-        return report.show(report.provenance_table(self.columns, runs or self.runs), "words")
+        runs = runs or (*self.runs, *self.again)
+        return report.show(report.provenance_table(self.columns, runs), "words")
 
     def rerun(self) -> Markdown:
         """What the recorded runs took, and the commands that make exactly them again."""
         trained, commands = [], []
         for column in report.recorded_columns(self.photos):
             by_seeds: dict[str, list[str]] = {}
-            for run in self.runs:
+            for run in (*self.runs, *self.again):
                 records = _recorded(column, run)
                 trained += [record for record in records if isinstance(record, TrainRecord)]
                 seeds = [record.seed for record in records]

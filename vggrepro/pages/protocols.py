@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from functools import cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +17,8 @@ from vggrepro.pages import figures
 from vggrepro.pages.report import Column, errors, paper_cell, table_by
 from vggrepro.study import paper, workload
 from vggrepro.study.experiments import (
+    DECLARED,
     FUSIONS,
-    RUNS,
     Evaluation,
     Experiment,
     evaluation_in,
@@ -59,7 +60,7 @@ def compared(run: str) -> list[Evaluation]:
     found = evaluations_of(run)
     shared = {e.test_scales for e in found if e.protocol != "dense"}
     chosen = [e for e in found if e.test_scales in shared]
-    return sorted(chosen, key=lambda e: work_of(RUNS[run], e).multiply_adds)
+    return sorted(chosen, key=lambda e: work_of(DECLARED[run], e).multiply_adds)
 
 
 # --- cost ---------------------------------------------------------------------------------
@@ -80,10 +81,10 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     """
     first, once = nets[0], Evaluation("centre-crop", (PAPER_CROP,))
     here = [column.experiment(first) for column in columns]
-    sizes = {e.crop: e for e in (RUNS[first], *here)}
+    sizes = {e.crop: e for e in (DECLARED[first], *here)}
     rows = {}
     for evaluation in compared(first):
-        work = work_of(RUNS[first], evaluation)
+        work = work_of(DECLARED[first], evaluation)
         cells = {"windows": f"{work.crops}", "work, G": f"{work.multiply_adds / 1e9:,.0f}"}
         for crop, e in sizes.items():
             ratio = work_of(e, evaluation).multiply_adds / work_of(e, once).multiply_adds
@@ -93,11 +94,20 @@ def protocol_table(nets: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
             took = [1e3 * seconds_per_image(record) for record in found.values()]
             cells[f"ms, {column.title}"] = f"{np.mean(took):.1f}" if took else "not run"
         for net in nets:
-            cells[f"{RUNS[net].config}, paper"] = paper_cell(net, evaluation)
+            cells[f"{DECLARED[net].config}, paper"] = paper_cell(net, evaluation)
             for column in columns:
-                cells[f"{RUNS[net].config}, {column.title}"] = column.cell(net, evaluation)
+                cells[f"{DECLARED[net].config}, {column.title}"] = column.cell(net, evaluation)
         rows[label(evaluation)] = cells
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def errors_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
+    """Top-1 errors, %, by protocol, the cheapest first: a column for each run and column."""
+    table = {
+        f"{run}<br>{column.title}": {label(e): column.cell(run, e) for e in compared(run)}
+        for run, column in product(runs, columns)
+    }
+    return pd.DataFrame(table)
 
 
 def seconds_per_image(record: EvalRecord) -> float:
@@ -175,7 +185,9 @@ def members(fusion: str) -> list[tuple[str, Evaluation]]:
 def short(fusion: str) -> str:
     """How a fusion is called where there is little room: `D + E`, `7 nets`."""
     runs = FUSIONS[fusion].runs
-    return " + ".join(RUNS[run].config for run in runs) if len(runs) < 3 else f"{len(runs)} nets"
+    return (
+        " + ".join(DECLARED[run].config for run in runs) if len(runs) < 3 else f"{len(runs)} nets"
+    )
 
 
 def overlap_table(fusions: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:

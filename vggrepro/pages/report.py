@@ -5,9 +5,10 @@ number that was not obtained reads "not run", with the command that would obtain
 """
 
 import ast
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ from vggrepro.study.store import RECORDED
 
 PACKAGE = Path(__file__).parents[1]
 
+Record = TypeVar("Record")
+
 DATA_NAMES = {
     "cifar10": "CIFAR-10",
     "imagenette": "Imagenette",
@@ -54,6 +57,7 @@ class Column:
     results_dir: Path
     budget: str
     data: str
+    seeds: tuple[int, ...] | None = None  # shown alone, where not all that is recorded counts
 
     def experiment(self, run: str) -> Experiment:
         """The declaration of that run in this column."""
@@ -61,11 +65,15 @@ class Column:
 
     def trainings(self, run: str) -> dict[int, TrainRecord]:
         """The trainings of that run by seed, failed ones too."""
-        return store.trainings(self.results_dir, self.experiment(run))
+        return self._counted(store.trainings(self.results_dir, self.experiment(run)))
 
     def evaluations(self, run: str, evaluation: Evaluation) -> dict[int, EvalRecord]:
         """The tests of that run by seed."""
-        return store.evaluations(self.results_dir, self.experiment(run), evaluation)
+        found = store.evaluations(self.results_dir, self.experiment(run), evaluation)
+        return self._counted(found)
+
+    def _counted(self, found: dict[int, Record]) -> dict[int, Record]:
+        return {s: one for s, one in found.items() if self.seeds is None or s in self.seeds}
 
     def rows(self) -> pd.DataFrame:
         """What it shows of `store.frame`: records as they are declared now, no pilots, no twins."""
@@ -78,7 +86,7 @@ class Column:
         """The recorded errors in a table, over two lines for a phone; – if not declared."""
         if evaluation not in evaluations_of(run):
             return "–"
-        found = recorded(self.results_dir, self.experiment(run), evaluation)
+        found = recorded(self.results_dir, self.experiment(run), evaluation, self.seeds)
         return found.replace(", n = ", "<br>n = ")
 
 
@@ -159,9 +167,15 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}, n = {len(values)}"
 
 
-def recorded(results_dir: Path, experiment: Experiment, evaluation: Evaluation) -> str:
-    """The recorded errors of an evaluation as one cell, or why there are none."""
+def recorded(
+    results_dir: Path,
+    experiment: Experiment,
+    evaluation: Evaluation,
+    seeds: Container[int] | None = None,
+) -> str:
+    """The recorded errors of an evaluation, of these `seeds` if named, or why there are none."""
     found = store.evaluations(results_dir, experiment, evaluation)
+    found = {seed: one for seed, one in found.items() if seeds is None or seed in seeds}
     if found:
         notes = ["pilot"] if all(record.pilot for record in found.values()) else []
         idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]

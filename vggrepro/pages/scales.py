@@ -17,7 +17,7 @@ from vggrepro.pages import figures
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import Column, errors, paper_error
 from vggrepro.study.experiments import (
-    RUNS,
+    DECLARED,
     Evaluation,
     evaluations_of,
     in_order,
@@ -42,20 +42,20 @@ def name_of(run: str) -> str:
     """`D, S = 384` or `D, S ∈ [256; 512]`; a longer control says so."""
     scales = in_scales(run)
     sign = "∈" if "[" in scales else "="
-    return f"{RUNS[run].config}, S {sign} {scales}"
+    return f"{DECLARED[run].config}, S {sign} {scales}"
 
 
 def in_scales(run: str) -> str:
     """What a run is trained at: `384`, `[256; 512]` or `384, longer`."""
-    low, high = RUNS[run].train_scale
+    low, high = DECLARED[run].train_scale
     scales = f"{low}" if low == high else f"[{low}; {high}]"
     return f"{scales}, longer" if is_control(run) else scales
 
 
 def is_control(run: str) -> bool:
     """Whether a run goes on at a fixed S for as many epochs as jitter has."""
-    low, high = RUNS[run].train_scale
-    return RUNS[run].stage == "jitter" and low == high
+    low, high = DECLARED[run].train_scale
+    return DECLARED[run].stage == "jitter" and low == high
 
 
 def single_test_scales(run: str) -> tuple[int, ...]:
@@ -100,7 +100,7 @@ def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
     """Tables 3 and 4 beside ours: error at one Q → at three Q (%), and the gain in points."""
     rows = {}
     for run in runs:
-        cells = {"three Q": ", ".join(map(str, several_scales(RUNS[run]))), "paper": "–"}
+        cells = {"three Q": ", ".join(map(str, several_scales(DECLARED[run]))), "paper": "–"}
         one, three = paper_error(run, one_scale(run)), paper_error(run, three_scales(run))
         if three:
             cells["paper"] = f"{one:.1f} → {three:.1f}<br>{one - three:+.1f}"
@@ -136,7 +136,7 @@ def score_maps_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataF
 
     Where records of that Q exist, also how many positions a val image has on average.
     """
-    tested = {q for run in runs for q in (*single_test_scales(run), *several_scales(RUNS[run]))}
+    tested = {q for run in runs for q in (*single_test_scales(run), *several_scales(DECLARED[run]))}
     rows = {}
     for q in sorted(tested):
         cells = {"paper, 224 px crops": _short_side(q, PAPER_CROP)}
@@ -220,8 +220,8 @@ def chain(runs: Sequence[str], column: Column) -> Figure:
     }
     for run, place in places.items():
         ax.text(*place, _stage(run, column), ha="center", va="center", bbox=_BOX, fontsize=9.5)
-        if RUNS[run].init_from:
-            _arrow(ax, places[RUNS[run].init_from], place, _INHERITED[RUNS[run].inherit])
+        if DECLARED[run].init_from:
+            _arrow(ax, places[DECLARED[run].init_from], place, _INHERITED[DECLARED[run].inherit])
     ax.set(xlim=(0, 1), ylim=(-max(levels) - 0.5, -min(levels) + 0.5))
     ax.set_title(figures.short_title(column))
     ax.axis("off")
@@ -260,7 +260,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
         _join_seeds(ax, runs, column)
         names = [in_scales(run) for run in runs]
         figures.dots_of(ax, runs, column, names, rotation=45, ha="right", rotation_mode="anchor")
-        ax.set_title(f"net {RUNS[runs[0]].config}")
+        ax.set_title(f"net {DECLARED[runs[0]].config}")
         ax.margins(y=0.2)
         if runs == nets[0]:
             ax.set_ylabel(f"{figures.short_title(column)}\ntop-1 error, %")
@@ -269,7 +269,7 @@ def trainings(nets: Sequence[Sequence[str]], columns: Sequence[Column]) -> Figur
 
 def _join_seeds(ax: Axes, runs: Sequence[str], column: Column) -> None:
     for child, run in enumerate(runs):
-        parent = RUNS[run].init_from
+        parent = DECLARED[run].init_from
         if parent in runs:
             found = pd.DataFrame([errors(column, parent), errors(column, run)]).dropna(axis=1)
             ax.plot([runs.index(parent), child], found, color="0.75", linewidth=1, zorder=0)
@@ -292,7 +292,7 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
             found = errors_by_scale(column, run)
             if len(found):
                 figures.band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
-            low, high = RUNS[run].train_scale
+            low, high = DECLARED[run].train_scale
             mark = "D" if low == high else "|-"
             strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)
         figures.say_not_run(ax)

@@ -1,7 +1,8 @@
 """The study on a page: counts, deviations from the paper, cost, and the figure of all claims."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from vggrepro.pages.figures import WORD_COLOURS, beside, net_colour, plt
 from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns, table_by
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
-from vggrepro.study import programme, store
+from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision
@@ -34,12 +35,55 @@ def joined(parts: Sequence[str]) -> str:
 
 def primary_sentence(found: Verdicts) -> str:
     """How many primary claims earned which word, and how many claims need no training."""
-    words = Counter(found.word(d) for d in found.decisions.values() if d.claim.primary)
-    counted = joined([f"{count} {word}" for word, count in words.items()])
     exact = sum(not claim.sides for claim in CLAIMS.values())
+    again = f" In the second round, {_counted(found, found.second)}." if found.second else ""
     return (
-        f"Of {words.total()} primary claims: {counted}. {exact} of all {len(CLAIMS)} claims are "
-        "arithmetic."
+        f"Of {_counted(found, found.decisions)}.{again} {exact} of all {len(CLAIMS)} "
+        "claims are arithmetic."
+    )
+
+
+def _counted(found: Verdicts, decisions: Mapping[str, Decision]) -> str:
+    words = Counter(found.word(d) for d in decisions.values() if d.claim.primary)
+    counted = joined([f"{count} {word}" for word, count in words.items()])
+    return f"{words.total()} primary claims: {counted}"
+
+
+STEPS = {
+    "context": "3×3 layers against 1×1 ones in their place",
+    "non-linearity": "1×1 layers against none",
+    "small-filters": "two 3×3 filters against one 5×5",
+    "saturates": "nineteen layers against sixteen",
+}
+"""What the second round asks beside depth, by its claims."""
+
+
+def main_claim(found: Verdicts) -> str:
+    """What the paper's main claim is worth, in two sentences; empty before the second round."""
+    if not found.second:
+        return ""
+    depth, *steps = (found.second[f"2-{key}"] for key in ("depth", *STEPS))
+    long, short = (
+        at_budget(sides[0].run, second_round.BUDGET, depth.claim.data).epochs
+        for sides in (depth.claim.sides, depth.claim.other_length)
+    )
+    here, there, *others = (
+        str(one).split(", n = ")[0]  # of all the same
+        for one in (
+            found.here(depth),
+            found.found(depth.claim, sides=depth.claim.other_length),
+            *map(found.here, steps),
+        )
+    )
+    parts = [
+        f"{what}, *{one.word}* ({said})"
+        for what, one, said in zip(STEPS.values(), steps, others, strict=True)
+    ]
+    return (
+        f"**That sixteen layers err less than eleven: {depth.word}.** With {second_round.UNITS} "
+        f"new seeds, from random weights, by rules fixed beforehand, the difference is {here} "
+        f"points after {long} epochs and {there} after {short}. Of what goes with depth: "
+        f"{'; '.join(parts)}."
     )
 
 
@@ -234,34 +278,44 @@ def cost_table(table: pd.DataFrame) -> pd.DataFrame:
 
 # --- the finding in one figure --------------------------------------------------------------
 
-PAIRS = {
-    "25 epochs,\nrandom weights": ("A-S256", "D-he"),
-    "25 of A, then 25:\nthe paper's way": ("A-from-A", "D-S256"),
-    "50 epochs,\nrandom weights": ("A-he-long", "D-he-long"),
-}
-"""Eleven layers (A) and sixteen (D), by how they were trained."""
+
+def pairs(found: Verdicts) -> dict[str, tuple[str, str]]:
+    """Eleven layers (A) and sixteen (D), by how they were trained.
+
+    Those from random weights are the second round's once it is complete: they have more seeds.
+    """
+    short, long = ("A-S256", "D-he"), ("A-he-long", "D-he-long")
+    if found.second:
+        short, long = ("A-he-25", "D-he-25"), ("A-he-50", "D-he-50")
+    return {
+        "25 epochs,\nrandom weights": short,
+        "25 of A, then 25:\nthe paper's way": ("A-from-A", "D-S256"),
+        "50 epochs,\nrandom weights": long,
+    }
 
 
-def depth_and_time() -> str:
+def depth_and_time(found: Verdicts) -> str:
     """Top-1 error of A and D on CIFAR-10 by time and start: a dot a seed, a line from A to D.
 
     Returns what it shows in words.
     """
-    column, said = recorded_columns(("cifar10",))[0], []
+    column = replace(recorded_columns(("cifar10",))[0], results_dir=found.study.results_dir)
+    said = []
+    compared = pairs(found)
     _, ax = plt.subplots(figsize=(4.6, 3.4))
-    for place, (how, runs) in enumerate(PAIRS.items()):
-        found = [list(errors(column, run).values()) for run in runs]
+    for place, (how, runs) in enumerate(compared.items()):
+        by_seed = [list(errors(column, run).values()) for run in runs]
         at = [place - 0.18, place + 0.18]
-        means = [np.mean(one) for one in found]
+        means = [np.mean(one) for one in by_seed]
         said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
-        for x, one, run, side in zip(at, found, runs, ("right", "left"), strict=True):
+        for x, one, run, side in zip(at, by_seed, runs, ("right", "left"), strict=True):
             look = {"color": net_colour(run)}
             ax.plot([x] * len(one), one, "o", alpha=0.7, **look)
             x += 0.06 if side == "left" else -0.06
             ax.text(x, np.mean(one), f"{run[0]} {np.mean(one):.1f}", ha=side, va="center", **look)
-    ax.set_xticks(range(len(PAIRS)), PAIRS)
-    ax.set_xlim(-0.75, len(PAIRS) - 0.25)
+    ax.set_xticks(range(len(compared)), compared)
+    ax.set_xlim(-0.75, len(compared) - 0.25)
     ax.tick_params(axis="x", length=0)
     ax.set_ylabel("top-1 error, %")
     return f"Top-1 error in percent. {'. '.join(said)}."

@@ -14,12 +14,25 @@ from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
-from vggrepro.study.experiments import short_name
-from vggrepro.study.rules import ALPHA, Claim, Interval, Rule, Side, Sides, holm
+from vggrepro.study.experiments import DECLARED, short_name
+from vggrepro.study.rules import (
+    ALPHA,
+    Claim,
+    Interval,
+    Pooled,
+    Rule,
+    Side,
+    Sides,
+    difference,
+    holm,
+    paired,
+    pooled,
+)
 from vggrepro.study.store import RECORDED
 
 METHOD = "method.html#from-errors-to-an-interval"
 """Where each kind of interval is explained."""
+SECOND = "method.html#the-second-round"
 REVERSED = "reversed by its control"
 HOLDS = ("holds", "holds and matters")
 DIRECTED = (*HOLDS, "contradicted")
@@ -54,12 +67,26 @@ class Found:
         return f"{self.mean:+.1f}, n = {len(self.by_seed)}"
 
 
-def shown_interval(interval: Interval, unit: str = "") -> str:
+def shown_interval(interval: Interval, unit: str = "", decimals: int = 1) -> str:
     """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval."""
-    return (
-        f"{interval.estimate:+.1f}{unit} [{interval.low:+.1f}, {interval.high:+.1f}], "
-        f"n = {interval.n}"
+    estimate, low, high = (
+        f"{value:+.{decimals}f}" for value in (interval.estimate, interval.low, interval.high)
     )
+    return f"{estimate}{unit} [{low}, {high}], n = {interval.n}"
+
+
+def of_claim(claim: Claim, interval: Interval) -> str:
+    """The same in the unit of what a claim compares: points, which are not named, nats or %."""
+    if claim.metric == "log_loss":
+        return shown_interval(interval, " nats", 3)
+    return shown_interval(interval, "" if claim.about_errors else " %")
+
+
+def what_matters(claim: Claim) -> str:
+    """`0.5 points matter`."""
+    unit = "nats" if claim.metric == "log_loss" else "points" if claim.about_errors else "%"
+    one = claim.matters == 1 and unit == "points"
+    return "1 point matters" if one else f"{claim.matters:g} {unit} matter"
 
 
 def end(value: float, limit: float) -> str:
@@ -94,6 +121,19 @@ def _compared(claim: Claim) -> Iterator[tuple[Sides, str, float | None]]:
         yield sides, f"another explanation: {name}", None
     for name, sides, paper in claim.beside:
         yield sides, f"beside, decides nothing: {name}", paper.difference
+
+
+def _pairs_of_second(claim: Claim) -> Iterator[tuple[str, Sides]]:
+    """A claim's own sides, then the other pairs that its rules or its reader ask for."""
+    yield f"{claim.statement} ({'primary' if claim.primary else 'secondary'})", claim.sides
+    if claim.also:
+        yield "has to hold as well", claim.also
+    if claim.other_length:
+        yield "has to have the same sign" if claim.primary else "beside", claim.other_length
+    for sides in claim.alive:
+        yield "has to be above zero: jitter changed the net", sides
+    for name, sides in claim.controls:
+        yield f"control: {name}", sides
 
 
 # --- names ----------------------------------------------------------------------------------
@@ -182,7 +222,11 @@ class Verdicts:
         by_seed = study.differences(claim)
         if not by_seed:
             return None
-        if not second and self.stalled(claim.data, claim.sides, claim.seeds):
+        if second:
+            idle = study.stalled(claim, claim.sides)
+        else:
+            idle = self.stalled(claim.data, claim.sides, claim.seeds)
+        if idle:
             return Found(by_seed, None, stalled=True)
         return Found(by_seed, study.interval(claim))
 
@@ -208,7 +252,10 @@ class Verdicts:
 
         What speaks against a claim that this study sharpened does not contradict the paper; and a
         difference whose own control lies beyond zero on the other side is not what was claimed.
+        The words of the second round were fixed with it and stand as they are.
         """
+        if decision.claim.round == "second":
+            return decision.word
         if decision.word == "contradicted" and decision.claim.ours:
             return "not so here"
         reversing = any(
@@ -251,7 +298,7 @@ class Verdicts:
             return str(self.found(claim))
         if decision.word == "too few seeds" and decision.difference is not None:
             return f"{decision.difference:+.1f}{unit}, {decision.n} of {claim.seeds} seeds"
-        return shown_interval(decision.interval, unit) if decision.interval else "–"
+        return of_claim(claim, decision.interval) if decision.interval else "–"
 
     def but(self, decision: Decision) -> str:
         """`but not so in its control: NAME (…)`, what else speaks against the word, or nothing."""
@@ -300,21 +347,17 @@ class Verdicts:
     # --- in a chapter -------------------------------------------------------------------------
 
     def box(self, *keys: str) -> Markdown:
-        """The verdicts of claims, with what decided each, and those of the second round."""
-        chapters = {CLAIMS[key].chapter for key in keys}
-        decisions = [self.decisions[key] for key in keys]
-        decisions += [d for d in self.second.values() if d.claim.chapter in chapters]
-        return Markdown("\n\n".join(map(self._verdict, decisions)))
+        """The verdicts of claims, with what decided each."""
+        return Markdown("\n\n".join(self._verdict(self.decisions[key]) for key in keys))
 
     def _verdict(self, decision: Decision) -> str:
         claim = decision.claim
         kind = ("primary; " if claim.primary else "secondary; ") if claim.sides else ""
-        of = "second round, " if claim.round == "second" else ""
-        parts = [of + kind + self.why(decision), self.but(decision)]
+        parts = [kind + self.why(decision), self.but(decision)]
         lines = [
             f"**{claim.statement}** → **{self.word(decision)}** ({', '.join(filter(None, parts))})"
         ]
-        if of or not claim.about_errors:  # the others stand in the table of differences
+        if not claim.about_errors:  # the others stand in the table of differences
             lines.append(f"- *difference:* {self.here(decision)}")
         lines.append(f"- *decided by:* {self._decided_by(decision)}")
         if photos := self.errors_of(decision):
@@ -328,15 +371,16 @@ class Verdicts:
 
     def _decided_by(self, decision: Decision) -> str:
         claim, p = decision.claim, decision.step and decision.step.adjusted_p
-        kind = f"[{claim.test}]({METHOD})"
+        second = claim.round == "second"
+        kind = f"[{claim.test}]({SECOND})" if second else f"[{claim.test}]({METHOD})"
         if not claim.sides:
             return f"{kind} at the paper's geometry"
         if not claim.about_errors:
-            return f"{claim.seeds} rounds, {kind}; {claim.matters:g} % matter"
+            return f"{claim.seeds} rounds, {kind}; {what_matters(claim)}"
         ways = tested(claim.sides)
         ways += f", less the same of {short_name(claim.less[0].run)}" if claim.less else ""
         where = f"{DATA_NAMES[claim.data]}, {ways}, {claim.seeds} seeds, {kind}"
-        where += f"; {claim.matters:g} points matter"
+        where += f"; {what_matters(claim)}"
         if p is None or decision.p is None:
             return where
         return f"{where}; adjusted p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
@@ -347,9 +391,75 @@ class Verdicts:
         for decision in (self.decisions[key] for key in keys):
             here, but = self.here(decision), self.but(decision)
             said_here = (f" ({here})" if here != "–" else "") + (f", {but}" if but else "")
+            if other := self._again.get(decision.claim.key):
+                said_here += f"; in the second round **{other.word}** ({self.here(other)})"
             statement = decision.claim.statement.removesuffix(".")
             parts.append(f"*{statement}*: {self.word(decision)}{said_here}.")
         return Markdown(f"**In short:** {' '.join(parts)}")
+
+    # --- the second round in a chapter --------------------------------------------------------
+
+    def of_second(self, chapter: str) -> list[Decision]:
+        """What the second round decides of a chapter; nothing before it is complete."""
+        return [d for d in self.second.values() if d.claim.chapter == chapter]
+
+    def second_box(self, chapter: str) -> Markdown:
+        """The same in full."""
+        return Markdown("\n\n".join(map(self._verdict, self.of_second(chapter))))
+
+    def second_table(self, chapter: str) -> pd.DataFrame:
+        """Pair by pair of its claims: the difference as decided, and by two other analyses.
+
+        Those decide nothing: `pooled` takes one spread for all nets of the same photos and length,
+        net and seed effects taken out; `paired` is Student's t over the differences by seed. Below
+        a claim stand the other pairs that it asks for.
+        """
+        shown: dict[tuple[str, str], tuple[str, Claim]] = {}
+        for claim in (decision.claim for decision in self.of_second(chapter)):
+            for what, sides in _pairs_of_second(claim):
+                one = claim if sides == claim.sides else replace(claim, sides=sides, less=None)
+                how = "log-loss" if claim.metric == "log_loss" else tested(sides)
+                # What a claim above has asked for already is not shown twice.
+                shown.setdefault((minus(sides, one.less), how), (what, one))
+        names = [name for name, _ in shown]
+        rows = []
+        for (name, how), (what, claim) in shown.items():
+            paper = "–"
+            if claim == second_round.CLAIMS[claim.key] and claim.paper.difference is not None:
+                holds_it = inside(claim.paper.difference, self.second[claim.key].interval)
+                paper = f"{claim.paper.difference:+.1f}<br>{holds_it}"
+            of = name.replace(": ", ":<br>").replace(", less", ",<br>less")
+            of += f"<br>({how})" if names.count(name) > 1 else ""
+            rows.append({"error of": of, "claim": what, "paper": paper} | self._analyses(claim))
+        table = table_by("error of", rows)
+        return table.loc[:, (table != "–").any()]
+
+    def _analyses(self, claim: Claim) -> dict[str, str]:
+        study, found = self._second_study, {"as decided": "–", "pooled": "–", "paired": "–"}
+        if stalled := study.stalled(claim, claim.sides):
+            return found | {"as decided": stalled}
+        intervals = {"as decided": study.interval(claim)}
+        if claim.test == "welch":
+            by_seed = study.differences(claim).values()
+            intervals["paired"] = paired(by_seed)
+            if not claim.less:
+                intervals["pooled"] = difference(self._pooled(claim), by_seed)
+        return found | {
+            how: of_claim(claim, one).split(", n = ")[0].replace(" [", "<br>[")
+            for how, one in intervals.items()
+            if one
+        }
+
+    def _pooled(self, claim: Claim) -> Pooled:
+        """The spread of one training, of all nets trained and tested like a claim's first side."""
+        first, seeds = claim.sides[0], self._second_study.seeds(claim)
+        length = DECLARED[first.run].length
+        alike = [run for run in second_round.RUNS[claim.data] if DECLARED[run].length == length]
+        errors = self._second_study.errors
+        found = {
+            run: errors(replace(first, run=run), claim.data, seeds, claim.metric) for run in alike
+        }
+        return pooled(found)
 
     # --- all claims ---------------------------------------------------------------------------
 
@@ -374,7 +484,10 @@ class Verdicts:
         }
         if self.second:
             other = self._again.get(claim.key)
-            row["second round"] = f"{marked(other.word)}<br>{self.here(other)}" if other else "–"
+            row["second round"] = "–"
+            if other:
+                here = self.here(other).replace(" [", "<br>[")
+                row["second round"] = f"{marked(other.word)}<br>{here}"
         return row
 
     def paper(self, decision: Decision) -> str:
@@ -426,7 +539,7 @@ class Verdicts:
         head = (
             f"**The two rounds have other words for {len(apart)} claims.** The first has three "
             "seeds, short trainings and starts from net A; the second five new seeds, two lengths, "
-            "and every net from random weights."
+            f"and every net from random weights. Words of its own are among [its rules]({SECOND})."
         )
         return "\n\n".join([head, "\n".join(apart)]) if self.second else ""
 

@@ -347,7 +347,7 @@ def short_name(run: str) -> str:
     >>> short_name("D-S256"), short_name("D-he-long")
     ('D', 'D-he-long')
     """
-    return run.removesuffix("-S256")
+    return run.removesuffix("-S256") if run in RUNS else run
 
 
 def needs(name: str, seed: int) -> tuple[Task, ...]:

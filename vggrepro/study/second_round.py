@@ -52,6 +52,15 @@ def runs(data: str) -> tuple[str, ...]:
     return RUNS[data]
 
 
+def runs_about(chapter: str) -> tuple[str, ...]:
+    """The runs that the claims of a chapter compare, the shorter trainings first, then by net."""
+    claims = [claim for claim in CLAIMS.values() if claim.chapter == chapter]
+    pairs = [p for c in claims for p in (c.sides, c.less, c.also, c.other_length) if p]
+    named = {side.run for pair in pairs for side in pair}
+    of_round = [run for runs in RUNS.values() for run in reversed(runs) if run in named]
+    return tuple(sorted(of_round, key=lambda run: SECOND_ROUND[run].length))
+
+
 # --- units --------------------------------------------------------------------------------
 
 

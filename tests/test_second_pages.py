@@ -1,0 +1,189 @@
+"""The second round on the pages: not a word of it before it is complete, then all that it says."""
+
+import re
+
+import numpy as np
+import pytest
+from IPython.display import HTML, Markdown
+from scipy import stats
+
+from tests.records_by_hand import NETS, SHORT, write_nets
+from tests.test_second_round import everything, nets, unit
+from vggrepro.pages import figures, page, protocols, scales, summary
+from vggrepro.pages import nets as pages_nets
+from vggrepro.pages.page import Chapter
+from vggrepro.pages.verdicts import Verdicts
+from vggrepro.study import second_round
+
+DEFAULTS = ("reduced", "", 0, False, "", "")
+ABOUT_NETS = (pages_nets.lengths_table, pages_nets.lengths)
+SHOWN = {
+    "02": ABOUT_NETS,
+    "03": ABOUT_NETS,
+    "04": ABOUT_NETS,
+    "05": ABOUT_NETS,
+    "06": (scales.by_scale_table, scales.curve),
+    "07": (scales.gains_table, None),
+    "08": (protocols.errors_table, None),
+}
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """Both rounds, invented: in each D errs less than A."""
+    folder = tmp_path_factory.mktemp("both")
+    write_nets(folder, NETS | {"A-from-A": 15.0})
+    write_nets(folder, SHORT, rng_seed=1)
+    everything(folder)
+    return Verdicts(folder)
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What cells display: texts, tables and what their figures say."""
+    found = []
+    monkeypatch.setattr(page, "display", found.append)
+    monkeypatch.setattr(figures, "show", found.append)
+    yield found
+    figures.plt.close("all")
+
+
+def section(name, verdicts, monkeypatch):
+    """The section of a chapter, as its cells have it."""
+    chapter = Chapter(name, *DEFAULTS)
+    chapter._verdicts = verdicts
+    table, figure = SHOWN[name]
+    chapter.second_errors(table)
+    if figure:
+        chapter.second_figure(figure)
+    chapter.second_verdicts()
+    return chapter
+
+
+def errors(run, evaluation=None, seeds=range(3, 8)):
+    """As the invented records have them."""
+    return np.array([nets(run, seed, evaluation) for seed in seeds])
+
+
+def test_every_chapter_with_a_claim_of_the_round_has_a_section():
+    asked = {claim.chapter[:2] for claim in second_round.CLAIMS.values()}
+    assert asked == set(SHOWN)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_before_it_is_complete_a_sentence_stands_for_it(name, tmp_path, shown, monkeypatch):
+    for seed in range(3, 7):
+        unit(tmp_path, "imagenette", seed)
+    chapter = section(name, Verdicts(tmp_path), monkeypatch)
+    (text,) = shown
+    assert text.data.endswith("Nothing of it is shown before its last run is recorded.")
+    assert chapter.again == () and summary.main_claim(Verdicts(tmp_path)) == ""
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_complete_round_shows_errors_differences_and_verdicts(name, complete, shown, monkeypatch):
+    chapter = section(name, complete, monkeypatch)
+    asked = [c for c in second_round.CLAIMS.values() if c.chapter.startswith(name)]
+    compared = {side.run for claim in asked for side in claim.sides}
+    assert compared <= set(chapter.again)
+    kinds = [type(one) for one in shown if not isinstance(one, str)]
+    assert kinds == [Markdown, HTML, Markdown, HTML, Markdown]
+    verdicts = shown[-1].data
+    assert [verdicts.count(f"**{claim.statement}** → **") for claim in asked] == [1] * len(asked)
+    assert "reversed" not in verdicts and "not run" not in "".join(t.data for t in shown[-2:])
+    (said,) = [one for one in shown if isinstance(one, str)] or [""]
+    if SHOWN[name][1]:
+        assert all(f"{run} " in said for run in chapter.again)
+
+
+def test_only_units_that_count_are_shown(complete, tmp_path, shown, monkeypatch):
+    everything(tmp_path)
+    unit(tmp_path, "cifar10", 8, lambda run, seed, evaluation: 50.0)
+    section("03", Verdicts(tmp_path), monkeypatch)
+    tables = [one.data for one in shown if isinstance(one, HTML)]
+    assert "n = 6" not in "".join(tables)
+    assert f"A-he-50 {errors('A-he-50').mean():.1f}" in "".join(s for s in shown if str(s) == s)
+
+
+# --- numbers, by SciPy ----------------------------------------------------------------------
+
+
+def as_shown(estimate, interval):
+    low, high = interval
+    return f"{estimate:+.1f}<br>[{low:+.1f}, {high:+.1f}]"
+
+
+def test_the_differences_of_nets_by_three_analyses(complete):
+    table = complete.second_table("03_depth")
+    for epochs in (25, 50):
+        row = table.loc[[i for i in table.index if i.startswith(f"A-he-{epochs} − D-he-{epochs}")]]
+        row = row[~row.index.str.contains("log-loss")].iloc[0]
+        a, d = (np.round(errors(f"{net}-he-{epochs}"), 2) for net in "AD")
+        welch = stats.ttest_ind(a, d, equal_var=False).confidence_interval(0.95)
+        paired = stats.ttest_rel(a, d).confidence_interval(0.95)
+        assert row["as decided"] == as_shown((a - d).mean(), welch)
+        assert row["paired"] == as_shown((a - d).mean(), paired)
+        # One spread of seven nets and five seeds: a balanced table, so means take both out.
+        of_nets = ("A", "A-LRN", "B", "B-5x5", "C", "D", "E")
+        cells = np.array([np.round(errors(f"{net}-he-{epochs}"), 2) for net in of_nets])
+        rest = cells - cells.mean(0) - cells.mean(1, keepdims=True) + cells.mean()
+        df = 6 * 4
+        half = stats.t(df).ppf(0.975) * np.sqrt((rest**2).sum() / df * 2 / 5)
+        mean = (a - d).mean()
+        assert row["pooled"] == as_shown(mean, (mean - half, mean + half))
+
+
+def test_what_a_claim_asks_for_stands_below_it(complete):
+    said = list(complete.second_table("06_scale_jitter").claim)
+    assert said[1:4] == ["has to hold as well"] + 2 * [
+        "has to be above zero: jitter changed the net"
+    ]
+    crops = complete.second_table("08_multi_crop")
+    assert "paired" not in crops and "control: dense on shifted grids" in list(crops.claim)
+
+
+def test_losses_are_in_nats_with_three_decimals(complete):
+    (loss,) = [d for d in complete.second.values() if d.claim.metric == "log_loss"]
+    assert re.fullmatch(r"\+0\.\d{3} nats \[.*\], n = 5", complete.here(loss))
+    assert "0.02 nats matter" in complete.second_box("03_depth").data
+
+
+# --- the front page -------------------------------------------------------------------------
+
+
+def test_the_main_claim_in_two_sentences(complete):
+    said = summary.main_claim(complete)
+    assert said.startswith("**That sixteen layers err less than eleven: holds and matters.**")
+    apart = [errors(f"A-he-{n}").mean() - errors(f"D-he-{n}").mean() for n in (50, 25)]
+    long, short = (rf"\+{mean:.1f} \[.*\]" for mean in apart)
+    assert re.search(rf"is {long} points after 50 epochs and {short} after 25\.", said)
+    assert "nineteen layers against sixteen, *" in said and "None" not in said
+    assert "In the second round, 7 primary claims: " in summary.primary_sentence(complete)
+
+
+def test_the_front_figure_takes_the_pairs_of_the_second_round(complete):
+    summary.depth_and_time(complete)
+    (ax,) = figures.plt.gcf().axes
+    dots = [len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o"]
+    assert dots[:2] == dots[-2:] == [5, 5]
+    figures.plt.close("all")
+
+
+def test_a_chapter_s_short_answer_has_both_rounds(complete):
+    said = complete.in_short("depth-a-to-d").data
+    assert "; in the second round **holds and matters** (+4.9 [" in said
+
+
+def test_a_stalled_net_has_no_mean_anywhere(tmp_path, shown, monkeypatch):
+    for data in second_round.RUNS:
+        for seed in range(3, 8):
+            unit(tmp_path, data, seed, **{"D-he-50": 89.0} if seed == 4 else {})
+    found = Verdicts(tmp_path)
+    table = found.second_table("03_depth")
+    assert table.iloc[0]["as decided"] == "D-he-50 stalled in 1 of 5"
+    assert found.here(found.second["2-depth"]) == "–"
+    assert "**That sixteen layers err less than eleven: stalled.**" in summary.main_claim(found)
+    section("03", found, monkeypatch)
+    errors_of = next(one.data for one in shown if isinstance(one, HTML))
+    (d,) = re.findall("<th>D</th>(.*?)</tr>", errors_of, re.DOTALL)
+    assert "(at chance: seed 4)" in d and d.count("±") == 1  # after 25 epochs
