@@ -353,7 +353,7 @@ def depth_and_time(found: Verdicts) -> str:
             shown.append((f"{run[0]} {name}", mean))
             look = {"color": net_colour(run)}
             ax.plot([x] * len(values), values, "o", alpha=0.7, **look)
-            beside_it = (x + (0.06 if side == "left" else -0.06), np.median(values or [np.nan]))
+            beside_it = (x + (0.06 if side == "left" else -0.06), np.mean(values or [np.nan]))
             ax.text(*beside_it, shown[-1][0], ha=side, va="center", **look)
         names, means = zip(*shown, strict=True)
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)

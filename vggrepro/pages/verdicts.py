@@ -105,8 +105,8 @@ def what_matters(claim: Claim) -> str:
 
 def end(value: float, *limits: float, least: int = 1) -> str:
     """An end of an interval with one decimal, or as many as tell it from plus and minus limits."""
-    near = [limit for limit in limits if abs(value) != limit]
-    decimals = next(n for n in range(least, 6) if n == 5 or round(abs(value), n) not in near)
+    near = [limit for limit in limits if limit or value]
+    decimals = next(n for n in range(least, 5) if n == 4 or round(abs(value), n) not in near)
     return f"{value:+.{decimals}f}"
 
 
@@ -313,7 +313,7 @@ class Verdicts:
             return f"{decision.difference:+.1f}{unit}, {decision.n} of {claim.seeds} seeds"
         if not decision.interval:
             return "–"
-        pair = self._pair_of(decision)
+        pair = decision.pair
         against = f" (against {short_name(pair[1].run)})" if pair else ""
         return of_claim(claim, decision.interval) + against
 
@@ -335,8 +335,8 @@ class Verdicts:
             reason = reason.replace("the first side", short_name(claim.sides[0].run))
         if decision.p is None or decided is None or self.idle(claim):
             return reason
-        if pair := self._pair_of(decision):
-            reason += f" (against {short_name(pair[1].run)})"
+        if decision.pair:
+            reason += f" (against {short_name(decision.pair[1].run)})"
         if claim.rule == "saturates" and decision.word != "saturates":
             decided = decision.interval.at(1 - ALPHA / 2)  # the second of its two questions
         level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
@@ -344,17 +344,6 @@ class Verdicts:
             return reason
         ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
         return f"by the {level} % interval [{ends}]: {reason}"
-
-    def _pair_of(self, decision: Decision) -> Sides | None:
-        """Of a claim about two pairs, the one whose interval decided."""
-        claim = decision.claim
-        if not claim.also or not decision.interval:
-            return None
-        by_pair = {
-            sides: self._second_study.interval(replace(claim, sides=sides))
-            for sides in (claim.sides, claim.also)
-        }
-        return next(sides for sides, one in by_pair.items() if one == decision.interval)
 
     def errors_of(self, decision: Decision) -> str:
         """`standard error 0.04 over seeds, 0.19 over photos`, of one net tested in two ways.
@@ -394,7 +383,7 @@ class Verdicts:
         lines.append(f"- *decided by:* {self._decided_by(decision)}")
         if photos := self.errors_of(decision):
             lines.append(f"- *{photos}*")
-        first = self._pair_of(decision) in (None, claim.sides)
+        first = decision.pair in (None, claim.sides)
         if (loss := decision.log_loss) and first and not self.idle(claim):
             lines.append(
                 f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
@@ -573,9 +562,7 @@ class Verdicts:
                 "n": d.n or None,
                 "p": d.p,
                 # Of two pairs it is said of the first.
-                "paper": d.claim.paper.difference
-                if self._pair_of(d) in (None, d.claim.sides)
-                else None,
+                "paper": d.claim.paper.difference if d.pair in (None, d.claim.sides) else None,
                 "matters": d.claim.matters,
             }
             for d in (*self.decisions.values(), *self.second.values())
