@@ -247,7 +247,7 @@ def test_the_second_round_is_shown_only_when_it_is_complete(study, monkeypatch):
     found = Verdicts(study)
     shown = found.board()["second round"]
     assert shown.iloc[1].endswith("contradicted</span> (primary)<br>-1.0<br>[-1.2, -0.8], n = 5")
-    assert CLAIM in found.rounds_apart() and "other words for" in found.rounds_apart()
+    assert CLAIM in found.rounds_apart() and "call otherwise" in found.rounds_apart()
     assert "Sixteen layers (D) err less" in found.second_box("03_depth").data
     assert len(found.claims()) == len(CLAIMS) + len(second_round.CLAIMS)
 

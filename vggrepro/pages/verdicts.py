@@ -40,8 +40,6 @@ ALIKE = {
     "holds and matters": "holds",
     "saturates": "holds",
     "not so here": "contradicted",
-    "too few seeds": "inconclusive",
-    "not run": "inconclusive",
 }
 """Words of the two rounds that do not disagree."""
 
@@ -576,6 +574,7 @@ class Verdicts:
             f"{other.word} ({self.here(other)})."
             for key, one in self.decisions.items()
             if (other := self._again.get(key))
+            and self.word(one) not in ("not run", "too few seeds")
             and ALIKE.get(self.word(one), self.word(one)) != ALIKE.get(other.word, other.word)
         ]
         head = (
