@@ -234,7 +234,7 @@ Markdown(
 chapter.second_errors(nets.lengths_table)
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-lrn-second", "caption": "The second round. Top-1 error on CIFAR-10 by centre crop and flip, after two lengths of training. A dot is a seed, a bar the mean."}}
-chapter.second_figure(nets.lengths)
+chapter.second_figure(nets.lengths, nets.lengths_table)
 
 # %% tags=["remove-input"]
 chapter.second_verdicts()

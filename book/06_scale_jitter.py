@@ -186,7 +186,7 @@ chapter.verdicts()
 chapter.second_errors(scales.by_scale_table)
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-jitter-second", "caption": "The second round. Top-1 error on Imagenette by dense evaluation against Q: the mean of the seeds, with a band from the lowest to the highest. Below, the S of training."}}
-chapter.second_figure(scales.curve)
+chapter.second_figure(scales.curve, scales.by_scale_table)
 
 # %% tags=["remove-input"]
 chapter.second_verdicts()

@@ -196,7 +196,10 @@ chapter.verdicts()
 # ## The second round
 
 # %% tags=["remove-input"]
-chapter.second_errors(scales.gains_table)
+chapter.second_errors(
+    scales.gains_table,
+    "Mean top-1 error in percent at one Q → at three, and the gain ± its standard deviation",
+)
 
 # %% tags=["remove-input"]
 chapter.second_verdicts()

@@ -164,7 +164,8 @@ chapter.verdicts()
 # %% [markdown]
 # What this budget cannot decide: the claim needs three seeds of the jittered E, at the end of a
 # chain of trainings that the plan pays for once. Nor can it say why two nets beat seven in the
-# paper: only one net of the submission is jittered, and that one in its FC layers alone.
+# paper: only one net of the submission is jittered, and that one in its FC layers alone. The second
+# round has no claim about fusion.
 #
 # **The next question:** all these nets could be trained at all. What does it take for that?
 # [](10_initialisation)

@@ -29,12 +29,11 @@ results_dir: str = ""  # folder with the rerun's records; empty: rerun/ in the c
 from IPython.display import Markdown, display
 
 from vggrepro.pages import comparison, figures, report
-from vggrepro.study.compare import verdict_changes
 
 figures.use_style()
 shown = report.rerun_column(budget, data, seeds, rerun, data_dir, results_dir)
 found = comparison.comparison_of(shown)
-changes = verdict_changes(*found.folders) if found else {}
+changes = comparison.verdict_changes(*found.folders) if found else {}
 Markdown(
     f"The recorded study holds {comparison.held(found.first)}; your rerun holds "
     f"{comparison.held(found.second)}. {comparison.alike(found)} {comparison.digests(found)}"

@@ -24,17 +24,7 @@ from vggrepro.study.rules import one_q, three_q
 
 figures.use_style()
 found, verdicts = report.Findings(), Verdicts()
-_, paper_way, long = summary.pairs(verdicts).values()
-(more_a, d), (long_a, long_d) = (
-    [found.error("cifar10", run) for run in pair] for pair in (paper_way, long)
-)
-Markdown(
-    f"""**Depth pays if the deep net is given the time.** After 50 epochs from random weights sixteen
-layers (D) err {long_d} %, eleven (A) {long_a} %. By the paper's way, 25
-epochs of A and then 25 of D, D errs {d} %; an A that goes on for as long, {more_a} %.
-
-{summary.main_claim(verdicts)}"""
-)
+Markdown(summary.lead(verdicts, found))
 
 # %% tags=["remove-input"] mystnb={"figure": {"name": "fig-front", "caption": "Top-1 error on CIFAR-10 of eleven layers (A) and of sixteen (D) by how they were trained. A dot is a seed, a line joins the means. Narrow nets on small photos."}}
 figures.show(summary.depth_and_time(verdicts))
@@ -120,7 +110,11 @@ Markdown(
 #
 # Claims that one side is *no worse* or that both are *the same* read their interval by rules of
 # their own, and some intervals that decide are not the 95 % interval: see [](method.ipynb).
-#
+
+# %% tags=["remove-input"]
+Markdown(summary.words_of_second(verdicts))
+
+# %% [markdown]
 # ## Take it with you
 #
 # <a href="_static/records.csv" download>All records</a> and

@@ -224,8 +224,8 @@ Markdown(
 #
 # The first round could not decide: it had three seeds, short trainings, sides that start from net
 # A, and one spread for all nets. The second is a confirmation. Its runs, seeds, claims, margins and
-# rules were fixed in one commit before its first run, and none of its errors is shown anywhere
-# before it is complete. `vggrepro status` says how far it is.
+# rules were fixed in one commit before its first run. Until it was complete, none of its errors could
+# be shown anywhere: code sees to that, and `vggrepro status` alone says how far the round is.
 #
 # Every net starts from He's random weights and is trained by the recipe of the study; nothing
 # changes but length. On CIFAR-10 seven nets (A, A-LRN, B, B-5x5, C, D, E) are trained for 50 epochs

@@ -16,7 +16,6 @@ from vggrepro.pages.verdicts import DIRECTED, Verdicts
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.compare import verdict_changes
 from vggrepro.study.rules import RULES, TESTS, Interval
 
 
@@ -244,7 +243,7 @@ def test_without_a_rerun_there_is_nothing_to_compare(recorded):
 
 
 def changes(found):
-    return verdict_changes(*found.folders)
+    return comparison.verdict_changes(*found.folders)
 
 
 def test_a_rerun_on_drawn_images_is_listed_with_the_reason(recorded):
@@ -273,7 +272,7 @@ def test_a_like_rerun_is_compared(recorded):
     assert "Of 2 pairs of records, 1 have the same result digest" in comparison.digests(found)
     said = comparison.verdict_sentence(found, changes(found))
     # Recorded are the three seeds that B against A needs; the rerun has one of each.
-    assert said.startswith("At budget reduced, 1 of")
+    assert said.startswith("Verdicts at budget reduced: 1 of")
     (ax,) = comparison.moved(found).axes
     assert [t.get_text() for t in ax.get_yticklabels()] == ["B-S256, cifar10", "A-S256, cifar10"]
     dots = [line for line in ax.lines if line.get_marker() == "o"]

@@ -29,7 +29,9 @@ def test_without_records_nothing_is_claimed(tmp_path):
     primary = sum(c.primary for c in CLAIMS.values())
     assert counts.loc["not run", "primary"] == primary
     assert set(counts.drop("not run")["primary"]) == {"–"}
-    assert summary.primary_sentence(found).startswith(f"Of {primary} primary claims: 6 not run.")
+    assert summary.primary_sentence(found).startswith(
+        f"Of the first round's {primary} primary claims: 6 not run."
+    )
     assert "yet" in summary.disagreement_sentence(found)
     figure = summary.overview(found)
     texts = [text.get_text() for text in figure.axes[0].texts]

@@ -16,12 +16,15 @@ from matplotlib.figure import Figure
 from vggrepro import UserError
 from vggrepro.pages.figures import plt
 from vggrepro.pages.report import DATA_NAMES, Column, mean_and_spread, table_by
-from vggrepro.pages.verdicts import shown_interval
-from vggrepro.study import compare, store
-from vggrepro.study.budgets import data_dir_option
+from vggrepro.pages.verdicts import Verdicts, shown_interval
+from vggrepro.study import compare, programme, second_round, store
+from vggrepro.study.budgets import BUDGETS, data_dir_option
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision
 
+Change = tuple[Decision, Decision]
+"""A claim's verdict from each of the folders, in the words of the book."""
+AGAIN = "of the second round"
 Names = tuple[str, str]
 """How a table's columns call the first folder and the second."""
 BOOK: Names = ("recorded", "rerun")
@@ -80,7 +83,32 @@ def _machines(compared: Iterable[pd.DataFrame]) -> str:
     return " and ".join(sorted(made)) or "nothing"
 
 
-def verdict_sentence(found: compare.Comparison, changes: dict[str, list[compare.Change]]) -> str:
+def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
+    """The claims whose verdicts differ, for each budget that both have and that may decide.
+
+    Drawn images decide nothing, so budgets on them are left out. `AGAIN` stands for the second
+    round, if both have all of it.
+    """
+    folders, found = (first, second), {}
+    for budget in BUDGETS.values():
+        on_photos = set(programme.DATA) & set(budget.data)
+        if on_photos and all((folder / budget.name).is_dir() for folder in folders):
+            one, other = (Verdicts(folder, budget.name) for folder in folders)
+            found[f"at budget {budget.name}"] = _changes(one, other, CLAIMS, "decisions")
+            if budget.name == second_round.BUDGET and one.second and other.second:
+                found[AGAIN] = _changes(one, other, second_round.CLAIMS, "second")
+    return found
+
+
+def _changes(one: Verdicts, other: Verdicts, claims: Iterable[str], of: str) -> list[Change]:
+    here, there = (
+        {key: replace(d, word=side.word(d)) for key, d in getattr(side, of).items()}
+        for side in (one, other)
+    )
+    return [(here[key], there[key]) for key in claims if here[key].word != there[key].word]
+
+
+def verdict_sentence(found: compare.Comparison, changes: dict[str, list[Change]]) -> str:
     """Whether the rerun may decide anything, and how many verdicts differ."""
     if not changes:
         budgets = sorted({key.budget for key in found.second})
@@ -88,10 +116,12 @@ def verdict_sentence(found: compare.Comparison, changes: dict[str, list[compare.
             f"A rerun at {' and '.join(budgets)} decides nothing, so no verdict can change: claims "
             "name the photos and the number of seeds that decide them."
         )
-    return " ".join(
-        f"At budget {budget}, {len(changed)} of {len(CLAIMS)} verdicts differ."
-        for budget, changed in changes.items()
-    )
+    return " ".join(f"{_differ(where, changed)}." for where, changed in changes.items())
+
+
+def _differ(where: str, changed: list[Change]) -> str:
+    claims = second_round.CLAIMS if where == AGAIN else CLAIMS
+    return f"Verdicts {where}: {len(changed)} of {len(claims)} differ"
 
 
 # --- tables ---------------------------------------------------------------------------------
@@ -154,7 +184,7 @@ def unlike_table(found: compare.Comparison) -> pd.DataFrame:
     return table_by("run", rows).fillna("–")
 
 
-def verdict_table(changes: dict[str, list[compare.Change]]) -> pd.DataFrame:
+def verdict_table(changes: dict[str, list[Change]]) -> pd.DataFrame:
     """The claims whose verdicts differ, with what each side rests on."""
     rows = [
         {"claim": one.claim.statement, "recorded": _decided(one), "rerun": _decided(other)}
@@ -207,8 +237,8 @@ def lines(first: Path, second: Path, everything: bool = False) -> Iterator[str]:
         yield as_text(reasons_table(found, ("A", "B")))
     yield from _missing("A", compare.only(found.first, found.second), "B", second)
     yield from _missing("B", compare.only(found.second, found.first), "A", first)
-    for budget, changes in compare.verdict_changes(first, second).items():
-        yield f"verdicts of budget {budget}: {len(changes)} of {len(CLAIMS)} differ"
+    for where, changes in verdict_changes(first, second).items():
+        yield _differ(where, changes)
         for one, other in changes:
             yield f"  {one.claim.key}: {one.word} (n = {one.n}) -> {other.word} (n = {other.n})"
 

@@ -224,11 +224,15 @@ def legend(fig: Figure, axes: Iterable[Axes]) -> None:
 
 
 def dots_of(ax: Axes, runs: Sequence[str], column: Column, names: Sequence[str], **ticks) -> None:
-    """Errors of each run by centre crop and flip, its name below: seeds as dots, a bar the mean."""
+    """Errors of each run by centre crop and flip, its name below: seeds as dots, a bar the mean.
+
+    A run with a seed that learnt nothing has no mean.
+    """
     for place, run in enumerate(runs):
         if values := list(errors(column, run).values()):
             ax.plot([place] * len(values), values, "o", color=net_colour(run), alpha=0.7)
-            ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=net_colour(run))
+            if not column.idle(run):
+                ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=net_colour(run))
     say_not_run(ax)
     ax.set_xticks(range(len(runs)), names, **ticks)
     ax.set_xlim(-0.6, len(runs) - 0.4)

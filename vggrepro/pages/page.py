@@ -1,10 +1,9 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from IPython.display import HTML, Markdown, display
 
 from vggrepro.pages import figures, nets, report, summary
@@ -16,8 +15,9 @@ from vggrepro.study.claims import CLAIMS
 from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name
 from vggrepro.study.records import EvalRecord, TrainRecord
 
-Drawn = Callable[[Sequence[str], Sequence[report.Column]], object]
+Drawn = Callable[[Sequence[str], Sequence[report.Column]], Any]
 """What shows runs in columns: a table, or a figure."""
+ERRORS = "Top-1 errors in percent, mean ± standard deviation over seeds"
 
 
 class Chapter:
@@ -93,47 +93,50 @@ class Chapter:
         """Its runs of the second round; none before that is complete."""
         return second_round.runs_about(self.name) if self._verdicts.second else ()
 
-    def second_errors(self, table: Drawn) -> None:
+    def second_errors(self, table: Drawn, what: str = ERRORS) -> None:
         """What the second round asks, and its errors by a table of runs and columns."""
         asked = (
             f"This is asked again with {second_round.UNITS} new seeds and every net from random "
             "weights; what counts was [fixed before the first run](method.html#the-second-round)."
         )
-        if not self.again:
+        if self.again:
+            display(Markdown(f"{asked} {what}:"))
+            display(report.show(self._second(table)))
+        else:
             hidden = "Nothing of it is shown before its last run is recorded."
             display(Markdown(f"{asked} {hidden}"))
-            return
-        errors = "Top-1 errors in percent, mean ± standard deviation over seeds:"
-        display(Markdown(f"{asked} {errors}"))
-        display(report.show(table(self.again, [self._second_column()])))
 
-    def second_figure(self, drawn: Drawn) -> None:
-        """A figure of its runs and columns."""
+    def second_figure(self, drawn: Drawn, table: Drawn) -> None:
+        """A figure of its runs and columns, and what it says: that of the table."""
         if self.again:
-            column = self._second_column()
-            drawn(self.again, [column])
-            errors = {run: list(report.errors(column, run).values()) for run in self.again}
-            means = ", ".join(f"{run} {np.mean(found):.1f}" for run, found in errors.items())
-            figures.show(f"Second round. Top-1 error in percent by centre crop and flip: {means}.")
+            self._second(drawn)
+            cells = self._second(table).replace("<.*?>", " ", regex=True).stack()
+            said = "; ".join(f"{row}, {column}: {text}" for (row, column), text in cells.items())
+            figures.show(f"The second round. {said.replace('<br>', ', ')}.")
 
     def second_verdicts(self) -> None:
         """Its differences, by three analyses, and what they decide."""
         if self.again:
-            said = (
-                "Error of the second less that of the first, in points, and its 95 % interval. "
-                "*Pooled* takes one spread for all nets that were trained as long, *paired* the "
-                "differences by seed: both decide nothing."
-            )
-            display(Markdown(said))
             table = self._verdicts.second_table(self.name)
+            beside = {
+                "pooled": "*pooled* takes one spread for all nets that were trained as long",
+                "paired": "*paired* the differences by seed",
+            }
+            said = [text for how, text in beside.items() if how in table]
+            decides = f" Beside it, deciding nothing: {', '.join(said)}." if said else ""
+            display(
+                Markdown(
+                    "Error of the second less that of the first, in points, and its 95 % interval "
+                    f"*by its test*.{decides}"
+                )
+            )
             display(report.show(table, "words wrapped differences"))
             display(self._verdicts.second_box(self.name))
 
-    def _second_column(self) -> report.Column:
+    def _second(self, drawn: Drawn) -> Any:
         data = next(data for data, runs in second_round.RUNS.items() if self.again[0] in runs)
-        folder = self._verdicts.study.results_dir
-        seeds = tuple(second_round.counted(folder, data))
-        return replace(report.recorded_columns([data])[0], results_dir=folder, seeds=seeds)
+        column = report.second_column(data, self._verdicts.study.results_dir)
+        return drawn(self.again, [column])
 
     # --- what it shows ------------------------------------------------------------------------
 

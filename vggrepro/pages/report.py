@@ -15,7 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
-from vggrepro.study import paper, programme, store
+from vggrepro.study import paper, programme, second_round, store
 from vggrepro.study.budgets import at_budget, data_of, data_size
 from vggrepro.study.decisions import Study
 from vggrepro.study.experiments import (
@@ -75,6 +75,12 @@ class Column:
     def _counted(self, found: dict[int, Record]) -> dict[int, Record]:
         return {s: one for s, one in found.items() if self.seeds is None or s in self.seeds}
 
+    def idle(self, run: str) -> tuple[int, ...]:
+        """Seeds whose net learnt nothing or diverged: a mean with them is the error of no net."""
+        chance = at_chance(self.results_dir, self.experiment(run))
+        found = self.trainings(run).items()
+        return tuple(seed for seed, r in found if seed in chance or r.status == "diverged")
+
     def rows(self) -> pd.DataFrame:
         """What it shows of `store.frame`: records as they are declared now, no pilots, no twins."""
         table = store.frame(self.results_dir)
@@ -93,6 +99,12 @@ class Column:
 def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
     """The recorded study, a column for each of these data sets."""
     return [Column(DATA_NAMES[data], store.RECORDED, programme.BUDGET, data) for data in data_sets]
+
+
+def second_column(data: str, results_dir: Path = RECORDED) -> Column:
+    """The second round on a data set, by the units of it that count."""
+    seeds = tuple(second_round.counted(results_dir, data))
+    return Column(DATA_NAMES[data], results_dir, second_round.BUDGET, data, seeds)
 
 
 def rerun_column(
@@ -174,22 +186,25 @@ def recorded(
     seeds: Container[int] | None = None,
 ) -> str:
     """The recorded errors of an evaluation, of these `seeds` if named, or why there are none."""
-    found = store.evaluations(results_dir, experiment, evaluation)
-    found = {seed: one for seed, one in found.items() if seeds is None or seed in seeds}
-    if found:
-        notes = ["pilot"] if all(record.pilot for record in found.values()) else []
-        idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
-        notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
-        by_seed = [record.top1_error for record in found.values()]
-        # A mean with a net at chance in it is the error of no net.
-        text = ", ".join(f"{e:.1f}" for e in by_seed) if idle else mean_and_spread(by_seed)
-        return text + (f" ({'; '.join(notes)})" if notes else "")
-    failed = [
-        f"{record.status} (seed {seed})"
-        for seed, record in store.trainings(results_dir, experiment).items()
-        if record.status != "ok"
-    ]
-    return ", ".join(failed) or "not run"
+    found, trained = (
+        {seed: one for seed, one in by_seed.items() if seeds is None or seed in seeds}
+        for by_seed in (
+            store.evaluations(results_dir, experiment, evaluation),
+            store.trainings(results_dir, experiment),
+        )
+    )
+    failed = {seed: record.status for seed, record in trained.items() if record.status != "ok"}
+    if not found:
+        return ", ".join(f"{how} (seed {seed})" for seed, how in failed.items()) or "not run"
+    idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
+    diverged = [str(seed) for seed, how in failed.items() if how == "diverged"]
+    notes = ["pilot"] if all(record.pilot for record in found.values()) else []
+    notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
+    notes += [f"diverged: seed {', '.join(diverged)}"] if diverged else []
+    errors = [record.top1_error for record in found.values()]
+    # A mean with a net at chance in it is the error of no net, and one without it hides it.
+    text = ", ".join(f"{e:.1f}" for e in errors) if idle or diverged else mean_and_spread(errors)
+    return text + (f" ({'; '.join(notes)})" if notes else "")
 
 
 def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
@@ -375,7 +390,7 @@ class Findings:
         n = {DATA_NAMES[data]: len(self._errors(data, run)) for data, run in runs.items()}
         parts = ", ".join(f"{seeds} on {name}" for name, seeds in n.items())
         return (
-            f"*Means over the seeds recorded so far: {parts}; {ONE_SEED} marks what has "
+            f"*The first round, means over its seeds: {parts}; {ONE_SEED} marks what has "
             "one. Nets are compared by the seeds that both have, so a difference need not be that "
             "of the means in a table. Words describe what was seen; only a verdict decides.*"
         )

@@ -80,7 +80,7 @@ def by_scale_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFra
     for column, run in product(columns, runs):
         cells = [column.cell(run, Evaluation("dense", (q,))) for q in scales]
         found = errors_by_scale(column, run)
-        if len(found):
+        if len(found) and not column.idle(run):
             best = scales.index(found.mean().idxmin())
             cells[best] = f"<b>{cells[best]}</b>"
         table[f"{name_of(run)}<br>{column.title}"] = cells
@@ -110,9 +110,12 @@ def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
             spread = f" ± {points.std():.1f}" if len(points) > 1 else ""
             means = f"{found.one.mean():.1f} → {found.three.mean():.1f}"
             ours = f"{means}<br>{points.mean():+.1f}{spread}, n = {len(points)}"
-            cells[column.title] = ours if len(points) else "not run"
+            if idle := column.idle(run):
+                ours = f"learnt nothing: seed {', '.join(map(str, idle))}"
+            cells[column.title] = ours if len(points) or idle else "not run"
         rows[name_of(run)] = cells
-    return pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.loc[:, (table != "–").any()]
 
 
 def dense_gains(column: Column, runs: Sequence[str], test_scale: int) -> pd.Series:
@@ -290,7 +293,9 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     for (ax, strip), column in zip(grid.T, columns, strict=True):
         for place, (run, colour) in enumerate(zip(runs, figures.shades(runs), strict=True)):
             found = errors_by_scale(column, run)
-            if len(found):
+            if len(found) and column.idle(run):  # no mean: a seed learnt nothing
+                ax.plot(list(found), found.T, "o:", color=colour)
+            elif len(found):
                 figures.band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
             low, high = DECLARED[run].train_scale
             mark = "D" if low == high else "|-"

@@ -12,13 +12,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from vggrepro.pages.figures import WORD_COLOURS, beside, net_colour, plt
-from vggrepro.pages.report import DATA_NAMES, errors, recorded_columns, table_by
+from vggrepro.pages.report import (
+    DATA_NAMES,
+    Findings,
+    errors,
+    recorded_columns,
+    second_column,
+    table_by,
+)
 from vggrepro.pages.verdicts import CLAIMED, Verdicts, linked, minus, shown_interval
 from vggrepro.study import programme, second_round, store
 from vggrepro.study.budgets import BUDGETS, at_budget, deviations
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision
-from vggrepro.study.experiments import RUNS, Experiment
+from vggrepro.study.experiments import RUNS, SECOND_ROUND, Experiment
 from vggrepro.study.records import BenchRecord
 from vggrepro.study.rules import Claim
 
@@ -38,8 +45,8 @@ def primary_sentence(found: Verdicts) -> str:
     exact = sum(not claim.sides for claim in CLAIMS.values())
     again = f" In the second round, {_counted(found, found.second)}." if found.second else ""
     return (
-        f"Of {_counted(found, found.decisions)}.{again} {exact} of all {len(CLAIMS)} "
-        "claims are arithmetic."
+        f"Of the first round's {_counted(found, found.decisions)}.{again} {exact} of all "
+        f"{len(CLAIMS)} claims are arithmetic."
     )
 
 
@@ -67,24 +74,54 @@ def main_claim(found: Verdicts) -> str:
         at_budget(sides[0].run, second_round.BUDGET, depth.claim.data).epochs
         for sides in (depth.claim.sides, depth.claim.other_length)
     )
-    here, there, *others = (
-        str(one).split(", n = ")[0]  # of all the same
-        for one in (
-            found.here(depth),
-            found.found(depth.claim, sides=depth.claim.other_length),
-            *map(found.here, steps),
-        )
-    )
+    other = found.of_pair(replace(depth.claim, sides=depth.claim.other_length))
+    here, *others = (found.here(one).split(", n = ")[0] for one in (depth, *steps))
     parts = [
         f"{what}, *{one.word}* ({said})"
         for what, one, said in zip(STEPS.values(), steps, others, strict=True)
     ]
     return (
         f"**That sixteen layers err less than eleven: {depth.word}.** With {second_round.UNITS} "
-        f"new seeds, from random weights, by rules fixed beforehand, the difference is {here} "
-        f"points after {long} epochs and {there} after {short}. Of what goes with depth: "
-        f"{'; '.join(parts)}."
+        "new seeds, from random weights, by rules fixed beforehand, the difference in points is "
+        f"{here} after {long} epochs and {other.split(', n = ')[0]} after {short}. Of what goes "
+        f"with depth: {'; '.join(parts)}."
     )
+
+
+def lead(found: Verdicts, findings: Findings) -> str:
+    """What the front page opens with: the main claim, and what the paper's way of training does."""
+    _, way, long = pairs(found).values()
+    (more_a, d), (long_a, long_d) = (
+        [findings.error("cifar10", run) for run in pair] for pair in (way, long)
+    )
+    by_way = (
+        f"By the paper's way, 25 epochs of A and then 25 of D, D errs {d} %; an A that goes on for "
+        f"as long, {more_a} %."
+    )
+    if found.second:
+        return f"{main_claim(found)}\n\n{by_way} Those are the first round's, three seeds each."
+    return (
+        "**Depth pays if the deep net is given the time.** After 50 epochs from random weights "
+        f"sixteen layers (D) err {long_d} %, eleven (A) {long_a} %. {by_way}"
+    )
+
+
+SECOND_WORDS = {
+    "depends on the length": "lies beyond zero, and the mean after half the epochs does not",
+    "stalled": "is not read: a net learnt nothing in some seed",
+    "void": "is not read: jitter had not changed the net",
+    "saturates": "of two depths lies within plus and minus what matters",
+    "still falls": "of two depths: the deeper net errs less",
+    "rises": "of two depths: the deeper net errs more",
+}
+
+
+def words_of_second(found: Verdicts) -> str:
+    """The words that the second round has besides those of the first; empty before it."""
+    if not found.second:
+        return ""
+    rows = "\n".join(f"| {word} | {means} |" for word, means in SECOND_WORDS.items())
+    return f"| verdict of the second round | the interval of the difference |\n|---|---|\n{rows}"
 
 
 def counts_sentence(table: pd.DataFrame) -> str:
@@ -284,12 +321,12 @@ def pairs(found: Verdicts) -> dict[str, tuple[str, str]]:
 
     Those from random weights are the second round's once it is complete: they have more seeds.
     """
-    short, long = ("A-S256", "D-he"), ("A-he-long", "D-he-long")
+    short, long, way = ("A-S256", "D-he"), ("A-he-long", "D-he-long"), "the paper's way"
     if found.second:
-        short, long = ("A-he-25", "D-he-25"), ("A-he-50", "D-he-50")
+        short, long, way = ("A-he-25", "D-he-25"), ("A-he-50", "D-he-50"), "(first round)"
     return {
         "25 epochs,\nrandom weights": short,
-        "25 of A, then 25:\nthe paper's way": ("A-from-A", "D-S256"),
+        f"25 of A, then 25:\n{way}": ("A-from-A", "D-S256"),
         "50 epochs,\nrandom weights": long,
     }
 
@@ -299,21 +336,28 @@ def depth_and_time(found: Verdicts) -> str:
 
     Returns what it shows in words.
     """
-    column = replace(recorded_columns(("cifar10",))[0], results_dir=found.study.results_dir)
-    said = []
-    compared = pairs(found)
+    first = replace(recorded_columns(("cifar10",))[0], results_dir=found.study.results_dir)
+    said, compared = [], pairs(found)
     _, ax = plt.subplots(figsize=(4.6, 3.4))
     for place, (how, runs) in enumerate(compared.items()):
-        by_seed = [list(errors(column, run).values()) for run in runs]
+        again = runs[0] in SECOND_ROUND
+        column = second_column("cifar10", first.results_dir) if again else first
         at = [place - 0.18, place + 0.18]
-        means = [np.mean(one) for one in by_seed]
-        said.append(f"{how.replace(chr(10), ' ')}: A {means[0]:.1f}, D {means[1]:.1f}")
-        ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
-        for x, one, run, side in zip(at, by_seed, runs, ("right", "left"), strict=True):
+        shown = []
+        for x, run, side in zip(at, runs, ("right", "left"), strict=True):
+            values = list(errors(column, run).values())
+            # A mean with a net that learnt nothing is that of no net.
+            idle = column.idle(run)
+            mean = np.mean(values) if values and not idle else np.nan
+            name = "stalled" if idle else f"{mean:.1f}" if values else "not run"
+            shown.append((f"{run[0]} {name}", mean))
             look = {"color": net_colour(run)}
-            ax.plot([x] * len(one), one, "o", alpha=0.7, **look)
-            x += 0.06 if side == "left" else -0.06
-            ax.text(x, np.mean(one), f"{run[0]} {np.mean(one):.1f}", ha=side, va="center", **look)
+            ax.plot([x] * len(values), values, "o", alpha=0.7, **look)
+            beside_it = (x + (0.06 if side == "left" else -0.06), np.mean(values or [np.nan]))
+            ax.text(*beside_it, shown[-1][0], ha=side, va="center", **look)
+        names, means = zip(*shown, strict=True)
+        ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
+        said.append(f"{how.replace(chr(10), ' ')}: {', '.join(names)}")
     ax.set_xticks(range(len(compared)), compared)
     ax.set_xlim(-0.75, len(compared) - 0.25)
     ax.tick_params(axis="x", length=0)

@@ -36,6 +36,12 @@ SECOND = "method.html#the-second-round"
 REVERSED = "reversed by its control"
 HOLDS = ("holds", "holds and matters")
 DIRECTED = (*HOLDS, "contradicted")
+ALIKE = {
+    "holds and matters": "holds",
+    "saturates": "holds",
+    "not so here": "contradicted",
+}
+"""Words of the two rounds that do not disagree."""
 
 
 # --- one difference -------------------------------------------------------------------------
@@ -67,19 +73,25 @@ class Found:
         return f"{self.mean:+.1f}, n = {len(self.by_seed)}"
 
 
-def shown_interval(interval: Interval, unit: str = "", decimals: int = 1) -> str:
+def shown_interval(interval: Interval, unit: str = "") -> str:
     """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval."""
-    estimate, low, high = (
-        f"{value:+.{decimals}f}" for value in (interval.estimate, interval.low, interval.high)
-    )
-    return f"{estimate}{unit} [{low}, {high}], n = {interval.n}"
+    low, high = (f"{value:+.1f}" for value in (interval.low, interval.high))
+    return f"{interval.estimate:+.1f}{unit} [{low}, {high}], n = {interval.n}"
 
 
 def of_claim(claim: Claim, interval: Interval) -> str:
-    """The same in the unit of what a claim compares: points, which are not named, nats or %."""
-    if claim.metric == "log_loss":
-        return shown_interval(interval, " nats", 3)
-    return shown_interval(interval, "" if claim.about_errors else " %")
+    """The same in the unit of what a claim compares: points, which are not named, nats or %.
+
+    Its ends have as many decimals as tell them from zero and from what matters.
+    """
+    nats = claim.metric == "log_loss"
+    unit = " nats" if nats else "" if claim.about_errors else " %"
+    low, high = (
+        end(value, 0.0, claim.matters, least=3 if nats else 1)
+        for value in (interval.low, interval.high)
+    )
+    estimate = f"{interval.estimate:+.{3 if nats else 1}f}"
+    return f"{estimate}{unit} [{low}, {high}], n = {interval.n}"
 
 
 def what_matters(claim: Claim) -> str:
@@ -89,9 +101,10 @@ def what_matters(claim: Claim) -> str:
     return "1 point matters" if one else f"{claim.matters:g} {unit} matter"
 
 
-def end(value: float, limit: float) -> str:
-    """An end of an interval with one decimal, or as many as tell it from plus and minus a limit."""
-    decimals = next(n for n in (1, 2, 3, 4) if n == 4 or round(abs(value), n) != limit)
+def end(value: float, *limits: float, least: int = 1) -> str:
+    """An end of an interval with one decimal, or as many as tell it from plus and minus limits."""
+    near = [limit for limit in limits if limit or value]
+    decimals = next(n for n in range(least, 5) if n == 4 or round(abs(value), n) not in near)
     return f"{value:+.{decimals}f}"
 
 
@@ -222,11 +235,7 @@ class Verdicts:
         by_seed = study.differences(claim)
         if not by_seed:
             return None
-        if second:
-            idle = study.stalled(claim, claim.sides)
-        else:
-            idle = self.stalled(claim.data, claim.sides, claim.seeds)
-        if idle:
+        if not second and self.stalled(claim.data, claim.sides, claim.seeds):
             return Found(by_seed, None, stalled=True)
         return Found(by_seed, study.interval(claim))
 
@@ -293,12 +302,18 @@ class Verdicts:
         claim = decision.claim
         if not claim.sides:
             return decision.here or f"{decision.exact:+.1f} %"
+        if claim.round == "second" and not decision.interval:
+            return decision.reason  # which net stalled, or why it is void
         unit = "" if claim.about_errors else " %"
         if self.idle(claim):
             return str(self.found(claim))
         if decision.word == "too few seeds" and decision.difference is not None:
             return f"{decision.difference:+.1f}{unit}, {decision.n} of {claim.seeds} seeds"
-        return of_claim(claim, decision.interval) if decision.interval else "–"
+        if not decision.interval:
+            return "–"
+        pair = decision.pair
+        against = f" (against {short_name(pair[1].run)})" if pair else ""
+        return of_claim(claim, decision.interval) + against
 
     def but(self, decision: Decision) -> str:
         """`but not so in its control: NAME (…)`, what else speaks against the word, or nothing."""
@@ -318,6 +333,10 @@ class Verdicts:
             reason = reason.replace("the first side", short_name(claim.sides[0].run))
         if decision.p is None or decided is None or self.idle(claim):
             return reason
+        if decision.pair:
+            reason += f" (against {short_name(decision.pair[1].run)})"
+        if claim.rule == "saturates" and decision.word != "saturates":
+            decided = decision.interval.at(1 - ALPHA / 2)  # the second of its two questions
         level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
         if level == "95":
             return reason
@@ -362,7 +381,8 @@ class Verdicts:
         lines.append(f"- *decided by:* {self._decided_by(decision)}")
         if photos := self.errors_of(decision):
             lines.append(f"- *{photos}*")
-        if (loss := decision.log_loss) and not self.idle(claim):
+        first = decision.pair in (None, claim.sides)
+        if (loss := decision.log_loss) and first and not self.idle(claim):
             lines.append(
                 f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
                 f"{loss.high:+.3f}] nats"
@@ -410,9 +430,9 @@ class Verdicts:
     def second_table(self, chapter: str) -> pd.DataFrame:
         """Pair by pair of its claims: the difference as decided, and by two other analyses.
 
-        Those decide nothing: `pooled` takes one spread for all nets of the same photos and length,
-        net and seed effects taken out; `paired` is Student's t over the differences by seed. Below
-        a claim stand the other pairs that it asks for.
+        Those decide nothing: `pooled` takes one spread for all nets of the same photos and length
+        that did not stall, three or more, net and seed effects taken out; `paired` is Student's t
+        over the differences by seed. Below a claim stand the other pairs that it asks for.
         """
         shown: dict[tuple[str, str], tuple[str, Claim]] = {}
         for claim in (decision.claim for decision in self.of_second(chapter)):
@@ -426,7 +446,8 @@ class Verdicts:
         for (name, how), (what, claim) in shown.items():
             paper = "–"
             if claim == second_round.CLAIMS[claim.key] and claim.paper.difference is not None:
-                holds_it = inside(claim.paper.difference, self.second[claim.key].interval)
+                found = self._of_pair(claim)
+                holds_it = "" if isinstance(found, str) else inside(claim.paper.difference, found)
                 paper = f"{claim.paper.difference:+.1f}<br>{holds_it}"
             of = name.replace(": ", ":<br>").replace(", less", ",<br>less")
             of += f"<br>({how})" if names.count(name) > 1 else ""
@@ -434,17 +455,27 @@ class Verdicts:
         table = table_by("error of", rows)
         return table.loc[:, (table != "–").any()]
 
+    def of_pair(self, claim: Claim) -> str:
+        """The difference of a claim of the second round by its test, or which net stalled."""
+        found = self._of_pair(claim)
+        return found if isinstance(found, str) else of_claim(claim, found)
+
+    def _of_pair(self, claim: Claim) -> Interval | str:
+        study, pairs = self._second_study, [p for p in (claim.sides, claim.less) if p]
+        idle = [stalled for pair in pairs if (stalled := study.stalled(claim, pair))]
+        return "; ".join(idle) or study.interval(claim)
+
     def _analyses(self, claim: Claim) -> dict[str, str]:
-        study, found = self._second_study, {"as decided": "–", "pooled": "–", "paired": "–"}
-        if stalled := study.stalled(claim, claim.sides):
-            return found | {"as decided": stalled}
-        intervals = {"as decided": study.interval(claim)}
+        by_test, shown = self._of_pair(claim), {"by its test": "–", "pooled": "–", "paired": "–"}
+        if isinstance(by_test, str):
+            return shown | {"by its test": by_test}
+        intervals = {"by its test": by_test}
         if claim.test == "welch":
-            by_seed = study.differences(claim).values()
+            by_seed = self._second_study.differences(claim).values()
             intervals["paired"] = paired(by_seed)
             if not claim.less:
                 intervals["pooled"] = difference(self._pooled(claim), by_seed)
-        return found | {
+        return shown | {
             how: of_claim(claim, one).split(", n = ")[0].replace(" [", "<br>[")
             for how, one in intervals.items()
             if one
@@ -455,11 +486,14 @@ class Verdicts:
         first, seeds = claim.sides[0], self._second_study.seeds(claim)
         length = DECLARED[first.run].length
         alike = [run for run in second_round.RUNS[claim.data] if DECLARED[run].length == length]
-        errors = self._second_study.errors
+        study = self._second_study
         found = {
-            run: errors(replace(first, run=run), claim.data, seeds, claim.metric) for run in alike
+            run: study.errors(replace(first, run=run), claim.data, seeds, claim.metric)
+            for run in alike
+            if not study.stalled(claim, (replace(first, run=run),) * 2)
         }
-        return pooled(found)
+        tested = sum(map(bool, found.values()))
+        return pooled(found if tested > 2 else {})  # of two nets it is that of the pairs
 
     # --- all claims ---------------------------------------------------------------------------
 
@@ -468,7 +502,12 @@ class Verdicts:
 
         With a column for the second round once that is complete.
         """
-        chosen = [d for d in self.decisions.values() if d.claim.sides and shown(d.claim)]
+        chosen = [
+            d
+            for key, d in self.decisions.items()
+            if d.claim.sides
+            and (shown(d.claim) or (key in self._again and shown(self._again[key].claim)))
+        ]
         chosen.sort(key=lambda d: not d.claim.primary)
         return table_by("verdict", [self._row(d) for d in chosen])
 
@@ -487,7 +526,8 @@ class Verdicts:
             row["second round"] = "–"
             if other:
                 here = self.here(other).replace(" [", "<br>[")
-                row["second round"] = f"{marked(other.word)}<br>{here}"
+                primary = " (primary)" if other.claim.primary else ""
+                row["second round"] = f"{marked(other.word)}{primary}<br>{here}"
         return row
 
     def paper(self, decision: Decision) -> str:
@@ -519,7 +559,8 @@ class Verdicts:
                 "high": d.interval and d.interval.high,
                 "n": d.n or None,
                 "p": d.p,
-                "paper": d.claim.paper.difference,
+                # Of two pairs it is said of the first.
+                "paper": d.claim.paper.difference if d.pair in (None, d.claim.sides) else None,
                 "matters": d.claim.matters,
             }
             for d in (*self.decisions.values(), *self.second.values())
@@ -533,13 +574,13 @@ class Verdicts:
             f"{other.word} ({self.here(other)})."
             for key, one in self.decisions.items()
             if (other := self._again.get(key))
-            and one.word != other.word
-            and {one.word, other.word} & {*DIRECTED, "not so here"}
+            and self.word(one) not in ("not run", "too few seeds")
+            and ALIKE.get(self.word(one), self.word(one)) != ALIKE.get(other.word, other.word)
         ]
         head = (
-            f"**The two rounds have other words for {len(apart)} claims.** The first has three "
-            "seeds, short trainings and starts from net A; the second five new seeds, two lengths, "
-            f"and every net from random weights. Words of its own are among [its rules]({SECOND})."
+            f"**Claims that the two rounds call otherwise: {len(apart)}.** The first has three "
+            "seeds and shorter trainings, and most of its nets start from others; the second has "
+            f"five new seeds, every net from random weights, and [rules of its own]({SECOND})."
         )
         return "\n\n".join([head, "\n".join(apart)]) if self.second else ""
 

@@ -1,4 +1,4 @@
-"""Two folders of records side by side: which numbers moved, which verdicts changed.
+"""Two folders of records side by side: which numbers moved.
 
 Only like is compared with like: the same run, evaluation, budget and data set, under the same
 declaration and on the same images. What differs in any of these is listed with the reason.
@@ -13,10 +13,7 @@ import numpy as np
 import pandas as pd
 
 from vggrepro import UserError
-from vggrepro.study import programme, store
-from vggrepro.study.budgets import BUDGETS
-from vggrepro.study.claims import CLAIMS
-from vggrepro.study.decisions import Decision, decide_all
+from vggrepro.study import store
 from vggrepro.study.rules import Interval, Pooled, difference, gains, pooled
 
 
@@ -213,27 +210,4 @@ def _images(paths: Iterable[Path]) -> set[str]:
         found.add(store.read(path).data.fingerprint)
         if (trained := path.with_name("train.json")).exists():
             found |= {used.fingerprint for used in store.read(trained).data}
-    return found
-
-
-# --- verdicts -----------------------------------------------------------------------------
-
-
-Change = tuple[Decision, Decision]
-"""A claim's verdict from each of the folders."""
-
-
-def verdict_changes(first: Path, second: Path) -> dict[str, list[Change]]:
-    """The claims whose verdicts differ, for each budget that both have and that may decide.
-
-    Drawn images decide nothing, so budgets on them are left out.
-    """
-    found = {}
-    for budget in BUDGETS.values():
-        if set(programme.DATA) & set(budget.data) and all(
-            (folder / budget.name).is_dir() for folder in (first, second)
-        ):
-            one, other = (decide_all(folder, budget.name) for folder in (first, second))
-            differ = [key for key in CLAIMS if one[key].word != other[key].word]
-            found[budget.name] = [(one[key], other[key]) for key in differ]
     return found

@@ -77,7 +77,7 @@ class Decision:
     measurement), `interval` its 95 % interval, None below two seeds; `step` is Holm's level and
     adjusted p of a primary claim. `log_loss` is the secondary outcome (nats), shown and not
     decided by. `exact` is the figure of an arithmetic claim; where another number decides it,
-    `here` has that in words.
+    `here` has that in words. Of a claim about two pairs, `pair` is that whose interval decided.
     """
 
     claim: Claim
@@ -91,6 +91,7 @@ class Decision:
     log_loss: Interval | None = None
     exact: float | None = None
     here: str = ""
+    pair: Sides | None = None
 
     @property
     def decided_by(self) -> Interval | None:
@@ -335,10 +336,12 @@ def _decided(
 ) -> Decision:
     seen = [] if claim.test == "measurement" else list(study.differences(claim).values())
     interval, n = intervals[0], intervals[0].n if intervals[0] else len(seen)
+    pair = None
     if p is None:
         found = _undecided(study, claim, n)
     else:
         found, interval = _word(claim, intervals, step.level if step else rules.ALPHA)
+        pair = _pairs(claim)[intervals.index(interval)] if claim.also else None
         found = _at_other_length(study, claim, intervals[0], found)
         found = _provisional(study, claim, found)
         if claim.round == "second" and claim.ours and found.word == "contradicted":
@@ -348,7 +351,7 @@ def _decided(
     loss = None
     if claim.about_errors and claim.metric == "top1_error":
         loss = study.interval(replace(claim, metric="log_loss"))
-    return Decision(claim, *found, n, mean, interval, p, step, loss)
+    return Decision(claim, *found, n, mean, interval, p, step, loss, pair=pair)
 
 
 #: What a claim of two pairs can earn: it gets the first of these that one of them earns.

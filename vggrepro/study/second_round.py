@@ -201,11 +201,18 @@ def _state(unit: Unit) -> str:
     return f"{state} ({'; '.join(kinds)})"
 
 
+def left_out(results_dir: Path) -> set[tuple[str, int]]:
+    """(photos, seed) of units that do not count."""
+    by_data = {data: counted(results_dir, data) for data in RUNS}
+    return {(data, seed) for data, seeds in by_data.items() for seed in SEEDS if seed not in seeds}
+
+
 def shown(results_dir: Path, paths: Iterable[Path]) -> Iterator[Path]:
     """Those record files that may be looked at: of this round none before it is complete."""
     if complete(results_dir):
         yield from paths
     else:
         for path in paths:  # .../BUDGET/DATA/RUN/SEED/record.json
-            if path.parts[-3] not in SECOND_ROUND or path.parts[-5] != BUDGET:
+            parts = path.absolute().parts
+            if parts[-3] not in SECOND_ROUND or parts[-5:-4] != (BUDGET,):
                 yield path

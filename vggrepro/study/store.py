@@ -327,8 +327,9 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     `kind` is `train`, `eval`, `fusion` or `first-steps`; measurements in `bench/` are left out,
     and of the second round all is before it is complete. What a row does not have is missing.
 
-    - `round`: `first` or `second`; `pilot` for what was made before the recipe was frozen, `quick`
-      for what a reader's `make` is compared with, which is no part of the study
+    - `round`: `first` or `second` (`second, left`: of a unit that does not count); `pilot` for what
+      was made before the recipe was frozen, `quick` for what a reader's `make` is compared with,
+      which is no part of the study
     - `budget`, `data`, `run` ("D-S256"), `config` ("D"), `seed`, `recipe`, `epochs`,
       `init_from` (the run that it starts from)
     - `train_scale`: the paper's S as text, "256" or "256-512"
@@ -349,13 +350,17 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
     """
     import pandas as pd  # here, so that `vggrepro --help` answers at once
 
-    from vggrepro.study.second_round import shown
+    from vggrepro.study import second_round
 
     rows = [
         _row(record, path.relative_to(results_dir))
-        for path in shown(results_dir, record_files(results_dir))
+        for path in second_round.shown(results_dir, record_files(results_dir))
         if isinstance(record := read(path), StudyRecord)
     ]
+    left = second_round.left_out(results_dir) if any(r["round"] == "second" for r in rows) else ()
+    for row in rows:
+        if row["round"] == "second" and row["budget"] == second_round.BUDGET:
+            row["round"] += ", left" * ((row["data"], row["seed"]) in left)
     return pd.DataFrame(rows, columns=_COLUMNS)
 
 
