@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from tests.browser import Browser, find_browser
+from vggrepro.pages.verdicts import Verdicts
 from vggrepro.study import store
-from vggrepro.study.claims import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -131,7 +131,7 @@ def test_records_and_claims_can_be_taken_along(html):
     records = (html / "_static" / "records.csv").read_text(encoding="utf-8").splitlines()
     claims = (html / "_static" / "claims.csv").read_text(encoding="utf-8").splitlines()
     assert len(records) == 1 + len(store.frame()) and records[0].startswith("kind,round,budget")
-    assert len(claims) == 1 + len(CLAIMS)
+    assert len(claims) == 1 + len(Verdicts().claims())
 
 
 @pytest.mark.skipif(not find_browser(), reason="no Chromium on PATH")

@@ -120,7 +120,7 @@ class Chapter:
             table = self._verdicts.second_table(self.name)
             beside = {
                 "pooled": "*pooled* takes one spread for all nets that were trained as long",
-                "paired": "*paired* the differences by seed",
+                "paired": "*paired* takes the differences by seed",
             }
             said = [text for how, text in beside.items() if how in table]
             decides = f" Beside it, deciding nothing: {', '.join(said)}." if said else ""
