@@ -74,8 +74,8 @@ class Found:
 
 
 def shown_interval(interval: Interval, unit: str = "") -> str:
-    """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval."""
-    low, high = (f"{value:+.1f}" for value in (interval.low, interval.high))
+    """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval, whose ends show on which side of 0."""
+    low, high = (end(value, 0.0) for value in (interval.low, interval.high))
     return f"{interval.estimate:+.1f}{unit} [{low}, {high}], n = {interval.n}"
 
 
@@ -449,8 +449,7 @@ class Verdicts:
                 found = self._of_pair(claim)
                 holds_it = "" if isinstance(found, str) else inside(claim.paper.difference, found)
                 paper = f"{claim.paper.difference:+.1f}<br>{holds_it}"
-            of = name.replace(": ", ":<br>").replace(", less", ",<br>less")
-            of += f"<br>({how})" if names.count(name) > 1 else ""
+            of = name + (f" ({how})" if names.count(name) > 1 else "")
             rows.append({"error of": of, "claim": what, "paper": paper} | self._analyses(claim))
         table = table_by("error of", rows)
         return table.loc[:, (table != "–").any()]
@@ -622,7 +621,7 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
     folders = {c.title: Verdicts(c.results_dir, c.budget) for c in columns}
     rows = []
     for (claim, sides, what, paper), name in zip(compared, names, strict=True):
-        name += f"<br>({tested(sides)})" if names.count(name) > 1 else ""
+        name += f" ({tested(sides)})" if names.count(name) > 1 else ""
         row = {"error of": name, "claim or control": what, "paper": "–"}
         if paper is not None:
             row["paper"] = f"{paper:+.1f}"
