@@ -164,7 +164,7 @@ def test_an_end_that_just_misses_a_limit_has_the_decimals_that_show_it():
 def test_log_loss_stands_in_the_box_and_no_sentence_of_the_method_does(study):
     text = "\n".join(lines(study, "depth-a-to-d"))
     loss = Verdicts(study).decisions["depth-a-to-d"].log_loss
-    assert f"*log-loss, decides nothing:* {loss.estimate:+.3f} [" in text and "nats" in text
+    assert f"*log-loss, decides nothing:* {loss.estimate:+.3f} nats [" in text
     assert not any(sentence in text for sentence in TESTS.values())
     assert "[between trainings](method.html#" in text
 
