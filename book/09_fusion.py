@@ -127,7 +127,7 @@ report.show(report.error_table(lines, chapter.columns))
 # of those than two of one kind.
 
 # %% tags=["remove-input"]
-report.show(protocols.overlap_table((CONTROL, TWO_NETS), chapter.columns), "words wrapped")
+report.show(protocols.overlap_table((CONTROL, TWO_NETS), chapter.columns), "words")
 
 # %% [markdown]
 # Percent of the images of `val`, by dense evaluation at three Q, means over seeds. “Both wrong”
@@ -144,7 +144,7 @@ report.show(protocols.overlap_table((CONTROL, TWO_NETS), chapter.columns), "word
 # images, of ten classes in place of a thousand, by narrow nets at a small size.
 
 # %% tags=["remove-input"]
-report.show(protocols.table_7(), "words wrapped")
+report.show(protocols.table_7(), "numbers leading")
 
 # %% [markdown]
 # This book shows no top-5 errors of ours: of ten classes five are half, so blind guessing would be

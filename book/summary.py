@@ -24,7 +24,7 @@ from dataclasses import replace
 from IPython.display import Markdown
 
 from vggrepro.pages import figures, report, summary
-from vggrepro.pages.verdicts import Verdicts
+from vggrepro.pages.verdicts import Verdicts, in_nats
 from vggrepro.study import store
 from vggrepro.study.claims import claim_named
 from vggrepro.study.rules import one_q, three_q
@@ -48,7 +48,7 @@ D {found.error("cifar10", "D-he-long")} %, A {found.error("cifar10", "A-he-long"
 results were known. On Imagenette's 8,522 photos D and A are
 {found.alike("imagenette", "D-S256", "A-S256", within=1)} apart
 ({found.error("imagenette", "D-S256")} and {found.error("imagenette", "A-S256")} %), and in log-loss
-{loss.estimate:+.3f} [{loss.low:+.3f}, {loss.high:+.3f}] nats. See [depth](03_depth.html) and [starts](10_initialisation.html).
+{in_nats(loss)}. See [depth](03_depth.html) and [starts](10_initialisation.html).
 - **Layers of 1×1 do harm, at this length of training.** C errs more than B by
 {found.lower("cifar10", "B-S256", "C-S256")} points, on training images too
 ({found.fits_worse("cifar10", "C-S256", "B-S256")}). D is ahead of C by

@@ -75,7 +75,8 @@
 # or by command, which writes a record of each protocol at each Q and shows the paper's error beside it:
 #
 # ```bash
-# vggrepro evaluate --config D --weights vgg16-397923af.pth --inputs torchvision --data imagenet --data-dir ILSVRC --protocol dense --protocol multi-crop --scales 256 384 512
+# vggrepro evaluate --config D --weights vgg16-397923af.pth --inputs torchvision \
+#     --data imagenet --data-dir ILSVRC --protocol dense --protocol multi-crop --scales 256 384 512
 # ```
 #
 # - **Weights** are state dicts, of torchvision or of this project, as pickles or safetensors, and read as
@@ -130,11 +131,14 @@
 # %% tags=["remove-input"]
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 from IPython.display import Markdown
 
 import vggrepro
+
+WIDTH = 80
 
 
 def described(name: str, module: str, attribute: str) -> str:
@@ -156,7 +160,12 @@ def described(name: str, module: str, attribute: str) -> str:
     said = {ast.get_docstring(n): None for n in (node, made or node)}
     text = re.sub(r"^ {4}(\w+): ", r"- `\1`: ", "\n\n".join(said), flags=re.MULTILINE)
     text = text.replace(":\n- ", ":\n\n- ")
-    return f"### vgg.{name}\n\n```python\nvgg.{name}({arguments})\n```\n\n{text}"
+    call = f"vgg.{name}({arguments})"
+    if len(call) > WIDTH:
+        pairs = re.sub(r", (?=\d)", ",\0", arguments)  # a default of several numbers is not split
+        lines = textwrap.fill(pairs, WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 4)
+        call = f"vgg.{name}(\n{lines}\n)".replace("\0", " ")
+    return f"### vgg.{name}\n\n```python\n{call}\n```\n\n{text}"
 
 
 Markdown("\n\n".join(described(name, *where) for name, where in vggrepro._LAZY.items()))

@@ -38,6 +38,13 @@ def html(tmp_path_factory) -> Path:
     return output / "_build" / "html"
 
 
+# The heads of tables that are wider than their column, folded ones left out.
+CUT_OFF = """[...document.querySelectorAll(".bd-article table")]
+    .map(table => [table, table.closest(".output, .pst-scrollable-table-container")])
+    .filter(([_, box]) => box && box.innerText.trim() && box.scrollWidth > box.clientWidth + 1)
+    .map(([table, _]) => table.tHead.innerText)"""
+
+
 def toc_files() -> list[str]:
     toc = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text())
     parts = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
@@ -159,6 +166,7 @@ def test_in_a_browser_without_network(html, tmp_path):
             )
             browser.resize(1400, 900)
             assert overflow <= 0, f"{name} is wider than a phone by {overflow} px"
+            assert browser.evaluate(CUT_OFF) == [], f"{name}: a laptop's window cuts these tables"
 
 
 def is_error(event: dict) -> bool:

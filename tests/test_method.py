@@ -85,7 +85,7 @@ def test_holm_guards_the_words_about_zero_and_not_those_about_what_matters():
 def test_every_claim_stands_in_the_table_as_it_was_fixed():
     table = method.claims_table(Verdicts())
     assert len(table) == len(CLAIMS)
-    assert (table["kind"] == "primary").sum() == 6
+    assert sum("(primary" in name for name in table.index) == 6
     for claim in CLAIMS.values():
         (row,) = [row for name, row in table.iterrows() if claim.statement in name]
         assert row["decided by"].startswith(f"{claim.rule}<br>{claim.test}")
@@ -101,7 +101,7 @@ def test_every_claim_stands_in_the_table_as_it_was_fixed():
 
 def name_is_marked(table, claim):
     (name,) = [name for name in table.index if claim.statement in name]
-    return name.endswith("(sharpened)")
+    return name.endswith("sharpened)")
 
 
 def test_a_claim_has_one_power_the_same_on_board_and_method():

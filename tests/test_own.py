@@ -18,6 +18,7 @@ from torch import nn
 from torchvision import models, transforms
 from torchvision.models.vgg import cfgs, make_layers
 
+import vggrepro as vgg
 from vggrepro import evaluators
 from vggrepro.data import Photos, ilsvrc, synthetic
 from vggrepro.device import choose
@@ -268,6 +269,8 @@ def test_nets_are_averaged(vggrepro, weights, root, tmp_path):
     fused = Path(out.splitlines()[-1])
     record = store.read(fused)
     assert record.name == "other+theirs" and len(record.parents) == 2
+    names = (f"{path.parent.name}/{path.name}" for path in (second, first))
+    assert record.provenance.command.startswith(f"vggrepro evaluate --fuse {' '.join(names)} ")
     assert store.verify(store.record_files(tmp_path / "own")) == []
     kept = [kept_beside(path) for path in (first, second)]
     mean = np.mean(kept, axis=0, dtype=np.float64)
@@ -537,20 +540,28 @@ def test_a_split_of_ones_own_is_kept(vggrepro, tmp_path):
     assert status == 0 and "8 to test on (val)" in said and "a fifth" not in said
 
 
+def stopped_in(epoch, patch):
+    """Ctrl-C in that epoch of a training."""
+    from vggrepro import trainer
+
+    plain = trainer.train_one_epoch
+
+    def stopped(*arguments):
+        if arguments[5] == epoch:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    patch.setattr(trainer, "train_one_epoch", stopped)
+
+
 def test_a_stopped_training_goes_on(vggrepro, drawn, tmp_path, monkeypatch):
     from vggrepro import trainer
 
     assert vggrepro(*to_train(drawn, tmp_path / "whole" / "d.safetensors"))[0] == 0
     plain = trainer.train_one_epoch
-
-    def stopped(*arguments):
-        if arguments[5] == 1:  # the epoch
-            raise KeyboardInterrupt
-        return plain(*arguments)
-
     out = tmp_path / "parts" / "d.safetensors"
     with monkeypatch.context() as patch:
-        patch.setattr(trainer, "train_one_epoch", stopped)
+        stopped_in(1, patch)
         status, _, err = vggrepro(*to_train(drawn, out))
     assert status == 130 and "goes on" in err and not out.exists()
     monkeypatch.setattr(trainer, "train_one_epoch", lambda *a: [plain(*a), a[5] == 1 or 1 / 0][0])
@@ -558,6 +569,104 @@ def test_a_stopped_training_goes_on(vggrepro, drawn, tmp_path, monkeypatch):
     records = [store.read(tmp_path / name / "d.json") for name in ("whole", "parts")]
     assert records[0].result_digest == records[1].result_digest
     assert not (tmp_path / "parts" / "d.training").exists()
+
+
+def test_what_was_stopped_with_fresh_goes_on_without_it(vggrepro, drawn, tmp_path, monkeypatch):
+    out = tmp_path / "d.safetensors"
+    assert vggrepro(*to_train(drawn, out, "--seed", "1"))[0] == 0
+    before = out.read_bytes()
+    with monkeypatch.context() as patch:
+        stopped_in(1, patch)
+        status, _, err = vggrepro(*to_train(drawn, out, "--fresh"))
+    assert status == 130 and "without --fresh goes on" in err and out.read_bytes() == before
+    # Another training is still refused; the stopped one goes on, and replaces the net.
+    status, _, err = vggrepro(*to_train(drawn, out, "--seed", "1"))
+    assert status == 1 and "left by another training" in err and out.read_bytes() == before
+    with monkeypatch.context() as patch:
+        stopped_in(0, patch)  # never reached
+        assert vggrepro(*to_train(drawn, out))[0] == 0
+    assert store.read(tmp_path / "d.json").seed == 0 and out.read_bytes() != before
+
+
+def test_what_ends_after_the_weights_goes_on(vggrepro, drawn, tmp_path, monkeypatch):
+    out = tmp_path / "d.safetensors"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "_train_record", stopped)
+        assert vggrepro(*to_train(drawn, out))[0] == 130
+    assert out.exists() and not (tmp_path / "d.json").exists()
+    assert vggrepro(*to_train(drawn, out))[0] == 0
+    assert store.read(tmp_path / "d.json").status == "ok"
+
+
+def test_nothing_of_the_readers_is_removed_or_replaced(vggrepro, drawn, tmp_path):
+    photos = tmp_path / "birds.training"
+    shutil.copytree(drawn, photos)
+    status, _, err = vggrepro(*to_train(photos, tmp_path / "birds.safetensors"))
+    assert status == 1 and "in the way" in err and len(list(photos.glob("*/*.png"))) == 40
+    picture = tmp_path / "cat.png"
+    picture.touch()
+    status, _, err = vggrepro(*to_train(drawn, tmp_path / "cat.safetensors"))
+    assert status == 1 and "cat.png is there already" in err and picture.stat().st_size == 0
+    # What a killed process was writing is in nobody's way.
+    (tmp_path / "d.training").mkdir()
+    (tmp_path / "d.training" / ".writing-1").touch()
+    assert vggrepro(*to_train(drawn, tmp_path / "d.safetensors", "--epochs", "1"))[0] == 0
+    assert not (tmp_path / "d.training").exists()
+
+
+def test_a_home_folder_is_known_behind_an_equals_sign(vggrepro, drawn, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "d.safetensors").touch()
+    status, _, err = vggrepro("train", "D", drawn, "--out=~/d.safetensors", *TINY, *PLAIN)
+    assert status == 1 and f"{tmp_path / 'd.safetensors'} is there already" in err
+    status, _, err = vggrepro("verify", "--results-dir=~/records")
+    assert status == 1 and str(tmp_path / "records") in err
+
+
+def test_names_in_any_script_are_recorded(vggrepro, drawn, tmp_path):
+    photos = tmp_path / "photos"
+    shutil.copytree(drawn, photos)
+    (photos / synthetic.CLASSES[0]).rename(photos / "gros\u00a0chat")  # a space, and not printable
+    out = tmp_path / "vögel犬٣.safetensors"
+    status, said, err = vggrepro(*to_train(photos, out, "--epochs", "1"))
+    assert status == 0, err
+    assert r"gros\xa0chat" in store.read(out.with_suffix(".json")).classes
+    assert store.verify([out.with_suffix(".json")]) == []
+    words = shlex.split(said.strip().splitlines()[-1].split("vggrepro ")[1])
+    status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
+    assert status == 0, err
+    status, _, err = vggrepro(*to_train(photos, tmp_path / "d².safetensors"))
+    assert status == 1 and "name a file such as" in err
+    square = shutil.copy(out, tmp_path / "d²½.safetensors")
+    command = ("evaluate", "--weights", square, "--data-dir", photos, *PLAIN)
+    status, _, err = vggrepro(*command, "--results-dir", tmp_path / "own")
+    assert status == 0, err
+
+
+def test_other_photos_of_the_same_names_and_sizes_are_other_photos(vggrepro, tmp_path):
+    """Bitmaps of one shape have one size."""
+    for folder, shade in (("first", 0), ("second", 120)):
+        for name in "ab":
+            path = tmp_path / folder / name / "photo.bmp"
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (40, 40), (shade, ord(name), 0)).save(path)
+    model = vgg.VGG("A", 2, width=0.0625, crop=32, hidden=16, input_divisor=60)
+    vgg.initialise(model, "he", seed=0)
+    model.set_pixel_mean((120.0, 119.0, 118.0))
+    vgg.save_weights(model, tmp_path / "net.safetensors")
+    losses = set()
+    for folder in ("first", "second"):
+        status, said, err = vggrepro(
+            *("evaluate", "--weights", tmp_path / "net.safetensors", "--data-dir"),
+            *(tmp_path / folder, *PLAIN, "--results-dir", tmp_path / "own", "--scales", "256"),
+        )
+        assert status == 0, err
+        losses.add(store.read(Path(said.splitlines()[-1])).log_loss)
+    assert len(losses) == 2
 
 
 @pytest.mark.parametrize(("minival_error", "said"), [(75.0, True), (74.0, False)])
@@ -582,6 +691,12 @@ def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
     status, _, err = vggrepro(*to_train(drawn, out, "--learning-rate", "1e6"))
     assert status == 1 and "a smaller --learning-rate" in err and not out.exists()
     assert store.read(tmp_path / "d.json").status == "diverged"
+
+    assert vggrepro(*to_train(drawn, out, "--fresh"))[0] == 0
+    before = [(tmp_path / f"d{suffix}").read_bytes() for suffix in own.WRITTEN]
+    status, _, err = vggrepro(*to_train(drawn, out, "--learning-rate", "1e6", "--fresh"))
+    assert status == 1 and f"{out} stays as it was" in err
+    assert [(tmp_path / f"d{suffix}").read_bytes() for suffix in own.WRITTEN] == before
 
 
 @pytest.mark.parametrize(

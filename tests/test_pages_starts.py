@@ -274,8 +274,8 @@ def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
         store.write(eval_record(glorot, seed), path)
     table = page.trained_table(column)
     assert list(table.columns) == ["A", "D", "E"]
-    assert table.loc["normal of variance 0.01", "D"] == "diverged (seed 0)"
-    assert table.loc["Glorot", "D"] == "27.3, 27.3 (at chance: seed 1)"
+    assert table.loc["variance 0.01", "D"] == "diverged<br>(seed 0)"
+    assert table.loc["Glorot", "D"] == "27.3, 27.3<br>(at chance: seed 1)"
     assert list(table.loc["from net A"]) == ["–", "not run", "not run"]
     empty = report.Column("recorded: CIFAR-10, reduced", tmp_path / "no", "reduced", "cifar10")
     assert set(page.trained_table(empty).to_numpy().ravel()) == {"–", "not run"}

@@ -64,6 +64,16 @@ def test_what_nobody_foresaw_is_one_line_and_a_file(code, tmp_path):
     assert file.read_text().startswith("Traceback (most recent call last)")
 
 
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_closed_stream_is_one_without_a_reader(stream):
+    """As `>&-` closes it: Python then has none."""
+    code = f"import sys; sys.{stream} = None\nwith in_order():\n    open('nowhere')"
+    text = "from vggrepro.process import in_order\n" + code
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1
+    assert done.stderr == "" if stream == "stderr" else "vggrepro: nowhere" in done.stderr
+
+
 def test_without_room_for_a_traceback_there_is_still_a_line(tmp_path):
     """With every folder for such files taken away."""
     code = "import tempfile; tempfile.tempdir = '/nowhere'; 1 / 0"

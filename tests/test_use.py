@@ -25,7 +25,7 @@ PYTHON = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [
     shlex.split(line)[1:]
     for block in re.findall(r"```bash\n(.*?)```", PAGE, re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
 ]
 PLAIN = ("--precision", "float32", "--threads", "1", "--device", "cpu")
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -128,7 +128,7 @@ def test_a_net_of_ones_own(monkeypatch):
 def test_the_reference_has_the_ten_names():
     names = re.findall(r"### vgg\.(\w+)", reference())
     assert names == list(vgg._LAZY) and len(names) == 10
-    assert "vgg.evaluate(model, images, protocol='dense', scales=256" in reference()
+    assert "model, images, protocol='dense', scales=256" in reference()
 
 
 def reference():

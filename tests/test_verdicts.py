@@ -3,6 +3,7 @@
 import re
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,16 @@ from tests.records_by_hand import (
 )
 from tests.test_second_round import unit
 from vggrepro.pages import figures, verdicts
+from vggrepro.pages.page import in_lines
 from vggrepro.pages.report import Column
-from vggrepro.pages.verdicts import REVERSED, Verdicts, differences_table, inside, minus
+from vggrepro.pages.verdicts import (
+    REVERSED,
+    Verdicts,
+    differences_table,
+    inside,
+    minus,
+    shown_interval,
+)
 from vggrepro.study import second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
@@ -155,7 +164,7 @@ def test_an_end_that_just_misses_a_limit_has_the_decimals_that_show_it():
 def test_log_loss_stands_in_the_box_and_no_sentence_of_the_method_does(study):
     text = "\n".join(lines(study, "depth-a-to-d"))
     loss = Verdicts(study).decisions["depth-a-to-d"].log_loss
-    assert f"*log-loss, decides nothing:* {loss.estimate:+.3f} [" in text and "nats" in text
+    assert f"*log-loss, decides nothing:* {loss.estimate:+.3f} nats [" in text
     assert not any(sentence in text for sentence in TESTS.values())
     assert "[between trainings](method.html#" in text
 
@@ -319,10 +328,30 @@ def test_no_two_rows_of_a_chapter_have_one_name(chapter, columns):
     assert len(names) == len(set(names))
 
 
+def test_a_name_is_broken_where_it_may_be():
+    less = "D-jitter: Q = 384 − 3 Q, less that of D-S384-longer"
+    assert in_lines(less) == "D-jitter:<br>Q = 384 −<br>3 Q,<br>less that of D-S384-longer"
+    ways = "D − D-jitter (dense, Q = 256 against dense, Q = 384)"
+    assert in_lines(ways) == "D −<br>D-jitter<br>(dense, Q = 256<br>against dense, Q = 384)"
+
+
+@pytest.mark.parametrize(
+    ("ends", "shown"),
+    [
+        ((-1.34, -0.04), "-0.7 [-1.3, -0.04], n = 3"),
+        ((-1.44, 0.04), "-0.7 [-1.4, +0.04], n = 3"),
+        ((-1.4, 0.0), "-0.7 [-1.4, +0.0], n = 3"),
+    ],
+)
+def test_an_end_of_an_interval_shows_its_side_of_zero(ends, shown):
+    low, high = ends
+    assert shown_interval(SimpleNamespace(estimate=-0.7, low=low, high=high, n=3)) == shown
+
+
 def test_the_same_nets_are_told_apart_by_how_they_are_tested(columns):
     names = set(differences_table("jitter-equal-epochs", "jitter-best-q", columns=columns).index)
-    assert "D-S384-longer − D-jitter<br>(centre crop, Q = 384)" in names
-    assert "D-S384-longer − D-jitter<br>(dense, each at its best Q)" in names
+    assert "D-S384-longer − D-jitter (centre crop, Q = 384)" in names
+    assert "D-S384-longer − D-jitter (dense, each at its best Q)" in names
     claim = CLAIMS["several-q-help-jittered-more"]
     assert minus(claim.sides, claim.less) == ("D-jitter: Q = 384 − 3 Q, less that of D-S384-longer")
     ((_, shifted),) = CLAIMS["several-q-jittered"].controls

@@ -158,6 +158,7 @@ def test_weights_that_are_refused(tmp_path, monkeypatch):
     broken = {**state, "classifier.6.bias": torch.full((4,), float("nan"))}
     assert "no numbers" in refused(saved(broken))
     assert "no state dict" in refused(saved({"epoch": 3}))
+    assert "features.0.weight" in refused(saved({**state, "features.0.weight": torch.ones(())}))
     Path("w.pth").write_bytes(Path("w.pth").read_bytes()[:100])
     assert "damaged" in refused("w.pth")
     Path("w.pth").write_bytes(pickle.dumps(Code(), protocol=2))

@@ -30,7 +30,9 @@ MOST_SEED = 2**32 - 1
 Budget = Annotated[str, typer.Option(help=f"How much of the protocol: {', '.join(BUDGETS)}.")]
 Data = Annotated[str | None, typer.Option(help="Data set; the budget's first if not given.")]
 DataDir = Annotated[Path | None, typer.Option(help="Folder the data set is in.")]
-Results = Annotated[Path, typer.Option(help="Folder of records.")]
+# A shell leaves `~` as it is behind `--out=`.
+A_PATH = {"parser": expanded, "metavar": "PATH"}
+Results = Annotated[Path, typer.Option(help="Folder of records.", **A_PATH)]
 Workers = Annotated[
     int,
     typer.Option(
@@ -49,7 +51,9 @@ Round = Annotated[
     int, typer.Option("--round", min=1, max=2, help="With --study: the first round or the second.")
 ]
 Missing = Annotated[bool, typer.Option("--missing", help="Only commands of missing runs.")]
-AnyResults = Annotated[Path | None, typer.Option(help="Folder of records; both if not given.")]
+AnyResults = Annotated[
+    Path | None, typer.Option(help="Folder of records; both if not given.", **A_PATH)
+]
 Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and of the batches.")]
 
 # By the names of `Where`'s fields, which have their defaults.
@@ -434,7 +438,9 @@ def train(
             metavar="PHOTOS", help="A folder for each class, or those in train and val."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="Weights, with the record and the curves beside.")],
+    out: Annotated[
+        Path, typer.Option(help="Weights, with the record and the curves beside.", **A_PATH)
+    ],
     epochs: Annotated[int, typer.Option(help="Passes over the photos.")] = 30,
     start: Annotated[
         str, typer.Option(help="he, glorot, normal-std or normal-variance (Section 3.1).")

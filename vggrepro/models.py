@@ -226,7 +226,7 @@ class VGG(nn.Module):
         mean, deviation, self.bgr = inputs_named(inputs) if isinstance(inputs, str) else inputs
         self.set_pixel_mean(mean)
         if isinstance(deviation, float | int):
-            self.input_divisor, self.pixel_deviation = deviation, None
+            self.input_divisor, self.pixel_deviation = float(deviation), None
         else:
             self.pixel_deviation = self.pixel_mean.new_tensor(deviation)
 
@@ -236,7 +236,7 @@ class VGG(nn.Module):
         if self.pixel_mean is None:
             return None
         wide = self.pixel_deviation
-        deviation = self.input_divisor if wide is None else tuple(wide.tolist())
+        deviation = float(self.input_divisor) if wide is None else tuple(wide.tolist())
         return Inputs(tuple(self.pixel_mean.tolist()), deviation, self.bgr)
 
     def normalised(self, images: Tensor, shifts: Tensor | None = None) -> Tensor:

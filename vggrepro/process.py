@@ -29,7 +29,10 @@ def in_order() -> Iterator[None]:
     A `UserError` is 1, Ctrl-C and SIGTERM are 130, a closed pipe 141, any other error `UNEXPECTED`,
     with where its traceback was written.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever began the process: `>&-`
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        stream = getattr(sys, name)
         stream.reconfigure(errors="replace")  # a terminal without × or – is no reason to stop
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -153,7 +153,7 @@ def _width(state: State, config: str) -> float:
     convolutions = [name for name in state if re.fullmatch(r"features\.\d+\.weight", name)]
     convolutions.sort(key=lambda name: int(name.split(".")[1]))
     known = [conv.channels for block in blocks(config) for conv in block]
-    found = [len(state[name]) for name in convolutions]
+    found = [len(state[name]) for name in convolutions if state[name].ndim]
     layers = list(zip(found, known, strict=False))  # of another net there may be fewer or more
     ratio = max(found, default=1) / max(known)
     # A net has at least one channel, however narrow.

@@ -85,10 +85,10 @@ def claims_table(found: Verdicts) -> pd.DataFrame:
             for kind, pairs in (("control", claim.controls), ("rival", claim.rivals))
             for name, sides in pairs
         ]
+        kinds = ["primary"] * claim.primary + ["sharpened"] * bool(claim.ours)
         rows.append(
             {
-                "claim": linked(claim) + (" (sharpened)" if claim.ours else ""),
-                "kind": "primary" if claim.primary else "secondary" if claim.sides else "–",
+                "claim": linked(claim) + (f" ({', '.join(kinds)})" if kinds else ""),
                 "decided by": "<br>".join([claim.rule, claim.test, *on]),
                 "n": claim.seeds if claim.sides else "–",
                 "matters": f"{claim.matters:g}{unit}" if claim.sides else "–",

@@ -1,5 +1,6 @@
 """A chapter: what it runs, claims and shows, so that a cell of it is one line or the one idea."""
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ from vggrepro.study.records import EvalRecord, TrainRecord
 Drawn = Callable[[Sequence[str], Sequence[report.Column]], Any]
 """What shows runs in columns: a table, or a figure."""
 ERRORS = "Top-1 errors in percent, mean ± standard deviation over seeds"
+
+
+def in_lines(name: str) -> str:
+    """The name of a difference in short lines, so that beside it there is room for the numbers."""
+    return re.sub(r"(?<=:) |(?<=−) |(?<=,) (?=less )| (?=\(|against )", "<br>", name)
 
 
 class Chapter:
@@ -78,7 +84,7 @@ class Chapter:
     def differences(self) -> HTML:
         """Claim and control by column: difference in top-1 error, 95 % interval and n."""
         table = differences_table(*self.about_errors, columns=self.columns)
-        return report.show(table, "words wrapped differences")
+        return report.show(table.rename(index=in_lines), "words wrapped differences")
 
     def agreement(self) -> Markdown:
         """Whether the two sets of photos agree."""
@@ -130,7 +136,7 @@ class Chapter:
                     f"*by its test*.{decides}"
                 )
             )
-            display(report.show(table, "words wrapped differences"))
+            display(report.show(table.rename(index=in_lines), "words wrapped differences"))
             display(self._verdicts.second_box(self.name))
 
     def _second(self, drawn: Drawn) -> Any:

@@ -172,7 +172,8 @@ def trained_table(column: Column) -> pd.DataFrame:
         for label, end in TRAINED
     }
     rows["from net A"][0] = "–"  # net A itself
-    return pd.DataFrame.from_dict(rows, orient="index", columns=NETS)
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=NETS)
+    return table.rename(index=_in_a_table).replace(r" \(", "<br>(", regex=True)
 
 
 def provenance_table(records: Records) -> pd.DataFrame:

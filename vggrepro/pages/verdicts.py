@@ -73,25 +73,27 @@ class Found:
         return f"{self.mean:+.1f}, n = {len(self.by_seed)}"
 
 
-def shown_interval(interval: Interval, unit: str = "") -> str:
-    """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval."""
-    low, high = (f"{value:+.1f}" for value in (interval.low, interval.high))
-    return f"{interval.estimate:+.1f}{unit} [{low}, {high}], n = {interval.n}"
-
-
-def of_claim(claim: Claim, interval: Interval) -> str:
-    """The same in the unit of what a claim compares: points, which are not named, nats or %.
+def shown_interval(
+    interval: Interval, unit: str = "", matters: float = 0.0, decimals: int = 1
+) -> str:
+    """`+0.3 [-0.1, +0.7], n = 5`: estimate and interval.
 
     Its ends have as many decimals as tell them from zero and from what matters.
     """
-    nats = claim.metric == "log_loss"
-    unit = " nats" if nats else "" if claim.about_errors else " %"
-    low, high = (
-        end(value, 0.0, claim.matters, least=3 if nats else 1)
-        for value in (interval.low, interval.high)
-    )
-    estimate = f"{interval.estimate:+.{3 if nats else 1}f}"
-    return f"{estimate}{unit} [{low}, {high}], n = {interval.n}"
+    low, high = (end(x, 0.0, matters, least=decimals) for x in (interval.low, interval.high))
+    return f"{interval.estimate:+.{decimals}f}{unit} [{low}, {high}], n = {interval.n}"
+
+
+def of_claim(claim: Claim, interval: Interval) -> str:
+    """The same in the unit of what a claim compares: points, which are not named, nats or %."""
+    if claim.metric == "log_loss":
+        return in_nats(interval, claim.matters)
+    return shown_interval(interval, "" if claim.about_errors else " %", claim.matters)
+
+
+def in_nats(interval: Interval, matters: float = 0.0) -> str:
+    """The same of a log-loss."""
+    return shown_interval(interval, " nats", matters, decimals=3)
 
 
 def what_matters(claim: Claim) -> str:
@@ -383,10 +385,7 @@ class Verdicts:
             lines.append(f"- *{photos}*")
         first = decision.pair in (None, claim.sides)
         if (loss := decision.log_loss) and first and not self.idle(claim):
-            lines.append(
-                f"- *log-loss, decides nothing:* {loss.estimate:+.3f} [{loss.low:+.3f}, "
-                f"{loss.high:+.3f}] nats"
-            )
+            lines.append(f"- *log-loss, decides nothing:* {in_nats(loss)}")
         return "\n".join([lines[0], "", *lines[1:], f"- *not decided:* {claim.cannot}"])
 
     def _decided_by(self, decision: Decision) -> str:
@@ -449,8 +448,7 @@ class Verdicts:
                 found = self._of_pair(claim)
                 holds_it = "" if isinstance(found, str) else inside(claim.paper.difference, found)
                 paper = f"{claim.paper.difference:+.1f}<br>{holds_it}"
-            of = name.replace(": ", ":<br>").replace(", less", ",<br>less")
-            of += f"<br>({how})" if names.count(name) > 1 else ""
+            of = name + (f" ({how})" if names.count(name) > 1 else "")
             rows.append({"error of": of, "claim": what, "paper": paper} | self._analyses(claim))
         table = table_by("error of", rows)
         return table.loc[:, (table != "–").any()]
@@ -622,7 +620,7 @@ def differences_table(*keys: str, columns: Sequence[Column]) -> pd.DataFrame:
     folders = {c.title: Verdicts(c.results_dir, c.budget) for c in columns}
     rows = []
     for (claim, sides, what, paper), name in zip(compared, names, strict=True):
-        name += f"<br>({tested(sides)})" if names.count(name) > 1 else ""
+        name += f" ({tested(sides)})" if names.count(name) > 1 else ""
         row = {"error of": name, "claim or control": what, "paper": "–"}
         if paper is not None:
             row["paper"] = f"{paper:+.1f}"

@@ -7,11 +7,10 @@ its weights by their digest. Posteriors are kept beside it, so that nets can be 
 import hashlib
 import io
 import json
-import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,13 +21,14 @@ from torchvision import models as torchvision_models
 from vggrepro import UserError
 from vggrepro.checkpoints import weights_digest
 from vggrepro.configs import blocks
-from vggrepro.data import ImageSet, Photos, ilsvrc, sources
+from vggrepro.data import ImageSet, Photos, cache, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
 from vggrepro.evaluators import Tested, check_classes, combine, evaluate, outcomes, windows
-from vggrepro.files import expanded, make_writable, open_regular, write_atomically
+from vggrepro.files import WRITING, expanded, make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
+from vggrepro.process import printable
 from vggrepro.recipe import Recipe
 from vggrepro.study import paper, store
 from vggrepro.study.experiments import Evaluation
@@ -57,6 +57,8 @@ MOST = {
     "crop": 1024,
     "hidden": 2**14,
 }
+WRITTEN = (".safetensors", ".json", ".png")  # of a net: weights, record, curves
+OF_A_TRAINING = ("checkpoint.pt", "checkpoint.damaged", ".lock")
 CHUNK = 256  # photos at once, so that memory does not grow with their number
 _PUBLISHED = {"A": "VGG11", "B": "VGG13", "D": "VGG16", "E": "VGG19"}
 _TRAINING_PHOTOS = (
@@ -165,7 +167,12 @@ def net(asked: Asked) -> Net:
 def _name(path: Path) -> str:
     """What the net is called: by its file or, of a run, by its folders."""
     name = path.stem if path.name != "weights.pt" else "-".join(path.absolute().parts[-3:-1])
-    return "".join(c if c.isalnum() or c in "_+.-" else "-" for c in name)
+    return "".join(c if _in_a_name(c) else "-" for c in name)
+
+
+def _in_a_name(c: str) -> bool:
+    """Whether a record's name may have it: a letter of any script, but no ² or ½."""
+    return c.isalpha() or c.isdecimal() or c in "_+.-"
 
 
 def _of_a_run(path: Path, state: State) -> dict[str, Any]:
@@ -206,8 +213,7 @@ def _published(path: Path, model: VGG) -> Published | None:
     """Whether these are weights that torchvision publishes: by the file's digest, not its name."""
     if model.config not in _PUBLISHED or model.classifier[-1].out_features != 1000:
         return None
-    with open_regular(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = _file_digest(path)
     for weights in torchvision_models.get_model_weights(_PUBLISHED[model.config].lower()):
         metrics = weights.meta["_metrics"]["ImageNet-1K"]
         if weights.url.rsplit("-", 1)[1].removesuffix(".pth") == digest[:8]:
@@ -261,8 +267,27 @@ def _found(net: Net, asked: Asked, of_ilsvrc: bool) -> ImageSet:
     root = next((root / part for part in ("val", "test") if (root / part).is_dir()), root)
     if of_ilsvrc:
         ilsvrc.check_classes(sources.class_names(root), root)
-    found = replace(streamed(sources.list_images(root), photos.cache_dir), name="folder")
+    found = streamed(sources.list_images(root), photos.cache_dir)
+    found = replace(found, name="folder", fingerprint=_of_bytes(found))
     return ilsvrc.among_a_thousand(found) if of_ilsvrc else found
+
+
+def _of_bytes(found: ImageSet) -> str:
+    """A fingerprint that knows other photos of the same names and sizes: bitmaps have one size."""
+    paths = [found.images.root / name for name in found.images.names]
+    sha = hashlib.sha256(found.fingerprint.encode())
+    for digest in cache.in_threads(_file_digest, paths, "reading photos"):
+        sha.update(digest.encode())
+    return sha.hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file. Raises `UserError` for one that cannot be read."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _set_aside(net: Net, asked: Asked) -> bool:
@@ -302,11 +327,13 @@ def _write_record(
     One that is there stays, unless with `fresh`.
     """
     scales = evaluation.test_scales
-    command = (
-        f"vggrepro evaluate --config {about['config']} --weights WEIGHTS --resize "
-        f'{about["resize"]} --protocol "{evaluation.protocol}" --scales '
-        f"{' '.join(map(str, scales))} {options(way.machine)}"
+    what = (
+        f"--config {about['config']} --weights WEIGHTS --resize {about['resize']} "
+        f'--protocol "{evaluation.protocol}" --scales {" ".join(map(str, scales))}'
     )
+    if parents := about.get("parents"):
+        what = "--fuse " + " ".join(f"{parent}.json" for parent in parents)
+    command = f"vggrepro evaluate {what} {options(way.machine)}"
     record = OwnEvalRecord(
         **about,
         protocol=evaluation.protocol,
@@ -592,12 +619,36 @@ class ToTrain:
                 raise UserError(f"{name} must be at most {most:g}, not {numbers[name]}")
         with torch.device("meta"):
             self.built(2)
-        if self.out.suffix != ".safetensors" or not re.fullmatch(r"[\w+.-]+", self.out.stem):
+        if self.out.suffix != ".safetensors" or not all(map(_in_a_name, self.out.stem)):
             raise UserError(f"--out: name a file such as d.safetensors, not {self.out}")
-        there = [path for path in (self.out, self.out.with_suffix(".json")) if path.exists()]
-        if there and not self.fresh:
+        ours = (*OF_A_TRAINING, f"{WRITING}*")
+        others = [p for p in self.begun.glob("*") if not any(fnmatch(p.name, one) for one in ours)]
+        if others:
+            raise UserError(
+                f"{others[0]} is in the way of a training's state: choose another --out"
+            )
+        there = [path for path in map(self.out.with_suffix, WRITTEN) if path.exists()]
+        # What was stopped with --fresh, or between the weights and the curves, goes on.
+        if there and not self.fresh and not self.checkpoint.exists():
             raise UserError(f"{there[0]} is there already: --fresh replaces it, or another --out")
         make_writable(self.out.absolute().parent)
+
+    @property
+    def begun(self) -> Path:
+        """The folder of what is needed to go on, until all is written."""
+        return self.out.with_suffix(".training")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The state after the last epoch."""
+        return self.begun / "checkpoint.pt"
+
+    def forget(self) -> None:
+        """Remove what was needed to go on, and nothing else."""
+        with suppress(OSError):
+            for name in OF_A_TRAINING:
+                (self.begun / name).unlink(missing_ok=True)
+            self.begun.rmdir()
 
 
 def train_lines(asked: ToTrain) -> Iterator[str]:
@@ -614,17 +665,21 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
     initialise(model, asked.start, seed=asked.seed)
     yield _said_of_recipe(asked, model)
     with ExitStack() as held:
-        begun = asked.out.with_suffix(".training")
-        if not lock(begun, held):
+        if not lock(asked.begun, held):
             raise BusyError(f"another process is training {asked.out}; wait for it to end")
-        checkpoint = begun / "checkpoint.pt"
         if asked.fresh:
-            checkpoint.unlink(missing_ok=True)
+            asked.checkpoint.unlink(missing_ok=True)
         training = train(
-            model, photos, asked.recipe, asked.seed, device=asked.machine, checkpoint=checkpoint
+            model,
+            photos,
+            asked.recipe,
+            asked.seed,
+            device=asked.machine,
+            checkpoint=asked.checkpoint,
         )
         if training.status == "interrupted":
-            raise KeyboardInterrupt(f"{training.reason}; the same command goes on from there")
+            same = "the same command" + " without --fresh" * (asked.fresh and bool(training.curve))
+            raise KeyboardInterrupt(f"{training.reason}; {same} goes on from there")
         if training.status == "ok":
             save_weights(
                 model,
@@ -633,14 +688,17 @@ def train_lines(asked: ToTrain) -> Iterator[str]:
                 photos=photos.val.fingerprint,
             )
         record = _train_record(asked, model, training)
-        recorded, drawn = asked.out.with_suffix(".json"), asked.out.with_suffix(".png")
-        store.write(record, recorded)
-        write_atomically(drawn, _curves(record))
-    shutil.rmtree(begun, ignore_errors=True)
+        recorded, drawn = (asked.out.with_suffix(suffix) for suffix in WRITTEN[1:])
+        replaced = training.status == "ok" or not asked.out.exists()
+        if replaced:  # an older net keeps the record and the curves that are its own
+            store.write(record, recorded)
+            write_atomically(drawn, _curves(record))
+    asked.forget()
     if training.status == "diverged":
         raise UserError(
             f"{training.reason}: try a smaller --learning-rate (a tenth) with --fresh"
             + ("" if asked.start == "he" else ", or --start he")
+            + ("" if replaced else f". {asked.out} stays as it was")
         )
     error, chance = record.curve[-1].minival_error, 100 * (1 - 1 / len(photos.classes))
     yield f"minival error after the last epoch: {error:.2f} %"
@@ -691,7 +749,7 @@ def _train_record(asked: ToTrain, model: VGG, training: Training) -> OwnTrainRec
         inputs=model.inputs,
         **asked.of_the_net,
         recipe=json.loads(json.dumps(asdict(asked.recipe))),
-        classes=photos.classes,
+        classes=tuple(map(printable, photos.classes)),
         data=(used(photos.train), used(photos.minival), used(photos.val)),
         parameters=count_parameters(model),
         status=training.status,

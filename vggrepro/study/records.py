@@ -88,7 +88,11 @@ class Array(_Strict):
 
 
 class DataUsed(_Strict):
-    """Which images: `fingerprint` is over decoded pixels and labels, so it knows no source."""
+    """Which images: `fingerprint` is over decoded pixels and labels, so it knows no source.
+
+    Of photos that are decoded anew each time it is over names and sizes (ImageNet), or also over
+    the bytes of the files (a folder of the reader's own that is only tested).
+    """
 
     name: str
     split: str
