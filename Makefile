@@ -43,7 +43,7 @@ book: $(INSTALLED) ## build the book from the committed notebooks, rerun nothing
 test: $(INSTALLED) ## lint, unit tests, all notebooks, strict build of the book, render-check
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
-	$(BIN)/python -m pytest --nbval
+	$(BIN)/python -m pytest --nbval -n logical --maxprocesses 4 --dist loadfile
 	$(MAKE) --no-print-directory render-check
 
 .PHONY: torture

@@ -4,6 +4,7 @@ import os
 import shutil
 import sys
 import warnings
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,6 +20,24 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("vggrepro")
+
+
+# A kernel's ports, and those where ranks or a browser are met, are free when they are chosen, and
+# others must not open them before they are used.
+OPEN_PORTS = ("test_book", "test_distributed", "test_render", "test_torture")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Processes of pytest share the files; one has all that open ports, as notebooks do."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = Path(super()._split_scope(nodeid))
+            return "ports" if file.suffix == ".ipynb" or file.stem in OPEN_PORTS else str(file)
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(autouse=True)

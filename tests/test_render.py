@@ -1,9 +1,11 @@
 """Rendering: the same bytes twice, and nothing written when a chapter fails."""
 
+import socket
 from contextlib import nullcontext
 
 import nbformat
 import pytest
+from jupyter_client.connect import LocalPortCache
 
 from vggrepro import UserError
 from vggrepro.pages import render, reruns
@@ -135,6 +137,31 @@ def test_a_cell_that_takes_too_long(chapter, tmp_path):
     chapter.write_text("# %%\nimport time\n\ntime.sleep(60)\n")
     with pytest.raises(UserError, match="timed out"):
         render.execute(chapter, tmp_path / "x.ipynb", cell_timeout=1)
+    assert not (tmp_path / "x.ipynb").exists()
+
+
+def test_a_kernel_whose_port_is_taken_starts_again(chapter, tmp_path, monkeypatch):
+    ports = []
+
+    def chosen(self, ip):
+        ports.append(free(self, ip) if ports else taken.getsockname()[1])
+        return ports[-1]
+
+    free = LocalPortCache.find_available_port
+    monkeypatch.setattr(LocalPortCache, "find_available_port", chosen)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        output = render.execute(chapter, tmp_path / "x.ipynb")
+    assert output.exists()
+    assert len(ports) == 10  # a kernel has five
+
+
+def test_a_kernel_that_never_starts(chapter, tmp_path, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(LocalPortCache, "find_available_port", lambda self, ip: port)
+        monkeypatch.setattr(render, "STARTS", 2)
+        with pytest.raises(UserError, match="Kernel died before replying"):
+            render.execute(chapter, tmp_path / "x.ipynb")
     assert not (tmp_path / "x.ipynb").exists()
 
 

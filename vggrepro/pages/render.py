@@ -9,12 +9,16 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggrepro import UserError
-from vggrepro.files import make_writable
+from vggrepro.files import cores, make_writable
+from vggrepro.study.store import MOST_PROCESSES
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -33,6 +37,7 @@ LAST = "comparison"
 CELL_TIMEOUT = 600
 #: On the busiest machine a kernel needs minutes to start.
 START_TIMEOUT = 900
+STARTS = 5
 
 # What else a notebook's metadata may hold depends on who wrote it and when.
 _KEPT_METADATA = ("kernelspec", "language_info")
@@ -117,8 +122,9 @@ def execute(
         import jupytext
         import nbformat
         import papermill
-        from nbclient.exceptions import CellTimeoutError, DeadKernelError
+        from nbclient.exceptions import CellTimeoutError
         from papermill.exceptions import PapermillExecutionError
+        from tenacity import Retrying, retry_if_exception_message, stop_after_attempt
     except ImportError as error:
         raise UserError(
             f"Running chapters needs {error.name}: pip install -c constraints.txt -e '.[book]'"
@@ -129,9 +135,13 @@ def execute(
     source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
     running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")
     nbformat.write(normalise(jupytext.read(script)), source)
+    # Jupyter chooses a kernel's ports before the kernel opens them: another may have been faster.
+    not_started = retry_if_exception_message(match="Kernel died before replying")
+    until_started = Retrying(retry=not_started, stop=stop_after_attempt(STARTS), reraise=True)
     try:
         # As a file, not a node: papermill would store a whole node in the notebook's metadata.
-        papermill.execute_notebook(
+        until_started(
+            papermill.execute_notebook,
             str(source),
             str(running),
             parameters=dict(parameters or {}),
@@ -146,7 +156,7 @@ def execute(
     except PapermillExecutionError as error:
         reason = error.evalue.strip().split("\n")[-1] or error.ename
         raise _failure(script, running, output, reason) from error
-    except (CellTimeoutError, DeadKernelError) as error:
+    except (CellTimeoutError, RuntimeError) as error:  # the kernel is stuck, or has died
         raise _failure(script, running, output, str(error).strip().split("\n")[0]) from error
     finally:
         source.unlink(missing_ok=True)
@@ -196,6 +206,19 @@ def check(script: Path) -> str | None:
     return f"{committed.name} differs from {executed}"
 
 
+@contextmanager
+def mapping(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """`map`, by so many processes.
+
+    Not by threads: papermill changes the working directory of its whole process.
+    """
+    if processes < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        yield pool.map
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Render or check the chapters named, or all; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m vggrepro.pages.render", description=__doc__)
@@ -204,13 +227,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     stale = []
     try:
-        for script in [find_chapter(name) for name in options.chapters] or chapters():
-            if not options.check:
-                print(f"rendered {render(script).relative_to(ROOT)}", flush=True)
-            elif difference := check(script):
-                stale.append(difference)
-            else:
-                print(f"unchanged {script.stem}.ipynb", flush=True)
+        scripts = [find_chapter(name) for name in options.chapters] or chapters()
+        with mapping(min(len(scripts), MOST_PROCESSES, cores())) as each:
+            done = each(check if options.check else render, scripts)
+            for script, outcome in zip(scripts, done, strict=True):
+                if not options.check:
+                    print(f"rendered {outcome.relative_to(ROOT)}", flush=True)
+                elif outcome:
+                    stale.append(outcome)
+                else:
+                    print(f"unchanged {script.stem}.ipynb", flush=True)
     except UserError as error:
         print(error, file=sys.stderr)
         return 1

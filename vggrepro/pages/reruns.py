@@ -2,10 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 
 from vggrepro import UserError
@@ -58,12 +55,7 @@ def rerun(
         }
         copies = [EXECUTED / f"{script.stem}.ipynb" for script in scripts]
         parameters = [shown if render.takes_parameters(script) else {} for script in scripts]
-        with ExitStack() as held:
-            each = map
-            if min(processes, len(scripts)) > 1:
-                # Not by threads: papermill changes the working directory of its whole process.
-                pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
-                each = held.enter_context(pool).map
+        with render.mapping(min(processes, len(scripts))) as each:
             executed = iter(each(render.execute, scripts, copies, parameters))
             for task, work in chapters.items():
                 with bar.part(task, CHAPTER, work, 1):

@@ -57,12 +57,13 @@ class Experiment(Recipe):
             super().__post_init__()
 
 
-_DEFAULTS = {f.name: f.default for f in fields(Experiment) if f.default is not MISSING}
+# As JSON has them: lists, not tuples.
+_DEFAULTS = json.dumps({f.name: f.default for f in fields(Experiment) if f.default is not MISSING})
 
 
 def completed(recorded: Mapping[str, Any]) -> dict[str, Any]:
     """A declaration as JSON has it; a field that was added later had its default before."""
-    return json.loads(json.dumps(_DEFAULTS)) | dict(recorded)
+    return json.loads(_DEFAULTS) | dict(recorded)
 
 
 @dataclass(frozen=True)

@@ -279,8 +279,8 @@ def current(path: Path, experiment: Experiment) -> Record:
 
 def _changed(record: Record, experiment: Experiment) -> list[str]:
     """The fields of a declaration that are not as a record has them."""
-    declared = json.loads(json.dumps(asdict(experiment)))
-    return [name for name in declared if record.declared.get(name) != declared[name]]
+    declared, recorded = json.loads(json.dumps(asdict(experiment))), record.declared
+    return [name for name in declared if recorded.get(name) != declared[name]]
 
 
 def _all_current(paths: Iterable[Path], experiment: Experiment) -> Iterator[Record]:
