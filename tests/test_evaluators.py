@@ -214,7 +214,7 @@ def test_bad_protocols_and_scales_are_user_errors():
         evaluate(small_net(), images, "sliding", 256, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 29 px"):
         evaluate(small_net(), images, "dense", 100, device=CPU, progress=False)
-    with pytest.raises(UserError, match="at least one Q"):
+    with pytest.raises(UserError, match="scales are whole numbers"):
         evaluate(small_net(), images, "dense", (), device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 57 px is smaller than the 64 px crop"):
         evaluate(small_net(), images, "centre-crop", 200, device=CPU, progress=False)

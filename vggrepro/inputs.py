@@ -53,8 +53,8 @@ def inputs_named(text: str) -> Inputs:
     except ValueError:
         mean = deviation = ()
     try:
-        return checked((mean, deviation if len(deviation) == 3 else deviation[0], bgr))
-    except (IndexError, ValueError) as error:
+        return checked((mean, deviation[0] if len(deviation) == 1 else deviation, bgr))
+    except ValueError as error:
         raise UserError(
             f"unknown inputs {text!r}: choose one of {', '.join(INPUTS)}, or {_WRITTEN_OUT}"
         ) from error
