@@ -27,8 +27,8 @@
 #
 # `train` says what it found and writes three files: the weights, `d.json`, the record of the training
 # with its recipe, and `d.png`, its curves. Without a split a fifth of every class is set aside, chosen by
-# the pixels and so the same everywhere; `evaluate` tests on that. Ctrl-C loses at most one epoch, and
-# the same command goes on. The whole net at 224 px wants a GPU; on a laptop add
+# the pixels and so the same everywhere; `evaluate` tests on that, and weights from elsewhere on all
+# photos, as it says. Ctrl-C loses at most one epoch, and the same command goes on. The whole net at 224 px wants a GPU; on a laptop add
 # `--width 0.25 --crop 64 --hidden 256`. If it does not learn, [measure why](#why-does-my-vgg-not-train).
 #
 # At full size the weights are torchvision's, too:

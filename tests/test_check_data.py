@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from tests.image_folders import publish, random_images, write_folders, write_set
-from vggrepro.data import published
+from vggrepro import UserError
+from vggrepro.data import load, published
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def photos(tmp_path):
 
 def test_a_good_folder_is_ready(photos, vggrepro):
     status, out, _ = vggrepro("check-data", photos)
-    assert (status, out) == (0, "46 photos, ready to be trained on\n")
+    assert (status, out) == (0, "2 classes: cat, dog\n46 photos, ready to be trained on\n")
 
 
 def test_all_problems_are_listed_at_once(photos, vggrepro):
@@ -52,7 +53,7 @@ def test_all_problems_are_listed_at_once(photos, vggrepro):
 def test_photos_without_a_split_are_all_looked_at(tmp_path, vggrepro):
     write_folders(tmp_path, random_images(24), [i % 2 for i in range(24)], ("cat", "dog"))
     status, out, _ = vggrepro("check-data", tmp_path)
-    assert (status, out) == (0, "24 photos, ready to be trained on\n")
+    assert (status, out) == (0, "2 classes: cat, dog\n24 photos, ready to be trained on\n")
     for name in ("cat/0000.png", "dog/0003.png"):
         (tmp_path / name).write_bytes(b"no image")
     write_folders(tmp_path, random_images(1, seed=9), [0], ("hen",))
@@ -98,3 +99,23 @@ def test_what_cannot_be_checked(tmp_path, monkeypatch, vggrepro, arguments, mess
     status, _, err = vggrepro("check-data", *arguments)
     assert status == 1 and message in err
     assert vggrepro("check-data", tmp_path)[0] == 1  # neither train nor val
+
+
+def test_parts_under_other_names_are_no_classes(tmp_path, photos, vggrepro):
+    for part, other in (("train", "Train"), ("val", "validation")):
+        (photos / part).rename(photos / other)
+    status, out, _ = vggrepro("check-data", photos)
+    assert status == 1 and "has Train, validation with folders in it, like a part of a split" in out
+    with pytest.raises(UserError, match="must be called train and val"):
+        load("folder", photos, cache_dir=tmp_path / "cache")
+    (photos / "Train").rename(photos / "train")
+    with pytest.raises(UserError, match="has validation with folders in it"):
+        load("folder", photos, cache_dir=tmp_path / "cache")
+
+
+def test_a_photo_in_two_classes_is_named(tmp_path, vggrepro):
+    write_folders(tmp_path, random_images(24), [i % 2 for i in range(24)], ("cat", "dog"))
+    shutil.copy(tmp_path / "cat" / "0000.png", tmp_path / "dog" / "again.png")
+    status, out, _ = vggrepro("check-data", tmp_path)
+    assert status == 0
+    assert "dog/again.png is the same photo as" in out and "of another class" in out

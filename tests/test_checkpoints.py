@@ -208,9 +208,11 @@ def test_what_is_no_weights_is_named(tmp_path, content):
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to(path.name)])
 def test_what_is_no_file_is_named(tmp_path, make):
     make(tmp_path / "c.pt")
-    for load in (read, lambda path: resume(path, "here", after_steps())):
-        with pytest.raises(DamagedError, match=r"c\.pt is not a readable checkpoint"):
-            load(tmp_path / "c.pt")
+    with pytest.raises(DamagedError, match=r"c\.pt is not a readable checkpoint"):
+        read(tmp_path / "c.pt")
+    with pytest.raises(UserError, match=r"c\.pt cannot be read") as caught:
+        resume(tmp_path / "c.pt", "here", after_steps())
+    assert caught.type is UserError  # what is damaged would be set aside
 
 
 class Code:

@@ -159,9 +159,9 @@ def test_layers_of_a_lrn_in_order():
     ("arguments", "message"),
     [
         ({"config": "F"}, "unknown config"),
-        ({"config": "A", "crop": 31}, "crop must be at least 32 px, not 31"),
-        ({"config": "A", "hidden": 0}, "hidden must be at least 1"),
-        ({"config": "A", "num_classes": 0}, "num_classes must be at least 1"),
+        ({"config": "A", "crop": 31}, "crop must be at least 32 px, and whole, not 31"),
+        ({"config": "A", "hidden": 0}, "hidden must be a whole number from 1 up, not 0"),
+        ({"config": "A", "num_classes": 0}, "num_classes must be a whole number from 1 up, not 0"),
         ({"config": "A", "width": 0.0}, "width must be a positive number"),
     ],
 )

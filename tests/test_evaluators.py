@@ -214,7 +214,7 @@ def test_bad_protocols_and_scales_are_user_errors():
         evaluate(small_net(), images, "sliding", 256, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 29 px"):
         evaluate(small_net(), images, "dense", 100, device=CPU, progress=False)
-    with pytest.raises(UserError, match="at least one Q"):
+    with pytest.raises(UserError, match="scales are whole numbers"):
         evaluate(small_net(), images, "dense", (), device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 57 px is smaller than the 64 px crop"):
         evaluate(small_net(), images, "centre-crop", 200, device=CPU, progress=False)
@@ -319,3 +319,38 @@ def test_lrn_quantiles_are_numpys_over_the_layers_input(training):
 
 def test_nets_without_lrn_have_no_denominator():
     assert lrn_denominator(small_net("A"), torch.zeros(1, 3, 64, 64), (0.5,)) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model": torch.nn.Linear(3, 4)},
+            "takes a vggrepro.VGG, not Linear: a net",
+        ),
+        ({"model": small_net().double()}, "in torch.float64: make it float32"),
+        ({"images": [1, 2]}, "such as photos.val, not list"),
+        ({"images": image_set(4).subset(np.array([], int))}, "no image"),
+        ({"protocol": ["dense"]}, "unknown protocol"),
+        *(({"scales": scales}, "scales are") for scales in ("256", {256}, None, [[256]], ())),
+        *(({"scales": scales}, "scales are") for scales in (math.nan, math.inf, -256, 0)),
+        ({"scales": 64.5, "pixels": True}, "scales are whole"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_tested_is_one_message(change, message):
+    given = {"model": small_net(), "images": image_set(4), "device": CPU, "progress": False}
+    with pytest.raises(UserError, match=message):
+        evaluate(**(given | change))
+
+
+def test_every_part_of_the_net_is_back_in_its_mode():
+    model = small_net().train()
+    model.features.eval()
+    evaluate(model, image_set(4), "centre-crop", device=CPU, progress=False)
+    assert (model.training, model.features.training, model.classifier.training) == (1, 0, 1)
+
+
+def test_a_dense_net_is_not_made_dense_again():
+    with pytest.raises(UserError, match="not DenseVGG"):
+        to_dense(to_dense(small_net()), every_offset=True)

@@ -410,3 +410,22 @@ def test_only_net_a_is_a_parent(config):
 def test_unknown_method_names_the_known_ones():
     with pytest.raises(UserError, match=r"unknown initialisation 'xavier'.*glorot, he"):
         initialise(VGG("A", **SMALL), "xavier", seed=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "0", None])
+def test_a_seed_is_a_whole_number(seed):
+    with pytest.raises(UserError, match="a seed is a whole number from 0"):
+        initialise(small_net(), "he", seed=seed)
+
+
+def test_the_start_depends_on_the_seed_alone():
+    plain, within = small_net(), small_net()
+    initialise(plain, "he", seed=3)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.device("meta"):
+            initialise(within, "he", seed=np.int64(3))
+    finally:
+        torch.set_default_dtype(torch.float32)
+    for one, other in zip(plain.parameters(), within.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -518,6 +518,13 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     words[-1] = str(tmp_path / "more")
     said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
     assert "these are not the photos of its training" in said
+
+    # A file that was saved from Python does not say what was set aside.
+    by_hand = tmp_path / "by-hand.safetensors"
+    vgg.save_weights(vgg.load_weights(out), by_hand)
+    words[words.index("--weights") + 1] = by_hand
+    said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
+    assert "41 photos of 4 classes" in said and "its error is too small" in said
     shutil.copytree(drawn, tmp_path / "less", ignore=shutil.ignore_patterns(synthetic.CLASSES[0]))
     words[-1] = str(tmp_path / "less")
     status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")

@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, replace
 
+import numpy as np
 import pytest
 
 from vggrepro import UserError
@@ -60,9 +61,18 @@ def test_q_of_one_scale_is_s_or_the_middle_of_its_interval():
         ({"weight_decay": -1.0}, "weight_decay must be at least 0"),
         ({"colour_shift": float("inf")}, "colour_shift must be at least 0"),
         ({"train_scale": (384, 256)}, "train_scale must be the smallest and the largest S"),
+        ({"train_scale": ("256", "512")}, "train_scale must be the smallest and the largest S"),
+        ({"train_scale": (256, float("inf"))}, "train_scale must be the smallest and the largest"),
+        ({"learning_rate": "0.1"}, "learning_rate must be positive, not '0.1'"),
+        ({"momentum": None}, "momentum must be from 0 to below 1, not None"),
     ],
 )
 def test_a_value_out_of_range_is_refused_in_one_line(value, message):
     with pytest.raises(UserError, match=message) as caught:
         Recipe(**value)
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    recipe = Recipe(epochs=np.int64(2), batch_size=np.int32(8), learning_rate=np.float32(0.5))
+    assert recipe == Recipe(epochs=2, batch_size=8, learning_rate=0.5)

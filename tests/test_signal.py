@@ -214,3 +214,16 @@ def test_a_bad_name_is_told_what_there_is(names, data, allowed):
     with pytest.raises(UserError, match="unknown") as error:
         starts.chosen(names, data)
     assert allowed in str(error.value)
+
+
+def test_gradients_are_kept_and_modes_come_back_whatever_the_caller_does():
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Dropout(0.5), nn.Linear(4, 2))
+    net[2].eval()
+    given = layers_of(net), torch.ones(2, 3), torch.tensor([0, 1])
+    expected = measure(net, *given)
+    with torch.no_grad():
+        assert measure(net, *given) == expected
+    assert (net.training, net[2].training) == (True, False)
+    net[0].requires_grad_(False)
+    with pytest.raises(UserError, match="0 cannot be measured frozen"):
+        measure(net, *given)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from tests.image_sets import CPU, Sets, coloured_set, image_set, statistics_of
-from vggrepro import UserError, trainer
+from vggrepro import UserError, checkpoints, trainer
 from vggrepro.augmentations import Draws, colour_shifts
 from vggrepro.checkpoints import weights_digest
 from vggrepro.models import LRN, initialise
@@ -361,7 +361,7 @@ def test_ctrl_c_keeps_the_epochs_that_are_done(sets, undisturbed, tmp_path):
     assert weights_digest(model.state_dict()) == undisturbed[1]
 
 
-@pytest.mark.parametrize("damage", ["a flipped bit", "cut", "a pipe"])
+@pytest.mark.parametrize("damage", ["a flipped bit", "cut"])
 def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(
     sets, undisturbed, tmp_path, damage
 ):
@@ -370,14 +370,105 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_training_begins_anew(
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole if damage == "a flipped bit" else whole[:-1])
-    if damage == "a pipe":
-        path.unlink()
-        os.mkfifo(path)
-    with pytest.warns(UserWarning, match=r"checkpoint.pt is damaged: kept as checkpoint.damaged"):
+    (tmp_path / "checkpoint.damaged").write_text("of the user's")
+    with pytest.warns(UserWarning, match=r"checkpoint.pt is damaged: kept as checkpoint.damaged1"):
         again, model = run(sets, path)
     assert again.curve == undisturbed[0].curve
     assert weights_digest(model.state_dict()) == undisturbed[1]
-    assert sorted(os.listdir(tmp_path)) == ["checkpoint.damaged", "checkpoint.pt"]
+    assert (tmp_path / "checkpoint.damaged").read_text() == "of the user's"
+    names = ["checkpoint.damaged", "checkpoint.damaged1", "checkpoint.pt"]
+    assert sorted(os.listdir(tmp_path)) == names
+
+
+def test_what_cannot_be_a_checkpoint_stays_where_it_is(sets, tmp_path):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(UserError, match=f"{name} is no file"):
+            run(sets, tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_damaged(sets, tmp_path, monkeypatch):
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    run(sets, tmp_path / "c.pt", replace(TINY, epochs=1))
+    before = (tmp_path / "c.pt").read_bytes()
+    monkeypatch.setattr(checkpoints, "open_regular", refused)
+    with pytest.raises(UserError, match=r"c\.pt cannot be read: Permission denied"):
+        run(sets, tmp_path / "c.pt")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"c.pt": before}
+
+
+def test_frozen_layers_stay_and_a_checkpoint_knows_them(sets, tmp_path):
+    def half_frozen():
+        model = net()
+        model.features.requires_grad_(False)
+        return model
+
+    once = replace(TINY, epochs=1)
+    run(sets, tmp_path / "c.pt", once)
+    given = {"device": CPU, "progress": False}
+    with pytest.raises(UserError, match="was left by another training"):
+        train(half_frozen(), sets, once, checkpoint=tmp_path / "c.pt", **given)
+    model, before = half_frozen(), net()
+    train(model, sets, once, **given)
+    assert torch.equal(model.features[0].weight, before.features[0].weight)
+    assert not torch.equal(model.classifier[0].weight, before.classifier[0].weight)
+    with pytest.raises(UserError, match="every weight is frozen"):
+        train(model.requires_grad_(False), sets, once, **given)
+
+
+def test_the_callers_torch_is_as_it_was(sets):
+    """Neither its random numbers nor whether it keeps gradients count, or change."""
+    once, given = replace(TINY, epochs=1), {"device": CPU, "progress": False}
+    plain, within = net(), net()
+    train(plain, sets, once, **given)
+    torch.manual_seed(5)
+    expected = torch.rand(2)
+    torch.manual_seed(5)
+    with torch.inference_mode():
+        train(within, sets, once, np.int64(0), **given)
+    assert torch.equal(torch.rand(2), expected)
+    assert weights_digest(within.state_dict()) == weights_digest(plain.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("change", "seed", "message"),
+    [
+        ({"train_scale": (100, 100)}, 0, "S = 14 px is smaller"),
+        ({}, -1, "a seed is a whole number from 0"),
+        ({}, 2**63, "a seed is a whole number from 0"),
+        ({}, "0", "a seed is a whole number from 0"),
+    ],
+)
+def test_what_cannot_be_trained_leaves_the_net_as_it_was(sets, change, seed, message):
+    model = net()
+    model.set_inputs("torchvision")
+    before = model.inputs
+    with pytest.raises(UserError, match=message):
+        train(model, sets, replace(TINY, **change), seed, device=CPU, progress=False)
+    assert model.inputs == before
+
+
+@pytest.mark.parametrize("rate", [1e-1, 1e-6, 1e-9])
+def test_every_rate_drops_three_times(rate):
+    recipe = replace(TINY, schedule="plateau", learning_rate=rate)
+    optimizer = sgd(net(), recipe)
+    scheduler = trainer.schedule(optimizer, recipe)
+    for _ in range(40):
+        scheduler.step(50.0)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(rate / 1000)
+
+
+def test_ctrl_c_while_a_checkpoint_is_written(sets, tmp_path, monkeypatch):
+    def interrupted(*given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoints, "save", interrupted)
+    training, _ = run(sets, tmp_path / "c.pt")
+    assert (training.status, training.reason) == ("interrupted", "stopped in epoch 1")
 
 
 def test_a_checkpoint_of_another_training_is_refused(sets, tmp_path):

@@ -1,5 +1,6 @@
 """Weights of others, and ours for others: what is read, what is refused, what inputs they take."""
 
+import math
 import os
 import pickle
 from pathlib import Path
@@ -158,6 +159,10 @@ def test_weights_that_are_refused(tmp_path, monkeypatch):
     broken = {**state, "classifier.6.bias": torch.full((4,), float("nan"))}
     assert "no numbers" in refused(saved(broken))
     assert "no state dict" in refused(saved({"epoch": 3}))
+    assert "no state dict" in refused(saved({"w": torch.ones(2).to_sparse()}))
+    assert "the same name" in refused(saved({**state, "module.classifier.6.bias": torch.ones(4)}))
+    thin = {**state, "classifier.0.weight": torch.ones(16, 3)}
+    assert "fewer than the 32 channels" in refused(saved(thin))
     assert "features.0.weight" in refused(saved({**state, "features.0.weight": torch.ones(())}))
     Path("w.pth").write_bytes(Path("w.pth").read_bytes()[:100])
     assert "damaged" in refused("w.pth")
@@ -166,6 +171,33 @@ def test_weights_that_are_refused(tmp_path, monkeypatch):
     torch.save({"w": Code()}, "w.pth")
     assert "as data alone" in refused("w.pth")
     assert not Path("was-run").exists()
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        lambda state: {"model_state_dict": state, "epoch": 3},
+        lambda state: {"model": {"state_dict": state}},
+        lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+    ],
+)
+def test_what_trainers_wrap_around_weights_is_taken_off(tmp_path, wrapped):
+    model = small("A")
+    torch.save(wrapped(model.state_dict()), tmp_path / "w.pth")
+    again = vgg.load_weights(tmp_path / "w.pth", "A").state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("length", [int.from_bytes(b"PK", "little"), 0x280 + 0x10000])
+def test_a_long_header_is_not_taken_for_a_pickle(tmp_path, length):
+    """Its length stands first in the file, and may look like what PyTorch's files begin with."""
+    model, path = small("A", input_divisor=60.0), tmp_path / "a.safetensors"
+    save_weights(model, path, note="")
+    short = int.from_bytes(path.read_bytes()[:8], "little")
+    save_weights(model, path, note="x" * (length - short), of=np.float32(0.5))
+    save_weights(model, path, note="x" * (length - short))
+    assert path.read_bytes()[:2] == length.to_bytes(8, "little")[:2]
+    assert vgg.load_weights(path).input_divisor == 60.0
 
 
 # --- inputs -------------------------------------------------------------------------------
@@ -197,6 +229,28 @@ def test_inputs_by_name_or_written_out():
         with pytest.raises(UserError, match="times 255"):
             inputs_named(of_unit_pixels)
     assert inputs_named("0,0,0/255").deviation == 255
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *(
+            {"pixel_mean": mean}
+            for mean in ((120,), (1, 2), (1, 2, 3, 4), 5, "abc", (math.nan,) * 3)
+        ),
+        *({"inputs": (mean, 1.0)} for mean in ((0.485, 0.456, 0.406), (1, 2), 3)),
+        *({"inputs": ((1, 2, 3), deviation)} for deviation in ((0, 1, 1), 0, math.inf, None)),
+        {"inputs": 5},
+        {"input_divisor": math.inf},
+        {"input_divisor": "60"},
+        {"dropout": None},
+        {"num_classes": 1.5},
+    ],
+    ids=str,
+)
+def test_numbers_that_can_be_no_inputs_are_refused(given):
+    with pytest.raises(UserError):
+        VGG("A", **{"num_classes": 4, **SMALL, **given})
 
 
 # --- resize and crops ---------------------------------------------------------------------

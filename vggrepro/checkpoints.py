@@ -89,16 +89,22 @@ def resume(path: Path, address: str, parts: Mapping[str, Any]) -> dict[str, Any]
     try:
         with open_regular(path) as file:
             whole = memoryview(file.read())
+    except OSError as error:  # it may be whole, and be read another time
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    try:
         if hashlib.sha256(whole[DIGEST:]).digest() != whole[:DIGEST]:
             raise ValueError("its digest does not fit")
         stored = torch.load(io.BytesIO(whole[DIGEST:]), map_location="cpu", weights_only=True)
         found, states, done = stored["address"], stored["parts"], stored["done"]
+    except MemoryError:
+        raise
     except Exception as error:
         raise DamagedError(path, _short(error)) from error
     if found != address:
         raise UserError(
             f"{path} was left by another training (recipe, data, start, precision, threads, "
-            "processor or PyTorch differ): go on as it was begun, or without it (--fresh)"
+            "processor or PyTorch differ): go on as it was begun, from a net built and initialised "
+            "anew, or without it (--fresh, or delete it)"
         )
     for name, part in parts.items():
         part.load_state_dict(states[name])

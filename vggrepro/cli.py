@@ -319,7 +319,8 @@ def check_data(
 ) -> None:
     """Open every photo and list all that is wrong with a data folder, before any training.
 
-    What is broken, passed over or no image, classes that differ, photos that train and val share.
+    What is broken, passed over or no image, classes that differ, photos that train and val or two
+    classes share.
     """
     from vggrepro.data.check import check
 
@@ -330,6 +331,8 @@ def check_data(
         typer.echo(printable(problem))
     if found.problems:
         raise UserError(f"{len(found.problems)} problems in {data_dir}")
+    named = ", ".join(found.classes[:10]) + ", …" * (len(found.classes) > 10)
+    typer.echo(f"{len(found.classes)} classes: {printable(named)}")
     typer.echo(f"{found.photos} photos, ready to be trained on")
 
 

@@ -7,6 +7,7 @@ neither needs to be written down for each.
 
 import re
 from math import isfinite
+from numbers import Integral
 from typing import NamedTuple
 
 from vggrepro import UserError
@@ -131,16 +132,16 @@ def map_side(crop: int) -> int:
     Five pools round down, so `crop` need not be a multiple of 32. Raises UserError below 32 px,
     where nothing is left.
     """
-    if crop < DOWNSAMPLING:
+    if not isinstance(crop, Integral) or crop < DOWNSAMPLING:
         raise UserError(
-            f"crop must be at least {DOWNSAMPLING} px, not {crop}: "
+            f"crop must be at least {DOWNSAMPLING} px, and whole, not {crop!r}: "
             "five pools leave nothing of a smaller image"
         )
     return crop // DOWNSAMPLING
 
 
 def check_units(**units: int) -> None:
-    """Raise UserError unless every named number of units is at least 1."""
+    """Raise UserError unless every named number of units is a whole number from 1 up."""
     for name, value in units.items():
-        if value < 1:
-            raise UserError(f"{name} must be at least 1, not {value}")
+        if not isinstance(value, Integral) or value < 1:
+            raise UserError(f"{name} must be a whole number from 1 up, not {value!r}")

@@ -9,6 +9,8 @@ map. OverFeat's protocol alone has a finer map, and its maximum in place of the 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
+from numbers import Integral, Real
 from time import perf_counter
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ from vggrepro import UserError, distributed
 from vggrepro.augmentations import ahead, cut_batch
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine, choose
-from vggrepro.models import LRN, VGG, to_dense
+from vggrepro.models import LRN, VGG, check_vgg, evaluating, to_dense
 from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as
@@ -75,19 +77,26 @@ def evaluate(
     windows after each batch. Each image counts once, whatever the batches: of several processes
     every one takes its own images, and all get the same result.
 
-    Raises `UserError` for an unknown protocol or resize, a scale that is too small, a net with
-    another number of classes, or one without its pixel mean.
+    Raises `UserError` for an unknown protocol or resize, a scale that is none or too small, no
+    images, and a net that is no `VGG` in float32, has another number of classes, or does not know
+    its pixel mean.
     """
     if resize not in RESIZES:
         raise UserError(f"unknown resize {resize!r}; choose one of: {', '.join(RESIZES)}")
     device = choose(device)
-    check_classes(model, images)
-    model.to(device.device, memory_format=torch.channels_last)
-    scales = np.atleast_1d(scales).tolist()
-    if not scales:
-        raise UserError("scales must name at least one Q")
+    check_net(model, images)
+    several = isinstance(scales, Sequence | np.ndarray) and not isinstance(scales, str)
+    scales = list(scales) if several else [scales]
+    if not scales or not all(isinstance(q, Integral if pixels else Real) for q in scales):
+        raise UserError(
+            f"scales are whole numbers, one such as 256 or several such as (224, 256, 288), "
+            f"not {scales}"
+        )
+    if not all(0 < q < inf for q in scales):
+        raise UserError(f"scales are positive, not {scales}")
     if not pixels:
         scales = [scaled(q, model.crop) for q in scales]
+    model.to(device.device, memory_format=torch.channels_last)
     work = [windows(protocol, images, scale, model.crop) for scale in scales]
     with counted(progress, sum(map(len, work)), " windows") as done:
         tested = [run_windows(model, images, protocol, some, device, done, resize) for some in work]
@@ -107,6 +116,21 @@ def counted(progress: bool | Callable, total: int, unit: str) -> Iterator[Callab
         yield lambda *told: bar.update(told[-1])
 
 
+def check_net(model: VGG, images: ImageSet) -> None:
+    """Raise `UserError` unless it is a `VGG` in float32 that has the classes of these images."""
+    check_vgg(model)
+    if not isinstance(images, ImageSet):
+        raise UserError(f"give a set of images, such as photos.val, not {type(images).__name__}")
+    if not len(images):
+        raise UserError("there is no image in this set")
+    if other := {str(w.dtype) for w in model.parameters()} - {"torch.float32"}:
+        raise UserError(
+            f"this net is in {', '.join(other)}: make it float32 with net.float() and set its "
+            "pixel mean again; what it computes in is chosen by the precision of the device"
+        )
+    check_classes(model, images)
+
+
 def check_classes(model: VGG, images: ImageSet) -> None:
     """Raise `UserError` unless the net has as many outputs as the images have classes."""
     outputs = model.classifier[-1].out_features
@@ -123,7 +147,7 @@ def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tupl
     Raises `UserError` for an unknown protocol or a scale that is too small.
     """
     known = PROTOCOLS | OF_TORCHVISION
-    if protocol not in known:
+    if not isinstance(protocol, str) or protocol not in known:
         raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(known)}")
     return [
         (index, window)
@@ -159,9 +183,7 @@ def run_windows(
 ) -> Tested:
     """The posteriors of the images: the mean over their windows in `work`, all at one scale."""
     own = [item for item in work if item[0] % distributed.world() == distributed.rank()]
-    started, was_training = perf_counter(), model.training
-    overfeat = protocol == "overfeat"
-    dense = to_dense(model.eval(), every_offset=overfeat)
+    started, overfeat = perf_counter(), protocol == "overfeat"
     # Sermanet et al. (2014) do not say whether the maximum is taken before or after soft-max.
     # Before, what is averaged afterwards are distributions, as in the paper's own protocols.
     over_space = torch.amax if overfeat else torch.mean
@@ -173,7 +195,8 @@ def run_windows(
         return batch, cut_batch(images, [i for i, _ in batch], [w for _, w in batch], resize)
 
     batches = _batches(own, BATCH_PIXELS[device.device.type])
-    try:
+    with evaluating(model):
+        dense = to_dense(model, every_offset=overfeat)
         for batch, crops in ahead(load, batches, workers=images.loading_threads):
             x = model.normalised(device.send(crops))
             with device.autocast():
@@ -183,8 +206,6 @@ def run_windows(
             np.add.at(total, [i for i, _ in batch], (sum(seen) / len(seen)).cpu().numpy())
             positions["{}x{}".format(*maps[0].shape[-2:])] += len(batch)
             done(len(batch))
-    finally:
-        model.train(was_training)
     total = distributed.add(total)
     positions = sum(distributed.gather(positions), Counter())
     if len(own) < len(work):

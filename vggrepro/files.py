@@ -43,6 +43,13 @@ def open_regular(path: str | os.PathLike, *, links: bool = True) -> BinaryIO:
     return file
 
 
+def as_plain(number: Any) -> Any:
+    """One of NumPy's numbers as Python's: the `default` of `json.dumps`."""
+    if not hasattr(number, "item"):
+        raise TypeError(f"{type(number).__name__} cannot be written as JSON")
+    return number.item()
+
+
 def beside(module: str) -> dict[str, Any]:
     """What is written down in the TOML file beside a module, which has its name."""
     return tomllib.loads(Path(module).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -1,6 +1,8 @@
 """What pixels become before a net sees them: the ways of the paper and of published weights."""
 
-from math import isfinite
+from collections.abc import Iterable
+from math import inf, isfinite
+from numbers import Real
 from typing import NamedTuple
 
 from vggrepro import UserError
@@ -50,14 +52,42 @@ def inputs_named(text: str) -> Inputs:
         (deviation,) = rest or [(1.0,)]
     except ValueError:
         mean = deviation = ()
-    right = len(mean) == 3 and len(deviation) in (1, 3)
-    if not (right and all(map(isfinite, mean)) and all(0 < d < float("inf") for d in deviation)):
+    try:
+        return checked((mean, deviation[0] if len(deviation) == 1 else deviation, bgr))
+    except ValueError as error:
         raise UserError(
             f"unknown inputs {text!r}: choose one of {', '.join(INPUTS)}, or {_WRITTEN_OUT}"
-        )
-    if max(map(abs, mean)) <= 1 and max(mean) > 0 and max(deviation) <= 1:
+        ) from error
+
+
+def checked(inputs: Inputs | tuple) -> Inputs:
+    """The inputs as plain numbers. Raises `UserError` for those of pixels from 0 to 1.
+
+    Raises `ValueError` for what can be no inputs.
+    """
+    try:
+        mean, deviation, bgr = Inputs(*inputs)
+        mean = three(mean)
+        deviation = float(deviation) if isinstance(deviation, Real) else three(deviation)
+    except TypeError as error:
+        raise ValueError("a mean, a deviation and whether the order is BGR") from error
+    deviations = deviation if isinstance(deviation, tuple) else (deviation,)
+    if not all(0 < d < inf for d in deviations):
+        raise ValueError("deviations are positive")
+    if 0 < max(map(abs, mean)) <= 1 and max(mean) > 0 and max(deviations) <= 1:
         raise UserError(
-            f"inputs {text!r} are of pixels from 0 to 1; here these are from 0 to 255, so write "
-            "each number times 255"
+            f"inputs of mean {mean} are of pixels from 0 to 1; here these are from 0 to 255, so "
+            "write each number times 255"
         )
-    return Inputs(mean, deviation if len(deviation) == 3 else deviation[0], bgr)
+    return Inputs(mean, deviation, bool(bgr))
+
+
+def three(numbers: Iterable[float]) -> tuple[float, float, float]:
+    """Red, green and blue as plain numbers. Raises `ValueError` for anything else."""
+    try:
+        red, green, blue = map(float, numbers)
+    except TypeError as error:
+        raise ValueError("no numbers") from error
+    if not all(map(isfinite, (red, green, blue))):
+        raise ValueError("a number is not finite")
+    return red, green, blue

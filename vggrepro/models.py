@@ -4,8 +4,11 @@ Attribute names, and the indices of the layers with weights, are torchvision's, 
 dicts of its vgg11, vgg13, vgg16 and vgg19 load into configs A, B, D and E as they are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
+from math import inf
+from numbers import Integral, Real
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +23,7 @@ from vggrepro.configs import (
     layer_names,
     map_side,
 )
-from vggrepro.inputs import Inputs, inputs_named
+from vggrepro.inputs import Inputs, checked, inputs_named, three
 
 # --- two layers written anew: LRN for its formula, pooling for speed ----------------------
 
@@ -189,10 +192,10 @@ class VGG(nn.Module):
         """
         super().__init__()
         check_units(num_classes=num_classes, hidden=hidden)
-        if not input_divisor > 0:
-            raise UserError(f"input_divisor must be positive, not {input_divisor}")
-        if not 0 <= dropout < 1:
-            raise UserError(f"dropout must be in [0, 1), not {dropout}")
+        if not (isinstance(input_divisor, Real) and 0 < input_divisor < inf):
+            raise UserError(f"input_divisor must be a positive number, not {input_divisor!r}")
+        if not (isinstance(dropout, Real) and 0 <= dropout < 1):
+            raise UserError(f"dropout must be in [0, 1), not {dropout!r}")
         self.config, self.crop, self.input_divisor = config, crop, input_divisor
         self.map_side = map_side(crop)
         # DEVIATION: the paper's inputs are 0-255. Divided by s they need alpha * s^2, or LRN
@@ -217,13 +220,32 @@ class VGG(nn.Module):
             self.set_inputs(inputs)
 
     def set_pixel_mean(self, mean: Sequence[float]) -> None:
-        """Subtract this mean RGB, three numbers from 0 to 255, from the pixels of images."""
+        """Subtract this mean RGB, three numbers from 0 to 255, from the pixels of images.
+
+        Raises UserError for anything else.
+        """
+        try:
+            mean = three(mean)
+        except ValueError as error:
+            raise UserError(
+                f"a pixel mean is three numbers from 0 to 255: red, green and blue, not {mean!r}"
+            ) from error
         device = self.classifier[0].weight.device
         self.pixel_mean = torch.tensor(mean, dtype=torch.float32, device=device)
 
     def set_inputs(self, inputs: Inputs | str) -> None:
-        """Make inputs of pixels as the net's weights need them; alpha of LRN stays as it is."""
-        mean, deviation, self.bgr = inputs_named(inputs) if isinstance(inputs, str) else inputs
+        """Make inputs of pixels as the net's weights need them; alpha of LRN stays as it is.
+
+        Raises UserError for unknown inputs, and for those of pixels from 0 to 1.
+        """
+        try:
+            found = inputs_named(inputs) if isinstance(inputs, str) else checked(inputs)
+        except ValueError as error:
+            raise UserError(
+                f"inputs are a name, or Inputs(mean RGB, deviation, bgr) for pixels from 0 to 255, "
+                f"not {inputs!r}: {error}"
+            ) from error
+        mean, deviation, self.bgr = found
         self.set_pixel_mean(mean)
         if isinstance(deviation, float | int):
             self.input_divisor, self.pixel_deviation = float(deviation), None
@@ -302,8 +324,9 @@ def to_dense(model: VGG, *, every_offset: bool = False) -> DenseVGG:
 
     With `every_offset` the last pooling is done at all its pixel offsets, as in OverFeat: it
     moves by one and fc6 takes every other unit. The maps of the four offsets come interleaved,
-    (2h - 1, 2w - 1) positions where there were (h, w).
+    (2h - 1, 2w - 1) positions where there were (h, w). Raises UserError for any net but a `VGG`.
     """
+    check_vgg(model)
     features, dilation = model.features, 1
     if every_offset:
         last = max(i for i, module in enumerate(features) if isinstance(module, nn.MaxPool2d))
@@ -321,6 +344,15 @@ def to_dense(model: VGG, *, every_offset: bool = False) -> DenseVGG:
     return dense.train(model.training)
 
 
+def check_vgg(model: nn.Module) -> None:
+    """Raise UserError unless it is a `VGG`, whose crop, inputs and layers are known."""
+    if not isinstance(model, VGG):
+        raise UserError(
+            f"this takes a vggrepro.VGG, not {type(model).__name__}: a net of your own is a row of "
+            "vggrepro.configs.CONFIGS, and weights in torchvision's layout come by load_weights"
+        )
+
+
 def _as_conv(linear: nn.Linear, kernel: int, dilation: int) -> nn.Conv2d:
     channels, units = linear.in_features // kernel**2, linear.out_features
     # On the meta device no memory is taken for weights that are replaced in the next line.
@@ -328,6 +360,18 @@ def _as_conv(linear: nn.Linear, kernel: int, dilation: int) -> nn.Conv2d:
     conv.weight = nn.Parameter(linear.weight.detach().view(units, channels, kernel, kernel))
     conv.bias = nn.Parameter(linear.bias.detach())
     return conv
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The net in eval mode; afterwards each part of it is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 def named_layers(model: VGG) -> dict[str, nn.Conv2d | nn.Linear]:
@@ -363,21 +407,28 @@ def initialise(
     `method` is a key of `INITIALISATIONS`. The weights depend on the seed alone: not on the
     global generator, the device or the memory format. With `parent`, a state dict of net A, the
     layers named in `copy_from_a` are then copied from it; the others are as without a parent.
-    Raises UserError for an unknown method or a parent that does not fit.
+    Raises UserError for an unknown method, a seed that is none, or a parent that does not fit.
     """
+    check_seed(seed)
     if method not in INITIALISATIONS:
         raise UserError(
             f"unknown initialisation {method!r}: choose one of {', '.join(INITIALISATIONS)}"
         )
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(int(seed))
     for layer in named_layers(model).values():
         # Drawn in a plain CPU tensor: filling a channels-last or CUDA weight in place would put
         # the same numbers elsewhere, or draw others.
-        weight = torch.empty(layer.weight.shape)
+        weight = torch.empty(layer.weight.shape, dtype=torch.float32, device="cpu")
         layer.weight.copy_(INITIALISATIONS[method](weight, generator))
         layer.bias.zero_()
     if parent is not None:
         copy_from_a(model, parent)
+
+
+def check_seed(seed: int) -> None:
+    """Raise UserError unless a seed is a whole number from 0 to 2^63 - 1."""
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**63):
+        raise UserError(f"a seed is a whole number from 0 to 2^63 - 1, not {seed!r}")
 
 
 @torch.no_grad()

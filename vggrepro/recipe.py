@@ -6,6 +6,7 @@ the net's own crop.
 
 from dataclasses import dataclass
 from math import isfinite
+from numbers import Integral, Real
 
 from vggrepro import UserError
 
@@ -33,23 +34,27 @@ class Recipe:
 
     def __post_init__(self) -> None:
         scales = self.train_scale if isinstance(self.train_scale, tuple | list) else ()
-        an_interval = len(scales) == 2 and 0 < scales[0] <= scales[1]
+        an_interval = len(scales) == 2 and all(map(_finite, scales)) and 0 < scales[0] <= scales[1]
         for name, right, wanted in (
             ("train_scale", an_interval, "the smallest and the largest S, as in the paper"),
             ("epochs", _whole(self.epochs), "a whole number from 1 up"),
             ("batch_size", _whole(self.batch_size), "a whole number from 1 up"),
-            ("learning_rate", self.learning_rate > 0 and isfinite(self.learning_rate), "positive"),
+            ("learning_rate", _finite(self.learning_rate) and self.learning_rate > 0, "positive"),
             ("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
-            ("momentum", 0 <= self.momentum < 1, "from 0 to below 1"),
-            ("weight_decay", self.weight_decay >= 0 and isfinite(self.weight_decay), "at least 0"),
-            ("colour_shift", self.colour_shift >= 0 and isfinite(self.colour_shift), "at least 0"),
+            ("momentum", _finite(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1"),
+            ("weight_decay", _finite(self.weight_decay) and self.weight_decay >= 0, "at least 0"),
+            ("colour_shift", _finite(self.colour_shift) and self.colour_shift >= 0, "at least 0"),
         ):
             if not right:
                 raise UserError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
 
 
-def _whole(number: int) -> bool:
-    return isinstance(number, int) and number >= 1
+def _whole(number: object) -> bool:
+    return isinstance(number, Integral) and number >= 1
+
+
+def _finite(number: object) -> bool:
+    return isinstance(number, Real) and isfinite(number)
 
 
 def learning_rate_at(recipe: Recipe, epoch: int) -> float:

@@ -5,11 +5,15 @@ root mean square falls or grows from layer to layer, so does what a step can cha
 """
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from vggrepro import UserError
+from vggrepro.models import evaluating
 
 
 class LayerSignal(NamedTuple):
@@ -32,9 +36,12 @@ def measure(
     `layers` are convolutions and fully-connected layers, each but the last followed by ReLU, as
     in `models.named_layers`. `images` (N, 3, H, W) are what the net is fed, `targets` (N,). Works
     in eval mode, without dropout, and leaves the net as it was, but for gradients, which it
-    clears. Any net without normalisation will do, torchvision's VGGs too.
+    clears. Any net without normalisation will do, torchvision's VGGs too. Raises `UserError` for
+    a frozen layer, which has no gradient.
     """
     activation, gradient = {}, {}
+    if frozen := [name for name, layer in layers.items() if not layer.weight.requires_grad]:
+        raise UserError(f"{', '.join(frozen)} cannot be measured frozen: set requires_grad")
 
     def watch(name: str, last: bool) -> torch.utils.hooks.RemovableHandle:
         def note(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
@@ -44,10 +51,13 @@ def measure(
 
         return layers[name].register_forward_hook(note)
 
-    names, training = list(layers), model.training
+    names = list(layers)
     handles = [watch(name, last=name == names[-1]) for name in names]
-    try:
-        model.eval().zero_grad()
+    with ExitStack() as ends, evaluating(model), torch.inference_mode(False), torch.enable_grad():
+        ends.callback(model.zero_grad)
+        for handle in handles:
+            ends.callback(handle.remove)
+        model.zero_grad()
         # The sum, so that the gradient at an image does not depend on how many there are.
         F.cross_entropy(model(images).float(), targets, reduction="sum").backward()
         return {
@@ -59,10 +69,6 @@ def measure(
             )
             for name, layer in layers.items()
         }
-    finally:
-        for handle in handles:
-            handle.remove()
-        model.train(training).zero_grad()
 
 
 def rms(values: Tensor) -> float:

@@ -7,8 +7,10 @@ each makes its share of every batch, and the update is that of the whole batch.
 """
 
 import hashlib
+import itertools
 import json
 import math
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,15 +26,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from vggrepro import checkpoints, distributed
+from vggrepro import UserError, checkpoints, distributed
 from vggrepro.augmentations import Draws, Rescaled, ahead, centre_crops, colour_shifts
 from vggrepro.data import ImageSet, Photos
 from vggrepro.device import Machine, choose, instructions, processor
-from vggrepro.evaluators import check_classes, counted, evaluate, lrn_denominator
-from vggrepro.files import expanded
-from vggrepro.models import VGG
+from vggrepro.evaluators import check_net, counted, evaluate, lrn_denominator
+from vggrepro.files import as_plain, expanded
+from vggrepro.models import VGG, check_seed
 from vggrepro.recipe import Epoch, Recipe, learning_rate_at, single_scale
-from vggrepro.windows import scaled
+from vggrepro.windows import check_room, scaled
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 # The rate drops once more than so many epochs in a row bring no better minival error, and may
@@ -71,14 +73,39 @@ def train(
     before, and call this again. A loss that is no longer finite ends the training with status
     "diverged", Ctrl-C with "interrupted"; of several processes, which Ctrl-C does not stop at the
     same step, it ends all and leaves the checkpoint. `progress` is a bar, none, or a function as
-    `Told`. The net comes back in the mode of training.
+    `Told`. The net comes back in the mode of training, with the photos' mean as its pixel mean.
+    Dropout draws from torch's global generator, which is then as before: what `progress` or
+    another thread draws meanwhile changes the result.
 
-    Raises `UserError` for a net with another number of classes, an S below its crop, a checkpoint
-    of another training, or when the disk is full. A damaged checkpoint is set aside with a
-    warning, and the training begins anew.
+    Raises `UserError` for a net with another number of classes, with weights that are not float32
+    or nothing to train, for an S below its crop, a seed that is none, a checkpoint of another
+    training, or when the disk is full. A damaged checkpoint is set aside with a warning, and the
+    training begins anew.
     """
     device = choose(device)
-    check_classes(model, photos.train)
+    check_net(model, photos.train)
+    check_seed(seed)
+    check_room(scaled(recipe.train_scale[0], model.crop), model.crop, "S")
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise UserError("nothing of this net is to be trained: every weight is frozen")
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.random.fork_rng([device.device] if device.device.type == "cuda" else []),
+    ):
+        return _train(model, photos, recipe, int(seed), device, checkpoint, progress)
+
+
+def _train(
+    model: VGG,
+    photos: Photos,
+    recipe: Recipe,
+    seed: int,
+    device: Machine,
+    checkpoint: str | Path | None,
+    progress: bool | Told,
+) -> Training:
+    """`train` of what was checked."""
     model.set_pixel_mean(photos.pixels.mean)
     model.to(device.device, memory_format=torch.channels_last)
     optimizer = sgd(model, recipe)
@@ -98,23 +125,24 @@ def train(
             try:
                 running = train_one_epoch(net, optimizer, cut, recipe, seed, epoch, device, told)
                 measured = measure(model, photos, recipe, device, told)
+                training.images += len(photos.train)
+                training.seconds += time.perf_counter() - started
+                # The last step of an epoch shows in minival's loss only.
+                if not math.isfinite(running[0] + measured["minival_loss"]):
+                    training.status = "diverged"
+                    training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
+                    break
+                of_epoch = {"running_loss": running[0], "running_error": running[1], **measured}
+                training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **of_epoch))
+                watched = [measured["minival_error"]] if recipe.schedule == "plateau" else []
+                scheduler.step(*watched)
+                if checkpoint is not None:
+                    distributed.first(partial(checkpoints.save, *state, asdict(training)))
             except KeyboardInterrupt:
                 if distributed.world() > 1:
                     raise
                 training.status, training.reason = "interrupted", f"stopped in epoch {epoch + 1}"
                 break
-            training.images += len(photos.train)
-            training.seconds += time.perf_counter() - started
-            # The last step of an epoch shows in minival's loss only.
-            if not math.isfinite(running[0] + measured["minival_loss"]):
-                training.status = "diverged"
-                training.reason = f"the loss was no longer finite in epoch {epoch + 1}"
-                break
-            of_epoch = {"running_loss": running[0], "running_error": running[1], **measured}
-            training.curve.append(Epoch(epoch=epoch, learning_rate=rate, **of_epoch))
-            scheduler.step(*([measured["minival_error"]] if recipe.schedule == "plateau" else []))
-            if checkpoint is not None:
-                distributed.first(partial(checkpoints.save, *state, asdict(training)))
     return training
 
 
@@ -258,6 +286,7 @@ def schedule(optimizer: torch.optim.Optimizer, recipe: Recipe) -> LambdaLR | Red
             patience=PATIENCE,
             threshold=0.0,
             min_lr=recipe.learning_rate * 0.1**DROPS,
+            eps=0.0,  # no rate is too small to drop
         )
     base = recipe.learning_rate
     return LambdaLR(optimizer, lambda epoch: learning_rate_at(recipe, epoch) / base)
@@ -289,17 +318,19 @@ def images_per_epoch(photos: Photos) -> int:
 
 def address_of(model: VGG, photos: Photos, recipe: Recipe, seed: int, device: Machine) -> str:
     """SHA-256 over everything that can change the result of a training, its start included."""
+    frozen = [name for name, weight in model.named_parameters() if not weight.requires_grad]
     parts = [
         asdict(recipe),
         repr(model),
         [model.crop, model.input_divisor, checkpoints.weights_digest(model.state_dict())],
         *([model.inputs] if model.bgr or model.pixel_deviation is not None else []),
+        *([frozen] if frozen else []),
         seed,
         [photos.train.key, photos.minival.key],
         [*device.key(), distributed.world(), processor(device.device), instructions()],
         torch.__version__,
     ]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(parts, default=as_plain).encode()).hexdigest()
 
 
 def _resumed(checkpoint: Path, address: str, parts: dict[str, Any]) -> Training:
@@ -312,10 +343,13 @@ def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, An
     """What the checkpoint holds, nothing if there is none; a damaged one is set aside."""
     if not checkpoint.exists():
         return {}
+    if not checkpoint.is_file():
+        raise UserError(f"{checkpoint} is no file: name one for the checkpoint")
     try:
         return checkpoints.resume(checkpoint, address, parts)
     except checkpoints.DamagedError:
-        aside = checkpoint.with_suffix(".damaged")
+        asides = (checkpoint.with_suffix(f".damaged{n or ''}") for n in itertools.count())
+        aside = next(path for path in asides if not os.path.lexists(path))
         checkpoint.replace(aside)
         text = f"{checkpoint} is damaged: kept as {aside.name}, and the training begins anew"
         warnings.warn(text, stacklevel=2)

@@ -7,25 +7,26 @@ name alone; to `torchvision` it is a state dict like its own.
 
 import json
 import math
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from vggrepro import UserError
 from vggrepro.configs import CONFIGS, DOWNSAMPLING, blocks
-from vggrepro.files import expanded, open_regular, write_atomically
+from vggrepro.files import as_plain, expanded, open_regular, write_atomically
 from vggrepro.inputs import Inputs
 from vggrepro.models import LRN, VGG
 
 State = dict[str, Tensor]
 _LAST = "classifier.6.weight"
+_WRAPPINGS = ("state_dict", "model_state_dict", "model", "net")
+_PREFIX = re.compile(r"^(module\.|_orig_mod\.)+")  # of DataParallel and of torch.compile
 
 
 def load_weights(
@@ -70,41 +71,52 @@ def save_weights(model: VGG, path: str | Path, **said: Any) -> None:
     # Those of the inputs say neither how LRN was made nor, without a mean, how pixels are divided.
     alphas = [layer.alpha for layer in model.features if isinstance(layer, LRN)]
     said |= {"input_divisor": model.input_divisor, "lrn_alpha": alphas[0] if alphas else None}
-    content = save(state, metadata={"vggrepro": json.dumps(said, sort_keys=True)})
+    written = json.dumps(said, sort_keys=True, default=as_plain)
+    content = save(state, metadata={"vggrepro": written})
     write_atomically(expanded(path), content)
 
 
 def read(path: str | Path) -> tuple[State, dict[str, Any]]:
     """The state dict in a file, and what `save_weights` said of it, empty for other files.
 
-    Wrappings of trainers (`{"state_dict": …}`, `module.`) are taken off. Raises `UserError` for
-    a file that is not there or holds no weights.
+    Wrappings of trainers (`{"state_dict": …}`, `module.`, `_orig_mod.`) are taken off. Raises
+    `UserError` for a file that is not there or holds no weights.
     """
     path = expanded(path)
     try:
         with open_regular(path) as file:
-            pickled = file.read(2) in (b"PK", b"\x80\x02")  # PyTorch's files, new and old
-        if pickled:
-            content, said = torch.load(path, map_location="cpu", weights_only=True), {}
-        else:
+            is_safetensors = file.read(9)[8:] == b"{"  # behind the length of its header
+        if is_safetensors:
             with safe_open(path, framework="pt") as file:
                 said = json.loads((file.metadata() or {}).get("vggrepro", "{}"))
                 content = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        else:
+            content, said = torch.load(path, map_location="cpu", weights_only=True), {}
     except FileNotFoundError as error:
         raise UserError(f"there are no weights at {path}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, ValueError, EOFError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # torch.load raises a dozen kinds for a damaged file
         raise UserError(
             f"{path} holds no weights that can be read as data alone (a state dict by torch.save, "
             "or safetensors): it is damaged, or a whole model, whose code would have to be trusted"
         ) from error
-    for wrapping in ("state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(wrapping), Mapping):
-            content = content[wrapping]
-    if not isinstance(content, Mapping) or not all(map(torch.is_tensor, content.values())):
+    while isinstance(content, Mapping) and (
+        inner := [content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)]
+    ):
+        content = inner[0]
+    if not isinstance(content, Mapping) or not all(map(_is_plain, content.values())):
         raise UserError(f"{path} holds no state dict, but something else")
-    return {str(k).removeprefix("module."): v.float() for k, v in content.items()}, said
+    state = {_PREFIX.sub("", str(name)): tensor.float() for name, tensor in content.items()}
+    if len(state) < len(content):
+        raise UserError(f"{path} has weights of the same name with and without a prefix")
+    return state, said
+
+
+def _is_plain(value: object) -> bool:
+    return torch.is_tensor(value) and value.layout == torch.strided and not value.is_meta
 
 
 def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VGG:
@@ -122,9 +134,13 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
     classes, hidden = state[_LAST].shape
     width = _width(state, config)
     last = blocks(config, width)[-1][-1].channels
-    crop = said.get(
-        "crop", DOWNSAMPLING * math.isqrt(state["classifier.0.weight"].shape[1] // last)
-    )
+    fc6 = state["classifier.0.weight"].shape[1]
+    crop = said.get("crop", DOWNSAMPLING * math.isqrt(fc6 // last))
+    if not crop:
+        raise UserError(
+            f"{where} does not hold weights of config {config}: classifier.0.weight has {fc6} "
+            f"inputs, fewer than the {last} channels before it"
+        )
     divisor = said.get("input_divisor", (said.get("inputs") or (None, 1.0))[1])
     shape = {"width": width, "crop": crop, "hidden": hidden}
     if isinstance(divisor, float | int):

@@ -83,7 +83,8 @@ def cut_as_torchvision(image: np.ndarray, windows: list[Window]) -> list[np.ndar
     """Windows of an image that is rescaled as a whole, to the pixel as `transforms.Resize` does.
 
     Its long side is a whole number of pixels, so the image is not scaled quite isotropically, and
-    windows differ from those of `cut` by some grey levels. Windows of one scale share a resize.
+    windows differ from those of `cut` by some grey levels, at edges by tens. Windows of one scale
+    share a resize.
     """
     whole: dict[int, np.ndarray] = {}
     patches = []
@@ -97,7 +98,8 @@ def cut_as_torchvision(image: np.ndarray, windows: list[Window]) -> list[np.ndar
     return patches
 
 
-def _room(scale: int, crop: int, letter: str = "Q") -> None:
+def check_room(scale: int, crop: int, letter: str = "Q") -> None:
+    """Raise UserError for a scale below the crop, both in pixels."""
     if scale < crop:
         raise UserError(
             f"{letter} = {scale} px is smaller than the {crop} px crop: choose a larger {letter}"
@@ -116,7 +118,7 @@ def random_window(
     numbers in [0, 1), of which three are used. Raises `UserError` for an S below the crop.
     """
     low, high = train_scale
-    _room(low, crop, "S")
+    check_room(low, crop, "S")
     scale = low + int(uniform[0] * (high - low + 1))
     height, width = rescaled_size(*size, scale)
     left = int(uniform[1] * (width - crop + 1))
@@ -132,7 +134,7 @@ def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
 
@@ -142,7 +144,7 @@ def dense_window(size: tuple[int, int], scale: int, crop: int) -> Window:
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
     # moves the grid off the centre; trimming both sides alike keeps it there.
@@ -184,7 +186,7 @@ def grid_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     # The paper does not say what the grid spans: here the whole rescaled image, its corners
     # included, long sides too.
@@ -203,7 +205,7 @@ def shifted_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     return [
         Window(scale, left, top, kept_width, kept_height)
@@ -228,7 +230,7 @@ def single_crop(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
 
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     # It rounds halves to even, where `centre_window` rounds down.
     return [Window(scale, round((width - crop) / 2), round((height - crop) / 2), crop, crop)]
@@ -257,7 +259,7 @@ def alexnet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window
     Krizhevsky et al. (2012) cut the central 256 x 256 square out first, so the ends of a long
     side are not seen. Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     return _corners_and_centre(scale, *_squares(size, scale)[1], crop)
 
 
@@ -268,7 +270,7 @@ def googlenet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Wind
     centre, and the square itself resized to the crop. For a square image the three are the same.
     Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    _room(scale, crop)
+    check_room(scale, crop)
     found = []
     # DEVIATION: Szegedy et al. (2014) shrink the square cut at `scale`; here the image is rescaled
     # once, to that smaller size. So the resized square is the same at each of the four scales.
@@ -297,7 +299,7 @@ def _corners_and_centre(scale: int, left: int, top: int, crop: int) -> list[Wind
 
 def _overfeat(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
     """Dense evaluation's window; what differs is the net's last pooling and the maximum."""
-    _room(scale, crop)
+    check_room(scale, crop)
     # In whole strides: at every offset a crop's own rest would make one more row of scores.
     return [dense_window(size, scale, crop // STRIDE * STRIDE)]
 

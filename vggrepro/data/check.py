@@ -10,6 +10,7 @@ import numpy as np
 
 from vggrepro import UserError
 from vggrepro.data import cache, images, published, sources
+from vggrepro.files import expanded
 
 T = TypeVar("T")
 
@@ -20,10 +21,11 @@ class Findings(NamedTuple):
     photos: int
     problems: list[str]
     notes: list[str]
+    classes: tuple[str, ...] = ()
 
 
-def check(data_dir: Path, name: str = "folder") -> Findings:
-    """Open every photo of a data set and compare train with val.
+def check(data_dir: str | Path, name: str = "folder") -> Findings:
+    """Open every photo of a data set; compare train with val, and classes with each other.
 
     CIFAR-10 in the authors' batches is checked by its own checksums. Raises `UserError` if there
     is no such folder or set.
@@ -31,25 +33,34 @@ def check(data_dir: Path, name: str = "folder") -> Findings:
     names = [known for known in images.NAMES if known != "synthetic"]
     if name not in names:
         raise UserError(f"there are no photos of {name!r} to check; it is one of {names}")
+    data_dir = expanded(data_dir)
     if not data_dir.is_dir():
         raise UserError(f"there is no folder {data_dir}")
     found = Findings(0, [], [])
     train, val = sources.both(sources.root_of(name, data_dir))
+    if name == "folder":
+        _tried(found, lambda: sources.check_parts(data_dir))
     if name == "folder" and not sources.is_split(data_dir):
-        _tried(found, lambda: sources.check_two(data_dir, sources.class_names(data_dir)))
+        classes = _tried(found, lambda: sources.class_names(data_dir)) or ()
+        _tried(found, lambda: classes and sources.check_two(data_dir, classes))
         every = dict(_digests(found, name, data_dir))
         _hold_out(found, data_dir, every, images.a_fifth, images.a_tenth)
-        return found._replace(photos=len(every))
+        _in_two_classes(found, data_dir, every)
+        return found._replace(photos=len(every), classes=classes)
     if not (train.is_dir() or val.is_dir()):  # batches, or nothing at all
         photos = images.Photos(name, data_dir)
-        return found._replace(photos=sum(map(len, (photos.train, photos.minival, photos.val))))
+        count = sum(map(len, (photos.train, photos.minival, photos.val)))
+        return found._replace(photos=count, classes=photos.classes)
     known = f"{name}-160px" if name == "imagenette" else name
     _tried(found, lambda: sources.check_class_folders(known, train, val))
     trained, tested = (dict(_digests(found, known, folder)) for folder in (train, val))
     if name != "imagenet":
         _hold_out(found, train, trained, images.a_tenth)
+    _in_two_classes(found, train, trained)
+    _in_two_classes(found, val, tested)
     _compare(found, trained, tested)
-    return found._replace(photos=len(trained) + len(tested))
+    classes = _tried(found, lambda: sources.class_names(train)) or ()
+    return found._replace(photos=len(trained) + len(tested), classes=classes)
 
 
 def _hold_out(
@@ -76,6 +87,15 @@ def _compare(found: Findings, trained: dict[Path, bytes], tested: dict[Path, byt
         found.problems.append(f"all {len(tested)} photos of val are among the training photos")
         return
     found.notes.extend(f"{path} is the same photo as {other}" for path, other in shared.items())
+
+
+def _in_two_classes(found: Findings, root: Path, photos: dict[Path, bytes]) -> None:
+    """Note which photos are in more than one class."""
+    first: dict[bytes, Path] = {}
+    for path, digest in photos.items():
+        other = first.setdefault(digest, path)
+        if other.relative_to(root).parts[0] != path.relative_to(root).parts[0]:
+            found.notes.append(f"{path} is the same photo as {other}, of another class")
 
 
 def _tried(found: Findings, function: Callable[[], T]) -> T | None:

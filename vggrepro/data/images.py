@@ -153,6 +153,7 @@ class Photos:
                 "a data folder and --download do nothing for synthetic, which is drawn: leave them "
                 "out, or name the photos with --data"
             )
+        self.data_dir = self.data_dir or None  # an empty name is none, not the folder one is in
         self.cache_dir = expanded(self.cache_dir or cache.default_cache_dir())
 
     def check(self) -> None:

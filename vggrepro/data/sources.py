@@ -293,13 +293,37 @@ def check_two(root: Path, classes: tuple[str, ...]) -> None:
         raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
 
+_LIKE_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+
+
 def is_split(root: Path) -> bool:
     """Whether a folder has `train`, `val` or `test`: else its folders are taken for classes."""
     return any((root / part).is_dir() for part in ("train", "val", "test"))
 
 
+def check_parts(root: Path) -> None:
+    """Raise UserError for parts of a split under other names, which would be taken for classes."""
+    if not root.is_dir() or all(folder.is_dir() for folder in both(root)):
+        return
+    with _naming(root):
+        folders = [p for p in root.iterdir() if p.is_dir() and not _hidden(p.name)]
+        like = [
+            p.name
+            for p in folders
+            if p.name.lower() in _LIKE_PARTS
+            and p.name not in ("train", "val", "test")
+            and any(c.is_dir() and not _hidden(c.name) for c in p.iterdir())
+        ]
+    if like:
+        raise UserError(
+            f"{root} has {', '.join(sorted(like))} with folders in it, like a part of a split: its "
+            "two parts must be called train and val (or test)"
+        )
+
+
 def any_folder(root: Path) -> dict[str, Source]:
     """The photos of `class_folders`, or without a split all that there are, as the part `all`."""
+    check_parts(root)
     if is_split(root):
         return class_folders("folder", root)
     listing = list_images(root)

@@ -292,9 +292,14 @@ def _file_digest(path: Path) -> str:
 
 def _set_aside(net: Net, asked: Asked) -> bool:
     """Whether a fifth of the photos is tested: all would be those that `train` has used, too."""
+    return "photos" in net.said and _unsplit(asked)
+
+
+def _unsplit(asked: Asked) -> bool:
+    """Whether the photos are a folder of classes, without train and val."""
     photos = asked.photos
     here = photos.name == "folder" and photos.data_dir is not None
-    return here and "photos" in net.said and not sources.is_split(expanded(photos.data_dir))
+    return here and not sources.is_split(expanded(photos.data_dir))
 
 
 def evaluate_lines(asked: Asked, way: Way) -> Iterator[str]:
@@ -309,6 +314,11 @@ def evaluate_lines(asked: Asked, way: Way) -> Iterator[str]:
         yield "of a folder without a split, the fifth of every class that `train` sets aside"
         if tested.said["photos"] != images.fingerprint:
             yield "these are not the photos of its training; some of them may have been"
+    elif _unsplit(asked):
+        yield (
+            "of a folder without a split, all photos: if the net was trained on some of them, its "
+            "error is too small"
+        )
     yield from told(test(tested, images, way), tested.published)
 
 

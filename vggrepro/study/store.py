@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from vggrepro import UserError
-from vggrepro.files import open_regular, write_atomically
+from vggrepro.files import expanded, open_regular, write_atomically
 from vggrepro.study import starts
 from vggrepro.study.budgets import BEGINNING, at_budget
 from vggrepro.study.experiments import SECOND_ROUND, Evaluation, Experiment
@@ -321,7 +321,7 @@ def verify(paths: Iterable[Path]) -> list[str]:
 # --- all in one table ---------------------------------------------------------------------
 
 
-def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
+def frame(results_dir: str | Path = RECORDED) -> "pd.DataFrame":
     """All records below `results_dir` as one table: a row for each, in the order of their paths.
 
     `kind` is `train`, `eval`, `fusion` or `first-steps`; measurements in `bench/` are left out,
@@ -352,6 +352,7 @@ def frame(results_dir: Path = RECORDED) -> "pd.DataFrame":
 
     from vggrepro.study import second_round
 
+    results_dir = expanded(results_dir)
     rows = [
         _row(record, path.relative_to(results_dir))
         for path in second_round.shown(results_dir, record_files(results_dir))
