@@ -42,9 +42,9 @@ figures.show(summary.depth_and_time(verdicts))
 # {cite:p}`simonyan2015vgg` showed what depth does to a convolutional network. This book reruns its
 # experiments small, one question a chapter: each number beside the paper's, each claim with a
 # verdict. Rule, interval and threshold of each were fixed before its runs; two of the words came when
-# the results were known ([what was fixed when](method.ipynb#what-was-fixed-when)).
-# [The glossary](glossary.ipynb) draws the nets and
-# explains the words; [the study in brief](summary.ipynb) has method, limits and cost on one page.
+# the results were known ({ref}`what was fixed when <what-was-fixed-when>`). [The glossary](glossary.ipynb)
+# draws the nets and explains the words; [the study in brief](summary.ipynb) has method, limits and
+# cost on one page.
 #
 # ## What came out
 

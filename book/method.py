@@ -16,7 +16,7 @@
 # When does a number on small photos say something about a claim of the paper? When it was fixed
 # beforehand what would count as an answer: which photos, which two nets, how many seeds, how large
 # a difference matters, and which word each outcome earns. This page has all of that, and says what
-# [came later](#what-was-fixed-when). Its tables are generated from the declarations that the verdicts
+# {ref}`came later <what-was-fixed-when>`. Its tables are generated from the declarations that the verdicts
 # themselves are made by.
 #
 # A verdict is about this scale, narrow nets on small photos, and never says that the paper is wrong.
@@ -129,7 +129,7 @@ figures.plt.show()
 # its rule, and a control with all its seeds has an interval beyond zero on the other side. **Not so
 # here:** what would be *contradicted*, of a claim that this study made sharper than the paper's
 # sentence; *contradicted* is left to the paper's own. Neither changes what a rule decides, and both
-# [came after the results](#what-was-fixed-when).
+# {ref}`came after the results <what-was-fixed-when>`.
 #
 # ## Every claim, as it was fixed
 #
@@ -151,6 +151,7 @@ report.show(method.claims_table(verdicts), "words wrapped leading")
 # Where it says *at two lengths*, the sign has to be the same when both nets are trained for half as
 # long.
 #
+# (what-was-fixed-when)=
 # ### What was fixed when
 #
 # Claims, rules and thresholds were committed before the first pilot (`d2cb20b`). Four minutes later,
