@@ -176,7 +176,8 @@ report.source("cost", "layers")
 # ## Table 2, counted
 #
 # The parameters of each net to the last one, biases among them, and the multiply-adds (MAC) for one
-# image. The claim is about weights, so its column leaves the biases out. The first claim compares with the net of Sermanet et al. {cite:p}`sermanet2014overfeat`; its size is the
+# image. The first claim is about weights, so its column leaves the biases out. It compares with the
+# net of Sermanet et al. {cite:p}`sermanet2014overfeat`; its size is the
 # paper's word here, and we do not count it again.
 
 # %% tags=["margin", "remove-input"]

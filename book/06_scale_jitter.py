@@ -71,7 +71,8 @@ matter of Q as much as of training. Tested densely at its three Q, the jittered 
 one, by {found.lower("imagenette", three_q("D-jitter"), three_q("D-S256"))} points ([the chapter on
 test scales](07_test_scales.html) has the scales one by one).
 
-**The verdict *negligible* hangs on a hair.** The interval that decides ends {inside:.4f} points inside the margin.
+**The verdict *negligible* hangs on a hair.** The interval that decides ends {inside:.4f} points
+inside the margin.
 And jitter was hardly alive: at Q = 512, which the jittered net has seen in training and the control
 has not, the two differ by {alive} points, seed by seed. At the rate of fine-tuning the last stage
 hardly moves the net.

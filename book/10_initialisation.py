@@ -288,7 +288,8 @@ Markdown(
 - **at chance**: none of these ({said["at chance"]}). Give it more steps.
 
 **Which start?** At full width A learned from Glorot's start; D from Glorot's too, and from He's on
-scaled pixels at a tenth of the rate; E from the latter only. Of D's two He's is the better: Glorot's start of D stalled in one of its whole trainings. Net B, of
+scaled pixels at a tenth of the rate; E from the latter only. Of D's two He's is the better: Glorot's start of D stalled in one of its
+whole trainings. Net B, of
 thirteen layers, was not measured; it lies between A and D and may take what serves D.
 """
 )

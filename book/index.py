@@ -41,10 +41,10 @@ figures.show(summary.depth_and_time(verdicts))
 # Simonyan and Zisserman's *Very Deep Convolutional Networks for Large-Scale Image Recognition*
 # {cite:p}`simonyan2015vgg` showed what depth does to a convolutional network. This book reruns its
 # experiments small, one question a chapter: each number beside the paper's, each claim with a
-# verdict. Rule, interval and threshold of each were fixed before its runs; two of the words came when
-# the results were known ({ref}`what was fixed when <what-was-fixed-when>`). [The glossary](glossary.ipynb)
-# draws the nets and explains the words; [the study in brief](summary.ipynb) has method, limits and
-# cost on one page.
+# verdict. Rule, interval and threshold of each were fixed before its runs, but for LRN's time. Two of
+# the words came when the results were known: {ref}`what was fixed when <what-was-fixed-when>`.
+# [The glossary](glossary.ipynb) draws the nets and explains the words;
+# [the study in brief](summary.ipynb) has method, limits and cost on one page.
 #
 # ## What came out
 
@@ -90,10 +90,10 @@ training for each net.
 # ## The claims
 #
 # In points of top-1 error, or in % where it says so. Positive: as the paper says; where it sees no
-# change, from D to E, positive means that E errs more. The brackets hold
-# the 95 % interval, n is the number of seeds, or of turns where times were measured; *inside* and
-# *outside* say whether that interval holds the paper's own number. Where another interval decides,
-# it stands below. An end has as many decimals as tell it from zero and from what matters. A verdict is about this scale,
+# change, from D to E, positive means that E errs more. The brackets hold the 95 % interval, n is the
+# number of seeds, or of turns where times were measured; *inside* and *outside* say whether that
+# interval holds the paper's own number. Where another interval decides, it stands below. An end has
+# as many decimals as tell it from zero and from what matters. A verdict is about this scale,
 # small photos and narrow nets, and never says that the paper is wrong. Primary claims are corrected
 # for being several {cite:p}`holm1979simple`; the others are decided one by one, at 5 % each.
 

@@ -83,8 +83,8 @@ scale differ by many points at a larger one: [test scales](07_test_scales.html),
 # Every net of Table 1 is trained with one recipe for each set of photos
 # ([the recipe](recipe.ipynb)). A difference in error is taken over seeds, has a 95 % interval and is
 # read against zero and against the smallest difference that matters, both fixed beforehand; with
-# fewer seeds than were fixed nothing is decided. Two of the words for what was found came when the
-# results were known. Where a comparison of the paper changes two things
+# fewer seeds than were fixed nothing is decided. Two of the words, and the statistic of LRN's time,
+# came when the results were known. Where a comparison of the paper changes two things
 # at once, a control changes one. For want of hours the number of seeds on Imagenette was cut once,
 # after the first seed. [](method.ipynb) has every rule, what was fixed when, and how often the rules
 # are wrong.
