@@ -179,8 +179,9 @@ chapter.fit()
 # %% [markdown]
 # ## The verdict
 #
-# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
-# 95 % intervals over seeds; bold is the column that decides. With one seed an interval rests on the
+# The error named first less the error named second, in points of top-1 error:
+# positive is as the paper says. Brackets are 95 % intervals over seeds; bold is the column that
+# decides. With one seed an interval rests on the
 # spread of the other nets alone.
 
 # %% tags=["remove-input"]

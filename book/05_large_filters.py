@@ -54,9 +54,9 @@ Markdown(
 **Two 3×3 are hardly better than one 5×5 here:** B errs less than its twin by
 {found.lower("cifar10", "B-he", "B-5x5-he")} points in the mean, where the paper has seven. B's
 seeds have {found.by_seed("cifar10", "B-he")} %, the twin's {found.by_seed("cifar10", "B-5x5-he")}
-%; those of the deeper net lie further apart, which three cannot establish. B also fits its training
+%; B's lie further apart, but three seeds cannot show that. B also fits its training
 images less well than the twin ({found.fits_worse("cifar10", "B-he", "B-5x5-he")}). With five layers fewer the twin is
-easier to train, and on maps of one or two units neither filter has much to look at.
+easier to train, and on the last maps, two units a side, neither filter has much to look at.
 
 **Three 3×3 are not better than one 7×7.** D's twin errs less by
 {found.lower("cifar10", "D-7x7-he", "D-he")} points. It has {len(layer_names("D-7x7"))} weight
@@ -171,8 +171,9 @@ chapter.fit()
 # %% [markdown]
 # ## The verdict
 #
-# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
-# 95 % intervals over seeds; bold is the column that decides.
+# The error named first less the error named second, in points of top-1 error:
+# positive is as the paper says. Brackets are 95 % intervals over seeds; bold is the column that
+# decides.
 
 # %% tags=["remove-input"]
 chapter.differences()

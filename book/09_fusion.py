@@ -48,7 +48,7 @@ two, control = three_q(TWO_NETS), three_q(CONTROL)
 seven = Side(SUBMISSION, FUSIONS[SUBMISSION].evaluations[0])
 Markdown(
     f"""
-{found.basis(imagenette="E-jitter")}
+{found.basis(one_seed=True, imagenette="E-jitter")}
 
 **With one seed two nets err less than one, which decides nothing:** D with E by {found.lower("imagenette", two, three_q("D-jitter"))}
 points less than D alone, by dense evaluation at three Q, about as much as in the paper.
@@ -152,8 +152,9 @@ report.show(protocols.table_7(), "numbers leading")
 #
 # ## The verdict
 #
-# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
-# 95 % intervals over seeds; bold is the column that decides.
+# The error named first less the error named second, in points of top-1 error:
+# positive is as the paper says. Brackets are 95 % intervals over seeds; bold is the column that
+# decides.
 
 # %% tags=["remove-input"]
 chapter.differences()

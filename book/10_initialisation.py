@@ -59,7 +59,7 @@ chapter.in_short()
 found = chapter.found
 Markdown(
     f"""
-{found.basis(cifar10="D-S256")}
+{found.basis(one_seed=True, cifar10="D-S256")}
 
 **A fixed 0.01 trains nothing here, read either way.** As a variance the loss is no longer
 finite within the first epoch; as a standard deviation A and D stay at chance
@@ -242,8 +242,9 @@ figures.plt.show()
 # %% [markdown]
 # ## The verdict
 #
-# Second minus first, in points of top-1 error: positive is as the paper says. Brackets are
-# 95 % intervals over seeds; bold is the column that decides. Where
+# The error named first less the error named second, in points of top-1 error:
+# positive is as the paper says. Brackets are 95 % intervals over seeds; bold is the column that
+# decides. Where
 # a net stayed at chance the seeds stand by themselves: no interval says anything of them.
 
 # %% tags=["remove-input"]
@@ -270,7 +271,6 @@ chapter.verdicts()
 
 # %% tags=["remove-input"]
 said = starts.named_by_what_is_wrong(records)
-learned = {net: " and ".join(n for n in declared.LEARNED if n[0] == net) for net in "ADE"}
 Markdown(
     f"""
 - **learns**, as above ({said["learns"]}).
@@ -287,8 +287,9 @@ Markdown(
   through; change the start.
 - **at chance**: none of these ({said["at chance"]}). Give it more steps.
 
-**Which start?** At full width {learned["A"]} learned, {learned["D"]}, and {learned["E"]}. Of
-D's two the first is the better: Glorot's start of D stalled in one of its whole trainings. Net B, of
+**Which start?** At full width A learned from Glorot's start; D from Glorot's too, and from He's on
+scaled pixels at a tenth of the rate; E from the latter only. Of D's two He's is the better: Glorot's start of D stalled in one of its
+whole trainings. Net B, of
 thirteen layers, was not measured; it lies between A and D and may take what serves D.
 """
 )
@@ -334,7 +335,7 @@ Markdown(
 # was not made for ReLU (`torchvision.models` does initialise its VGGs): the signal fades.
 
 # %% tags=["remove-input"]
-Markdown(starts.evidence(records, "All three", *(f"{net}-pytorch" for net in "ADE")))
+Markdown(starts.evidence_by_net(records, "pytorch"))
 
 # %% [markdown]
 # **6. Then wait.** A net may sit at chance for a while even from a good start, and a deeper one

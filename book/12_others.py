@@ -279,10 +279,10 @@ crop windows of random size and shape, start every net from random weights, and 
 {min(row.epochs for row in compared if row.epochs)} to
 {max(row.epochs for row in compared if row.epochs)} epochs; the paper trained for {others.PAPER_EPOCHS} and started E
 from a trained A. Which of these a nineteenth layer needs, the numbers do not say.
-- **{len(by_family)} units are few,** and no sample of anything: they are what was found. Labs copy
+- **{len(by_family)} families are few,** and no sample of anything: they are what was found. Labs copy
 each other's recipes.
 - **PaddlePaddle's recipe differs by depth:** its E trained for {lasted["E"]} epochs, its D
-for {lasted["D"]}. The least {page.minus("D", "E")} of all is that of {least}, {number(by_family[least], 2)}.
+for {lasted["D"]}. The least {page.minus("D", "E")} of the {len(by_family)} is that of {least}, {number(by_family[least], 2)}.
 - **Published weights are often the best epoch on the validation images.** That makes errors a
 little too low, and perhaps not alike for all depths.
 - **Whoever could not train E may not have published it.** Labs whose nineteen layers were worse can

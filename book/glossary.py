@@ -98,7 +98,7 @@ figures.plt.show()
 # |---|---|
 # | claim | a sentence of the paper, or one sharpened from it, with two sides and a smallest difference that matters |
 # | primary | fixed beforehand as one of the few that are corrected for being several |
-# | control | the same comparison with one advantage taken away: if the claim is right, it has the same sign |
-# | rival | another explanation on its own: if it is as large, it may be all there is |
-# | difference | the error of the second side minus that of the first, in points; positive is as the paper says |
+# | control | the same comparison with one advantage taken away: if the claim is right, it has the same sign; where it clearly has not, the verdict is *reversed by its control* |
+# | rival | another explanation on its own: if it is as large, it may be all there is; it decides nothing |
+# | difference | A − D is the error of A less that of D, in points; positive is as the paper says |
 # | verdict | what the rules make of the interval: the words are on the [front page](index.ipynb) |

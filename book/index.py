@@ -30,11 +30,21 @@ Markdown(summary.lead(verdicts, found))
 figures.show(summary.depth_and_time(verdicts))
 
 # %% [markdown]
+# **To run it yourself**, all of it or one chapter, on drawn images; [](rerun.md) has the rest:
+#
+# ```bash
+# make
+# .venv/bin/papermill book/02_lrn.ipynb out.ipynb -p budget quick -p rerun True
+# ```
+
+# %% [markdown]
 # Simonyan and Zisserman's *Very Deep Convolutional Networks for Large-Scale Image Recognition*
 # {cite:p}`simonyan2015vgg` showed what depth does to a convolutional network. This book reruns its
 # experiments small, one question a chapter: each number beside the paper's, each claim with a
-# verdict whose rule was fixed before the runs. [The glossary](glossary.ipynb) draws the nets and
-# explains the words; [the study in brief](summary.ipynb) has method, limits and cost on one page.
+# verdict. Rule, interval and threshold of each were fixed before its runs, but for LRN's time. Two of
+# the words came when the results were known: {ref}`what was fixed when <what-was-fixed-when>`.
+# [The glossary](glossary.ipynb) draws the nets and explains the words;
+# [the study in brief](summary.ipynb) has method, limits and cost on one page.
 #
 # ## What came out
 
@@ -47,11 +57,12 @@ dense, several, crops = (
 Markdown(
     f"""
 {summary.primary_sentence(verdicts)} {summary.counts_sentence(store.frame())}
+{summary.under_way(verdicts)}
 
 - **Depth**, on CIFAR-10: by the paper's way sixteen layers err
 {found.lower("cifar10", "D-S256", "A-S256")} points less than eleven, but A with D's extra epochs
-beats D by {found.lower("cifar10", "A-from-A", "D-S256")}. The best of the nets that start from A is
-B, with thirteen layers ({found.error("cifar10", "B-S256")} %). The fair comparison, as long in one
+beats D by {found.lower("cifar10", "A-from-A", "D-S256")}. Of the paper's own nets B, with thirteen
+layers, errs least ({found.error("cifar10", "B-S256")} %). The fair comparison, as long in one
 go from random weights, was added when the results were known; it favours D by
 {found.lower("cifar10", "D-he-long", "A-he-long")}. On Imagenette, with a fifth of the photos, depth
 does not pay: {found.error("imagenette", "D-S256")} % with sixteen layers,
@@ -78,9 +89,11 @@ training for each net.
 # %% [markdown]
 # ## The claims
 #
-# In points of top-1 error, or in % where it says so. Positive: as the paper says. The brackets hold
-# the 95 % interval, n is the number of seeds, or of turns where times were measured; *inside* and
-# *outside* say whether that interval holds the paper's own number. A verdict is about this scale,
+# In points of top-1 error, or in % where it says so. Positive: as the paper says; where it sees no
+# change, from D to E, positive means that E errs more. The brackets hold the 95 % interval, n is the
+# number of seeds, or of turns where times were measured; *inside* and *outside* say whether that
+# interval holds the paper's own number. Where another interval decides, it stands below. An end has
+# as many decimals as tell it from zero and from what matters. A verdict is about this scale,
 # small photos and narrow nets, and never says that the paper is wrong. Primary claims are corrected
 # for being several {cite:p}`holm1979simple`; the others are decided one by one, at 5 % each.
 
@@ -108,6 +121,7 @@ Markdown(
 # | inconclusive | says none of these |
 # | too few seeds | is not read: fewer seeds than were fixed beforehand |
 #
+# An interval may fit two lines. *Negligible* then goes before *holds* and *contradicted*.
 # Claims that one side is *no worse* or that both are *the same* read their interval by rules of
 # their own, and some intervals that decide are not the 95 % interval: see [](method.ipynb).
 
@@ -128,6 +142,6 @@ cited = yaml.safe_load((store.ROOT / "CITATION.cff").read_text(encoding="utf-8")
 address = yaml.safe_load((store.ROOT / "_config.yml").read_text("utf-8"))["repository"]["url"]
 Markdown(
     f"**Cite this:** {cited['authors'][0]['name']}, *{cited['title']}*, version {cited['version']}, "
-    f"{store.frame().finished.max()[:10]} (the latest record). {address} Licence: "
+    f"{store.frame().finished.max()[:10]} (the latest record). {f'{address} ' if address else ''}Licence: "
     f"{cited['license']}. `CITATION.cff` in the repository has it for reference managers."
 )

@@ -76,6 +76,7 @@ def test_a_chapter_says_in_plain_words_what_was_found_and_the_records_agree(scri
     outputs = [output for cell in cells for output in cell.outputs if "data" in output]
     text = "\n".join(output.data.get("text/markdown", "") for output in outputs)
     assert "only a verdict decides" in text
+    assert ("¹ marks" in text) == bool(re.search(r"\d\.\d¹", text)), "explained where it is used"
     assert CONTRADICTED not in text
 
 

@@ -1,6 +1,7 @@
 """A chapter's furniture: what it knows of itself, and the commands that make it again."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_a_fusion_that_has_its_second_seed_alone_is_named_by_that_seed():
     lines = Chapter("09", *DEFAULTS).rerun().data.splitlines()
     (line,) = (line for line in lines if " D-jitter+D-jitter " in line)
     assert line.endswith(" --data-dir DATA --seed 1")
+
+
+def test_trainings_that_a_fusion_or_a_chain_needs_are_counted():
+    """They go back to net A, and a fusion trains nothing itself: more than the page names."""
+    for name in ("08", "09"):
+        chapter = Chapter(name, *DEFAULTS)
+        count = int(re.match(r"\*\*(\d+) trainings", chapter.rerun().data)[1])
+        named = {run: len(chapter.columns[0].trainings(run)) for run in chapter.runs}
+        assert count > sum(named.values())
+
+
+def test_what_a_chapter_leaves_out_of_its_tables_is_said():
+    said = Chapter("07", *DEFAULTS).elsewhere().data
+    assert said.startswith("On CIFAR-10, which decides nothing here: D: Q = 256 − 3 Q: ")
 
 
 def test_a_chapter_runs_what_it_shows_with_the_budgets_own_seeds(tmp_path, monkeypatch):

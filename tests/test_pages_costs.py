@@ -73,7 +73,7 @@ def test_nets_beside_table_2_and_the_measurements():
     steps = np.array(numbers(frame, "step, GMAC (224 px)"))
     assert (2.9 * forward < steps + 0.05).all() and (steps - 0.05 < 3 * forward).all()
     assert numbers(frame, "step, ms (64 px)") == [1, 2, 3, 4, 5, 6]
-    assert numbers(frame, "kept, kB, as autograd counts") == [1, 2, 3, 4, 5, 6]
+    assert numbers(frame, "kept, kB, as autograd counts (64 px)") == [1, 2, 3, 4, 5, 6]
 
 
 def test_trainings_as_recorded(columns):

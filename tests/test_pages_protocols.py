@@ -195,7 +195,10 @@ def test_every_seed_is_a_dot_and_the_line_joins_what_is_better_than_all_cheaper(
     ax = protocols.cost_and_error("D-jitter", [column]).axes[0]
     dots = [line for line in ax.lines if line.get_marker() == "o"]
     assert [len(line.get_xdata()) for line in dots] == [2, 2, 2]
-    assert {text.get_text() for text in ax.texts} == {
+    numbers = [text.get_text() for text in ax.texts]
+    (names,) = [[text.get_text() for text in one.texts] for one in ax.figure.legends]
+    assert [name.split("  ")[0] for name in names] == numbers
+    assert {name.split("  ")[1] for name in names} == {
         "dense, 3 Q", "multi-crop, 3 Q", "multi-crop & dense, 3 Q"
     }  # fmt: skip
     (frontier,) = [line for line in ax.lines if line.get_linestyle() == "-"]

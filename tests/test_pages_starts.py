@@ -204,6 +204,7 @@ def test_evidence_is_what_became_of_nets_that_were_measured(found):
     overflown = page.evidence(found, "Net D", "D-normal-variance")
     assert overflown == "*Net D:* normal of variance 0.01 → diverged."
     assert page.evidence(found, "Net E", "E-he") == "*Net E:* not run."
+    assert page.evidence_by_net(found, "glorot").endswith("D → learns, last loss 1.50.")
 
 
 def test_nothing_recorded_is_shown_as_such(tmp_path):

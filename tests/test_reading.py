@@ -57,6 +57,8 @@ def test_an_error_is_the_mean_over_all_seeds(found):
 
 def test_the_basis_names_seeds_and_photos(found):
     assert "3 on CIFAR-10, 0 on Imagenette" in found.basis(cifar10="D-S256", imagenette="D-S256")
+    assert "¹" not in found.basis(cifar10="D-S256")
+    assert "¹ marks what has one" in found.basis(one_seed=True, cifar10="D-S256")
 
 
 def test_errors_on_training_images_are_those_after_the_last_epoch(found):

@@ -147,7 +147,10 @@ def test_the_interval_that_decides_is_named_if_it_is_not_the_usual_one(study):
     text = "\n".join(lines(study, "depth-a-to-d"))
     wide = decision.interval.at(1 - decision.step.level)
     level = f"{100 * (1 - decision.step.level):.1f}".removesuffix(".0")
-    assert f"by the {level} % interval [{wide.low:+.1f}, {wide.high:+.1f}]" in text
+    by = f"by the {level} % interval [{wide.low:+.1f}, {wide.high:+.1f}]"
+    assert by in text
+    assert by in Verdicts(study).in_short("depth-a-to-d").data
+    assert by in row_of(study, "(A) to 16").here.split("<small>")[0], "a phone hides small"
     assert "CIFAR-10, centre crop, Q = 256, 3 seeds" in text and "adjusted p " in text
     plain = "\n".join(lines(study, "depth-b-to-d"))
     assert "% interval" not in plain and "adjusted" not in plain
@@ -272,7 +275,10 @@ def test_a_complete_second_round_stands_beside_the_first(study):
     found = Verdicts(study)
     shown = found.board().reset_index(names="verdict").set_index("claim")["second round"]
     (depth,) = [cell for claim, cell in shown.items() if "(A) to 16" in claim]
-    assert re.search(r">holds and matters</span> \(primary\)<br>\+4\.9<br>\[.*\], n = 5$", depth)
+    said = (
+        r">holds and matters</span> \(primary\)<br>\+4\.9<br>\[.*\], n = 5<br>by the 98\.8 % inter"
+    )
+    assert re.search(said, depth)
     box = found.second_box("08_multi_crop").data
     assert "** (primary; " in box and "over photos" in box
     assert CLAIM not in found.rounds_apart().split("\n\n")[0]

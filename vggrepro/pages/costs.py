@@ -52,8 +52,8 @@ def nets_table(record: BenchRecord) -> pd.DataFrame:
             "step, GMAC (224 px)": f"{workload.training_step(full).multiply_adds / 1e9:.1f}",
             "step, GMAC (64 px)": f"{workload.training_step(ours).multiply_adds / 1e9:.3f}",
             "step, ms (64 px)": f"{np.median(times):.2f}",
-            "kept, kB, by arithmetic": f"{counted / 1e3:,.0f}",
-            "kept, kB, as autograd counts": f"{kept / 1e3:,.0f}",
+            "kept, kB, by arithmetic (64 px)": f"{counted / 1e3:,.0f}",
+            "kept, kB, as autograd counts (64 px)": f"{kept / 1e3:,.0f}",
         }
     return pd.DataFrame.from_dict(table, orient="index")
 
@@ -164,10 +164,12 @@ def width_factor(record: BenchRecord, width: float) -> float:
 def growth_sentence(trained: pd.DataFrame, record: BenchRecord) -> str:
     """What doubling the images, the crop or the width does to the time of a training."""
     seconds, crop = planner.fitted(trained), at_budget("D-S256", "reduced").crop
+    machine = trained.machine.iloc[0].replace(" 1 threads", " 1 thread")
     of_crop = hours(seconds, declared_at(2 * crop)) / hours(seconds, declared_at(crop))
     return (
-        f"Fitted on {len(trained)} recorded trainings ({trained.machine.iloc[0]}): twice the "
-        f"images, twice the time; twice the crop, {of_crop:.1f} times the time. "
+        f"Fitted on the {len(trained)} trainings on photos that were made on one kind of machine "
+        f"({machine}), pilots included: twice the images, twice the time; twice the crop, "
+        f"{of_crop:.1f} times the time. "
         "Twice the width, from the rates that `vggrepro bench` measured: "
         f"{width_factor(record, 2 * QUARTER):.1f} times the time."
     )
@@ -209,8 +211,11 @@ def nets(record: BenchRecord) -> Figure:
         colour = "C1" if net == "A-LRN" else "C0"
         axes[0].plot([work] * len(times), times, "o", color=colour, alpha=0.6)
         axes[1].plot(work, kept / 1e3, "o", color=colour)
-        for ax, top in zip(axes, (times.max(), kept / 1e3), strict=True):
-            ax.annotate(net, (work, top), (0, 6), textcoords="offset points", ha="center")
+        for ax, found in zip(axes, (times, np.array([kept / 1e3])), strict=True):
+            # Above its dots; B's below, since C's are at its right.
+            at, shift, va = (found.min(), -6, "top") if net == "B" else (found.max(), 6, "bottom")
+            look = {"textcoords": "offset points", "ha": "center", "va": va}
+            ax.annotate(net, (work, at), (0, shift), **look)
     for ax, label in zip(axes, ("time, ms an image", "kept, kB an image"), strict=True):
         ax.margins(x=0.15)
         ax.set_ylim(0, 1.15 * ax.get_ylim()[1])
@@ -231,6 +236,7 @@ def growth(trained: pd.DataFrame, record: BenchRecord) -> Figure:
     by_count = np.array([hours(seconds, base, images) for images in counts])
     for place, width in enumerate(WIDTHS):
         factor, look = width_factor(record, width), {"color": f"C{place}", "label": _share(width)}
+        look["linestyle"] = ("-", "--", "-.")[place]
         axes[0].plot(CROPS, factor * by_crop, **look)
         axes[1].plot(counts / 1e3, factor * by_count, **look)
     for job in trained.itertuples():

@@ -188,6 +188,13 @@ def trained_in(column: Column, run: str) -> list[TrainRecord]:
     return [record for record in column.trainings(run).values() if record.status == "ok"]
 
 
+def moved(column: Column, run: str) -> float:
+    """By how much the error on minival still moved in the last fifth of the epochs, points."""
+    curves = [record.curve for record in trained_in(column, run)]
+    ends = [(curve[len(curve) * 4 // 5 - 1], curve[-1]) for curve in curves]
+    return float(np.mean([last.minival_error - before.minival_error for before, last in ends]))
+
+
 def learning_curve(ax: Axes, trained: Sequence[TrainRecord], colour: str) -> None:
     """Error by epoch of some trainings, on minival full and on training images dashed."""
     for field, line in (("minival_error", "-"), ("train_error", "--")) if trained else ():
@@ -239,12 +246,18 @@ def dots_of(ax: Axes, runs: Sequence[str], column: Column, names: Sequence[str],
 
 
 def error_dots(
-    ax: Axes, amount: float, values: Sequence[float], colour: str, label: str | None = None
+    ax: Axes,
+    amount: float,
+    values: Sequence[float],
+    colour: str,
+    label: str | None = None,
+    marker: str = "o",
 ) -> None:
     """Errors over what they cost: a dot for each seed, and a bar at their mean."""
     if values:
-        ax.plot([amount] * len(values), values, "o", color=colour, alpha=0.5, markersize=4.5)
-        ax.plot(amount, np.mean(values), "_", color=colour, markersize=15, mew=2, label=label)
+        look = {"color": colour, "alpha": 0.5, "markersize": 4.5, "label": label}
+        ax.plot([amount] * len(values), values, marker, linestyle="none", **look)
+        ax.plot(amount, np.mean(values), "_", color=colour, markersize=15, mew=2)
 
 
 def band(

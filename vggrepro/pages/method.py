@@ -478,8 +478,12 @@ def candidates_sentence(found: list[Candidate]) -> str:
     out = [candidate for candidate in found if is_out(candidate, winner)]
     if len(complete) + len(out) < 2:
         return f"{len(complete)} of {len(found)} recipes have been run: nothing to compare yet."
-    text = f"The smallest error of a worst net has “{winner.about}” with {winner.worst:.1f} %"
+    text = (
+        f"The winner is “{winner.about}”: its worst net errs {winner.worst:.1f} %, the smallest "
+        "such error."
+    )
     if out:
-        text += f"; {len(out)} of {len(found)} lost before all its nets were trained"
+        text += f" {len(out)} of {len(found)} lost before all its nets were trained."
     left = len(found) - len(complete) - len(out)
-    return text + (f"; {left} of {len(found)} were never trained." if left else ".")
+    were = "was" if left == 1 else "were"
+    return text + (f" {left} of {len(found)} {were} never trained to the end." if left else "")

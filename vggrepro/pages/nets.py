@@ -385,11 +385,12 @@ def cost_and_error(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     fig, axes = figures.panels(2 * len(columns), 2.7, 2)
     costs = ("weights", "multiply_adds")
     for ax, (column, what) in zip(axes, product(columns, costs), strict=True):
-        for run, colour in zip(runs, figures.shades(runs), strict=True):
+        looks = zip(runs, figures.shades(runs), "osD^v<"[: len(runs)], strict=True)
+        for run, colour, marker in looks:
             e, found = column.experiment(run), list(errors(column, run).values())
             net = cost.convolutions(e.config, width=e.width, crop=e.crop)
             amount = sum(getattr(layer, what) for layer in net)
-            figures.error_dots(ax, amount / 1e6, found, colour, short_name(run))
+            figures.error_dots(ax, amount / 1e6, found, colour, short_name(run), marker)
         figures.say_not_run(ax)
         ax.set_xlabel(f"{what.replace('_', '-')}, millions")
         ax.margins(x=0.25, y=0.25)

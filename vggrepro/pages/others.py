@@ -70,7 +70,8 @@ def in_one_sentence(rows: Sequence[Row]) -> str:
         f"sixteen layers err {_less_or_more(to_sixteen.mean)} than eleven (the paper: "
         f"{_less_or_more(paper_difference('A', 'D'))}), and nineteen "
         f"{_less_or_more(to_nineteen.mean)} than sixteen (the paper: "
-        f"{_less_or_more(paper_difference('D', 'E'))})."
+        f"{_less_or_more(paper_difference('D', 'E'))}, or "
+        f"{_less_or_more(paper_difference('D', 'E', JITTER))} with scale jitter)."
     )
 
 
@@ -207,7 +208,7 @@ def forest(rows: Sequence[Row]) -> Figure:
     ax.set_ylim(top, 0)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.set_xlabel("points of top-1 error\n← the deeper net errs more        it errs less →", size=9)
+    ax.set_xlabel("points of top-1 error\n← the deeper net errs more  |  it errs less →", size=9)
     fig.legend(handles=_forest_legend(), loc="outside lower left", ncols=2, fontsize=8.5)
     return fig
 
@@ -253,8 +254,9 @@ def same_weights(rows: Sequence[Row], family: str = "the authors") -> Figure:
                 for row in rows
                 if (row.family, row.net, row.views) == (family, net, view) and row.top1_error
             ]
+            marker = {"D": "o", "E": "s"}[net]
             look = {"color": net_colour(net), "alpha": 0.7, "label": net}
-            ax.plot(found, [place + shift] * len(found), "o", **look)
+            ax.plot(found, [place + shift] * len(found), marker, **look)
     ax.set_yticks(range(len(VIEWS)), VIEWS.values())
     ax.set_ylim(len(VIEWS) - 0.5, -0.5)
     ax.set_xlabel("top-1 error, %")

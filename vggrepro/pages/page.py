@@ -9,11 +9,11 @@ from IPython.display import HTML, Markdown, display
 
 from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.report import Findings
-from vggrepro.pages.verdicts import Verdicts, differences_table
+from vggrepro.pages.verdicts import Verdicts, differences_table, minus
 from vggrepro.study import programme, second_round
 from vggrepro.study.budgets import budget_named
 from vggrepro.study.claims import CLAIMS
-from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name
+from vggrepro.study.experiments import FUSIONS, evaluations_of, short_name, with_needs
 from vggrepro.study.records import EvalRecord, TrainRecord
 
 Drawn = Callable[[Sequence[str], Sequence[report.Column]], Any]
@@ -92,6 +92,17 @@ class Chapter:
         said = summary.disagreement_sentence(self._verdicts, claims)
         return Markdown(f"**Do the two sets of photos agree?** {said}")
 
+    def elsewhere(self) -> Markdown:
+        """Its differences on the recorded photos that its tables leave out."""
+        claims = [CLAIMS[key] for key in self.about_errors]
+        said = []
+        for data in (data for data in programme.DATA if data not in self.photos):
+            found = [(claim, self._verdicts.found(claim, data)) for claim in claims]
+            parts = [f"{minus(claim.sides, claim.less)}: {one}" for claim, one in found if one]
+            name = report.DATA_NAMES[data]
+            said.append(f"On {name}, which decides nothing here: {'; '.join(parts)}.")
+        return Markdown("\n\n".join(said))
+
     # --- the second round ---------------------------------------------------------------------
 
     @property
@@ -130,10 +141,12 @@ class Chapter:
             }
             said = [text for how, text in beside.items() if how in table]
             decides = f" Beside it, deciding nothing: {', '.join(said)}." if said else ""
+            same = any(d.claim.rule == "saturates" for d in self._verdicts.of_second(self.name))
+            unchanged = f" {summary.D_MINUS_E}" if same else ""
             display(
                 Markdown(
-                    "Error of the second less that of the first, in points, and its 95 % interval "
-                    f"*by its test*.{decides}"
+                    "The error named first less the error named second, in points, "
+                    f"and its 95 % interval *by its test*.{decides}{unchanged}"
                 )
             )
             display(report.show(table.rename(index=in_lines), "words wrapped differences"))
@@ -160,6 +173,17 @@ class Chapter:
         figures.curves(runs, self.columns)
         what = "Learning curves. Last error on training images in percent"
         figures.show(self.in_words(runs, what, self.found.train_error))
+
+    def still_moved(self, *runs: str) -> Markdown:
+        """By how much the error on minival still moved at the end of training, in points."""
+        said = []
+        for column in report.recorded_columns(self.photos):
+            moved = [f"{short_name(run)} {figures.moved(column, run):+.1f}" for run in runs]
+            said.append(f"{column.title} {', '.join(moved)}")
+        return Markdown(
+            "Over the last fifth of the epochs the error on minival moved, in points: "
+            f"{'; '.join(said)}."
+        )
 
     def in_words(
         self,
@@ -189,12 +213,14 @@ class Chapter:
 
     def rerun(self) -> Markdown:
         """What the recorded runs took, and the commands that make exactly them again."""
-        trained, commands = [], []
+        needed, commands = {}, []
         for column in report.recorded_columns(self.photos):
             by_seeds: dict[str, list[str]] = {}
             for run in (*self.runs, *self.again):
                 records = _recorded(column, run)
-                trained += [record for record in records if isinstance(record, TrainRecord)]
+                for task, wanted in with_needs((run, record.seed) for record in records):
+                    made = column.trainings(task).get(wanted)
+                    needed |= {(column.data, task, wanted): made} if made else {}
                 seeds = [record.seed for record in records]
                 options = [f"--seed {seed}" for seed in seeds]
                 if seeds and seeds == list(range(len(seeds))):
@@ -206,10 +232,12 @@ class Chapter:
                 f"--data-dir DATA {seeds}"
                 for seeds, runs in by_seeds.items()
             ]
-        hours = sum(r.provenance.wall_seconds * r.provenance.threads for r in trained) / 3600
+        made = [record.provenance for record in needed.values()]
+        hours = sum(one.wall_seconds * one.threads for one in made) / 3600
         papermill = f"papermill book/{self.name}.ipynb out.ipynb"
         return Markdown(
-            f"**{len(trained)} trainings, {hours:.1f} core-hours.**\n\n```bash\n"
+            f"**{len(made)} trainings, {hours:.1f} core-hours,** with all that these start from or "
+            "fuse. In the environment of `make` ([how](rerun.html)):\n\n```bash\n"
             f"# on a laptop, on drawn images\n{papermill} -p budget quick -p rerun True\n\n"
             f"# on a GPU, at the paper's width and crop\n{papermill} -p budget gpu -p rerun True "
             "-p data imagenette -p data_dir DATA\n\n"

@@ -338,7 +338,7 @@ def padding(config: str, crops: Sequence[int]) -> Figure:
 
 
 def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
-    """Top-1 error against multiply-adds of every protocol: a dot for each seed, named at its mean.
+    """Top-1 error against multiply-adds of every protocol: a dot a seed, its number at the mean.
 
     The line is the frontier: what errs less, in the mean, than all that is cheaper.
     """
@@ -347,11 +347,13 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
         frontier: list[tuple[float, float]] = []
         found = {e: list(errors(column, run, e).values()) for e in compared(run)}
         means = {e: np.mean(by_seed) for e, by_seed in found.items() if by_seed}
-        for evaluation, mean in means.items():
+        for place, (evaluation, mean) in enumerate(means.items(), 1):
             work = work_of(column.experiment(run), evaluation).multiply_adds / 1e9
             colour = _COLOURS.get(evaluation.protocol, "C3")
             figures.error_dots(ax, work, found[evaluation], colour)
-            _named(ax, label(evaluation), (work, mean), means.values(), colour)
+            _named(ax, str(place), (work, mean), means.values(), colour)
+            name = f"{place}  {label(evaluation)}"
+            ax.plot([], [], "_", color=colour, markersize=12, mew=2, label=name)
             if not frontier or mean < frontier[-1][1]:
                 frontier.append((work, mean))
         figures.say_not_run(ax)
@@ -361,17 +363,18 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
             ax.margins(x=0.25)
         ax.set_title(figures.short_title(column).replace("\n", " "))
         ax.set(xlabel="multiply-adds per image, G", ylabel="top-1 error, %")
+    figures.legend(fig, axes)
     return fig
 
 
 def _named(
     ax: Axes, text: str, at: tuple[float, float], heights: Iterable[float], colour: str
 ) -> None:
-    """A name beside its point: out of the way of those whose height is nearly the same."""
+    """A number beside its point: out of the way of those whose height is nearly the same."""
     above, below = (any(0 < sign * (y - at[1]) < 0.25 for y in heights) for sign in (1, -1))
     right = not (above and below)
     va = "center" if above == below else "top" if above else "bottom"
     over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va, zorder=1,
-                ha="left" if right else "right", fontsize=8, color=colour,
+                ha="left" if right else "right", fontsize=9, color=colour, weight="bold",
                 bbox=over_the_line)  # fmt: skip

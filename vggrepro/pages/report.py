@@ -385,13 +385,17 @@ class Findings:
         said = f"{self._said(here)} % against {self._said(there)} %"
         return said if as_said(np.mean(here), np.mean(there)) else f"{said} (**{CONTRADICTED}**)"
 
-    def basis(self, **runs: str) -> str:
-        """How many seeds the words rest on, by a run that stands for its photos' others."""
+    def basis(self, one_seed: bool = False, **runs: str) -> str:
+        """How many seeds the words rest on, by a run that stands for its photos' others.
+
+        With `one_seed` the mark of what has one is explained: where the words have it.
+        """
         n = {DATA_NAMES[data]: len(self._errors(data, run)) for data, run in runs.items()}
         parts = ", ".join(f"{seeds} on {name}" for name, seeds in n.items())
+        mark = f"; {ONE_SEED} marks what has one" if one_seed else ""
         return (
-            f"*The first round, means over its seeds: {parts}; {ONE_SEED} marks what has "
-            "one. Nets are compared by the seeds that both have, so a difference need not be that "
+            f"*The first round, means over its seeds: {parts}{mark}. "
+            "Nets are compared by the seeds that both have, so a difference need not be that "
             "of the means in a table. Words describe what was seen; only a verdict decides.*"
         )
 

@@ -281,6 +281,9 @@ def _join_seeds(ax: Axes, runs: Sequence[str], column: Column) -> None:
 # --- testing -------------------------------------------------------------------------------
 
 
+LINES = ("o-", "s--", "^-.", "v:")
+
+
 def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     """Top-1 error by dense evaluation against Q, a line per run at the mean.
 
@@ -292,11 +295,11 @@ def curve(runs: Sequence[str], columns: Sequence[Column]) -> Figure:
     scales = sorted({q for run in runs for q in single_test_scales(run)})
     for (ax, strip), column in zip(grid.T, columns, strict=True):
         for place, (run, colour) in enumerate(zip(runs, figures.shades(runs), strict=True)):
-            found = errors_by_scale(column, run)
+            found, line = errors_by_scale(column, run), LINES[place % len(LINES)]
             if len(found) and column.idle(run):  # no mean: a seed learnt nothing
                 ax.plot(list(found), found.T, "o:", color=colour)
             elif len(found):
-                figures.band(ax, list(found), found.to_numpy(), "o-", colour, name_of(run))
+                figures.band(ax, list(found), found.to_numpy(), line, colour, name_of(run))
             low, high = DECLARED[run].train_scale
             mark = "D" if low == high else "|-"
             strip.plot([low, high], [-place] * 2, mark, color=colour, linewidth=4)

@@ -187,19 +187,31 @@ def provenance_table(records: Records) -> pd.DataFrame:
 
 def evidence(records: Records, same: str, *names: str) -> str:
     """What became of nets that differ in one thing, of those that were measured."""
-    said = []
-    for record in (record for name in names for record in records if record.run == name):
-        loss = f", last loss {record.last_loss:.2f}" if record.status == "ok" else ""
-        said.append(f"{STARTS[start_of(record)].label} → {_became(record)}{loss}")
+    said = [
+        f"{STARTS[start_of(record)].label} → {_became(record)}"
+        for name in names
+        for record in records
+        if record.run == name
+    ]
     return f"*{same}:* {'; '.join(said) or 'not run'}."
 
 
+def evidence_by_net(records: Records, start: str) -> str:
+    """What one start made of each net, nets with one outcome together."""
+    nets: dict[str, list[str]] = {}
+    for record in (record for record in records if start_of(record) == start):
+        nets.setdefault(_became(record), []).append(record.experiment["config"])
+    said = [f"{', '.join(alike)} → {became}" for became, alike in nets.items()]
+    return f"*{STARTS[start].label}:* {'; '.join(said) or 'not run'}."
+
+
 def _became(record: FirstStepsRecord) -> str:
-    """The outcome, and the loss that a net at chance had before, if it was far above chance."""
+    """The outcome, the loss that a net at chance had before if it was far above, and the last."""
     word, peak = record.outcome, max(record.losses, default=0.0)
+    last = f", last loss {record.last_loss:.2f}" if record.status == "ok" else ""
     if word not in ("at chance", "dead") or peak < starts.OVERSHOT * record.chance:
-        return word
-    return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}"
+        return word + last
+    return f"{word}, after a loss of {number(peak)} in step {record.losses.index(peak) + 1}{last}"
 
 
 def named_by_what_is_wrong(records: Records) -> dict[str, str]:

@@ -158,7 +158,7 @@ CLAIMED: dict[Rule, str] = {"same": ": no change", "not worse": ": no worse"}
 
 
 def minus(sides: Sides, less: Sides | None = None) -> str:
-    """`A − D`: the second side minus the first, named by what they differ in."""
+    """`A − D`: a claim's second side minus its first, named by what they differ in."""
     first, second = sides
     if first.run != second.run:
         name = f"{short_name(second.run)} − {short_name(first.run)}"
@@ -330,20 +330,31 @@ class Verdicts:
 
     def why(self, decision: Decision) -> str:
         """What decided, in few words: the interval if it is not the 95 % one, and the reason."""
-        claim, decided, reason = decision.claim, decision.decided_by, decision.reason
-        if claim.sides:  # "the first side" has a name
+        by, reason = self.decided_by(decision), self.reason(decision)
+        return f"{by}: {reason}" if by else reason
+
+    def reason(self, decision: Decision) -> str:
+        """Why the rule says its word; "the first side" has a name."""
+        claim, reason = decision.claim, decision.reason
+        if claim.sides:
             reason = reason.replace("the first side", short_name(claim.sides[0].run))
-        if decision.p is None or decided is None or self.idle(claim):
-            return reason
-        if decision.pair:
+        decided = decision.p is not None and decision.decided_by and not self.idle(claim)
+        if decision.pair and decided:
             reason += f" (against {short_name(decision.pair[1].run)})"
+        return reason
+
+    def decided_by(self, decision: Decision) -> str:
+        """`by the 99 % interval [-0.1, +1.9]`; empty where the 95 % one decides, or none."""
+        claim, decided = decision.claim, decision.decided_by
+        if decision.p is None or decided is None or not claim.sides or self.idle(claim):
+            return ""
         if claim.rule == "saturates" and decision.word != "saturates":
             decided = decision.interval.at(1 - ALPHA / 2)  # the second of its two questions
         level = f"{100 * decided.confidence:.1f}".removesuffix(".0")
         if level == "95":
-            return reason
+            return ""
         ends = ", ".join(end(one, claim.matters) for one in (decided.low, decided.high))
-        return f"by the {level} % interval [{ends}]: {reason}"
+        return f"by the {level} % interval [{ends}]"
 
     def errors_of(self, decision: Decision) -> str:
         """`standard error 0.04 over seeds, 0.19 over photos`, of one net tested in two ways.
@@ -404,14 +415,18 @@ class Verdicts:
             return where
         return f"{where}; adjusted p {'< 0.001' if p < 0.001 else f'= {p:.2g}'}"
 
+    def _here_and_by(self, decision: Decision, between: str = "; ") -> str:
+        """What was found, and the interval that decides if it is another."""
+        return between.join(filter(None, (self.here(decision), self.decided_by(decision))))
+
     def in_short(self, *keys: str) -> Markdown:
         """A chapter's answers in one line: each claim with its word and its difference."""
         parts = []
         for decision in (self.decisions[key] for key in keys):
-            here, but = self.here(decision), self.but(decision)
+            here, but = self._here_and_by(decision), self.but(decision)
             said_here = (f" ({here})" if here != "–" else "") + (f", {but}" if but else "")
             if other := self._again.get(decision.claim.key):
-                said_here += f"; in the second round **{other.word}** ({self.here(other)})"
+                said_here += f"; in the second round **{other.word}** ({self._here_and_by(other)})"
             statement = decision.claim.statement.removesuffix(".")
             parts.append(f"*{statement}*: {self.word(decision)}{said_here}.")
         return Markdown(f"**In short:** {' '.join(parts)}")
@@ -511,8 +526,9 @@ class Verdicts:
 
     def _row(self, decision: Decision) -> dict[str, str]:
         claim, but = decision.claim, self.but(decision)
-        notes = "; ".join(filter(None, (self.why(decision), self.errors_of(decision))))
-        here = f"{self.here(decision)}<br><small>{notes}</small>"
+        notes = "; ".join(filter(None, (self.reason(decision), self.errors_of(decision))))
+        # A phone hides what is small: the interval that decides is not.
+        here = f"{self._here_and_by(decision, '<br>')}<br><small>{notes}</small>"
         row = {
             "verdict": marked(self.word(decision)),
             "claim": linked(claim) + (" (primary)" if claim.primary else ""),
@@ -523,7 +539,7 @@ class Verdicts:
             other = self._again.get(claim.key)
             row["second round"] = "–"
             if other:
-                here = self.here(other).replace(" [", "<br>[")
+                here = self._here_and_by(other, "<br>").replace(" [", "<br>[", 1)
                 primary = " (primary)" if other.claim.primary else ""
                 row["second round"] = f"{marked(other.word)}{primary}<br>{here}"
         return row
@@ -539,7 +555,13 @@ class Verdicts:
     def arithmetic(self) -> str:
         """The claims that no training decides, in one line."""
         exact = [d for d in self.decisions.values() if not d.claim.sides]
-        parts = [f"{linked(d.claim).removesuffix('.')} {d.word}: {self.here(d)}" for d in exact]
+        # Parameters are the paper's weights: without biases.
+        unit = {"parameters": " without biases"}
+        parts = [
+            f"{linked(d.claim).removesuffix('.')} {d.word}: {self.here(d)}{unit.get(key, '')}"
+            for key, d in self.decisions.items()
+            if d in exact
+        ]
         return f"{len(exact)} more are arithmetic. {'; '.join(parts)}."
 
     def claims(self) -> pd.DataFrame:
