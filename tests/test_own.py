@@ -519,16 +519,17 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
     said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
     assert "these are not the photos of its training" in said
 
-    # A file that was saved from Python does not say what was set aside.
-    by_hand = tmp_path / "by-hand.safetensors"
-    vgg.save_weights(vgg.load_weights(out), by_hand)
-    words[words.index("--weights") + 1] = by_hand
-    said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
-    assert "41 photos of 4 classes" in said and "its error is too small" in said
     shutil.copytree(drawn, tmp_path / "less", ignore=shutil.ignore_patterns(synthetic.CLASSES[0]))
     words[-1] = str(tmp_path / "less")
     status, _, err = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")
     assert status == 1 and "the classes bracket, cross, pair, trio; these are" in err
+
+    # A file that was saved from Python does not say what was set aside.
+    by_hand = tmp_path / "by-hand.safetensors"
+    vgg.save_weights(vgg.load_weights(out), by_hand)
+    words[words.index("--weights") + 1], words[-1] = by_hand, tmp_path / "more"
+    said = vggrepro(*words, *PLAIN, "--results-dir", tmp_path / "own")[1]
+    assert "41 photos of 4 classes" in said and "its error is too small" in said
 
 
 def test_the_usual_rate_is_one_at_which_such_nets_were_seen_to_train():
