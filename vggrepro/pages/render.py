@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from vggrepro import UserError
 from vggrepro.files import cores, make_writable
+from vggrepro.process import end_with_parent
 from vggrepro.study.store import MOST_PROCESSES
 
 if TYPE_CHECKING:
@@ -215,7 +216,8 @@ def mapping(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
     if processes < 2:
         yield map
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    new = get_context("spawn")
+    with ProcessPoolExecutor(processes, new, initializer=end_with_parent) as pool:
         yield pool.map
 
 
