@@ -260,7 +260,8 @@ chapter.verdicts()
 # In this order. Each step has what was measured for it, at full width; one seed, few steps, one set
 # of photos.
 #
-# **1. Let the first steps say what is wrong.** On your own photos:
+# **1. Let the first steps say what is wrong.** On your own photos, in the [environment](rerun) of
+# `make`:
 #
 # ```bash
 # vggrepro first-steps D-he-scaled D-he-scaled-slow D-glorot --data folder --data-dir PHOTOS

@@ -193,7 +193,8 @@ chapter.trainings()
 chapter.rerun()
 
 # %% [markdown]
-# The measurements, on a machine with nothing else running, and the plans:
+# The measurements, on a machine with nothing else running, and the plans, in the
+# [environment](rerun) of `make`:
 #
 # ```bash
 # vggrepro bench --data imagenette --data-dir DATA     # the table of speeds, below five minutes

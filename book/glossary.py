@@ -40,7 +40,8 @@ for place, net in enumerate("ABCDE"):
         if block:
             ax.hlines(-5.2 * depth - 4.3, place - 0.43, place + 0.43, color="0.5", linewidth=1)
     layers = sum(map(len, CONFIGS[net])) + 3
-    ax.text(place, 1.2, f"{net}\n{layers} layers", ha="center", color=colour, weight="bold")
+    name = {"ha": "center", "color": figures.ink(colour), "weight": "bold"}
+    ax.text(place, 1.2, f"{net}\n{layers} layers", **name)
 ax.set_xlim(-0.5, 4.5)
 ax.set_ylim(-29, 3.2)
 ax.axis("off")

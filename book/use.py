@@ -18,7 +18,8 @@
 #
 # ## Two commands
 #
-# `PHOTOS` is a folder with a folder of photos for each class, or with those in `train` and `val`:
+# `make install` puts them into `.venv/bin`. `PHOTOS` is a folder with a folder of photos for each
+# class, or with those in `train` and `val`:
 #
 # ```bash
 # vggrepro train D PHOTOS --epochs 30 --start he --out d.safetensors

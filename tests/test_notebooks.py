@@ -8,6 +8,7 @@ import jupytext
 import nbformat
 import pytest
 
+from vggrepro.pages.figures import LEAST_CONTRAST, contrast, ink
 from vggrepro.pages.report import CONTRADICTED
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
@@ -91,14 +92,31 @@ def test_what_cells_say_has_no_markup_that_only_prose_can_have(script):
     )
 
 
+def drawn_in(cell) -> list[str]:
+    return [o.data.get("image/svg+xml", "") for o in cell.get("outputs", []) if "data" in o]
+
+
+@all_scripts
+def test_what_figures_say_stands_out_from_the_page(script):
+    """White is for text on a dark bar. The rest is on the page: 4.5 is what WCAG 2 asks (AA)."""
+    drawn = "".join(text for cell in executed(script).cells for text in drawn_in(cell))
+    colours = set(re.findall(r"<text [^>]*fill: (#\w{6})", drawn)) - {"#ffffff"}
+    assert [one for one in colours if contrast(one) < LEAST_CONTRAST] == []
+
+
+def test_contrast_is_that_of_wcag():
+    known = {"#000000": 21, "#ffffff": 1, "#777777": 4.48, "#ff0000": 4.0, "#0000ff": 8.59}
+    for colour, ratio in known.items():
+        assert contrast(colour) == pytest.approx(ratio, abs=0.01)
+        assert contrast(ink(colour)) >= LEAST_CONTRAST
+    assert ink("#0000ff") == "#0000ff", "what stands out is left as it is"
+
+
 def test_figures_that_hold_images_keep_a_light_card_on_a_dark_page():
     """Turned around with the rest, an image would be its own negative."""
     css = (BOOK / "assets" / "custom.css").read_text(encoding="utf-8")
     for script in SCRIPTS:
         for cell in executed(script).cells:
             name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
-            drawn = [
-                o.data.get("image/svg+xml", "") for o in cell.get("outputs", []) if "data" in o
-            ]
-            if any("data:image/png" in text for text in drawn):
+            if any("data:image/png" in text for text in drawn_in(cell)):
                 assert f"#{name}" in css

@@ -23,6 +23,8 @@ PLAIN = {"Date": None, "Creator": None}
 """What an SVG says of itself: nothing that a clock or a version would change."""
 #: Letters of all names of nets that still fit side by side below a panel.
 MOST_LETTERS = 14
+#: Of text on what is behind it, where light and dark differ by 21 at most.
+LEAST_CONTRAST = 4.5
 STYLE = Path(__file__).with_name("book.mplstyle")
 
 
@@ -77,6 +79,20 @@ def net_colour(run: str) -> str:
     return NET_COLOURS.get(config, NET_COLOURS.get(config[0], "#000000"))
 
 
+def contrast(colour: str) -> float:
+    """By how much text of that colour stands out on white: 1 not at all, 21 black (WCAG 2)."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return 1.05 / (float(np.dot((0.2126, 0.7152, 0.0722), linear)) + 0.05)
+
+
+def ink(colour: str) -> str:
+    """That colour for text on the page: darker, until it is as readable as WCAG 2 (AA) asks."""
+    rgb = np.array(to_rgb(colour))
+    while contrast(to_hex(rgb)) < LEAST_CONTRAST:
+        rgb *= 0.97
+    return to_hex(rgb)
+
+
 def shades(runs: Sequence[str]) -> list[str]:
     """The colours of runs whose lines cross: those of their nets, a second of one net darker."""
     colours: list[str] = []
@@ -97,7 +113,7 @@ def end_labels(ax: Axes, labels: Sequence[tuple[float, str, str]]) -> None:
         low = max(places[at], low + 1.25 * ax.figure.dpi * plt.rcParams["font.size"] / 72)
         y = ax.transAxes.inverted().transform((0, low))[1]
         _, text, colour = labels[at]
-        ax.text(1.01, y, text, color=colour, va="center", transform=ax.transAxes)
+        ax.text(1.01, y, text, color=ink(colour), va="center", transform=ax.transAxes)
 
 
 def panels(count: int, height: float, across: int = 0, **options) -> tuple[Figure, list[Axes]]:

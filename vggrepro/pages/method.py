@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import bartlett
 
-from vggrepro.pages.figures import WORD_COLOURS, plt
+from vggrepro.pages.figures import WORD_COLOURS, ink, plt
 from vggrepro.pages.report import DATA_NAMES, table_by
 from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
 from vggrepro.study import programme, rules, second_round, store
@@ -309,7 +309,7 @@ def called() -> Figure:
             word = rules.verdict(interval, rule, matters=1.0).word
             colour = WORD_COLOURS[word]
             ax.errorbar(estimate, place, xerr=half_width, fmt="o", color=colour, capsize=3)
-            ax.text(3.1, place, word, color=colour, va="center")
+            ax.text(3.1, place, word, color=ink(colour), va="center")
         ax.set_title(f"rule “{rule}”", loc="left")
         ax.set_yticks([])
         ax.set_xlim(-2.6, 5.2)

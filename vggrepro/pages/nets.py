@@ -153,8 +153,9 @@ def timelines(runs: Sequence[str], column: Column) -> Figure:
             epochs, own = column.experiment(ancestor).epochs, ancestor == run
             look = {"color": figures.net_colour(run) if own else "0.8", "edgecolor": "white"}
             ax.barh(place, epochs, left=done, height=0.7, **look)
+            light = figures.contrast(look["color"]) < figures.LEAST_CONTRAST
             ax.text(done + epochs / 2, place, f"{RUNS[ancestor].config}: {epochs}",
-                    ha="center", va="center", color="white" if own else "0.2")  # fmt: skip
+                    ha="center", va="center", color="black" if light else "white")  # fmt: skip
             done += epochs
     ax.set_yticks(range(len(runs)), [short_name(run) for run in runs])
     ax.tick_params(axis="y", length=0)

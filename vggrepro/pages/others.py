@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from vggrepro.pages.figures import beside, net_colour
+from vggrepro.pages.figures import beside, ink, net_colour
 from vggrepro.study import paper
 from vggrepro.study.others import (
     DIFFERENCES,
@@ -214,7 +214,7 @@ def forest(rows: Sequence[Row]) -> Figure:
 
 
 def _mean(ax: Axes, y: float, found: Summary) -> None:
-    look = {"size": 8.5, "weight": "bold", "color": MEAN}
+    look = {"size": 8.5, "weight": "bold", "color": ink(MEAN)}
     beside(ax, LEFT, y, f"mean of {found.families}", **look)
     if found.interval and found.predicted:
         ax.hlines(y, *found.predicted, color=MEAN, linewidth=1, zorder=2)

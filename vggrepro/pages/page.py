@@ -178,11 +178,15 @@ class Chapter:
         """By how much the error on minival still moved at the end of training, in points."""
         said = []
         for column in report.recorded_columns(self.photos):
-            moved = [f"{short_name(run)} {figures.moved(column, run):+.1f}" for run in runs]
-            said.append(f"{column.title} {', '.join(moved)}")
+            moved = [figures.moved(column, run) for run in runs]
+            named = [f"{short_name(run)} {x:+.1f}" for run, x in zip(runs, moved, strict=True)]
+            if len(runs) == 2:
+                named.append(f"the first less the second {moved[0] - moved[1]:+.1f}")
+            said.append(f"{column.title} {', '.join(named)}")
+        earlier = " By that much the difference would be another, had both stopped then."
         return Markdown(
             "Over the last fifth of the epochs the error on minival moved, in points: "
-            f"{'; '.join(said)}."
+            f"{'; '.join(said)}.{earlier if len(runs) == 2 else ''}"
         )
 
     def in_words(

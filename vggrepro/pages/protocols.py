@@ -346,21 +346,24 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
     for ax, column in zip(axes, columns, strict=True):
         frontier: list[tuple[float, float]] = []
         found = {e: list(errors(column, run, e).values()) for e in compared(run)}
-        means = {e: np.mean(by_seed) for e, by_seed in found.items() if by_seed}
-        for place, (evaluation, mean) in enumerate(means.items(), 1):
-            work = work_of(column.experiment(run), evaluation).multiply_adds / 1e9
+        work = {e: work_of(column.experiment(run), e).multiply_adds / 1e9 for e in found}
+        dots = [(work[e], error) for e, by_seed in found.items() for error in by_seed]
+        seen = (evaluation for evaluation, by_seed in found.items() if by_seed)
+        for place, evaluation in enumerate(seen, 1):
+            at = (work[evaluation], float(np.mean(found[evaluation])))
             colour = _COLOURS.get(evaluation.protocol, "C3")
-            figures.error_dots(ax, work, found[evaluation], colour)
-            _named(ax, str(place), (work, mean), means.values(), colour)
+            figures.error_dots(ax, at[0], found[evaluation], colour)
+            _named(ax, str(place), at, dots, colour)
             name = f"{place}  {label(evaluation)}"
             ax.plot([], [], "_", color=colour, markersize=12, mew=2, label=name)
-            if not frontier or mean < frontier[-1][1]:
-                frontier.append((work, mean))
+            if not frontier or at[1] < frontier[-1][1]:
+                frontier.append(at)
         figures.say_not_run(ax)
         if frontier:
             ax.step(*zip(*frontier, strict=True), where="post", color="0.75", zorder=0)
             ax.set_xscale("log")
             ax.margins(x=0.25)
+            ax.xaxis.set_major_formatter("{x:g}")
         ax.set_title(figures.short_title(column).replace("\n", " "))
         ax.set(xlabel="multiply-adds per image, G", ylabel="top-1 error, %")
     figures.legend(fig, axes)
@@ -368,13 +371,16 @@ def cost_and_error(run: str, columns: Sequence[Column]) -> Figure:
 
 
 def _named(
-    ax: Axes, text: str, at: tuple[float, float], heights: Iterable[float], colour: str
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    dots: Iterable[tuple[float, float]],
+    colour: str,
 ) -> None:
-    """A number beside its point: out of the way of those whose height is nearly the same."""
-    above, below = (any(0 < sign * (y - at[1]) < 0.25 for y in heights) for sign in (1, -1))
-    right = not (above and below)
-    va = "center" if above == below else "top" if above else "bottom"
+    """A number beside its point, on the side where fewer dots are within a number's width."""
+    near = [x / at[0] for x, y in dots if abs(y - at[1]) < 0.3]
+    right = sum(1 < ratio < 1.6 for ratio in near) <= sum(1 / 1.6 < ratio < 1 for ratio in near)
     over_the_line = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va=va, zorder=1,
-                ha="left" if right else "right", fontsize=9, color=colour, weight="bold",
-                bbox=over_the_line)  # fmt: skip
+    ax.annotate(text, at, (9 if right else -9, 0), textcoords="offset points", va="center",
+                ha="left" if right else "right", fontsize=9, color=figures.ink(colour),
+                weight="bold", bbox=over_the_line, zorder=1)  # fmt: skip

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro.pages.figures import WORD_COLOURS, beside, net_colour, plt
+from vggrepro.pages.figures import WORD_COLOURS, beside, ink, net_colour, plt
 from vggrepro.pages.report import (
     DATA_NAMES,
     Findings,
@@ -394,10 +394,10 @@ def depth_and_time(found: Verdicts) -> str:
             mean = np.mean(values) if values and not idle else np.nan
             name = "stalled" if idle else f"{mean:.1f}" if values else "not run"
             shown.append((f"{run[0]} {name}", mean))
-            look = {"color": net_colour(run)}
-            ax.plot([x] * len(values), values, "o", alpha=0.7, **look)
+            colour = net_colour(run)
+            ax.plot([x] * len(values), values, "o", alpha=0.7, color=colour)
             beside_it = (x + (0.06 if side == "left" else -0.06), np.mean(values or [np.nan]))
-            ax.text(*beside_it, shown[-1][0], ha=side, va="center", **look)
+            ax.text(*beside_it, shown[-1][0], ha=side, va="center", color=ink(colour))
         names, means = zip(*shown, strict=True)
         ax.plot(at, means, color="0.5", linewidth=1.5, zorder=1)
         said.append(f"{how.replace(chr(10), ' ')}: {', '.join(names)}")
@@ -466,7 +466,7 @@ def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
     weight = "bold" if claim.primary else "normal"
     beside(ax, 0, top - 0.3, name + " *" * claim.primary, size=8.5, weight=weight)
     colour = WORD_COLOURS[word]
-    beside(ax, 1, top - 0.3, word, ha="right", color=colour, size=8.5)
+    beside(ax, 1, top - 0.3, word, ha="right", color=ink(colour), size=8.5)
     ax.fill_between((-claim.matters, claim.matters), top - 0.95, top - 0.5, color="0.5", alpha=0.2)
     other = next(data for data in programme.DATA if data != claim.data)
     for one, y, shade, size in (
