@@ -194,8 +194,9 @@ def test_bad_arguments_are_clear_errors(tmp_path):
         load("cifar10", "train")
     with pytest.raises(UserError, match=r"does not exist: name .*--data-dir \(data_dir\)\.$"):
         load("folder", "train", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="positive"):
-        load("synthetic", "train", counts=(0, 5))
+    for counts in ((0, 5), (4,), 5, None, "45", ("4", "5"), (4.0, 5), (4, None), {4: 5}):
+        with pytest.raises(UserError, match="counts must be two positive numbers"):
+            data.load("synthetic", counts=counts)
     with pytest.raises(UserError, match=r"'64px'.*160px"):
         load("imagenette", "train", tmp_path, size="64px")
 

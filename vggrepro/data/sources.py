@@ -7,11 +7,12 @@ opening an image. A class's index is the position of its name among the sorted n
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -159,9 +160,10 @@ def _files(
 
 def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) -> Source:
     """The embedded data set: `counts` drawings for train and val, always of the same seed."""
-    if len(counts) != 2 or min(counts) < 1:
-        raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
-    count = counts[part == "val"]
+    numbers = tuple(counts) if isinstance(counts, Iterable) else ()
+    if len(numbers) != 2 or not all(isinstance(n, Integral) and n > 0 for n in numbers):
+        raise UserError(f"counts must be two positive numbers (train, val), not {counts!r}.")
+    count = int(numbers[part == "val"])
 
     def open_reader() -> Reader:
         # How large each image is shows only when it is drawn; this is the upper bound.
