@@ -162,7 +162,7 @@ def test_cuda_where_there_is_none(vggrepro, tmp_path, device):
     [
         ([], "--data-dir"),
         (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
-        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160. Pass --download"),
+        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160: `vggrepro run` with"),
     ],
 )
 @pytest.mark.parametrize("command", [["run", "A-S256", "--budget", "reduced"], ["first-steps"]])

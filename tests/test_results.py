@@ -124,7 +124,7 @@ def test_a_file_system_without_locks_is_a_user_error_and_no_wait_for_ever(tmp_pa
     (tmp_path / ".lock").touch()  # left behind, as every lock file is
     with ExitStack() as held, pytest.raises(UserError, match=r"or lock it: .*not implemented"):
         runner.lock(tmp_path, held)
-    with pytest.raises(UserError, match="choose another cache"):
+    with pytest.raises(UserError, match=r"choose another cache .*--cache-dir \(cache_dir\)"):
         cache.kept(tmp_path / "small", lambda: np.zeros(1))
 
 

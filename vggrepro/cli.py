@@ -60,7 +60,9 @@ Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and 
 _WHERE = {
     "data_dir": DataDir,
     "results_dir": Results,
-    "cache_dir": Annotated[Path | None, typer.Option(help="Where decoded images are kept.")],
+    "cache_dir": Annotated[
+        Path | None, typer.Option(help="Where decoded images are kept; all of it may be removed.")
+    ],
     "device": Annotated[str, typer.Option(help="auto, cpu or cuda.")],
     "precision": Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")],
     "threads": Annotated[
@@ -311,6 +313,8 @@ def verify(
         raise UserError(f"{len(found)} problems in {len(paths)} records")
     typer.echo(f"{len(paths)} records, all as they were written")
 
+    where: Where,
+@works_somewhere("cache_dir")
 
 @app.command("check-data")
 def check_data(
@@ -324,7 +328,7 @@ def check_data(
     """
     from vggrepro.data.check import check
 
-    found = check(data_dir, data)
+    found = check(data_dir, data, where.cache_dir)
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
     for problem in found.problems:

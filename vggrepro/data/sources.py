@@ -29,6 +29,8 @@ CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 DEEP = "32-bit pixels; 8 or 16 bits per channel are supported"
+# Of the commands that look for photos not all have the option.
+FETCH = "`vggrepro run` with --download lets torchvision fetch it"
 HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives leave among photos
 
 
@@ -185,7 +187,7 @@ def cifar10(data_dir: Path, download: bool) -> dict[str, Source]:
         return class_folders("cifar10", folders)
     if not there and not download:
         raise UserError(
-            f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
+            f"CIFAR-10 is not in {data_dir}: {FETCH}; or unpack cifar-10-python.tar.gz "
             f"(https://www.cs.toronto.edu/~kriz/cifar.html) there, which makes {CIFAR10_BATCHES}; "
             "or put images there as train/<class>/ and test/<class>/."
         )
@@ -223,7 +225,7 @@ def imagenette(data_dir: Path, size: str, download: bool) -> dict[str, Source]:
     root = data_dir / IMAGENETTE_FOLDERS[size]
     if not root.is_dir() and not download:
         raise UserError(
-            f"Imagenette is not in {root}. Pass --download; or unpack {root.name}.tgz "
+            f"Imagenette is not in {root}: {FETCH}; or unpack {root.name}.tgz "
             "(https://github.com/fastai/imagenette) in the data folder."
         )
     if not root.is_dir():
@@ -254,8 +256,8 @@ def imagenet_folders(data_dir: Path, download: bool) -> dict[str, Path]:
         if not folder.is_dir():
             raise UserError(
                 f"ImageNet is not in {data_dir}: expected {folder.name}/<WordNet id>/ there. Get "
-                "the archives from https://image-net.org, put them there, and pass --download to "
-                "unpack them."
+                "the archives from https://image-net.org and put them there; `vggrepro run` with "
+                "--download unpacks them."
             )
     check_class_folders("imagenet", *folders.values())
     return folders
