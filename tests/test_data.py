@@ -418,3 +418,23 @@ def test_drawn_images_have_no_folder(tmp_path):
     ):
         with pytest.raises(UserError, match=f"^{named} does nothing for synthetic, which is drawn"):
             data.load("synthetic", **options)
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("Training", "test")])
+@pytest.mark.parametrize("within", ["data", "data/set"])
+def test_a_split_below_the_folder_is_not_taken_for_classes(tmp_path, parts, within):
+    write_set(tmp_path / within)
+    for before, after in zip(("train", "val"), parts, strict=True):
+        (tmp_path / within / before).rename(tmp_path / within / after)
+    write_folders(tmp_path, random_images(9, seed=2), [0] * 9, ("other",))
+    with pytest.raises(UserError, match=f"{within} has the parts of a split in it"):
+        data.load("folder", tmp_path)
+
+
+def test_photos_can_be_sent_to_another_process(tmp_path):
+    photos = data.load("folder", write_set(tmp_path / "set"))
+    found = pickle.dumps(photos)
+    expected = pairs(photos.train)
+    assert pickle.dumps(photos) == found, "without the pixels, which lie in the cache"
+    there = pickle.loads(found)
+    assert there == photos and pairs(there.train) == expected

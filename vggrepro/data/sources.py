@@ -122,7 +122,26 @@ def look_through(root: Path) -> Listing:
             )
         files += found
         targets += [target] * len(found)
+    problems += [
+        f"{root / folder} has the parts of a split in it, which would be mixed: name the folder of "
+        "train and val, with the classes in each, or move the photos out of both"
+        for folder in _split_within(file.name for file in files)
+    ]
     return Listing(root, classes, files, np.array(targets, np.int64), passed_over, problems)
+
+
+def _split_within(names: Iterable[str]) -> list[str]:
+    """The folders, among those that files are in, that hold one for training and one for val."""
+    below: dict[str, set[str]] = {}
+    for path in {os.path.dirname(name) for name in names}:
+        while path:
+            path, part = os.path.split(path)
+            below.setdefault(path, set()).add(part.lower())
+    return sorted(
+        folder
+        for folder, parts in below.items()
+        if not (parts.isdisjoint(_LIKE_TRAIN) or parts.isdisjoint(_LIKE_VAL))
+    )
 
 
 def is_image(name: str) -> bool:
@@ -297,7 +316,8 @@ def check_two(root: Path, classes: tuple[str, ...]) -> None:
         raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
 
-_LIKE_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_LIKE_TRAIN = ("train", "training")
+_LIKE_VAL = ("val", "valid", "validation", "test", "testing")
 
 
 def is_split(root: Path) -> bool:
@@ -314,7 +334,7 @@ def check_parts(root: Path) -> None:
         like = [
             p.name
             for p in folders
-            if p.name.lower() in _LIKE_PARTS
+            if p.name.lower() in _LIKE_TRAIN + _LIKE_VAL
             and p.name not in ("train", "val", "test")
             and any(c.is_dir() and not _hidden(c.name) for c in p.iterdir())
         ]
