@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -156,6 +156,10 @@ class Photos:
             )
         self.data_dir = self.data_dir or None  # an empty name is none, not the folder one is in
         self.cache_dir = expanded(self.cache_dir or cache.default_cache_dir())
+
+    def __getstate__(self) -> dict[str, object]:
+        # What is found and decoded is not sent to another process: it finds it in the cache.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def check(self) -> None:
         """Raise `UserError` unless the photos are there, or may be fetched when they are needed.
