@@ -408,6 +408,8 @@ def decode(path: str | os.PathLike) -> np.ndarray:
     with _naming(path), open_regular(path) as file, Image.open(file) as image:
         if (image.format, image.mode) == ("TIFF", "I"):  # of 16 bits it would be another mode
             raise ValueError(DEEP)
+        if image.format == "PNG" and "transparency" in image.info:
+            image.info["transparency"] = _as_decoded(image.info["transparency"], image.tile[0].args)
         pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     pixels.flags.writeable = False
     return pixels
@@ -453,11 +455,22 @@ def _unreadable(path: str | os.PathLike, error: OSError) -> str:
     return f"{os.fspath(path)}{target} cannot be read: {error.strerror}"
 
 
+def _as_decoded(colour: Any, in_file: str) -> Any:
+    """What a colour of a PNG's file becomes where Pillow decodes pixels to 8 bits, but not it."""
+    if in_file in ("L;2", "L;4"):
+        return colour * (255 // (2 ** int(in_file[2:]) - 1))
+    if in_file == "RGB;16B":  # what differs in low bytes only can no longer be told apart
+        return tuple(value >> 8 for value in colour)
+    return colour
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # convert("RGB") would clip 16 bits at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(DEEP)
+        # The one value that a PNG may call transparent; white, as below.
+        values = np.where(values == image.info.get("transparency", -1), 0xFF00, values)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels; 8 or 16 bits per channel are supported")
