@@ -246,6 +246,13 @@ def test_the_beginning_is_declared_as_it_was_then():
     assert begun.as_declared.any()
 
 
+def test_a_folder_that_is_not_there_has_no_table(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("nope", "file"):
+        with pytest.raises(UserError, match=f"no folder .*{name}: name one that"):
+            vggrepro.results(tmp_path / name)
+
+
 def test_an_empty_folder_gives_an_empty_table(tmp_path):
     assert store.frame(tmp_path).empty
 

@@ -169,7 +169,7 @@ def list_rows(
     if not missing:
         does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir.exists() or not (missing or results_dir == RECORDED):
-        _check_records(results_dir)
+        store.check_folder(results_dir)
     if missing:
         if data == "synthetic":
             does_nothing(context, "with drawn images", "data_dir")
@@ -191,19 +191,15 @@ def results(
 
     With --csv the table that `vggrepro.results()` gives: a row for every record.
     """
-    _check_records(results_dir)
     table = store.frame(results_dir)
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
+    elif (errors := store.by_run(table)).empty:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in table.kind.value_counts().items())
+        found = f"{kinds} (--csv lists them)" if kinds else "no records to show"
+        typer.echo(f"no errors are recorded in {results_dir}; there are {found}")
     else:
-        typer.echo(store.by_run(table).to_string())
-
-
-def _check_records(results_dir: Path) -> None:
-    if not results_dir.is_dir():
-        written = "--results-dir is where `run` wrote its records"
-        why = NO_CLONE if results_dir == RECORDED else written
-        raise UserError(f"no folder {results_dir}: {why}")
+        typer.echo(errors.to_string())
 
 
 @app.command()
@@ -290,7 +286,7 @@ def status(
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     if results_dir:
-        _check_records(results_dir)
+        store.check_folder(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
         say(status_of.status_lines(folder))
 
@@ -313,11 +309,11 @@ def verify(
         raise UserError(f"{len(found)} problems in {len(paths)} records")
     typer.echo(f"{len(paths)} records, all as they were written")
 
-    where: Where,
-@works_somewhere("cache_dir")
 
 @app.command("check-data")
+@works_somewhere("cache_dir")
 def check_data(
+    where: Where,
     data_dir: Annotated[Path, typer.Argument(help="Folder with train/ and val/.")],
     data: Annotated[str, typer.Option(help="Data set that it should be.")] = "folder",
 ) -> None:
