@@ -151,8 +151,8 @@ class Photos:
         if self.name == "synthetic" and (self.data_dir or self.download):
             given = "a data folder" if self.data_dir else "--download"
             raise UserError(
-                "a data folder and --download do nothing for synthetic, which is drawn: leave them "
-                "out, or name the photos with --data"
+                f"{given} does nothing for synthetic, which is drawn: leave it out, or name the "
+                "photos with --data"
             )
         self.data_dir = self.data_dir or None  # an empty name is none, not the folder one is in
         self.cache_dir = expanded(self.cache_dir or cache.default_cache_dir())
