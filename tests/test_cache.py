@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -117,6 +118,40 @@ def test_unreadable_files_are_named(tmp_path):
         decode(tmp_path / "float.tif")
     with pytest.raises(UserError, match=r"text\.jpg"):
         read_size(tmp_path / "text.jpg")
+
+
+def png(bits, colour_type, row, transparent):
+    """A PNG of one row with a transparent colour, as its specification has it."""
+
+    def chunk(name, content):
+        check = zlib.crc32(name + content).to_bytes(4)
+        return len(content).to_bytes(4) + name + content + check
+
+    columns = 8 * len(row) // (bits * (3 if colour_type == 2 else 1))
+    header = columns.to_bytes(4) + (1).to_bytes(4) + bytes([bits, colour_type, 0, 0, 0])
+    parts = {b"IHDR": header, b"tRNS": transparent}
+    parts |= {b"IDAT": zlib.compress(b"\0" + row), b"IEND": b""}
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts.items())
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour_type", "row", "transparent", "decoded"),
+    [
+        (1, 0, "55", "0001", [0, 255] * 4),
+        (2, 0, "1b", "0001", [0, 255, 170, 255]),  # of 0, 1, 2, 3
+        (4, 0, "5a", "0005", [255, 170]),
+        (8, 0, "50a0", "0050", [255, 160]),
+        (16, 0, "50005001a000", "5000", [255, 80, 160]),
+        (8, 2, "505050a0a0a0", "005000500050", [255, 160]),
+        (16, 2, "500050005000a000a000a000", "500050005000", [255, 160]),
+    ],
+)
+def test_a_transparent_colour_is_white_in_every_depth(
+    tmp_path, bits, colour_type, row, transparent, decoded
+):
+    path = tmp_path / "x.png"
+    path.write_bytes(png(bits, colour_type, bytes.fromhex(row), bytes.fromhex(transparent)))
+    assert decode(path).tolist() == [[[value] * 3 for value in decoded]]
 
 
 # -- order ------------------------------------------------------------------------------------

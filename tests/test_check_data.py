@@ -86,6 +86,19 @@ def test_a_published_set_is_compared_with_what_was_published(photos, vggrepro, m
     assert "lacking: airplane, automobile" in vggrepro("check-data", photos, "--data", "cifar10")[1]
 
 
+@pytest.mark.parametrize("name", ["cifar10", "imagenette", "imagenet"])
+def test_what_is_advised_is_an_option_of_the_command_that_is_named(tmp_path, vggrepro, name):
+    status, _, err = vggrepro("check-data", tmp_path, "--data", name, "--cache-dir", tmp_path / "c")
+    assert status == 1 and "`vggrepro run` with --download" in err
+    assert err.count("--") == 1
+
+
+def test_a_split_within_a_class_is_a_problem(photos, vggrepro):
+    write_folders(photos.parent / "other", random_images(9, seed=2), [0] * 9, ("birds",))
+    status, out, _ = vggrepro("check-data", photos.parent)
+    assert status == 1 and f"{photos} has the parts of a split in it" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

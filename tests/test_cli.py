@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.records_by_hand import eval_path, eval_record, written
+from tests.records_by_hand import eval_path, eval_record, train_record, written
 from vggrepro import cli
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import BUDGETS, at_budget
@@ -74,6 +74,15 @@ def test_results_are_printed_also_as_csv(vggrepro, tmp_path):
     assert pd.read_csv(io.StringIO(printed)).top1_error.round(2).tolist() == [27.27]
     status, _, err = vggrepro("results", "--results-dir", str(tmp_path / "none"))
     assert (status, err.startswith("vggrepro: no folder")) == (1, True)
+
+
+def test_results_without_an_error_say_what_there_is(vggrepro, tmp_path):
+    options = ["--results-dir", tmp_path]
+    said = f"no errors are recorded in {tmp_path}; there are "
+    assert vggrepro("results", *options)[:2] == (0, f"{said}no records to show\n")
+    for seed in (0, 1):
+        written(train_record(seed=seed), tmp_path)
+    assert vggrepro("results", *options)[:2] == (0, f"{said}2 train (--csv lists them)\n")
 
 
 @pytest.mark.parametrize(
@@ -162,7 +171,7 @@ def test_cuda_where_there_is_none(vggrepro, tmp_path, device):
     [
         ([], "--data-dir"),
         (["--data-dir", "/no/such/folder"], "/no/such/folder does not exist: name the folder"),
-        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160. Pass --download"),
+        (["--data-dir", "/"], "Imagenette is not in /imagenette2-160: `vggrepro run` with"),
     ],
 )
 @pytest.mark.parametrize("command", [["run", "A-S256", "--budget", "reduced"], ["first-steps"]])
@@ -409,7 +418,7 @@ def test_a_folder_that_is_not_there_is_told(vggrepro, tmp_path):
         for missing in (folder, tmp_path / "file"):
             status, out, err = vggrepro(command, "--results-dir", missing)
             assert (status, out) == (1, "")
-            assert err.startswith(f"vggrepro: no folder {missing}: --results-dir is where")
+            assert err.startswith(f"vggrepro: no folder {missing}: name one that")
     status, out, _ = vggrepro("list", "--missing", "--results-dir", folder)
     assert status == 0 and "vggrepro run A-S256" in out
 

@@ -243,8 +243,8 @@ def test_folders_without_records(vggrepro, one, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").write_text("")
     for name, message in (
-        ("nowhere", "is no folder"),
-        ("file", "is no folder"),
+        ("nowhere", "no folder"),
+        ("file", "no folder"),
         ("empty", "holds no evaluation"),
     ):
         for folders in ((one, tmp_path / name), (tmp_path / name, one)):

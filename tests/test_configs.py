@@ -98,7 +98,7 @@ def test_map_side_rounds_down(crop, side):
     assert map_side(crop) == side
 
 
-@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("width", [0, -1, float("nan"), float("inf"), "1", None])
 def test_bad_width_is_named(width):
     with pytest.raises(UserError, match="width must be a positive number"):
         blocks("A", width)
@@ -125,6 +125,41 @@ def test_a_kernel_is_odd_and_there_is_a_channel(cell):
 def test_a_row_has_five_blocks(row):
     with pytest.raises(UserError, match="five blocks of at least one layer"):
         configs.row(row)
+
+
+@pytest.mark.parametrize("row", [None, 64, ["64"] * 5, b"64 | 64 | 64 | 64 | 64"])
+def test_a_row_is_text(row):
+    with pytest.raises(UserError, match="is no row: write five blocks"):
+        configs.row(row)
+
+
+LAYER = Conv(3, 64)
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        None,
+        "64 | 64 | 64 | 64 | 64",
+        ((LAYER,),) * 4,
+        ((LAYER,),) * 4 + ((),),
+        ((64,),) * 5,
+        (LAYER,) * 5,
+        ((Conv(2, 64),),) * 5,
+        ((Conv(3, "64"),),) * 5,
+        ((Conv(3, 0),),) * 5,
+    ],
+)
+def test_what_is_no_net_is_named_when_it_is_built(monkeypatch, net):
+    monkeypatch.setitem(CONFIGS, "mine", net)
+    with pytest.raises(UserError, match=r"CONFIGS\['mine'\] is no net: put what .*row"):
+        blocks("mine")
+
+
+@pytest.mark.parametrize("config", [None, ["A"], 11])
+def test_a_config_is_a_name(config):
+    with pytest.raises(UserError, match="unknown config"):
+        blocks(config)
 
 
 def test_a_kernel_may_have_two_digits():

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -192,10 +193,13 @@ def test_bad_arguments_are_clear_errors(tmp_path):
         load("mnist", "train")
     with pytest.raises(UserError, match=r"needs a data folder: name .*--data-dir.*--download"):
         load("cifar10", "train")
-    with pytest.raises(UserError, match=r"does not exist: name .*--data-dir \(data_dir\)\.$"):
+    with pytest.raises(
+        UserError, match=r"does not exist: name the folder that holds the photos\.$"
+    ):
         load("folder", "train", tmp_path / "nowhere")
-    with pytest.raises(UserError, match="positive"):
-        load("synthetic", "train", counts=(0, 5))
+    for counts in ((0, 5), (4,), 5, None, "45", ("4", "5"), (4.0, 5), (4, None), {4: 5}):
+        with pytest.raises(UserError, match="counts must be two positive numbers"):
+            data.load("synthetic", counts=counts)
     with pytest.raises(UserError, match=r"'64px'.*160px"):
         load("imagenette", "train", tmp_path, size="64px")
 
@@ -409,6 +413,29 @@ def test_other_pixels_than_the_published_ones_are_said(tmp_path, monkeypatch):
 
 
 def test_drawn_images_have_no_folder(tmp_path):
-    for options in ({"data_dir": tmp_path}, {"download": True}):
-        with pytest.raises(UserError, match="do nothing for synthetic, which is drawn"):
+    for options, named in (
+        ({"data_dir": tmp_path}, "a data folder"),
+        ({"download": True}, "--download"),
+    ):
+        with pytest.raises(UserError, match=f"^{named} does nothing for synthetic, which is drawn"):
             data.load("synthetic", **options)
+
+
+@pytest.mark.parametrize("parts", [("train", "val"), ("Training", "test")])
+@pytest.mark.parametrize("within", ["data", "data/set"])
+def test_a_split_below_the_folder_is_not_taken_for_classes(tmp_path, parts, within):
+    write_set(tmp_path / within)
+    for before, after in zip(("train", "val"), parts, strict=True):
+        (tmp_path / within / before).rename(tmp_path / within / after)
+    write_folders(tmp_path, random_images(9, seed=2), [0] * 9, ("other",))
+    with pytest.raises(UserError, match=f"{within} has the parts of a split in it"):
+        data.load("folder", tmp_path)
+
+
+def test_photos_can_be_sent_to_another_process(tmp_path):
+    photos = data.load("folder", write_set(tmp_path / "set"))
+    found = pickle.dumps(photos)
+    expected = pairs(photos.train)
+    assert pickle.dumps(photos) == found, "without the pixels, which lie in the cache"
+    there = pickle.loads(found)
+    assert there == photos and pairs(there.train) == expected

@@ -48,10 +48,17 @@ def pinned(name: str, machine: str) -> str:
 CONSTRAINTS = read((ROOT / "constraints.txt").read_text())
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = SETTINGS["project"]
+PYTEST = SETTINGS["tool"]["pytest"]["ini_options"]
 OLDEST = PROJECT["requires-python"].removeprefix(">=") + ".0"
 EXTRAS = PROJECT["optional-dependencies"].values()
 DIRECT = read("\n".join(chain(PROJECT["dependencies"], *EXTRAS)))
 ENVIRONMENT = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_pytest_can_be_started_in_any_folder():
+    """Its options are read where it is started: a file among them is found in one folder only."""
+    values = [word.partition("=")[2] for word in shlex.split(PYTEST["addopts"])]
+    assert [value for value in values if value and (ROOT / value).exists()] == []
 
 
 @pytest.mark.parametrize("machine", MACHINES)

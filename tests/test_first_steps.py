@@ -2,6 +2,7 @@
 
 import math
 import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -106,6 +107,23 @@ def test_another_seed_with_other_sizes_is_refused_before_anything_is_measured(
             first_steps.run(tiny("A-glorot", crop=48), 1, STEPS + 1, elsewhere)
         assert f"--crop 32 --steps {STEPS}, this would be with --crop 48" in str(error.value)
         assert "A-glorot/seed0/first-steps.json" in str(error.value)
+
+
+def test_other_sizes_for_two_seeds_take_what_the_message_advises(elsewhere):
+    (first,), (other,) = tiny("A-he"), tiny("A-he", crop=48)
+    for seed in (0, 1):
+        run(elsewhere, first, seed=seed)
+    with pytest.raises(UserError) as error:
+        run(elsewhere, other)
+    folder = path_of(elsewhere, first, 1).parent
+    assert f": remove {folder}, then --fresh measures again, or" in str(error.value)
+    anew = replace(elsewhere, fresh=True)
+    with pytest.raises(UserError, match=f": remove {folder}, or") as error:
+        run(anew, other)
+    assert "--fresh" not in str(error.value)
+    shutil.rmtree(folder)
+    assert run(anew, other)["A-he"].experiment["crop"] == 48
+    assert run(elsewhere, other, seed=1)["A-he"].experiment["crop"] == 48
 
 
 def test_a_killed_command_goes_on_to_the_same_records(elsewhere, made):

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -136,6 +137,21 @@ def test_tf32_is_on_where_it_was_asked_for_and_nowhere_else(cuda_flags, precisio
     device._set_up_cuda(precision)
     assert cudnn.allow_tf32 == matmul.allow_tf32 == (precision == "tf32")
     assert cudnn.deterministic
+
+
+@pytest.mark.parametrize(("threads", "said"), [(4, 0), (5, 1), (999, 1)])
+def test_more_threads_than_cores_are_said_and_taken(monkeypatch, threads, said):
+    """A record that was made with more cores can be repeated."""
+    monkeypatch.setattr(device, "cores", lambda: 4)
+    taken = []
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        device.choose("cpu", "float32", threads)
+    assert [str(one.message).startswith(f"--threads {threads} on 4 cores") for one in found] == (
+        [True] * said
+    )
+    assert taken == [threads]
 
 
 def test_tf32_is_a_gpus():

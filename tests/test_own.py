@@ -340,7 +340,7 @@ def test_a_record_that_was_edited_is_not_believed(vggrepro, weights, root, drawn
             "Imagenette's photos are ILSVRC training photos",
         ),
         ({"--data": "imagenet", "--data-dir": None}, "needs a data folder"),
-        ({"--data": "synthetic"}, "do nothing for synthetic"),
+        ({"--data": "synthetic"}, "does nothing for synthetic"),
         ({"--data": "synthetic", "--data-dir": None}, "1000 outputs"),
         ({"--data-dir": "nowhere"}, "nowhere"),
         ({"--data-dir": "~nosuchuser/x"}, "~nosuchuser/x cannot be"),

@@ -124,7 +124,7 @@ def test_a_file_system_without_locks_is_a_user_error_and_no_wait_for_ever(tmp_pa
     (tmp_path / ".lock").touch()  # left behind, as every lock file is
     with ExitStack() as held, pytest.raises(UserError, match=r"or lock it: .*not implemented"):
         runner.lock(tmp_path, held)
-    with pytest.raises(UserError, match="choose another cache"):
+    with pytest.raises(UserError, match=r"choose another cache .*--cache-dir \(cache_dir\)"):
         cache.kept(tmp_path / "small", lambda: np.zeros(1))
 
 
@@ -244,6 +244,13 @@ def test_the_beginning_is_declared_as_it_was_then():
     begun = table[table.path.str.startswith("pilots/")]
     assert set(begun["round"]) == {"pilot"}
     assert begun.as_declared.any()
+
+
+def test_a_folder_that_is_not_there_has_no_table(tmp_path):
+    (tmp_path / "file").touch()
+    for name in ("nope", "file"):
+        with pytest.raises(UserError, match=f"no folder .*{name}: name one that"):
+            vggrepro.results(tmp_path / name)
 
 
 def test_an_empty_folder_gives_an_empty_table(tmp_path):

@@ -60,7 +60,9 @@ Seed = Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Of the start and 
 _WHERE = {
     "data_dir": DataDir,
     "results_dir": Results,
-    "cache_dir": Annotated[Path | None, typer.Option(help="Where decoded images are kept.")],
+    "cache_dir": Annotated[
+        Path | None, typer.Option(help="Where decoded images are kept; all of it may be removed.")
+    ],
     "device": Annotated[str, typer.Option(help="auto, cpu or cuda.")],
     "precision": Annotated[str, typer.Option(help="auto, bf16, float32 or, on a GPU, tf32.")],
     "threads": Annotated[
@@ -167,7 +169,7 @@ def list_rows(
     if not missing:
         does_nothing(context, "without --missing", "seeds", "data_dir")
     if results_dir.exists() or not (missing or results_dir == RECORDED):
-        _check_records(results_dir)
+        store.check_folder(results_dir)
     if missing:
         if data == "synthetic":
             does_nothing(context, "with drawn images", "data_dir")
@@ -189,19 +191,15 @@ def results(
 
     With --csv the table that `vggrepro.results()` gives: a row for every record.
     """
-    _check_records(results_dir)
     table = store.frame(results_dir)
     if csv:
         typer.echo(table.to_csv(index=False), nl=False)
+    elif (errors := store.by_run(table)).empty:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in table.kind.value_counts().items())
+        found = f"{kinds} (--csv lists them)" if kinds else "no records to show"
+        typer.echo(f"no errors are recorded in {results_dir}; there are {found}")
     else:
-        typer.echo(store.by_run(table).to_string())
-
-
-def _check_records(results_dir: Path) -> None:
-    if not results_dir.is_dir():
-        written = "--results-dir is where `run` wrote its records"
-        why = NO_CLONE if results_dir == RECORDED else written
-        raise UserError(f"no folder {results_dir}: {why}")
+        typer.echo(errors.to_string())
 
 
 @app.command()
@@ -288,7 +286,7 @@ def status(
 ) -> None:
     """What is recorded and what is missing, for the recorded study and the latest rerun."""
     if results_dir:
-        _check_records(results_dir)
+        store.check_folder(results_dir)
     for folder in [results_dir] if results_dir else [RECORDED, RERUN]:
         say(status_of.status_lines(folder))
 
@@ -313,7 +311,9 @@ def verify(
 
 
 @app.command("check-data")
+@works_somewhere("cache_dir")
 def check_data(
+    where: Where,
     data_dir: Annotated[Path, typer.Argument(help="Folder with train/ and val/.")],
     data: Annotated[str, typer.Option(help="Data set that it should be.")] = "folder",
 ) -> None:
@@ -324,7 +324,7 @@ def check_data(
     """
     from vggrepro.data.check import check
 
-    found = check(data_dir, data)
+    found = check(data_dir, data, where.cache_dir)
     for note in found.notes:
         typer.echo(f"note: {printable(note)}")
     for problem in found.problems:

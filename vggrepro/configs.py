@@ -7,7 +7,7 @@ neither needs to be written down for each.
 
 import re
 from math import isfinite
-from numbers import Integral
+from numbers import Integral, Real
 from typing import NamedTuple
 
 from vggrepro import UserError
@@ -34,7 +34,8 @@ def row(table: str) -> Blocks:
     Cells are `64`, `1-256`, `64-LRN`, `64-linear`: a kernel if it is not 3x3, channels, a mark.
     Raises `UserError` for anything else.
     """
-    read = tuple(tuple(map(_parse_cell, block.split())) for block in table.split("|"))
+    written = table.split("|") if isinstance(table, str) else ()
+    read = tuple(tuple(map(_parse_cell, block.split())) for block in written)
     if len(read) != 5 or not all(read):
         raise UserError(
             f"{table!r} is no row: write five blocks of at least one layer, with | between"
@@ -49,11 +50,27 @@ def _parse_cell(cell: str) -> Conv:
             f"{cell!r} is no layer: write 64, 1-256 (kernel and channels), 64-LRN or 64-linear"
         )
     kernel, channels, mark = int(found[1] or 3), int(found[2]), found[3]
-    if kernel % 2 == 0 or channels < 1:
+    conv = Conv(kernel, channels, relu=mark != "linear", lrn=mark == "LRN")
+    if not _can_be(conv):
         raise UserError(
             f"{cell!r} is no layer: a kernel is odd, to keep the map's size, channels >= 1"
         )
-    return Conv(kernel, channels, relu=mark != "linear", lrn=mark == "LRN")
+    return conv
+
+
+def _can_be(conv: object) -> bool:
+    if not isinstance(conv, Conv) or not all(isinstance(n, Integral) for n in conv[:2]):
+        return False
+    return conv.kernel > 0 and conv.kernel % 2 == 1 and conv.channels > 0
+
+
+def _are_blocks(net: object) -> bool:
+    return (
+        isinstance(net, tuple | list)
+        and len(net) == 5
+        and all(isinstance(block, tuple | list) and block for block in net)
+        and all(_can_be(conv) for block in net for conv in block)
+    )
 
 
 # fmt: off
@@ -101,15 +118,19 @@ def blocks(config: str, width: float = 1.0) -> Blocks:
     """Return the five blocks of a configuration, channels multiplied by `width`.
 
     Channels are rounded and at least 1. Raises UserError for a configuration that is not in
-    `CONFIGS` or a width that is not a positive number.
+    `CONFIGS`, one that is no net there, or a width that is not a positive number.
     """
-    if config not in CONFIGS:
+    if not isinstance(config, str) or config not in CONFIGS:
         known = ", ".join(CONFIGS)
         raise UserError(
             f"unknown config {config!r}: choose one of {known}; VGG-11, 13, 16, 19 are A, B, D, E"
         )
-    if not (isfinite(width) and width > 0):
-        raise UserError(f"width must be a positive number, not {width}")
+    if not _are_blocks(CONFIGS[config]):
+        raise UserError(
+            f"CONFIGS[{config!r}] is no net: put what `vggrepro.configs.row` makes of a text there"
+        )
+    if not (isinstance(width, Real) and isfinite(width) and width > 0):
+        raise UserError(f"width must be a positive number, not {width!r}")
     return tuple(
         tuple(conv._replace(channels=max(1, round(conv.channels * width))) for conv in block)
         for block in CONFIGS[config]

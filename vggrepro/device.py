@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from vggrepro import UserError
+from vggrepro.files import cores
 
 PRECISIONS = ("auto", "bf16", "float32", "tf32")
 
@@ -90,6 +91,12 @@ def choose(
     if isinstance(device, Machine):
         return device
     if threads is not None:
+        if threads > cores():
+            warnings.warn(
+                f"--threads {threads} on {cores()} cores: slower than {cores()}, and of use only "
+                "to repeat a record that was made with as many",
+                stacklevel=2,
+            )
         torch.set_num_threads(threads)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -82,8 +82,8 @@ def _end_of(error: Exception) -> tuple[str, int]:
     full = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if full or number == errno.ENOMEM or "can't allocate memory" in said:
         return (
-            "not enough memory: take fewer images at once (--micro-batch), a smaller net, crop or "
-            "Q, or end other programs",
+            "not enough memory: take fewer images at once (--micro-batch of `run` and `train`), a "
+            "smaller net, crop or Q, or end other programs",
             1,
         )
     if not isinstance(error, OSError) or number is None:

@@ -35,6 +35,8 @@ from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomic
 FORMAT = 1
 """Version of the layout above; raising it makes every set be decoded again."""
 
+OTHERWISE = "Free some space, or choose another cache directory with --cache-dir (cache_dir)."
+
 CHUNK = 256
 """Images in flight at once: bounds the memory when the disk is slower than the decoder."""
 
@@ -196,7 +198,7 @@ def _build(source: Source, folder: Path) -> None:
         taken, left = (f"{n_bytes / 2**30:.2f} GiB" for n_bytes in (reader.n_bytes, free))
         raise UserError(
             f"Decoding {source.name} {source.part} takes {taken}, but only {left} are free in "
-            f"{folder.parent}. Free some space, or choose another cache directory."
+            f"{folder.parent}. {OTHERWISE}"
         )
     temporary = folder.with_name(f"{WRITING}{folder.name}")
     temporary.mkdir()
@@ -307,6 +309,5 @@ def writing(cache_dir: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(
-            f"The image cache in {cache_dir} cannot be written: {error}. "
-            "Free some space, or choose another cache directory."
+            f"The image cache in {cache_dir} cannot be written: {error}. {OTHERWISE}"
         ) from error

@@ -24,10 +24,13 @@ class Findings(NamedTuple):
     classes: tuple[str, ...] = ()
 
 
-def check(data_dir: str | Path, name: str = "folder") -> Findings:
+def check(
+    data_dir: str | Path, name: str = "folder", cache_dir: str | Path | None = None
+) -> Findings:
     """Open every photo of a data set; compare train with val, and classes with each other.
 
-    CIFAR-10 in the authors' batches is checked by its own checksums. Raises `UserError` if there
+    CIFAR-10 in the authors' batches is checked by its own checksums, and its photos are decoded
+    into the cache. Raises `UserError` if there
     is no such folder or set.
     """
     names = [known for known in images.NAMES if known != "synthetic"]
@@ -48,7 +51,7 @@ def check(data_dir: str | Path, name: str = "folder") -> Findings:
         _in_two_classes(found, data_dir, every)
         return found._replace(photos=len(every), classes=classes)
     if not (train.is_dir() or val.is_dir()):  # batches, or nothing at all
-        photos = images.Photos(name, data_dir)
+        photos = images.Photos(name, data_dir, cache_dir)
         count = sum(map(len, (photos.train, photos.minival, photos.val)))
         return found._replace(photos=count, classes=photos.classes)
     known = f"{name}-160px" if name == "imagenette" else name

@@ -11,7 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -149,12 +149,17 @@ class Photos:
         if self.name not in NAMES:
             raise UserError(f"Unknown data set {self.name!r}; it is one of {', '.join(NAMES)}.")
         if self.name == "synthetic" and (self.data_dir or self.download):
+            given = "a data folder" if self.data_dir else "--download"
             raise UserError(
-                "a data folder and --download do nothing for synthetic, which is drawn: leave them "
-                "out, or name the photos with --data"
+                f"{given} does nothing for synthetic, which is drawn: leave it out, or name the "
+                "photos with --data"
             )
         self.data_dir = self.data_dir or None  # an empty name is none, not the folder one is in
         self.cache_dir = expanded(self.cache_dir or cache.default_cache_dir())
+
+    def __getstate__(self) -> dict[str, object]:
+        # What is found and decoded is not sent to another process: it finds it in the cache.
+        return {one.name: getattr(self, one.name) for one in fields(self)}
 
     def check(self) -> None:
         """Raise `UserError` unless the photos are there, or may be fetched when they are needed.
@@ -298,18 +303,18 @@ def hold_out(
 
 def data_root(name: str, data_dir: str | os.PathLike | None, download: bool = False) -> Path:
     """The data folder. Raises `UserError` if it is not there, nor made by a download."""
-    what_to_do = "name the folder that holds the photos with --data-dir (data_dir)"
-    if name in FETCHED:
-        what_to_do += "; `vggrepro run` with --download lets torchvision fetch them into it"
+    fetched = f"; {sources.FETCH}" if name in FETCHED else ""
+    what_to_do = "name the folder that holds the photos"
     if data_dir is None:
-        raise UserError(f"{name} needs a data folder: {what_to_do}.")
+        option = "with --data-dir (data_dir)"
+        raise UserError(f"{name} needs a data folder: {what_to_do} {option}{fetched}.")
     try:
         root = Path(data_dir).expanduser().resolve()
     except RuntimeError as error:  # ~nosuchuser, or a cycle of links
         raise UserError(f"The data folder {data_dir} cannot be: {error}") from error
     if not root.is_dir() and not download:
         state = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"The data folder {root} {state}: {what_to_do}.")
+        raise UserError(f"The data folder {root} {state}: {what_to_do}{fetched}.")
     return root
 
 

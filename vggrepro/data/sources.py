@@ -7,11 +7,12 @@ opening an image. A class's index is the position of its name among the sorted n
 import os
 import stat
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from numbers import Integral
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -28,6 +29,8 @@ CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 DEEP = "32-bit pixels; 8 or 16 bits per channel are supported"
+# Of the commands that look for photos not all have the option.
+FETCH = "`vggrepro run` with --download lets torchvision fetch it"
 HIDDEN = ("@eaDir", "#recycle", "__MACOSX")  # what file servers and archives leave among photos
 
 
@@ -119,7 +122,26 @@ def look_through(root: Path) -> Listing:
             )
         files += found
         targets += [target] * len(found)
+    problems += [
+        f"{root / folder} has the parts of a split in it, which would be mixed: name the folder of "
+        "train and val, with the classes in each, or move the photos out of both"
+        for folder in _split_within(file.name for file in files)
+    ]
     return Listing(root, classes, files, np.array(targets, np.int64), passed_over, problems)
+
+
+def _split_within(names: Iterable[str]) -> list[str]:
+    """The folders, among those that files are in, that hold one for training and one for val."""
+    below: dict[str, set[str]] = {}
+    for path in {os.path.dirname(name) for name in names}:
+        while path:
+            path, part = os.path.split(path)
+            below.setdefault(path, set()).add(part.lower())
+    return sorted(
+        folder
+        for folder, parts in below.items()
+        if not (parts.isdisjoint(_LIKE_TRAIN) or parts.isdisjoint(_LIKE_VAL))
+    )
 
 
 def is_image(name: str) -> bool:
@@ -159,9 +181,10 @@ def _files(
 
 def synthetic_images(part: str, counts: tuple[int, int], plain: bool = False) -> Source:
     """The embedded data set: `counts` drawings for train and val, always of the same seed."""
-    if len(counts) != 2 or min(counts) < 1:
-        raise UserError(f"counts must be two positive numbers (train, val), not {counts}.")
-    count = counts[part == "val"]
+    numbers = tuple(counts) if isinstance(counts, Iterable) else ()
+    if len(numbers) != 2 or not all(isinstance(n, Integral) and n > 0 for n in numbers):
+        raise UserError(f"counts must be two positive numbers (train, val), not {counts!r}.")
+    count = int(numbers[part == "val"])
 
     def open_reader() -> Reader:
         # How large each image is shows only when it is drawn; this is the upper bound.
@@ -183,7 +206,7 @@ def cifar10(data_dir: Path, download: bool) -> dict[str, Source]:
         return class_folders("cifar10", folders)
     if not there and not download:
         raise UserError(
-            f"CIFAR-10 is not in {data_dir}. Pass --download; or unpack cifar-10-python.tar.gz "
+            f"CIFAR-10 is not in {data_dir}: {FETCH}; or unpack cifar-10-python.tar.gz "
             f"(https://www.cs.toronto.edu/~kriz/cifar.html) there, which makes {CIFAR10_BATCHES}; "
             "or put images there as train/<class>/ and test/<class>/."
         )
@@ -221,7 +244,7 @@ def imagenette(data_dir: Path, size: str, download: bool) -> dict[str, Source]:
     root = data_dir / IMAGENETTE_FOLDERS[size]
     if not root.is_dir() and not download:
         raise UserError(
-            f"Imagenette is not in {root}. Pass --download; or unpack {root.name}.tgz "
+            f"Imagenette is not in {root}: {FETCH}; or unpack {root.name}.tgz "
             "(https://github.com/fastai/imagenette) in the data folder."
         )
     if not root.is_dir():
@@ -252,8 +275,8 @@ def imagenet_folders(data_dir: Path, download: bool) -> dict[str, Path]:
         if not folder.is_dir():
             raise UserError(
                 f"ImageNet is not in {data_dir}: expected {folder.name}/<WordNet id>/ there. Get "
-                "the archives from https://image-net.org, put them there, and pass --download to "
-                "unpack them."
+                "the archives from https://image-net.org and put them there; `vggrepro run` with "
+                "--download unpacks them."
             )
     check_class_folders("imagenet", *folders.values())
     return folders
@@ -293,7 +316,8 @@ def check_two(root: Path, classes: tuple[str, ...]) -> None:
         raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
 
-_LIKE_PARTS = ("train", "training", "val", "valid", "validation", "test", "testing")
+_LIKE_TRAIN = ("train", "training")
+_LIKE_VAL = ("val", "valid", "validation", "test", "testing")
 
 
 def is_split(root: Path) -> bool:
@@ -310,7 +334,7 @@ def check_parts(root: Path) -> None:
         like = [
             p.name
             for p in folders
-            if p.name.lower() in _LIKE_PARTS
+            if p.name.lower() in _LIKE_TRAIN + _LIKE_VAL
             and p.name not in ("train", "val", "test")
             and any(c.is_dir() and not _hidden(c.name) for c in p.iterdir())
         ]
@@ -384,6 +408,8 @@ def decode(path: str | os.PathLike) -> np.ndarray:
     with _naming(path), open_regular(path) as file, Image.open(file) as image:
         if (image.format, image.mode) == ("TIFF", "I"):  # of 16 bits it would be another mode
             raise ValueError(DEEP)
+        if image.format == "PNG" and "transparency" in image.info:
+            image.info["transparency"] = _as_decoded(image.info["transparency"], image.tile[0].args)
         pixels = np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
     pixels.flags.writeable = False
     return pixels
@@ -429,11 +455,22 @@ def _unreadable(path: str | os.PathLike, error: OSError) -> str:
     return f"{os.fspath(path)}{target} cannot be read: {error.strerror}"
 
 
+def _as_decoded(colour: Any, in_file: str) -> Any:
+    """What a colour of a PNG's file becomes where Pillow decodes pixels to 8 bits, but not it."""
+    if in_file in ("L;2", "L;4"):
+        return colour * (255 // (2 ** int(in_file[2:]) - 1))
+    if in_file == "RGB;16B":  # what differs in low bytes only can no longer be told apart
+        return tuple(value >> 8 for value in colour)
+    return colour
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # convert("RGB") would clip 16 bits at 255
         values = np.asarray(image)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(DEEP)
+        # The one value that a PNG may call transparent; white, as below.
+        values = np.where(values == image.info.get("transparency", -1), 0xFF00, values)
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels; 8 or 16 bits per channel are supported")

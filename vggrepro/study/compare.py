@@ -41,8 +41,6 @@ def evaluations(results_dir: Path) -> Evaluations:
     Raises `UserError` if there is no such folder, if it holds no evaluation, or for a record that
     cannot be read.
     """
-    if not results_dir.is_dir():
-        raise UserError(f"{results_dir} is no folder: name two folders of records")
     table = store.frame(results_dir)
     table = table[table.path.str.count("/") == 4]  # no pilots, and no nets of the reader's own
     names = table.path.str.extract(r"/eval-(.+)\.json$", expand=False)

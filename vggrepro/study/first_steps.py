@@ -68,21 +68,29 @@ class FirstSteps(Run):
         """The record if there is one.
 
         Raises `UserError` if it, or that of another seed, was made with other sizes: all seeds of
-        a net stand in one table, so that it would be known only after the measuring.
+        a net stand in one table, so that it would be known only after the measuring. With `fresh`
+        it may be, but for those of other seeds, which are never replaced.
         """
         ours = starts.sizes(asdict(self.experiment), self.count, self.machine.precision)
+        unlike = {}
         for path in sorted(self.folder.parent.glob("seed*/first-steps.json")):
             record = store.read(path)
             theirs = starts.sizes(record.experiment, record.steps, record.precision)
             if theirs != ours and not (self.where.fresh and path == self.path):
-                there, here = (
-                    " ".join(f"{name} {made[name]}" for name in ours if theirs[name] != ours[name])
-                    for made in (theirs, ours)
-                )
-                raise UserError(
-                    f"{path} was made with {there}, this would be with {here}: --fresh measures "
-                    "again, or choose another --results-dir, or the same sizes"
-                )
+                unlike[path] = theirs
+        if unlike:
+            path, theirs = next(iter(unlike.items()))
+            there, here = (
+                " ".join(f"{name} {made[name]}" for name in ours if theirs[name] != ours[name])
+                for made in (theirs, ours)
+            )
+            others = " ".join(str(one.parent) for one in unlike if one != self.path)
+            todo = [f"remove {others}"] if others else []
+            todo += ["--fresh measures again"] if self.path in unlike else []
+            raise UserError(
+                f"{path} was made with {there}, this would be with {here}: {', then '.join(todo)}, "
+                "or choose another --results-dir, or the same sizes"
+            )
         return self.current(self.path)
 
     def measure(self, step: Callable[[], None]) -> str | None:

@@ -208,6 +208,14 @@ def _check_place(path: Path, record: Record) -> None:
         raise ValueError(f"it is the record of {'/'.join(place)}, not of this place")
 
 
+def check_folder(results_dir: Path) -> None:
+    """Raise `UserError` if there is no such folder of records."""
+    if not results_dir.is_dir():
+        named = "name one that `vggrepro run` wrote its records to"
+        why = NO_CLONE if results_dir == RECORDED else named
+        raise UserError(f"no folder {results_dir}: {why}")
+
+
 def record_files(results_dir: Path) -> list[Path]:
     """All record files below `results_dir`, in a fixed order; what editors hide is none."""
     paths = sorted(results_dir.rglob("*.json"))
@@ -346,13 +354,14 @@ def frame(results_dir: str | Path = RECORDED) -> "pd.DataFrame":
       `parent_weights`: that of the training that it starts from
     - `result_digest`, and `path` from `results_dir`, for `read`
 
-    Raises `UserError` for a record that cannot be read.
+    Raises `UserError` if there is no such folder, and for a record that cannot be read.
     """
     import pandas as pd  # here, so that `vggrepro --help` answers at once
 
     from vggrepro.study import second_round
 
     results_dir = expanded(results_dir)
+    check_folder(results_dir)
     rows = [
         _row(record, path.relative_to(results_dir))
         for path in second_round.shown(results_dir, record_files(results_dir))
