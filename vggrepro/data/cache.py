@@ -32,8 +32,8 @@ from tqdm import tqdm
 from vggrepro import UserError
 from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomically
 
-FORMAT = 1
-"""Version of the layout above; raising it makes every set be decoded again."""
+FORMAT = 2
+"""Version of the layout above and of `sources.decode`: another makes every set be decoded again."""
 
 OTHERWISE = "Free some space, or choose another cache directory with --cache-dir (cache_dir)."
 

@@ -30,8 +30,7 @@ def check(
     """Open every photo of a data set; compare train with val, and classes with each other.
 
     CIFAR-10 in the authors' batches is checked by its own checksums, and its photos are decoded
-    into the cache. Raises `UserError` if there
-    is no such folder or set.
+    into the cache. Raises `UserError` if there is no such folder or set.
     """
     names = [known for known in images.NAMES if known != "synthetic"]
     if name not in names:
