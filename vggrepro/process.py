@@ -42,7 +42,8 @@ def in_order() -> Iterator[None]:
         try:
             yield
         except SystemExit as end:
-            status = end.code
+            # Who draws the help texts turns a closed pipe into an exit of its own.
+            status = 141 if isinstance(end.__context__, BrokenPipeError) else end.code
         sys.stdout.flush()  # a full disk shows here at the latest
     except UserError as error:
         _leave(str(error), 1)
