@@ -121,7 +121,7 @@ def unpack(parts: Path, data_dir: Path) -> None:
             with tarfile.open(part) as tar:
                 tar.extractall(data_dir, filter="data")
         except tarfile.TarError as error:
-            raise UserError(f"{part} is not whole ({error}): carry it here again") from error
+            raise UserError(f"{part} is not a whole part: carry it here again") from error
     for sheet in sorted((data_dir / SHEETS).glob("*.webp")):
         split, name, start, count = sheet.stem.rsplit("-", 3)
         folder = data_dir / split / name
