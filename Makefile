@@ -30,7 +30,7 @@ study: $(INSTALLED) ## set up, rerun the study at BUDGET, build the book with it
 	$(BIN)/vggrepro rerun all $(RERUN_OPTIONS)
 	rm -rf _build/book-src
 	cp -R book _build/book-src
-	cp _build/rerun/*.ipynb _build/book-src/
+	for page in book/*.py; do cp "_build/rerun/$$(basename "$$page" .py).ipynb" _build/book-src/; done
 	$(BUILD_BOOK) _build/book-src -W --keep-going --quiet
 	@$(BIN)/python -m vggrepro.pages.reruns $(BUDGET)
 

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 
+from vggrepro import UserError
 from vggrepro.files import file_lock
 
 MIB = 2**20
@@ -26,6 +27,19 @@ def allocate(photos, device, precision, threads, images):
         (photos.cache_dir / "taken").touch()
         while not (photos.cache_dir / "seen").exists():
             time.sleep(0.01)
+
+
+def stay(folder, name):
+    """Say that it has begun, and at the end, which it comes to when it is told to end."""
+    try:
+        (folder / f"{name}.begun").touch()
+        threading.Event().wait(60)
+    finally:
+        (folder / f"{name}.ended").touch()
+
+
+def refuse(name):
+    raise UserError(f"{name} is refused")
 
 
 def fail(photos, device, precision, threads, images):

@@ -154,3 +154,23 @@ def test_make_hands_on_a_folder_of_any_name(folder):
     (command,) = (line for line in said.splitlines() if "vggrepro rerun" in line)
     words = shlex.split(command)
     assert words[words.index("--data-dir") + 1] == folder
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="no make")
+def test_make_takes_whole_chapters_into_the_book_and_nothing_else(tmp_path):
+    (tmp_path / "book" / "assets").mkdir(parents=True)
+    (tmp_path / "_build" / "rerun").mkdir(parents=True)
+    for name in ("01_one", "index"):
+        (tmp_path / "book" / f"{name}.py").touch()
+        (tmp_path / "book" / f"{name}.ipynb").write_text("committed")
+        (tmp_path / "_build" / "rerun" / f"{name}.ipynb").write_text("rerun")
+    for kind in ("9.running", "9.source", "failed"):
+        (tmp_path / "_build" / "rerun" / f"01_one.{kind}.ipynb").touch()
+    asked = ["make", "-n", "study"]
+    said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    recipe = said[said.index("rm -rf _build/book-src") :].splitlines()
+    copying = "\n".join(line for line in recipe if "python" not in line)
+    subprocess.run(["bash", "-euc", copying], cwd=tmp_path, check=True)
+    notebooks = (tmp_path / "_build" / "book-src").rglob("*.ipynb")
+    found = {path.name: path.read_text() for path in notebooks}
+    assert found == {"01_one.ipynb": "rerun", "index.ipynb": "rerun"}

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
@@ -11,7 +12,8 @@ import pytest
 
 from tests.records_by_hand import train_record
 from tests.test_second_round import nets, record
-from tools import gpu_session, gpu_trainings
+from tools import gpu_bench, gpu_session, gpu_trainings
+from vggrepro import UserError
 from vggrepro.study import gpu_round, second_round, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.decisions import decide_gpu_round
@@ -164,7 +166,102 @@ def test_the_tests_of_a_gpu_start_without_the_plugins_of_the_others():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--budget", "full"], ["--device", "tpu"]])
-def test_what_is_not_there_is_refused(arguments):
-    with pytest.raises(SystemExit):
-        gpu_session.main(arguments)
+def test_what_is_no_clone_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_session, "ROOT", tmp_path / "there")
+    (tmp_path / "there").mkdir()
+    with tarfile.open(tmp_path / "history.tar", "w") as tar:
+        tar.add(__file__, "file")
+    (tmp_path / "broken.tar").write_bytes((tmp_path / "history.tar").read_bytes()[:700])
+    for name in ("history.tar", "broken.tar"):
+        with pytest.raises(UserError, match=f"{name} is not the archive of a bare clone"):
+            gpu_session.restore(tmp_path / name)
+    assert list((tmp_path / "there").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("--budget full", "--budget: invalid choice"),
+        ("--device tpu", "--device: invalid choice"),
+        ("--minutes -1", "--minutes: -1 minutes cannot be"),
+        ("--minutes nan", "--minutes: nan minutes cannot be"),
+        ("--minutes 1e9", "--minutes: 1e9 minutes cannot be"),
+        ("--minutes x", "--minutes: invalid minutes value: 'x'"),
+        ("--data-dir nowhere", "--data-dir: there is no folder"),
+        ("--wheels nowhere", "--wheels: there is no folder"),
+        (f"--history {__file__}", "--history: there is no tar archive"),
+    ],
+)
+def test_what_is_not_there_is_refused(capsys, arguments, said):
+    with pytest.raises(SystemExit) as end:
+        gpu_session.main(arguments.split())
+    assert end.value.code == 2 and f"argument {said}" in capsys.readouterr().err
+
+
+def test_a_session_without_a_gpu_says_so_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    places = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match="PyTorch sees no CUDA device here"):
+        gpu_session.main(places)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_session_that_cannot_write_says_so_before_it_begins(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpu_session, "parts", lambda options: pytest.fail("it has begun"))
+    for name in ("--out", "--work"):
+        places = {"--work": str(tmp_path / "work"), "--out": str(tmp_path / "out"), name: __file__}
+        given = [word for pair in places.items() for word in pair]
+        with pytest.raises(UserError, match=r"cannot write to .*: it is not a folder"):
+            gpu_session.main(["--device", "cpu", *given])
+
+
+def test_a_session_needs_nothing_but_python_to_say_what_is_missing(tmp_path):
+    bare = [sys.executable, "-I", "-S", gpu_session.__file__]
+    done = subprocess.run(bare, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (
+        *(1, "vggrepro: PyTorch is not installed here: install it first, a session does not\n"),
+    )
+
+
+def test_what_is_stopped_is_ended_and_the_records_come_back(tmp_path, monkeypatch):
+    started = []
+
+    class Stopped(subprocess.Popen):
+        def wait(self, timeout=None):
+            if timeout is None:
+                return super().wait()
+            started.append(self)
+            raise KeyboardInterrupt
+
+    endless = [sys.executable, "-c", "import threading; threading.Event().wait()"]
+    monkeypatch.setattr(gpu_session, "parts", lambda options: {"tests": endless})
+    monkeypatch.setattr(subprocess, "Popen", Stopped)
+    out = tmp_path / "out"
+    places = ["--work", str(tmp_path / "work"), "--out", str(out)]
+    with pytest.raises(KeyboardInterrupt):
+        gpu_session.main(["--device", "cpu", "--budget", "smoke", *places])
+    assert started[0].returncode == -signal.SIGTERM
+    assert list(json.loads((out / "parts.json").read_text())) == ["install"]
+    assert tarfile.is_tarfile(out / "records.tar.gz")
+
+
+@pytest.mark.parametrize("tool", [gpu_bench, gpu_trainings])
+def test_the_parts_refuse_what_cannot_be(tmp_path, monkeypatch, capsys, tool):
+    def refused(**changed):
+        given = {"device": "cpu", "budget": "smoke", "work": tmp_path / "work", "seconds": "1"}
+        given |= {"data-dir": tmp_path} | changed
+        words = [f"--{name}={value}" for name, value in given.items()]
+        skipped = "--seconds" if tool is gpu_bench else "nothing"
+        monkeypatch.setattr(sys, "argv", ["tool", *(w for w in words if skipped not in w)])
+        with pytest.raises((SystemExit, UserError)) as end:
+            tool.main()
+        return capsys.readouterr().err + str(end.value)
+
+    assert "it is not a folder" in refused(work=__file__)
+    assert "invalid choice" in refused(budget="nope")
+    if tool is gpu_bench:
+        assert "does not exist" in refused(**{"data-dir": tmp_path / "nowhere"})
+    else:
+        assert "give how long trainings may take" in refused(seconds="-1")
+        assert "give how long trainings may take" in refused(seconds="nan")
+    assert list(tmp_path.iterdir()) == []

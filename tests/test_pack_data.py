@@ -1,10 +1,16 @@
 """Data sets in parts that travel: nothing above the limit, and the same images afterwards."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+from PIL import Image
 
 from tests.image_folders import publish, random_images, write_folders
+from tests.running import PowerCutError, power_cut
 from tools import pack_data
-from vggrepro import data
+from vggrepro import UserError, data
 from vggrepro.data.sources import CIFAR10_CLASSES
 
 
@@ -19,6 +25,14 @@ def test_cifar10_travels_in_sheets_and_stays_the_same(tmp_path, own_cache, monke
     parts = pack_data.pack("cifar10", tmp_path / "here", tmp_path / "parts", limit=100_000)
     assert len(parts) > 1
     assert all(part.stat().st_size <= 100_000 for part in parts)
+
+    def half(self, path, **_):
+        Path(path).write_bytes(b"half")
+        power_cut()
+
+    with monkeypatch.context() as patch, pytest.raises(PowerCutError):
+        patch.setattr(Image.Image, "save", half)
+        pack_data.unpack(tmp_path / "parts", tmp_path / "there")
     for _ in range(2):  # a second call brings nothing new
         pack_data.unpack(tmp_path / "parts", tmp_path / "there")
     here, there = (data.load("cifar10", tmp_path / name) for name in ("here", "there"))
@@ -43,8 +57,32 @@ def test_photos_travel_as_they_are_whatever_part_comes_first(tmp_path):
 
 
 def test_what_cannot_be_packed(tmp_path):
-    for name, message in (("cifar10", "is not in"), ("imagenette", "no folder")):
-        with pytest.raises(SystemExit, match=message):
-            pack_data.pack(name, tmp_path, tmp_path / "parts")
-    with pytest.raises(SystemExit, match="no parts"):
+    (tmp_path / "imagenette2-160").mkdir()
+    for name, message in (("cifar10", "is not in"), ("imagenette", "no photos in")):
+        for there in (tmp_path, tmp_path / "none"):
+            with pytest.raises(UserError, match=f"{message}|does not exist"):
+                pack_data.pack(name, there, tmp_path / "parts")
+    with pytest.raises(UserError, match="no parts"):
         pack_data.unpack(tmp_path, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["imagenette2-160"]
+
+
+def test_what_cannot_be_written_or_read(tmp_path):
+    photos = tmp_path / "imagenette2-160" / "train"
+    write_folders(photos, random_images(1, 0, (20, 30)), [0], "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*: it is not a folder"):
+        pack_data.pack("imagenette", tmp_path, tmp_path / "file")
+    (part,) = pack_data.pack("imagenette", tmp_path, tmp_path / "parts")
+    with pytest.raises(UserError, match=r"cannot write to .*: it is not a folder"):
+        pack_data.unpack(tmp_path / "parts", tmp_path / "file")
+    part.write_bytes(part.read_bytes()[:700])
+    with pytest.raises(UserError, match="is not a whole part: carry it here again"):
+        pack_data.unpack(tmp_path / "parts", tmp_path / "there")
+
+
+def test_what_is_wrong_is_one_line_and_a_status(tmp_path):
+    command = [sys.executable, pack_data.__file__, "unpack", tmp_path, tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (1, 1)
+    assert done.stderr.startswith("vggrepro: no parts (*.tar) in ")

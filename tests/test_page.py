@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -68,11 +67,13 @@ def test_what_a_chapter_leaves_out_of_its_tables_is_said():
 def test_a_chapter_runs_what_it_shows_with_the_budgets_own_seeds(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(runner, "run", lambda *given: asked.append(given))
-    chapter = Chapter("02", "smoke", "", 0, True, "photos", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    chapter = Chapter("02", "smoke", "", 0, True, "~/photos", "~/records")
     assert [c.data for c in chapter.columns] == ["cifar10", "imagenette", "synthetic"]
     ((runs, *how, where),) = asked
     assert (tuple(runs), how) == (chapter.runs, ["smoke", "synthetic", [0]])
-    assert (where.results_dir, where.data_dir) == (tmp_path, Path("photos"))
+    assert (where.results_dir, where.data_dir) == (tmp_path / "records", tmp_path / "photos")
+    assert chapter.columns[-1].results_dir == where.results_dir
 
 
 def test_wrong_parameters_are_refused():

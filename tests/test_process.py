@@ -93,6 +93,16 @@ def test_a_full_disk_behind_the_output(command):
     assert done.stderr == ("vggrepro: cannot write what there is to say: No space left on device\n")
 
 
+@pytest.mark.parametrize("command", ["--help", "list", "plan", "run --help", "run --seed x"])
+def test_a_pipe_that_nobody_reads(command):
+    """The reader has left before anything is written, as `head` does after its lines."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run([*COMMAND, *command.split()], stdout=pipe, stderr=pipe, cwd=ROOT)
+    assert done.returncode == 141
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a full device")
 def test_with_nobody_left_to_tell_there_is_a_status():
     with open("/dev/full", "w") as full:

@@ -1,12 +1,21 @@
 """Rendering: the same bytes twice, and nothing written when a chapter fails."""
 
+import multiprocessing
+import os
 import socket
+import subprocess
+import sys
+import time
+import warnings
 from contextlib import nullcontext
 
 import nbformat
+import papermill
 import pytest
 from jupyter_client.connect import LocalPortCache
 
+from tests import children
+from tests.running import PowerCutError, power_cut
 from vggrepro import UserError
 from vggrepro.pages import render, reruns
 from vggrepro.study import programme
@@ -40,21 +49,32 @@ def chapter(tmp_path, monkeypatch):
     monkeypatch.setattr(render, "BOOK", tmp_path)
     monkeypatch.setattr(render, "ROOT", tmp_path)
     monkeypatch.setattr(render, "RENDERED", tmp_path / "_build")
+    monkeypatch.setattr(render, "cores", lambda: 1)  # other processes would know nothing of this
+    monkeypatch.setattr("warnings.showwarning", warnings.showwarning)
     script = tmp_path / "07_some_name.py"
     script.write_text(CHAPTER)
     return script
 
 
+def status(*arguments):
+    """The exit status of rendering."""
+    try:
+        render.main(arguments)
+    except SystemExit as end:
+        return end.code
+    return 0
+
+
 def test_rendering_twice_writes_the_same_bytes(chapter, capsys):
-    assert render.main([]) == 0
+    assert status() == 0
     notebook = chapter.with_suffix(".ipynb")
     first = notebook.read_bytes()
     assert b"image/png" in first
-    assert render.main(["--check"]) == 0
+    assert status("--check") == 0
 
     notebook.write_bytes(first.replace(b'"two', b'"2wo'))
     capsys.readouterr()
-    assert render.main(["--check"]) == 1
+    assert status("--check") == 1
     assert "07_some_name.ipynb differs" in (said := capsys.readouterr().err)
     assert "07_some_name.ipynb differs from" in said
     assert b'"2wo' in notebook.read_bytes()
@@ -165,6 +185,87 @@ def test_a_kernel_that_never_starts(chapter, tmp_path, monkeypatch):
     assert not (tmp_path / "x.ipynb").exists()
 
 
+# --- chapters that fail, and chapters that are stopped ------------------------------------------
+
+
+def several(chapter, monkeypatch, name):
+    """Four chapters, of which the first and the third fail in the function of that name."""
+
+    def work(script, *_, **__):
+        if script.stem in ("01_bad", "03_worse"):
+            raise UserError(f"Chapter {script.stem} failed")
+        if script.stem == "02_old":
+            return "02_old.ipynb differs"
+
+    chapter.unlink()
+    for stem in ("01_bad", "02_old", "03_worse", "04_good"):
+        chapter.with_name(f"{stem}.py").touch()
+    monkeypatch.setattr(render, name, work)
+
+
+def test_all_chapters_are_checked_before_one_message(chapter, monkeypatch, capsys):
+    several(chapter, monkeypatch, "check")
+    assert status("--check") == 1
+    out, err = capsys.readouterr()
+    assert out == "unchanged 04_good.ipynb\n"
+    assert err.splitlines() == [
+        "vggrepro: Chapter 01_bad failed",
+        "Chapter 03_worse failed",
+        "02_old.ipynb differs",
+        "Render again with `make render`.",
+    ]
+
+
+def test_all_chapters_are_rerun_before_one_message(vggrepro, chapter, tmp_path, monkeypatch):
+    several(chapter, monkeypatch, "execute")
+    monkeypatch.setattr(reruns, "EXECUTED", tmp_path / "out")
+    code, out, err = vggrepro("rerun", "all", "--results-dir", tmp_path / "records")
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert err.endswith("vggrepro: Chapter 01_bad failed\nChapter 03_worse failed\n")
+
+
+def test_a_pool_gives_what_a_chapter_is_refused_for():
+    with render.mapping(2) as each:
+        assert [str(e) for e in each(children.refuse, "ab")] == ["a is refused", "b is refused"]
+
+
+def test_what_stops_a_pool_ends_what_is_in_work_and_begins_nothing(tmp_path):
+    before = multiprocessing.active_children()
+    with pytest.raises(KeyboardInterrupt), render.mapping(2) as each:
+        each(children.stay, [tmp_path] * 8, range(8))
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+    assert multiprocessing.active_children() == before
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"0.begun", "0.ended", "1.begun", "1.ended"}
+
+
+def test_ctrl_c_is_one_line_and_leaves_no_copy(chapter, tmp_path, monkeypatch, capsys):
+    def stopped(source, running, **_):
+        nbformat.write(nbformat.v4.new_notebook(), running)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(papermill, "execute_notebook", stopped)
+    assert status() == 130
+    assert capsys.readouterr() == ("", "vggrepro: stopped; the same command begins anew\n")
+    assert list((tmp_path / "_build").iterdir()) == []
+
+
+def test_copies_of_killed_processes_are_removed_by_the_next(chapter, tmp_path, monkeypatch):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    theirs = [tmp_path / f"x.{dead.pid}.{kind}.ipynb" for kind in ("source", "running")]
+    alive = tmp_path / f"x.{os.getppid()}.running.ipynb"
+    whole = [tmp_path / "x.ipynb", tmp_path / f"{dead.pid}.ipynb"]
+    for path in (*theirs, alive, *whole):
+        path.write_text("{}")
+    monkeypatch.setattr(papermill, "execute_notebook", lambda *_, **__: power_cut())
+    with pytest.raises(PowerCutError):
+        render.execute(chapter, tmp_path / "07.ipynb")
+    assert set(tmp_path.glob("*.ipynb")) == {alive, *whole}
+
+
 @pytest.mark.parametrize("name", ["07", "some_name", "07_some_name", "book/07_some_name.ipynb"])
 def test_names_of_a_chapter(chapter, name):
     assert render.find_chapter(name) == chapter
@@ -178,7 +279,7 @@ def test_the_page_that_compares_comes_last(chapter):
 
 
 def test_unknown_chapter_and_no_book(chapter, capsys):
-    assert render.main(["08"]) == 1
+    assert status("08") == 1
     assert "there are: 07_some_name" in capsys.readouterr().err
     chapter.unlink()
     with pytest.raises(UserError, match="clone the repository"):

@@ -57,6 +57,16 @@ def test_a_folder_of_records_is_there_or_is_made_by_a_rerun(tmp_path):
     assert report.rerun_column("smoke", "", 0, True, "", str(tmp_path / "none"))
 
 
+def test_a_folder_of_records_may_be_below_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "records").mkdir()
+    for rerun in (True, False):
+        column = report.rerun_column("smoke", "", 0, rerun, "", "~/records")
+        assert column.results_dir == tmp_path / "records"
+    with pytest.raises(UserError, match=f"results_dir: no folder {tmp_path}/none;"):
+        report.rerun_column("smoke", "", 0, False, "", "~/none")
+
+
 @pytest.mark.parametrize(
     ("wrong", "allowed"),
     [

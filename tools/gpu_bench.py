@@ -18,7 +18,10 @@ from torch import nn
 from vggrepro.bench import rival, speed
 from vggrepro.bench.turns import Geometry, Repeated, Step, resident_step
 from vggrepro.data import load
+from vggrepro.data.images import data_root
 from vggrepro.device import Machine, choose
+from vggrepro.files import expanded, make_writable
+from vggrepro.process import in_order
 from vggrepro.study import store
 from vggrepro.study.experiments import Experiment
 from vggrepro.study.provenance import provenance
@@ -199,10 +202,13 @@ def main() -> None:
     """The command line that `gpu_session.py` uses."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", required=True)
-    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--work", type=lambda name: expanded(name).resolve(), required=True)
     parser.add_argument("--budget", required=True, choices=SIZES)
     parser.add_argument("--data-dir", type=Path)
     options = parser.parse_args()
+    if options.data_dir:  # what fails later is only noted
+        data_root("cifar10", options.data_dir)
+    make_writable(options.work)
     machine, began = choose(options.device), time.perf_counter()
     # The photos are decoded into the folder of the trainings' cache, beside the records.
     scratch = options.work.with_name(f"{options.work.name}-cache")
@@ -224,4 +230,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_order():
+        main()

@@ -5,11 +5,13 @@ is skipped. A training that is stopped begins anew: to write a checkpoint takes 
 """
 
 import argparse
-import signal
+import math
 import time
 from pathlib import Path
 
 from vggrepro.bench import planner
+from vggrepro.files import expanded, make_writable
+from vggrepro.process import in_order
 from vggrepro.study import gpu_round, workload
 from vggrepro.study.budgets import at_budget, data_of
 from vggrepro.study.runner import Task, run_tasks
@@ -52,20 +54,18 @@ def train(budget: str, where: Where, seconds: float) -> list[Task]:
     return left
 
 
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
 def main() -> None:
     """The command line that `gpu_session.py` uses."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--device", required=True)
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--budget", required=True)
+    parser.add_argument("--work", type=lambda name: expanded(name).resolve(), required=True)
+    parser.add_argument("--budget", required=True, choices=PARTS)
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a training that is stopped is recorded
+    if not 0 <= options.seconds < math.inf:
+        parser.error(f"--seconds {options.seconds}: give how long trainings may take, 0 or more")
+    make_writable(options.work)
     cache = options.work.with_name(f"{options.work.name}-cache")  # beside the records
     where = Where(options.work, options.data_dir, cache, device=options.device, checkpoints=False)
     left = train(options.budget, where, options.seconds)
@@ -73,4 +73,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_order():
+        main()

@@ -11,12 +11,23 @@ stay the same.
 
 import argparse
 import io
+import sys
 import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the package need not be installed
+
+from vggrepro import UserError
+from vggrepro.files import WRITING, expanded, make_writable, write_atomically
+from vggrepro.process import in_order
+
+if TYPE_CHECKING:
+    from vggrepro.data import Photos
 
 LIMIT = 40 * 2**20  # bytes of a part: what travels with the repository may be limited, too
 ROWS, COLUMNS, SIDE = 25, 40, 32  # of a sheet, in images, and of an image in pixels
@@ -26,18 +37,20 @@ SHEETS = "sheets"
 def pack(name: str, data_dir: Path, parts: Path, limit: int = LIMIT) -> list[Path]:
     """Write the data set into `parts` as tar files of at most `limit` bytes, and return them.
 
-    Raises `SystemExit`, which says why, for a data set that is not there.
+    Raises `UserError` for a data set that is not there, and for a folder that cannot be written.
     """
-    files = _sheets(data_dir) if name == "cifar10" else _photos(data_dir / "imagenette2-160")
-    parts.mkdir(parents=True, exist_ok=True)
+    files = _cifar10(data_dir) if name == "cifar10" else _photos(data_dir / "imagenette2-160")
+    make_writable(parts)
     written: list[Path] = []
     for contents in _below(files, limit):
-        written.append(parts / f"{name}-{len(written)}.tar")
-        with tarfile.open(written[-1], "w") as tar:
+        packed = io.BytesIO()
+        with tarfile.open(fileobj=packed, mode="w") as tar:
             for path, content in contents:
                 entry = tarfile.TarInfo(path)
                 entry.size = len(content)
                 tar.addfile(entry, io.BytesIO(content))
+        written.append(parts / f"{name}-{len(written)}.tar")
+        write_atomically(written[-1], packed.getbuffer())
     return written
 
 
@@ -51,24 +64,26 @@ def _below(files: Iterable[tuple[str, bytes]], limit: int) -> Iterator[list[tupl
             group, size = [], tarfile.RECORDSIZE
         group.append((path, content))
         size += entry
-    yield group
+    if group:
+        yield group
 
 
 def _photos(root: Path) -> Iterator[tuple[str, bytes]]:
-    if not root.is_dir():
-        raise SystemExit(f"there is no folder {root}")
-    for path in sorted(path for path in root.rglob("*") if path.is_file()):
-        yield str(path.relative_to(root.parent)), path.read_bytes()
+    found = sorted(path for path in root.rglob("*") if path.is_file())
+    if not found:
+        raise UserError(f"no photos in {root}: name the folder that holds {root.name}/train")
+    return ((str(path.relative_to(root.parent)), path.read_bytes()) for path in found)
 
 
-def _sheets(data_dir: Path) -> Iterator[tuple[str, bytes]]:
-    from vggrepro import UserError, data  # not for unpacking, where it need not be installed
+def _cifar10(data_dir: Path) -> Iterator[tuple[str, bytes]]:
+    from vggrepro.data import load  # not for unpacking, where what it needs may be missing
+
+    return _sheets(load("cifar10", data_dir))
+
+
+def _sheets(photos: "Photos") -> Iterator[tuple[str, bytes]]:
     from vggrepro.data.sources import CIFAR10_CLASSES
 
-    try:
-        photos = data.load("cifar10", data_dir)
-    except UserError as error:
-        raise SystemExit(str(error)) from error
     parts = {"train": ("train", "minival"), "test": ("val",)}
     for part, splits in parts.items():
         sets = [getattr(photos, split) for split in splits]
@@ -92,13 +107,21 @@ def _sheet(images: np.ndarray) -> bytes:
 
 
 def unpack(parts: Path, data_dir: Path) -> None:
-    """Unpack every part in `parts` into `data_dir`; what is there already is left alone."""
+    """Unpack every part in `parts` into `data_dir`; what is there already is left alone.
+
+    Raises `UserError` for parts that are not there or not whole, and for a folder that cannot be
+    written.
+    """
     found = sorted(parts.glob("*.tar"))
     if not found:
-        raise SystemExit(f"there are no parts (*.tar) in {parts}")
+        raise UserError(f"no parts (*.tar) in {parts}: name the folder that `pack` wrote them to")
+    make_writable(data_dir)
     for part in found:
-        with tarfile.open(part) as tar:
-            tar.extractall(data_dir, filter="data")
+        try:
+            with tarfile.open(part) as tar:
+                tar.extractall(data_dir, filter="data")
+        except tarfile.TarError as error:
+            raise UserError(f"{part} is not a whole part: carry it here again") from error
     for sheet in sorted((data_dir / SHEETS).glob("*.webp")):
         split, name, start, count = sheet.stem.rsplit("-", 3)
         folder = data_dir / split / name
@@ -109,7 +132,9 @@ def unpack(parts: Path, data_dir: Path) -> None:
         for i, image in enumerate(images, start=int(start)):
             path = folder / f"{i:05d}.png"
             if not path.exists():
-                Image.fromarray(image).save(path, compress_level=0)
+                temporary = path.with_name(f"{WRITING}{path.name}")
+                Image.fromarray(image).save(temporary, compress_level=0)
+                temporary.replace(path)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -118,11 +143,11 @@ def main(arguments: list[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     packing = commands.add_parser("pack")
     packing.add_argument("name", choices=("cifar10", "imagenette"))
-    packing.add_argument("data_dir", type=Path)
-    packing.add_argument("parts", type=Path)
+    packing.add_argument("data_dir", type=expanded)
+    packing.add_argument("parts", type=expanded)
     unpacking = commands.add_parser("unpack")
-    unpacking.add_argument("parts", type=Path)
-    unpacking.add_argument("data_dir", type=Path)
+    unpacking.add_argument("parts", type=expanded)
+    unpacking.add_argument("data_dir", type=expanded)
     options = parser.parse_args(arguments)
     if options.command == "unpack":
         unpack(options.parts, options.data_dir)
@@ -132,4 +157,5 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with in_order():
+        main()

@@ -1,4 +1,7 @@
-"""Files that are there as a whole or not at all, locks, and how many cores there are."""
+"""Files that are there as a whole or not at all, locks, and how many cores there are.
+
+Needs nothing but Python until a lock is asked for: the tools use it before anything is installed.
+"""
 
 import errno
 import os
@@ -7,11 +10,12 @@ import stat
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from filelock import FileLock
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from vggrepro import UserError
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 WRITING = ".writing-"  # begins the name of a file that is not complete yet
 
@@ -97,12 +101,14 @@ def write_atomically(path: Path, content: bytes | memoryview) -> None:
             temporary.unlink(missing_ok=True)  # also when Ctrl-C came in between
 
 
-def file_lock(path: Path, timeout: float = -1) -> FileLock:
+def file_lock(path: Path, timeout: float = -1) -> "FileLock":
     """A lock that the system releases when its process dies; waits `timeout` seconds, -1: for ever.
 
     Taking it raises `OSError` on a file system without locks: filelock's own way out, a file that
     is there or not, would stay after a kill and block for ever.
     """
+    from filelock import FileLock
+
     return FileLock(path, timeout=timeout, fallback_to_soft=False)
 
 

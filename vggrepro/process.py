@@ -42,7 +42,8 @@ def in_order() -> Iterator[None]:
         try:
             yield
         except SystemExit as end:
-            status = end.code
+            # Who draws the help texts turns a closed pipe into an exit of its own.
+            status = 141 if isinstance(end.__context__, BrokenPipeError) else end.code
         sys.stdout.flush()  # a full disk shows here at the latest
     except UserError as error:
         _leave(str(error), 1)
@@ -126,13 +127,9 @@ def helping(helpers: int, work: Callable[..., object], *arguments: object) -> It
     """
     new = get_context("spawn").Process  # no fork: there may be threads
     started = [new(target=_help, args=(work, *arguments)) for _ in range(helpers)]
-    # Ctrl-C is for this process, which ends the others; they inherit that they do not hear it.
-    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
+    with unheard():
         for process in started:
             process.start()
-    finally:
-        signal.signal(signal.SIGINT, heard)
     try:
         yield
     finally:
@@ -140,6 +137,16 @@ def helping(helpers: int, work: Callable[..., object], *arguments: object) -> It
             process.terminate()  # nothing is left for it to do, or all is to end
         for process in started:
             process.join()
+
+
+@contextmanager
+def unheard() -> Iterator[None]:
+    """What is started in here does not hear Ctrl-C: that is for this process, which ends it."""
+    heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # they inherit it
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, heard)
 
 
 def _help(work: Callable[..., object], *arguments: object) -> None:
@@ -152,6 +159,29 @@ def _help(work: Callable[..., object], *arguments: object) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())
     with in_order():
         work(*arguments)
+
+
+def begin_in_pool() -> None:
+    """First of all in a process of a pool: it ends with its parent, and in order when told to."""
+    end_with_parent()
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # told once more, it still ends its own first
+    sys.exit(130)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is a process of that number. Windows cannot be asked: there it is yes."""
+    try:
+        if sys.platform != "win32":  # where this call would be a Ctrl-C
+            os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it is another user's
+        pass
+    return True
 
 
 def end_with_parent() -> None:

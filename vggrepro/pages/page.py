@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, Markdown, display
 
+from vggrepro.files import expanded
 from vggrepro.pages import figures, nets, report, summary
 from vggrepro.pages.report import Findings
 from vggrepro.pages.verdicts import Verdicts, differences_table, minus
@@ -63,7 +63,7 @@ class Chapter:
         if rerun:
             from vggrepro.study import runner
 
-            where = runner.Where(own.results_dir, Path(data_dir) if data_dir else None)
+            where = runner.Where(own.results_dir, expanded(data_dir) if data_dir else None)
             wanted = list(range(seeds or budget_named(budget).seeds))
             runner.run(list(self.runs), budget, own.data, wanted, where)
 

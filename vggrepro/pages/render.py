@@ -8,17 +8,17 @@ rendering a chapter twice writes the same bytes. ``python -m vggrepro.pages.rend
 import argparse
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
+from functools import partial
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vggrepro import UserError
-from vggrepro.files import cores, make_writable
-from vggrepro.process import end_with_parent
+from vggrepro.files import cores, make_writable, write_atomically
+from vggrepro.process import begin_in_pool, in_order, is_alive, unheard
 from vggrepro.study.store import MOST_PROCESSES
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ STARTS = 5
 # What else a notebook's metadata may hold depends on who wrote it and when.
 _KEPT_METADATA = ("kernelspec", "language_info")
 _RUN_METADATA = ("papermill", "execution", "lines_to_next_cell")
+_COPY = re.compile(r"\.(\d+)\.(source|running)\.ipynb$")  # of the process of that number
 _KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 
 
@@ -132,6 +133,7 @@ def execute(
         ) from error
 
     make_writable(output.parent)
+    _sweep(output.parent)
     # By process, so that two commands at one chapter do not write into each other's copies.
     source = output.with_name(f"{output.stem}.{os.getpid()}.source.ipynb")
     running = output.with_name(f"{output.stem}.{os.getpid()}.running.ipynb")
@@ -159,12 +161,21 @@ def execute(
         raise _failure(script, running, output, reason) from error
     except (CellTimeoutError, RuntimeError) as error:  # the kernel is stuck, or has died
         raise _failure(script, running, output, str(error).strip().split("\n")[0]) from error
+    else:
+        executed = normalise(nbformat.read(running, as_version=4))
+        nbformat.write(executed, running)
+        return running.replace(output)
     finally:
         source.unlink(missing_ok=True)
-    executed = normalise(nbformat.read(running, as_version=4))
-    nbformat.write(executed, running)
-    running.replace(output)
-    return output
+        running.unlink(missing_ok=True)  # it is there still if this is stopped
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the copies of processes that were killed in the middle of a chapter."""
+    for path in folder.glob("*.ipynb"):
+        copy = _COPY.search(path.name)
+        if copy and not is_alive(int(copy[1])):
+            path.unlink(missing_ok=True)
 
 
 def _failure(script: Path, running: Path, output: Path, reason: str) -> UserError:
@@ -179,7 +190,7 @@ def render(script: Path) -> Path:
     """Execute a chapter with its default parameters and put it beside its script."""
     executed = execute(script, RENDERED / f"{script.stem}.ipynb", cell_timeout=CELL_TIMEOUT)
     if script.stem == PICTURE_OF[0]:
-        PICTURE.write_bytes(picture(executed, PICTURE_OF[1]))
+        write_atomically(PICTURE, picture(executed, PICTURE_OF[1]))
     return executed.replace(script.with_suffix(".ipynb"))
 
 
@@ -200,7 +211,8 @@ def check(script: Path) -> str | None:
     if not committed.exists():
         return f"{committed.name} is missing"
     executed = execute(script, RENDERED / committed.name, cell_timeout=CELL_TIMEOUT)
-    if script.stem == PICTURE_OF[0] and PICTURE.read_bytes() != picture(executed, PICTURE_OF[1]):
+    shown = PICTURE.read_bytes() if PICTURE.exists() else None
+    if script.stem == PICTURE_OF[0] and shown != picture(executed, PICTURE_OF[1]):
         return f"{PICTURE.name} is not the figure of {committed.name}"
     if executed.read_bytes() == committed.read_bytes():
         return None
@@ -209,43 +221,87 @@ def check(script: Path) -> str | None:
 
 @contextmanager
 def mapping(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
-    """`map`, by so many processes.
+    """`map`, by so many processes; a `UserError` is what is given for the chapter that fails.
 
-    Not by threads: papermill changes the working directory of its whole process.
+    Whatever leaves the context, such as Ctrl-C, ends what is in work and begins nothing more. Not
+    by threads: papermill changes the working directory of its whole process.
     """
     if processes < 2:
-        yield map
+        yield lambda work, *of: map(partial(_outcome, work), *of)
         return
-    new = get_context("spawn")
-    with ProcessPoolExecutor(processes, new, initializer=end_with_parent) as pool:
-        yield pool.map
+    others = active_children()
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=begin_in_pool)
+
+    def each(work: Callable[..., Any], *of: Sequence[Any]) -> Iterator[Any]:
+        with unheard():
+            return pool.map(partial(_in_pool, work), *of)
+
+    try:
+        yield each
+    except BaseException:
+        for process in active_children():
+            if process not in others:
+                process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Render or check the chapters named, or all; return the exit status."""
+def _outcome(work: Callable[..., Any], *given: Any) -> Any:
+    """What the work gives, or the `UserError` that it ends in: the other chapters go on."""
+    try:
+        return work(*given)
+    except UserError as error:
+        return error
+
+
+def _in_pool(work: Callable[..., Any], *given: Any) -> Any:
+    try:
+        return _outcome(work, *given)
+    except SystemExit as told:  # a pool would keep it, and begin the next chapter
+        os._exit(told.code)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Render or check the chapters named, or all. Ends as `in_order` says."""
     parser = argparse.ArgumentParser(prog="python -m vggrepro.pages.render", description=__doc__)
     parser.add_argument("chapters", nargs="*", help="names, such as 02_lrn or 02; default: all")
     parser.add_argument("--check", action="store_true", help="compare and change nothing")
-    options = parser.parse_args(arguments)
-    stale = []
-    try:
+    with in_order():
+        options = parser.parse_args(arguments)
         scripts = [find_chapter(name) for name in options.chapters] or chapters()
-        with mapping(min(len(scripts), MOST_PROCESSES, cores())) as each:
-            done = each(check if options.check else render, scripts)
-            for script, outcome in zip(scripts, done, strict=True):
-                if not options.check:
-                    print(f"rendered {outcome.relative_to(ROOT)}", flush=True)
-                elif outcome:
-                    stale.append(outcome)
-                else:
-                    print(f"unchanged {script.stem}.ipynb", flush=True)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if stale:
-        print(*stale, "Render again with `make render`.", sep="\n", file=sys.stderr)
-    return 1 if stale else 0
+        try:
+            render_all(scripts, options.check)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("stopped; the same command begins anew") from None
+
+
+def render_all(scripts: Sequence[Path], only_check: bool) -> None:
+    """Render or check these chapters, and print each that is as it should be.
+
+    Raises `UserError` when all have been tried: it names all that failed or are stale.
+    """
+    failed, stale = [], []
+    with mapping(min(len(scripts), MOST_PROCESSES, cores())) as each:
+        outcomes = each(check if only_check else render, scripts)
+        for script, outcome in zip(scripts, outcomes, strict=True):
+            if isinstance(outcome, UserError):
+                failed.append(str(outcome))
+            elif not only_check:
+                print(f"rendered {outcome.relative_to(ROOT)}", flush=True)
+            elif outcome:
+                stale.append(outcome)
+            else:
+                print(f"unchanged {script.stem}.ipynb", flush=True)
+    stale += ["Render again with `make render`."] if stale else []
+    raise_failed([*failed, *stale])
+
+
+def raise_failed(said: Sequence[str]) -> None:
+    """Raise one `UserError` that says all this, each once, if there is anything."""
+    if said:
+        raise UserError("\n".join(dict.fromkeys(said)))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

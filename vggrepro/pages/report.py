@@ -15,6 +15,7 @@ import pandas as pd
 from IPython.display import HTML, Markdown
 
 from vggrepro import UserError
+from vggrepro.files import expanded
 from vggrepro.study import paper, programme, second_round, store
 from vggrepro.study.budgets import at_budget, data_of, data_size
 from vggrepro.study.decisions import Study
@@ -127,14 +128,14 @@ def rerun_column(
         raise UserError(f"rerun must be True or False, not {rerun!r}")
     if isinstance(seeds, bool) or not isinstance(seeds, int) or seeds < 0:
         raise UserError(f"seeds must be a whole number, 0 for the budget's own; not {seeds!r}")
-    if results_dir and not rerun and not Path(results_dir).is_dir():
-        raise UserError(
-            f"results_dir: no folder {Path(results_dir).resolve()}; name one with records, or set "
-            "rerun to True to make them"
-        )
     if not (rerun or results_dir):
         return None
-    folder = Path(results_dir) if results_dir else store.RERUN
+    folder = expanded(results_dir) if results_dir else store.RERUN
+    if not rerun and not folder.is_dir():
+        raise UserError(
+            f"results_dir: no folder {folder.resolve()}; name one with records, or set rerun to "
+            "True to make them"
+        )
     return Column(f"rerun: {DATA_NAMES[data]}, {budget}", folder, budget, data)
 
 

@@ -25,8 +25,8 @@ def rerun(
 ) -> None:
     """Run what the chapters need with so many seeds, then execute each into `EXECUTED`.
 
-    `processes` as for `count`. Raises `UserError` as `runner.run_tasks` and
-    `render.execute` do.
+    `processes` as for `count`. Raises `UserError` as `runner.run_tasks` does, and when all chapters
+    have been tried one that names those that failed.
     """
     make_writable(EXECUTED)  # before the trainings, which the chapters come after
     names = list(dict.fromkeys(n for s in scripts for n in programme.CHAPTER_RUNS.get(s.stem, ())))
@@ -55,13 +55,18 @@ def rerun(
         }
         copies = [EXECUTED / f"{script.stem}.ipynb" for script in scripts]
         parameters = [shown if render.takes_parameters(script) else {} for script in scripts]
+        failed = []
         with render.mapping(min(processes, len(scripts))) as each:
             executed = iter(each(render.execute, scripts, copies, parameters))
             for task, work in chapters.items():
                 with bar.part(task, CHAPTER, work, 1):
                     output = next(executed)
                 bar.finish(task)
-                progress.say(f"executed {output}")
+                if isinstance(output, UserError):
+                    failed.append(str(output))
+                else:
+                    progress.say(f"executed {output}")
+    render.raise_failed(failed)
 
 
 def count(workers: int, device: str) -> int:
