@@ -178,15 +178,16 @@ class Chapter:
         """By how much the error on minival still moved at the end of training, in points."""
         said = []
         for column in report.recorded_columns(self.photos):
-            moved = [figures.moved(column, run) for run in runs]
-            named = [f"{short_name(run)} {x:+.1f}" for run, x in zip(runs, moved, strict=True)]
+            moved = {short_name(run): figures.moved(column, run) for run in runs}
             if len(runs) == 2:
-                named.append(f"the first less the second {moved[0] - moved[1]:+.1f}")
-            said.append(f"{column.title} {', '.join(named)}")
-        earlier = " By that much the difference would be another, had both stopped then."
+                first, second = moved.values()
+                moved["their difference"] = first - second
+            named = ", ".join(f"{name} {points:+.2f}" for name, points in moved.items())
+            said.append(f"{column.title} {named}")
+        depends = " So much the comparison depends on where both stop." if len(runs) == 2 else ""
         return Markdown(
             "Over the last fifth of the epochs the error on minival moved, in points: "
-            f"{'; '.join(said)}.{earlier if len(runs) == 2 else ''}"
+            f"{'; '.join(said)}.{depends}"
         )
 
     def in_words(
