@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.data import Photos, load
 from vggrepro.files import expanded, make_writable
 from vggrepro.process import in_order, printable
@@ -596,8 +596,7 @@ def bench(
     ] = "imagenette",
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    if what not in BENCHMARKS:
-        raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
+    check_known("benchmark", what, BENCHMARKS)
     if what == "lrn":
         here = "in `bench lrn`, which needs no photos"
         does_nothing(context, here, "data", "data_dir", "cache_dir")

@@ -13,7 +13,7 @@ from statistics import mode
 import numpy as np
 import pandas as pd
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.cost import Layer
 from vggrepro.files import beside
 from vggrepro.study import paper, store, workload
@@ -55,18 +55,6 @@ paper's own time implies lies on both sides of it, see `paper_shares`."""
 
 THIS_MACHINE = "this-machine"
 """In place of a device: the machine of the recorded trainings, at their rate."""
-
-
-def device_named(name: str) -> Device:
-    """The device of that name.
-
-    Raises `UserError`, naming the devices there are.
-    """
-    if name not in DEVICES:
-        raise UserError(
-            f"unknown device {name!r}; choose one of: {', '.join([*DEVICES, THIS_MACHINE])}"
-        )
-    return DEVICES[name]
 
 
 # --- memory -------------------------------------------------------------------------------
@@ -340,7 +328,8 @@ def lines(
         if not trained.lrn_values.any():
             yield "no training with LRN is recorded: its hours leave LRN's own time out"
     else:
-        card, share = device_named(device), SHARE if share is None else share
+        check_known("device", device, (*DEVICES, THIS_MACHINE))
+        card, share = DEVICES[device], SHARE if share is None else share
         rate = on_device(card, devices, share)
         yield (
             f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torchvision import models as torchvision_models
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.checkpoints import weights_digest
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet, Photos, cache, ilsvrc, sources
@@ -107,9 +107,7 @@ class Way:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        if self.resize not in RESIZES:
-            known = ", ".join(RESIZES)
-            raise UserError(f"unknown --resize {self.resize!r}; choose one of: {known}")
+        check_known("--resize", self.resize, RESIZES)
 
 
 # --- what is asked for --------------------------------------------------------------------
@@ -120,11 +118,9 @@ def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evalua
 
     Raises `UserError` for an unknown protocol, and a Q below the crop or beyond any memory.
     """
-    known = [*PROTOCOLS, *OF_TORCHVISION]
     for protocol in protocols:
         for part in protocol.split(" & "):
-            if part not in known:
-                raise UserError(f"unknown protocol {part!r}; choose one of: {', '.join(known)}")
+            check_known("protocol", part, (*PROTOCOLS, *OF_TORCHVISION))
     scales = tuple(dict.fromkeys(scales))
     if not all(PAPER_CROP <= q <= MOST_Q for q in scales):
         raise UserError(
@@ -620,9 +616,7 @@ class ToTrain:
 
         The photos come later: they may take longer.
         """
-        if self.start not in INITIALISATIONS:
-            known = ", ".join(INITIALISATIONS)
-            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        check_known("--start", self.start, INITIALISATIONS)
         numbers = vars(self.recipe) | self.of_the_net
         for name, most in MOST.items():
             if numbers[name] > most:
