@@ -104,7 +104,8 @@ def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, 
     experiment = at_budget("A-S256", "smoke")
     path = eval_path(tmp_path, experiment, 0, CENTRE)
     store.write(eval_record(experiment, 0), path)
-    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
+    column = report.Column("", tmp_path, "smoke", "synthetic")
+    assert column.recorded("A-S256", CENTRE).endswith("n = 1 (pilot)")
 
 
 def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
@@ -114,9 +115,10 @@ def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
         store.write(trained, store.train_path(tmp_path, experiment, seed))
         tested = eval_record(experiment, seed)
         store.write(tested, eval_path(tmp_path, experiment, seed, CENTRE))
-    assert report.at_chance(tmp_path, experiment) == (1,)
+    column = report.Column("", tmp_path, "quick", "synthetic")
+    assert column.at_chance("A-S256") == (1,)
     one = f"{tested.top1_error:.1f}"
-    shown = report.recorded(tmp_path, experiment, CENTRE)
+    shown = column.recorded("A-S256", CENTRE)
     assert shown == f"{one}, {one}, {one} (at chance: seed 1)"  # no mean over them
 
 

@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro.pages.report import DATA_NAMES, Column, at_chance, table_by
+from vggrepro.pages.report import DATA_NAMES, Column, table_by
 from vggrepro.study import programme, second_round
-from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
 from vggrepro.study.experiments import DECLARED, short_name
@@ -245,7 +244,7 @@ class Verdicts:
         """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
         found = []
         for run in dict.fromkeys(side.run for side in sides):
-            idle = at_chance(self.study.results_dir, at_budget(run, self.study.budget, data))
+            idle = Column("", self.study.results_dir, self.study.budget, data).at_chance(run)
             if few := [str(seed) for seed in idle if seed < seeds]:
                 found.append(f"{run} at chance in seed {', '.join(few)}")
         return "; ".join(found)
