@@ -408,9 +408,7 @@ def first_steps(
         int, typer.Option(min=32, max=512, help="Side of the crops, px.")
     ] = starts.CROP,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images in a step.")] = starts.BATCH,
-    width: Annotated[
-        float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
-    ] = 1.0,
+    width: Annotated[float, typer.Option(help="Channels and units, as a share, to 8.")] = 1.0,
     seed: Seed = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
