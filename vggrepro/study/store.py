@@ -102,11 +102,6 @@ def bench_path(results_dir: Path, name: str) -> Path:
     return results_dir / "bench" / f"{name}.json"
 
 
-def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
-    """Where the record of that training belongs."""
-    return folder_of(results_dir, experiment, seed) / "train.json"
-
-
 def twin_path(trained: Path, weights_digest: str) -> Path:
     """Beside the record of a training: the same one on another machine, which ended elsewhere.
 
