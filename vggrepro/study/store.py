@@ -170,7 +170,7 @@ def _believed(text: bytes) -> Record:
         record = model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        where = ".".join(map(str, first["loc"]))
         raise ValueError(said + ": ".join(filter(None, (where, first["msg"])))) from error
     if edited:
         raise ValueError(f"{said}{edited[0]} does not fit the content")
