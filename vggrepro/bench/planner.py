@@ -57,6 +57,15 @@ THIS_MACHINE = "this-machine"
 """In place of a device: the machine of the recorded trainings, at their rate."""
 
 
+def device_named(name: str) -> Device:
+    """The device of that name.
+
+    Raises `UserError`, naming the devices there are.
+    """
+    check_known("device", name, (*DEVICES, THIS_MACHINE))
+    return DEVICES[name]
+
+
 # --- memory -------------------------------------------------------------------------------
 
 FLOAT32, INDEX, MASK = 4, 8, 1
@@ -328,8 +337,7 @@ def lines(
         if not trained.lrn_values.any():
             yield "no training with LRN is recorded: its hours leave LRN's own time out"
     else:
-        check_known("device", device, (*DEVICES, THIS_MACHINE))
-        card, share = DEVICES[device], SHARE if share is None else share
+        card, share = device_named(device), SHARE if share is None else share
         rate = on_device(card, devices, share)
         yield (
             f"{devices} x {card.name}: {card.memory_gib} GiB, {card.flops / 1e12:.1f} TFLOP/s in "
