@@ -90,6 +90,11 @@ def eval_record(experiment=EXPERIMENT, seed=0, **changes):
     return EvalRecord(**{**fields, **changes})
 
 
+def train_path(results_dir, experiment, seed):
+    """Where the record of that training belongs."""
+    return store.folder_of(results_dir, experiment, seed) / "train.json"
+
+
 def eval_path(results_dir, experiment, seed, evaluation):
     """Where the record of that evaluation belongs."""
     return store.folder_of(results_dir, experiment, seed) / evaluation.file
@@ -98,7 +103,7 @@ def eval_path(results_dir, experiment, seed, evaluation):
 def path_of(record, results_dir, experiment=EXPERIMENT):
     """Where the record belongs."""
     if isinstance(record, TrainRecord):
-        return store.train_path(results_dir, experiment, record.seed)
+        return train_path(results_dir, experiment, record.seed)
     return eval_path(results_dir, experiment, record.seed, CENTRE_CROP)
 
 

@@ -320,7 +320,7 @@ def test_lrn_has_the_fields_of_the_record_that_is_committed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["fast"], "unknown benchmark 'fast'; there are: speed, lrn"),
+        (["fast"], "unknown benchmark 'fast'; choose one of: speed, lrn"),
         ([], "--data-dir"),
         (["--data", "folder"], "--data-dir"),
         (["--data", "cifar10"], "--data-dir"),

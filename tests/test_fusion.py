@@ -425,8 +425,7 @@ def test_stale_or_damaged_posteriors_are_computed_again(copied, smoke, damage):
 
 
 def test_posteriors_come_back_bit_by_bit(tmp_path):
-    path = run.posteriors_path(tmp_path, "multi-crop", 384)
-    assert path == tmp_path / "posteriors" / "multi-crop-384.npz"
+    path = tmp_path / "multi-crop-384.npz"
     values = np.random.default_rng(0).random((7, 3), np.float32)
     tested = evaluators.Tested(values, {"1x1": 5, "1x2": 2}, 0.1 + 0.2, np.arange(7) % 3)
     assert run.load_posteriors(path, ["a", 1]) is None

@@ -10,7 +10,7 @@ import tarfile
 
 import pytest
 
-from tests.records_by_hand import train_record
+from tests.records_by_hand import train_path, train_record
 from tests.test_second_round import nets, record
 from tools import gpu_bench, gpu_session, gpu_trainings
 from vggrepro import UserError
@@ -76,7 +76,7 @@ def test_what_is_complete_is_skipped_and_nothing_is_begun_without_time(tmp_path,
     record(tmp_path, everything[0][0], "synthetic", 0, nets, budget="smoke")
     e = at_budget(everything[1][0], "smoke")
     stopped = train_record(e, 0, status="interrupted", reason="stopped in epoch 2")
-    store.write(stopped, store.train_path(tmp_path, e, 0))
+    store.write(stopped, train_path(tmp_path, e, 0))
     assert gpu_trainings.train("smoke", where, seconds=0.0) == everything[1:]
     assert begun == []
     assert gpu_trainings.train("smoke", where, seconds=1e9) == []

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from tests.records_by_hand import train_record
+from tests.records_by_hand import train_path, train_record
 from tests.test_compare import net
 from vggrepro import UserError
 from vggrepro.pages import comparison, figures, method, report
@@ -140,7 +140,7 @@ def test_how_far_twins_end_from_their_records(tmp_path):
     def trained(run, seed, error, digest, **changes):
         experiment = at_budget(run, programme.BUDGET, "cifar10")
         changes |= {"minival_error": error, "weights_digest": digest}
-        path = store.train_path(tmp_path, experiment, seed)
+        path = train_path(tmp_path, experiment, seed)
         if path.exists():
             path = store.twin_path(path, digest)
         store.write(train_record(experiment, seed, **changes), path)
@@ -189,7 +189,7 @@ def test_without_records_there_is_nothing_typical(tmp_path):
 def test_the_programme_counts_seeds_that_have_ended(tmp_path):
     for seed in range(2):
         experiment = at_budget("A-S256", programme.BUDGET, "cifar10")
-        path = store.train_path(tmp_path, experiment, seed)
+        path = train_path(tmp_path, experiment, seed)
         store.write(train_record(experiment, seed), path)
     table = method.programme_table(store.frame(tmp_path))
     assert table.loc["A-S256", "CIFAR-10"] == "2 of 3"

@@ -18,7 +18,6 @@ from vggrepro.study.others import (
     PUBLISHED,
     Analysis,
     Row,
-    counts,
     differences,
     leave_one_out,
     load,
@@ -73,6 +72,11 @@ def written(path: Path, lines: list[dict[str, str]]) -> Path:
 
 def rows_of(*lines: dict[str, str]) -> list[Row]:
     return [Row.model_validate(cells) for cells in lines]
+
+
+def counts(independence: str, doubt: str, analysis: Analysis) -> bool:
+    (row,) = rows_of(line(independence=independence, doubt=doubt))
+    return row.counts(analysis)
 
 
 def published() -> list[dict[str, str]]:

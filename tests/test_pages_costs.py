@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_path, train_record
 from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
 from vggrepro.cost import multiply_adds, parameters
@@ -46,7 +46,7 @@ def columns(tmp_path):
     for seed, speed in enumerate((900.0, 1100.0)):
         p = PROVENANCE.model_copy(update={"images_per_second": speed, "wall_seconds": 90.0})
         record = train_record(experiment, seed, provenance=p)
-        store.write(record, store.train_path(tmp_path, experiment, seed))
+        store.write(record, train_path(tmp_path, experiment, seed))
     tested, evaluation = at_budget("D-jitter", "smoke"), Evaluation("dense", (384,))
     p = PROVENANCE.model_copy(update={"wall_seconds": 0.022, "images_per_second": 500.0})
     record = eval_record(tested, 0, protocol="dense", test_scales=(384,), provenance=p)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import correlate2d
 
-from tests.records_by_hand import eval_path, eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_path, train_record
 from vggrepro import cost
 from vggrepro.configs import CONFIGS, FROM_NET_A
 from vggrepro.models import VGG, copy_from_a, named_layers
@@ -30,7 +30,7 @@ def column(tmp_path):
         experiment = at_budget(run, "smoke")
         for seed in range(seeds):
             training = train_record(experiment, seed)
-            store.write(training, store.train_path(tmp_path, experiment, seed))
+            store.write(training, train_path(tmp_path, experiment, seed))
             path = eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     yield report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torchvision.models import vgg11
 
-from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_path, train_record
 from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
@@ -260,7 +260,7 @@ def column(tmp_path):
     for run, status in (("D-glorot", "ok"), ("D-normal-variance", "diverged")):
         experiment = at_budget(run, "smoke")
         made = train_record(experiment, status=status, reason="no longer finite in epoch 1")
-        store.write(made, store.train_path(tmp_path, experiment, 0))
+        store.write(made, train_path(tmp_path, experiment, 0))
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
 
 
@@ -270,7 +270,7 @@ def test_trained_nets_stand_by_seed_where_one_stalled(column, tmp_path):
         curve = train_record(glorot, seed).curve
         last = replace(curve[-1], minival_error=minival)
         made = train_record(glorot, seed, curve=(*curve[:-1], last))
-        store.write(made, store.train_path(tmp_path, glorot, seed))
+        store.write(made, train_path(tmp_path, glorot, seed))
         path = eval_path(tmp_path, glorot, seed, Evaluation("centre-crop", (256,)))
         store.write(eval_record(glorot, seed), path)
     table = page.trained_table(column)

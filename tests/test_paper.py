@@ -114,7 +114,7 @@ def test_value_refuses_what_is_not_exactly_one_number():
 def test_quotes():
     assert "does not improve on the model A" in paper.quote("lrn").text
     assert paper.quote("seven-by-seven").section == "2.3"
-    with pytest.raises(UserError, match="No quote 'lnr'; there are: lrn-costs"):
+    with pytest.raises(UserError, match="unknown quote 'lnr'; choose one of: lrn-costs"):
         paper.quote("lnr")
 
 

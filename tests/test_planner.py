@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.records_by_hand import PROVENANCE, train_record
+from tests.records_by_hand import PROVENANCE, train_path, train_record
 from vggrepro import UserError, cost, data
 from vggrepro.bench import planner
 from vggrepro.bench.planner import DEVICES
@@ -336,7 +336,7 @@ def write_training(folder, run, data_name, seed=0, slower=1.0, **provenance):
     seconds = slower * planted(workload.training(experiment))
     made = PROVENANCE.model_copy(update={"wall_seconds": seconds, **provenance})
     record = train_record(experiment, seed, provenance=made)
-    store.write(record, store.train_path(folder, experiment, seed))
+    store.write(record, train_path(folder, experiment, seed))
 
 
 @pytest.fixture
@@ -386,10 +386,10 @@ def test_a_plan_without_lrn_records_says_so(tmp_path, vggrepro):
 def test_other_machines_drawn_images_and_failed_runs_are_left_out(machine):
     write_training(machine, "E-S256", "cifar10", slower=9.0, processor="another")
     smoke = at_budget("A-S256", "smoke")
-    store.write(train_record(smoke), store.train_path(machine, smoke, 0))
+    store.write(train_record(smoke), train_path(machine, smoke, 0))
     failed = at_budget("E-normal-variance", "reduced", "cifar10")
     record = train_record(failed, status="diverged", reason="the loss was no longer finite")
-    store.write(record, store.train_path(machine, failed, 0))
+    store.write(record, train_path(machine, failed, 0))
     trained = planner.recorded(machine)
     assert len(trained) == 8
     assert trained.machine.str.contains("a processor").all()

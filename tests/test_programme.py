@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.records_by_hand import eval_path, eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_path, train_record
 from vggrepro import UserError
 from vggrepro.study import programme, store
 from vggrepro.study.budgets import at_budget
@@ -69,7 +69,7 @@ def test_the_nets_whose_spread_is_pooled_have_seeds_to_show_it(data):
 
 def test_status_says_how_much_of_the_programme_is_complete(tmp_path):
     experiment = at_budget("A-S256", programme.BUDGET, "cifar10")
-    store.write(train_record(experiment), store.train_path(tmp_path, experiment, 0))
+    store.write(train_record(experiment), train_path(tmp_path, experiment, 0))
     first, *others = evaluations_of("A-S256")
     tasks = len(programme.tasks("cifar10"))
     for tested, complete in (((first,), 0), (others, 1)):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.records_by_hand import CENTRE_256, train_record, write
+from tests.records_by_hand import CENTRE_256, train_path, train_record, write
 from vggrepro.pages.report import CONTRADICTED, Findings
 from vggrepro.study import store
 from vggrepro.study.budgets import at_budget
@@ -68,7 +68,7 @@ def test_errors_on_training_images_are_those_after_the_last_epoch(found):
         made = train_record(experiment)
         last = replace(made.curve[-1], train_error=error)
         made = train_record(experiment, curve=(*made.curve[:-1], last))
-        store.write(made, store.train_path(folder, experiment, 0))
+        store.write(made, train_path(folder, experiment, 0))
     assert found.train_error("cifar10", "A-S256") == "12.0¹"
     assert found.fits_better("cifar10", "D-S256", "A-S256") == "11.0¹ % against 12.0¹ %"
     assert CONTRADICTED in found.fits_better("cifar10", "A-S256", "D-S256")

@@ -8,7 +8,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_path, train_record
 from vggrepro import UserError, models
 from vggrepro.pages import figures, nets, report
 from vggrepro.study import programme, store
@@ -32,7 +32,7 @@ def column(tmp_path):
                 spread = (2.0, 2.1, 2.5, 4.0, 6.0)
                 curve = [replace(e, lrn_denominator=spread) for e in record.curve]
                 record = record.model_copy(update={"curve": tuple(curve)})
-            store.write(record, store.train_path(tmp_path, experiment, seed))
+            store.write(record, train_path(tmp_path, experiment, seed))
             path = eval_path(tmp_path, experiment, seed, CENTRE)
             store.write(eval_record(experiment, seed), path)
     return report.Column("rerun: drawn images, smoke", tmp_path, "smoke", "synthetic")
@@ -104,19 +104,21 @@ def test_what_was_made_before_the_recipe_was_frozen_is_called_a_pilot(tmp_path, 
     experiment = at_budget("A-S256", "smoke")
     path = eval_path(tmp_path, experiment, 0, CENTRE)
     store.write(eval_record(experiment, 0), path)
-    assert report.recorded(tmp_path, experiment, CENTRE).endswith("n = 1 (pilot)")
+    column = report.Column("", tmp_path, "smoke", "synthetic")
+    assert column.recorded("A-S256", CENTRE).endswith("n = 1 (pilot)")
 
 
 def test_a_net_that_stayed_at_chance_is_marked(tmp_path):
     experiment = at_budget("A-S256", "quick")
     for seed, error in ((0, 12.0), (1, 90.0), (2, 86.0)):  # on minival; on val all have one
         trained = train_record(experiment, seed, minival_error=error)
-        store.write(trained, store.train_path(tmp_path, experiment, seed))
+        store.write(trained, train_path(tmp_path, experiment, seed))
         tested = eval_record(experiment, seed)
         store.write(tested, eval_path(tmp_path, experiment, seed, CENTRE))
-    assert report.at_chance(tmp_path, experiment) == (1,)
+    column = report.Column("", tmp_path, "quick", "synthetic")
+    assert column.at_chance("A-S256") == (1,)
     one = f"{tested.top1_error:.1f}"
-    shown = report.recorded(tmp_path, experiment, CENTRE)
+    shown = column.recorded("A-S256", CENTRE)
     assert shown == f"{one}, {one}, {one} (at chance: seed 1)"  # no mean over them
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from tests.image_folders import write_set
 from tests.image_sets import CPU
-from tests.records_by_hand import eval_path, eval_record, train_record
+from tests.records_by_hand import eval_path, eval_record, train_path, train_record
 from tests.running import (
     EXPERIMENTS,
     PowerCutError,
@@ -211,7 +211,7 @@ def test_a_record_about_other_photos_is_not_taken_for_these(tmp_path):
     where = Where(tmp_path / "results", tmp_path / "mine", cache_dir=tmp_path / "cache")
     this = Run(experiment, 0, where, CPU)
     record = train_record(experiment, data=(used(this.load("train")),))
-    store.write(record, store.train_path(where.results_dir, experiment, 0))
+    store.write(record, train_path(where.results_dir, experiment, 0))
     assert this.trained().data == record.data
     other = replace(this, where=replace(where, data_dir=tmp_path / "others"))
     with pytest.raises(UserError, match=r"other photos.*--results-dir, or --fresh"):

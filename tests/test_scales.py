@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_path, train_record
 from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
@@ -189,7 +189,7 @@ def test_what_dense_evaluation_gains_is_by_seed_and_processor(column):
         write(column, "D-S384", dense(384), {seed: 24})
         provenance = PROVENANCE.model_copy(update={"processor": f"processor {seed}"})
         trained = train_record(experiment, seed, provenance=provenance)
-        store.write(trained, store.train_path(column.results_dir, experiment, seed))
+        store.write(trained, train_path(column.results_dir, experiment, seed))
     found = scales.dense_gains(column, ["D-S384"], 384)
     assert found.to_dict() == pytest.approx(
         {("D-S384", 0, "processor 0"): 6, ("D-S384", 1, "processor 1"): 2}

@@ -8,7 +8,7 @@ import pytest
 from IPython.display import HTML, Markdown
 from scipy import stats
 
-from tests.records_by_hand import NETS, SHORT, write_nets
+from tests.records_by_hand import NETS, SHORT, train_path, write_nets
 from tests.test_second_round import everything, nets, unit
 from vggrepro.pages import figures, page, protocols, scales, summary
 from vggrepro.pages import nets as pages_nets
@@ -213,13 +213,13 @@ def test_a_diverged_net_is_named_and_has_no_mean(tmp_path):
         for seed in range(3, 8):
             unit(tmp_path, data, seed)
     e = at_budget("D-he-100-S384", "reduced", "imagenette")
-    folder = store.train_path(tmp_path, e, 5).parent
+    folder = train_path(tmp_path, e, 5).parent
     trained = store.read(folder / "train.json")
     for path in folder.glob("*.json"):
         path.unlink()
     store.write(
         trained.model_copy(update={"status": "diverged", "reason": "r"}),
-        store.train_path(tmp_path, e, 5),
+        train_path(tmp_path, e, 5),
     )
     found = Verdicts(tmp_path)
     assert found.second["2-jitter"].word == "stalled"

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from tests.records_by_hand import PROVENANCE, eval_path, train_record
+from tests.records_by_hand import PROVENANCE, eval_path, train_path, train_record
 from vggrepro import UserError
 from vggrepro.cli import app
 from vggrepro.pages.method import welch_words
@@ -45,7 +45,7 @@ def record(
     """All records of one run with one seed."""
     e = at_budget(run, budget, data)
     trained = train_record(e, seed, minival_error=minival, provenance=made)
-    store.write(trained, store.train_path(folder, e, seed))
+    store.write(trained, train_path(folder, e, seed))
     common = {name: getattr(trained, name) for name in ("experiment", "seed", "precision")}
     for evaluation in evaluations_of(run):
         correct = np.arange(IMAGES) >= round(error(run, seed, evaluation) * IMAGES / 100)
@@ -178,7 +178,7 @@ def test_a_run_is_done_with_a_whole_training_and_the_tests_of_its_weights(tmp_pa
         unit(tmp_path, data, 3)
         assert second_round.counted(tmp_path, data) == [3]
         again = train_record(e, 3, provenance=MADE, **changed)
-        store.write(again, store.train_path(tmp_path, e, 3))
+        store.write(again, train_path(tmp_path, e, 3))
         assert second_round.counted(tmp_path, data) == []
 
 

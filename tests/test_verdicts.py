@@ -15,6 +15,7 @@ from tests.records_by_hand import (
     ONE_Q,
     SHORT,
     THREE_Q,
+    train_path,
     train_record,
     write,
     write_nets,
@@ -119,7 +120,7 @@ def test_a_net_that_stalled_is_named_with_the_differences_by_seed(study):
     """The mean of -1, -1 and -74 is no size of anything."""
     for seed, error in enumerate((17.0, 17.0, 90.0)):
         experiment = at_budget("D-glorot", "reduced", "cifar10")
-        path = store.train_path(study, experiment, seed)
+        path = train_path(study, experiment, seed)
         store.write(train_record(experiment, seed, minival_error=error), path)
     write(study, "D-glorot", CENTRE_256, {0: 17.0, 1: 17.0, 2: 90.0})
     head, *more = [line for line in lines(study, "glorot") if line]

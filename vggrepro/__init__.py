@@ -5,6 +5,7 @@
 """
 
 import importlib
+from collections.abc import Iterable
 
 __version__ = "0.1.0"
 
@@ -40,3 +41,10 @@ class UserError(Exception):
     The command line prints the message alone and exits with status 1; a traceback would
     only hide it.
     """
+
+
+def check_known(what: str, name: object, known: Iterable[str]) -> None:
+    """Raise `UserError`, which names those that are known, if `name` is none of them."""
+    known = list(known)
+    if name not in known:
+        raise UserError(f"unknown {what} {name!r}; choose one of: {', '.join(known)}")

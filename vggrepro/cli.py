@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.data import Photos, load
 from vggrepro.files import expanded, make_writable
 from vggrepro.process import in_order, printable
@@ -408,9 +408,7 @@ def first_steps(
         int, typer.Option(min=32, max=512, help="Side of the crops, px.")
     ] = starts.CROP,
     batch: Annotated[int, typer.Option(min=1, max=4096, help="Images in a step.")] = starts.BATCH,
-    width: Annotated[
-        float, typer.Option(min=starts.WIDTHS[0], help="Channels and units, as a share.")
-    ] = 1.0,
+    width: Annotated[float, typer.Option(help="Channels and units, as a share, to 8.")] = 1.0,
     seed: Seed = 0,
     data: Annotated[str, typer.Option(help=f"Images: {', '.join(starts.DATA)}.")] = "synthetic",
 ) -> None:
@@ -596,8 +594,7 @@ def bench(
     ] = "imagenette",
 ) -> None:
     """Measure time and memory, in turns, with nothing else running. Takes a few minutes."""
-    if what not in BENCHMARKS:
-        raise UserError(f"unknown benchmark {what!r}; there are: {', '.join(BENCHMARKS)}")
+    check_known("benchmark", what, BENCHMARKS)
     if what == "lrn":
         here = "in `bench lrn`, which needs no photos"
         does_nothing(context, here, "data", "data_dir", "cache_dir")

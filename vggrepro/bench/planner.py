@@ -13,7 +13,7 @@ from statistics import mode
 import numpy as np
 import pandas as pd
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.cost import Layer
 from vggrepro.files import beside
 from vggrepro.study import paper, store, workload
@@ -62,10 +62,7 @@ def device_named(name: str) -> Device:
 
     Raises `UserError`, naming the devices there are.
     """
-    if name not in DEVICES:
-        raise UserError(
-            f"unknown device {name!r}; choose one of: {', '.join([*DEVICES, THIS_MACHINE])}"
-        )
+    check_known("device", name, (*DEVICES, THIS_MACHINE))
     return DEVICES[name]
 
 

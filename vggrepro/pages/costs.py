@@ -235,8 +235,9 @@ def growth(trained: pd.DataFrame, record: BenchRecord) -> Figure:
     by_crop = np.array([hours(seconds, declared_at(crop)) for crop in CROPS])
     by_count = np.array([hours(seconds, base, images) for images in counts])
     for place, width in enumerate(WIDTHS):
-        factor, look = width_factor(record, width), {"color": f"C{place}", "label": _share(width)}
-        look["linestyle"] = ("-", "--", "-.")[place]
+        factor, style = width_factor(record, width), ("-", "--", "-.")[place]
+        label = "full width" if width == 1 else f"{width:g} of the width"
+        look = {"color": f"C{place}", "label": label, "linestyle": style}
         axes[0].plot(CROPS, factor * by_crop, **look)
         axes[1].plot(counts / 1e3, factor * by_count, **look)
     for job in trained.itertuples():
@@ -253,7 +254,3 @@ def growth(trained: pd.DataFrame, record: BenchRecord) -> Figure:
     axes[1].set_xlabel("training images, thousands")
     legend(fig, axes)
     return fig
-
-
-def _share(width: float) -> str:
-    return "full width" if width == 1 else f"{width:g} of the width"

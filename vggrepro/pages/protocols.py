@@ -210,12 +210,9 @@ def overlap_table(fusions: Sequence[str], columns: Sequence[Column]) -> pd.DataF
 def _shares(fusion: str, column: Column) -> np.ndarray:
     """(seeds, 4): percent wrong of first net, second net, both at once, and of the fusion."""
     dense = next(e for e in FUSIONS[fusion].evaluations if e.protocol == "dense")
-    tested = {
-        run: column.evaluations(run, evaluation)
-        for run, evaluation in (*members(fusion), (fusion, dense))
-    }
+    tested = {run: column.evaluations(run, evaluation) for run, evaluation in members(fusion)}
     shares = []
-    for seed, together in tested[fusion].items():
+    for seed, together in column.evaluations(fusion, dense).items():
         nets = [tested[run].get(own_seed) for run, own_seed in FUSIONS[fusion].members(seed)]
         if len(nets) == 2 and all(net and net.data == together.data for net in nets):
             first, second, fused = (~record.outcomes()[0] for record in (*nets, together))

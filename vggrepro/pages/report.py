@@ -5,7 +5,7 @@ number that was not obtained reads "not run", with the command that would obtain
 """
 
 import ast
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -76,10 +76,20 @@ class Column:
     def _counted(self, found: dict[int, Record]) -> dict[int, Record]:
         return {s: one for s, one in found.items() if self.seeds is None or s in self.seeds}
 
+    def at_chance(self, run: str) -> tuple[int, ...]:
+        """Seeds whose net is no better than chance on minival after its last epoch.
+
+        None for your own folder of photos, whose classes only you can count.
+        """
+        if self.data == "folder":
+            return ()
+        limit = AT_CHANCE * 100 * (1 - 1 / data_size(self.experiment(run)).classes)
+        ended = ((s, r.curve[-1]) for s, r in self.trainings(run).items() if r.status == "ok")
+        return tuple(seed for seed, last in ended if last.minival_error > limit)
+
     def idle(self, run: str) -> tuple[int, ...]:
         """Seeds whose net learnt nothing or diverged: a mean with them is the error of no net."""
-        chance = at_chance(self.results_dir, self.experiment(run))
-        found = self.trainings(run).items()
+        chance, found = self.at_chance(run), self.trainings(run).items()
         return tuple(seed for seed, r in found if seed in chance or r.status == "diverged")
 
     def rows(self) -> pd.DataFrame:
@@ -89,12 +99,28 @@ class Column:
         once = ~table.path.str.contains("/train-")  # see `store.twin_path`
         return table[here & once & table.as_declared & (table["round"] != "pilot")]
 
+    def recorded(self, run: str, evaluation: Evaluation) -> str:
+        """The recorded errors of an evaluation, or why there are none."""
+        found, trained = self.evaluations(run, evaluation), self.trainings(run)
+        failed = {seed: record.status for seed, record in trained.items() if record.status != "ok"}
+        if not found:
+            return ", ".join(f"{how} (seed {seed})" for seed, how in failed.items()) or "not run"
+        idle = [str(seed) for seed in self.at_chance(run) if seed in found]
+        diverged = [str(seed) for seed, how in failed.items() if how == "diverged"]
+        notes = ["pilot"] if all(record.pilot for record in found.values()) else []
+        notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
+        notes += [f"diverged: seed {', '.join(diverged)}"] if diverged else []
+        errors = [record.top1_error for record in found.values()]
+        # A mean with a net at chance in it is the error of no net, and one without it hides it.
+        singly = idle or diverged
+        text = ", ".join(f"{e:.1f}" for e in errors) if singly else mean_and_spread(errors)
+        return text + (f" ({'; '.join(notes)})" if notes else "")
+
     def cell(self, run: str, evaluation: Evaluation) -> str:
-        """The recorded errors in a table, over two lines for a phone; – if not declared."""
+        """The same in a table, over two lines for a phone; – if not declared."""
         if evaluation not in evaluations_of(run):
             return "–"
-        found = recorded(self.results_dir, self.experiment(run), evaluation, self.seeds)
-        return found.replace(", n = ", "<br>n = ")
+        return self.recorded(run, evaluation).replace(", n = ", "<br>n = ")
 
 
 def recorded_columns(data_sets: Sequence[str] = programme.DATA) -> list[Column]:
@@ -180,49 +206,6 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.1f} ± {np.std(values, ddof=1):.1f}, n = {len(values)}"
 
 
-def recorded(
-    results_dir: Path,
-    experiment: Experiment,
-    evaluation: Evaluation,
-    seeds: Container[int] | None = None,
-) -> str:
-    """The recorded errors of an evaluation, of these `seeds` if named, or why there are none."""
-    found, trained = (
-        {seed: one for seed, one in by_seed.items() if seeds is None or seed in seeds}
-        for by_seed in (
-            store.evaluations(results_dir, experiment, evaluation),
-            store.trainings(results_dir, experiment),
-        )
-    )
-    failed = {seed: record.status for seed, record in trained.items() if record.status != "ok"}
-    if not found:
-        return ", ".join(f"{how} (seed {seed})" for seed, how in failed.items()) or "not run"
-    idle = [str(seed) for seed in at_chance(results_dir, experiment) if seed in found]
-    diverged = [str(seed) for seed, how in failed.items() if how == "diverged"]
-    notes = ["pilot"] if all(record.pilot for record in found.values()) else []
-    notes += [f"at chance: seed {', '.join(idle)}"] if idle else []
-    notes += [f"diverged: seed {', '.join(diverged)}"] if diverged else []
-    errors = [record.top1_error for record in found.values()]
-    # A mean with a net at chance in it is the error of no net, and one without it hides it.
-    text = ", ".join(f"{e:.1f}" for e in errors) if idle or diverged else mean_and_spread(errors)
-    return text + (f" ({'; '.join(notes)})" if notes else "")
-
-
-def at_chance(results_dir: Path, experiment: Experiment) -> tuple[int, ...]:
-    """Seeds whose net is no better than chance on minival after its last epoch.
-
-    None for your own folder of photos, whose classes only you can count.
-    """
-    if experiment.name in FUSIONS or experiment.data == "folder":
-        return ()
-    chance = 100 * (1 - 1 / data_size(experiment).classes)
-    return tuple(
-        seed
-        for seed, record in store.trainings(results_dir, experiment).items()
-        if record.status == "ok" and record.curve[-1].minival_error > AT_CHANCE * chance
-    )
-
-
 def error_table(
     rows: Sequence[tuple[str, str, Evaluation]], columns: Sequence[Column]
 ) -> pd.DataFrame:
@@ -240,9 +223,10 @@ def error_table(
 
 def listed(results_dir: Path, budget: str, data: str) -> Iterator[str]:
     """A line for each row; then for runs of no row by centre crop, for fusions by all they have."""
+    here = Column("", results_dir, budget, data)
 
     def line(name: str, run: str, evaluation: Evaluation, paper: str) -> str:
-        found = recorded(results_dir, at_budget(run, budget, data), evaluation)
+        found = here.recorded(run, evaluation)
         return f"{name:43}{evaluation.name:30}{paper:>7}   {found}"
 
     yield f"top-1 errors in percent; budget {budget}, data {data}, records in {results_dir}"

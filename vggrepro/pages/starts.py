@@ -323,13 +323,12 @@ def trainings(column: Column) -> Figure:
         for label, end in TRAINED:
             if end == "S256" and net == "A":
                 continue
-            experiment = column.experiment(f"{net}-{end}")
-            good = figures.trained_in(column, experiment.name)
+            run = f"{net}-{end}"
+            good = figures.trained_in(column, run)
             colour = STYLES["from-A" if end == "S256" else end]["color"]
-            singly = report.at_chance(column.results_dir, experiment)
-            for some in [[record] for record in good] if singly else [good]:
+            for some in [[record] for record in good] if column.at_chance(run) else [good]:
                 figures.learning_curve(ax, some, colour)
-            diverged = len(good) < len(column.trainings(experiment.name))
+            diverged = len(good) < len(column.trainings(run))
             if good or diverged:
                 mark = {"marker": "x", "linestyle": "none"} if diverged else {}
                 name = f"{label}: diverged" if diverged else label

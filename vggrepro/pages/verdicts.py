@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 from IPython.display import Markdown
 
-from vggrepro.pages.report import DATA_NAMES, Column, at_chance, table_by
+from vggrepro.pages.report import DATA_NAMES, Column, table_by
 from vggrepro.study import programme, second_round
-from vggrepro.study.budgets import at_budget
 from vggrepro.study.claims import CLAIMS
 from vggrepro.study.decisions import Decision, Study, decide_all, decide_second_round, said
 from vggrepro.study.experiments import DECLARED, short_name
@@ -232,29 +231,23 @@ class Verdicts:
         if sides not in (None, claim.sides):
             claim = replace(claim, sides=sides, less=None)
         claim = replace(claim, data=data or claim.data)
-        second = claim.round == "second"
-        study = self._second_study if second else self.study
+        study = self._second_study if claim.round == "second" else self.study
         by_seed = study.differences(claim)
         if not by_seed:
             return None
-        if not second and self.stalled(claim.data, claim.sides, claim.seeds):
+        if self.idle(claim):
             return Found(by_seed, None, stalled=True)
         return Found(by_seed, study.interval(claim))
 
-    def stalled(self, data: str, sides: Sides, seeds: int) -> str:
-        """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
-        found = []
-        for run in dict.fromkeys(side.run for side in sides):
-            idle = at_chance(self.study.results_dir, at_budget(run, self.study.budget, data))
-            if few := [str(seed) for seed in idle if seed < seeds]:
-                found.append(f"{run} at chance in seed {', '.join(few)}")
-        return "; ".join(found)
-
     def idle(self, claim: Claim) -> str:
-        """`stalled` of the claim's own sides."""
+        """`D-glorot at chance in seed 2`: the runs whose error says only that they stalled."""
         if not claim.about_errors or claim.round == "second":
             return ""  # there *stalled* is a word
-        return self.stalled(claim.data, claim.sides, claim.seeds)
+        column, found = Column("", self.study.results_dir, self.study.budget, claim.data), []
+        for run in dict.fromkeys(side.run for side in claim.sides):
+            if few := [str(seed) for seed in column.at_chance(run) if seed < claim.seeds]:
+                found.append(f"{run} at chance in seed {', '.join(few)}")
+        return "; ".join(found)
 
     # --- one verdict --------------------------------------------------------------------------
 
@@ -328,11 +321,6 @@ class Verdicts:
         parts += [f"but as much comes from {name} ({o})" for name, o in self.rivals_for(decision)]
         return ", ".join(parts)
 
-    def why(self, decision: Decision) -> str:
-        """What decided, in few words: the interval if it is not the 95 % one, and the reason."""
-        by, reason = self.decided_by(decision), self.reason(decision)
-        return f"{by}: {reason}" if by else reason
-
     def reason(self, decision: Decision) -> str:
         """Why the rule says its word; "the first side" has a name."""
         claim, reason = decision.claim, decision.reason
@@ -385,7 +373,8 @@ class Verdicts:
     def _verdict(self, decision: Decision) -> str:
         claim = decision.claim
         kind = ("primary; " if claim.primary else "secondary; ") if claim.sides else ""
-        parts = [kind + self.why(decision), self.but(decision)]
+        why = ": ".join(filter(None, (self.decided_by(decision), self.reason(decision))))
+        parts = [kind + why, self.but(decision)]
         lines = [
             f"**{claim.statement}** → **{self.word(decision)}** ({', '.join(filter(None, parts))})"
         ]
@@ -554,15 +543,14 @@ class Verdicts:
 
     def arithmetic(self) -> str:
         """The claims that no training decides, in one line."""
-        exact = [d for d in self.decisions.values() if not d.claim.sides]
         # Parameters are the paper's weights: without biases.
         unit = {"parameters": " without biases"}
         parts = [
             f"{linked(d.claim).removesuffix('.')} {d.word}: {self.here(d)}{unit.get(key, '')}"
             for key, d in self.decisions.items()
-            if d in exact
+            if not d.claim.sides
         ]
-        return f"{len(exact)} more are arithmetic. {'; '.join(parts)}."
+        return f"{len(parts)} more are arithmetic. {'; '.join(parts)}."
 
     def claims(self) -> pd.DataFrame:
         """Every claim of both rounds as plain values: verdict, difference, 95 % interval, p."""

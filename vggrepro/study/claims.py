@@ -7,7 +7,7 @@ differences are taken from its tables.
 from collections.abc import Sequence
 from typing import Any
 
-from vggrepro import UserError
+from vggrepro import check_known
 from vggrepro.files import beside
 from vggrepro.study import paper
 from vggrepro.study.experiments import CURVE, SECOND_ROUND, WIDER_CURVE, Evaluation
@@ -141,6 +141,5 @@ def claim_named(key: str) -> Claim:
 
     Raises `UserError`, naming the claims there are.
     """
-    if key not in CLAIMS:
-        raise UserError(f"unknown claim {key!r}; choose one of: {', '.join(CLAIMS)}")
+    check_known("claim", key, CLAIMS)
     return CLAIMS[key]

@@ -30,7 +30,7 @@ from vggrepro.study.progress import Progress
 from vggrepro.study.provenance import describe
 from vggrepro.study.records import FirstStepsRecord, Signal
 from vggrepro.study.run import Run, build, used, weights_in
-from vggrepro.study.runner import lock
+from vggrepro.study.runner import complain, lock
 from vggrepro.study.starts import PARENT
 from vggrepro.study.store import Where
 from vggrepro.trainer import batches, rescaled, seed_dropout, sgd, step
@@ -190,8 +190,7 @@ def run(experiments: list[Experiment], seed: int, count: int, where: Where) -> l
                     net.say(f"left out: {problem}")
                     left_out.append(problem)
             bar.finish(task)
-    if left_out:
-        raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
+    complain(left_out)
     return [net.path for net in nets.values()]
 
 

@@ -55,12 +55,6 @@ FIRST_BY_DOUBT: dict[Doubt, Analysis] = {
 }
 
 
-def counts(independence: Independence, doubt: Doubt, analysis: Analysis) -> bool:
-    """Whether an analysis takes a training with this evidence and this doubt."""
-    first = max(FIRST_BY_INDEPENDENCE[independence], FIRST_BY_DOUBT[doubt])
-    return first <= analysis and first < Analysis.NEVER
-
-
 # --- the file -------------------------------------------------------------------------------
 
 Text = Annotated[str, Field(min_length=1)]
@@ -133,7 +127,8 @@ class Row(BaseModel):
 
     def counts(self, analysis: Analysis) -> bool:
         """Whether that analysis takes this row."""
-        return counts(self.independence, self.doubt, analysis)
+        first = max(FIRST_BY_INDEPENDENCE[self.independence], FIRST_BY_DOUBT[self.doubt])
+        return first <= analysis and first < Analysis.NEVER
 
 
 def load(path: Path = PUBLISHED) -> tuple[Row, ...]:

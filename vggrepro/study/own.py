@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from torchvision import models as torchvision_models
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.checkpoints import weights_digest
 from vggrepro.configs import blocks
 from vggrepro.data import ImageSet, Photos, cache, ilsvrc, sources
 from vggrepro.data.images import StreamedImages, streamed
 from vggrepro.device import Machine
-from vggrepro.evaluators import Tested, check_classes, combine, evaluate, outcomes, windows
+from vggrepro.evaluators import check_classes, combine, evaluate, outcomes, windows
 from vggrepro.files import WRITING, expanded, make_writable, open_regular, write_atomically
 from vggrepro.inputs import inputs_named
 from vggrepro.models import INITIALISATIONS, VGG, count_parameters, initialise
@@ -107,9 +107,7 @@ class Way:
     fresh: bool = False
 
     def __post_init__(self) -> None:
-        if self.resize not in RESIZES:
-            known = ", ".join(RESIZES)
-            raise UserError(f"unknown --resize {self.resize!r}; choose one of: {known}")
+        check_known("--resize", self.resize, RESIZES)
 
 
 # --- what is asked for --------------------------------------------------------------------
@@ -120,11 +118,9 @@ def evaluations(protocols: Sequence[str], scales: Sequence[int]) -> tuple[Evalua
 
     Raises `UserError` for an unknown protocol, and a Q below the crop or beyond any memory.
     """
-    known = [*PROTOCOLS, *OF_TORCHVISION]
     for protocol in protocols:
         for part in protocol.split(" & "):
-            if part not in known:
-                raise UserError(f"unknown protocol {part!r}; choose one of: {', '.join(known)}")
+            check_known("protocol", part, (*PROTOCOLS, *OF_TORCHVISION))
     scales = tuple(dict.fromkeys(scales))
     if not all(PAPER_CROP <= q <= MOST_Q for q in scales):
         raise UserError(
@@ -398,10 +394,9 @@ def test(net: Net, images: ImageSet, way: Way) -> list[Path]:
     return list(paths.values())
 
 
-def _chunks(count: int) -> Iterator[slice]:
+def _chunks(count: int) -> list[range]:
     """So many photos, some at a time."""
-    for start in range(0, count, CHUNK):
-        yield slice(start, min(start + CHUNK, count))
+    return [range(count)[start : start + CHUNK] for start in range(0, count, CHUNK)]
 
 
 def _keep(
@@ -419,33 +414,29 @@ def _keep(
     """
     seconds = 0.0
     for some in _chunks(len(images)):
-        tested = None if way.fresh else _kept(folder, part, some)
+        place = _place(folder, part, some)
+        tested = None if way.fresh else load_posteriors(*place)
         found = tested is not None
         if not found:
             tested = evaluate(
                 model,
-                images.subset(np.arange(some.start, some.stop)),
+                images.subset(np.array(some)),
                 *part,
                 resize=way.resize,
                 device=way.machine,
                 progress=False,
             )
-            save_posteriors(*_place(folder, part, some), tested)
+            save_posteriors(*place, tested)
         seconds += tested.seconds
-        update(some.stop - some.start, found=found)
+        update(len(some), found=found)
     return seconds
 
 
-def _place(folder: Path, part: tuple[str, int], some: slice) -> tuple[Path, list[int]]:
+def _place(folder: Path, part: tuple[str, int], some: range) -> tuple[Path, list[int]]:
     """The file of a chunk, and the key of what is in it."""
     protocol, test_scale = part
     path = folder / "posteriors" / f"{protocol}-{test_scale}" / f"{some.start}.npz"
     return path, [some.start, some.stop]
-
-
-def _kept(folder: Path, part: tuple[str, int], some: slice) -> Tested | None:
-    """What was kept of a chunk; None if it is gone or damaged."""
-    return load_posteriors(*_place(folder, part, some))
 
 
 def _outcomes(nets: Sequence[tuple[Path, Evaluation]], count: int) -> list[np.ndarray]:
@@ -454,7 +445,7 @@ def _outcomes(nets: Sequence[tuple[Path, Evaluation]], count: int) -> list[np.nd
     for some in _chunks(count):
         of_nets = []
         for folder, evaluation in nets:
-            kept = [_kept(folder, part, some) for part in evaluation.parts]
+            kept = [load_posteriors(*_place(folder, part, some)) for part in evaluation.parts]
             if None in kept:
                 raise UserError(
                     f"what {folder / evaluation.file} rests on is gone or damaged: evaluate that "
@@ -620,9 +611,7 @@ class ToTrain:
 
         The photos come later: they may take longer.
         """
-        if self.start not in INITIALISATIONS:
-            known = ", ".join(INITIALISATIONS)
-            raise UserError(f"unknown --start {self.start!r}: choose one of {known}")
+        check_known("--start", self.start, INITIALISATIONS)
         numbers = vars(self.recipe) | self.of_the_net
         for name, most in MOST.items():
             if numbers[name] > most:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.files import beside
 
 TABLES_CSV = Path(__file__).with_name("paper_tables.csv")
@@ -115,10 +115,8 @@ def parameters_millions(net: str) -> int:
 
 def quote(key: str) -> Quote:
     """Return the quoted sentence called ``key``; UserError names the known keys."""
-    try:
-        return QUOTES[key]
-    except KeyError:
-        raise UserError(f"No quote {key!r}; there are: {', '.join(QUOTES)}.") from None
+    check_known("quote", key, QUOTES)
+    return QUOTES[key]
 
 
 def _as_written(asked: int | str | Sequence[int]) -> str:

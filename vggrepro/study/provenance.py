@@ -35,21 +35,16 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _commit() -> str:
+def code() -> tuple[str, bool]:
+    """The commit of the package, `unknown` without one, and whether it may differ from that.
+
+    It may also in a clone that git does not read.
+    """
     # An installed package may lie in a folder of another repository, which does not track it.
     tracked = _git("ls-files", "--error-unmatch", "__init__.py")
-    return (tracked and _git("rev-parse", "HEAD")) or "unknown"
-
-
-def _dirty() -> bool:
-    """Whether the library may differ from its commit: also in a clone that git does not read."""
+    commit = (tracked and _git("rev-parse", "HEAD")) or "unknown"
     changes = _git("status", "--porcelain", "--", ".")
-    return (PACKAGE.parent / ".git").exists() if changes is None else bool(changes)
-
-
-def code() -> tuple[str, bool]:
-    """The commit of the package, `unknown` without one, and whether it may differ from that."""
-    return _commit(), _dirty()
+    return commit, (PACKAGE.parent / ".git").exists() if changes is None else bool(changes)
 
 
 def describe(machine: Machine) -> str:

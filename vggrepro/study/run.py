@@ -62,11 +62,6 @@ def used(images: ImageSet) -> DataUsed:
 # --- posteriors, kept beside the weights --------------------------------------------------
 
 
-def posteriors_path(folder: Path, protocol: str, test_scale: int) -> Path:
-    """Where a run's posteriors under a protocol at one Q are kept."""
-    return folder / "posteriors" / f"{protocol}-{test_scale}.npz"
-
-
 def save_posteriors(path: Path, key: list[str | int], tested: Tested) -> None:
     """Write what a protocol gave, and the images' targets.
 
@@ -429,7 +424,8 @@ class Run:
         key = [net.digest, val.fingerprint, *self.machine.key()]
         if distributed.world() > 1:  # as it was before there were several processes
             key.append(distributed.world())
-        paths = {part: posteriors_path(self.folder, *part) for part in dict.fromkeys(parts)}
+        kept = self.folder / "posteriors"
+        paths = {(protocol, q): kept / f"{protocol}-{q}.npz" for protocol, q in parts}
         tested: dict[tuple[str, int], Tested] = {}
 
         def look() -> list[tuple[str, int]]:

@@ -87,7 +87,7 @@ def run_tasks(
         patient = len(wanted) > 1 and not where.fresh
         left_out = _run_all(runs, bar, impatient=() if patient else wanted)
         held.close()  # the bar has ended before what was left out is said
-        distributed.first(lambda: _complain(left_out))
+        distributed.first(lambda: complain(left_out))
 
 
 def kind_here(where: Where) -> Kind:
@@ -107,7 +107,8 @@ def _check_photos(runs: list[Run]) -> None:
         photos.check()
 
 
-def _complain(left_out: list[str]) -> None:
+def complain(left_out: list[str]) -> None:
+    """Raise `UserError` if something was left out."""
     if left_out:
         raise UserError(f"all done but what could not be: {'; '.join(left_out)}")
 

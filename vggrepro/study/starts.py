@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.files import beside
 from vggrepro.study.experiments import Experiment
 
@@ -80,8 +80,7 @@ def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[E
     low, high = WIDTHS
     if not low <= sizes.get("width", 1) <= high:  # `nan` is not, either
         raise UserError(f"--width must be from {low:g} to {high}, not {sizes['width']}")
-    if data not in DATA:
-        raise UserError(f"unknown data {data!r}; choose one of: {', '.join(DATA)}")
+    check_known("data", data, DATA)
     if data != "synthetic":
         sizes |= {"data": data, "counts": (0, 0)}
     if data == "imagenette":
@@ -89,8 +88,7 @@ def chosen(names: list[str], data: str = "synthetic", **sizes: object) -> list[E
     if "width" in sizes:
         sizes |= {"hidden": max(1, round(Experiment.hidden * sizes["width"]))}
     for name in names:
-        if name not in DECLARED:
-            raise UserError(f"unknown start {name!r}; choose one of: {', '.join(DECLARED)}")
+        check_known("start", name, DECLARED)
     wanted = set(names or DECLARED)
     wanted |= {DECLARED[name].init_from for name in wanted}
     return [replace(e, **sizes) for name, e in DECLARED.items() if name in wanted]

@@ -102,11 +102,6 @@ def bench_path(results_dir: Path, name: str) -> Path:
     return results_dir / "bench" / f"{name}.json"
 
 
-def train_path(results_dir: Path, experiment: Experiment, seed: int) -> Path:
-    """Where the record of that training belongs."""
-    return folder_of(results_dir, experiment, seed) / "train.json"
-
-
 def twin_path(trained: Path, weights_digest: str) -> Path:
     """Beside the record of a training: the same one on another machine, which ended elsewhere.
 
@@ -175,7 +170,7 @@ def _believed(text: bytes) -> Record:
         record = model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        where = "".join(f"{part}." for part in first["loc"]).removesuffix(".")
+        where = ".".join(map(str, first["loc"]))
         raise ValueError(said + ": ".join(filter(None, (where, first["msg"])))) from error
     if edited:
         raise ValueError(f"{said}{edited[0]} does not fit the content")

@@ -167,8 +167,7 @@ def expected(tasks: Iterable[Task], budget: str, data: str) -> dict[Task, float]
     found: dict[Task, float] = {}
     for name, seed in tasks:
         experiment = at_budget(name, budget, data)
-        tests = dict.fromkeys(part for e in evaluations_of(name) for part in e.parts)
-        parts = () if name in FUSIONS else (TRAINING, *tests)
+        parts = () if name in FUSIONS else (TRAINING, *parts_of(name))
         found[name, seed] = sum(multiply_adds(experiment, part) for part in parts)
     return found
 
