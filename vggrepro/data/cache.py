@@ -30,7 +30,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomically
+from vggrepro.files import WRITING, cores, file_lock, open_regular, sweep, write_atomically
 
 FORMAT = 2
 """Version of the layout above and of `sources.decode`: another makes every set be decoded again."""
@@ -261,11 +261,14 @@ def write_arrays(path: Path, **arrays: object) -> None:
     write_atomically(path, content.getvalue())
 
 
-def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
+def kept(
+    cache_dir: str | os.PathLike | None, name: str, make: Callable[[], np.ndarray]
+) -> np.ndarray:
     """The array in a small file of the cache; made and kept if that is missing or damaged.
 
     Raises `UserError` if it cannot be written.
     """
+    path = Path(cache_dir or default_cache_dir()) / name
     try:
         return read_arrays(path)["made"]
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise
@@ -293,11 +296,7 @@ def alone(cache_dir: Path) -> Iterator[None]:
     Turns a full disk or a missing permission into a `UserError`.
     """
     with writing(cache_dir), file_lock(cache_dir / ".lock"):
-        for left in cache_dir.glob(f"{WRITING}*"):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        sweep(cache_dir)
         yield
 
 
