@@ -91,8 +91,7 @@ class Rescaled:
         batch = np.empty((len(indices), self.side, self.side, 3), np.uint8)
         for row, index in zip(batch, indices, strict=True):
             uniform = draws.uniform[index]
-            height, width = self.images.sizes[index]
-            size = (int(height), int(width))
+            size = self.images.sizes[index].tolist()
             patch = self.crop(index, random_window(size, self.train_scale, self.side, uniform))
             row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
         return torch.from_numpy(batch).permute(0, 3, 1, 2)

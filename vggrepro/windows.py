@@ -9,6 +9,7 @@ torch.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -86,16 +87,13 @@ def cut_as_torchvision(image: np.ndarray, windows: list[Window]) -> list[np.ndar
     windows differ from those of `cut` by some grey levels, at edges by tens. Windows of one scale
     share a resize.
     """
-    whole: dict[int, np.ndarray] = {}
-    patches = []
-    for window in windows:
-        if window.scale not in whole:
-            height, width = rescaled_size(*image.shape[:2], window.scale)
-            resized = Image.fromarray(image).resize((width, height), INTERPOLATION)
-            whole[window.scale] = np.asarray(resized)
-        bottom, right = window.top + window.height, window.left + window.width
-        patches.append(whole[window.scale][window.top : bottom, window.left : right])
-    return patches
+
+    @cache
+    def whole(scale: int) -> np.ndarray:
+        height, width = rescaled_size(*image.shape[:2], scale)
+        return np.asarray(Image.fromarray(image).resize((width, height), INTERPOLATION))
+
+    return [whole(w.scale)[w.top : w.top + w.height, w.left : w.left + w.width] for w in windows]
 
 
 def check_room(scale: int, crop: int, letter: str = "Q") -> None:

@@ -72,11 +72,10 @@ def _found(root: Path, folder: Path) -> Path:
 
 def _flat(folder: Path, labels: Path) -> Listing:
     names = sorted(path.name for path in folder.iterdir() if is_image(path.name))
-    places = _places(labels, names)
-    order = sorted(range(len(names)), key=lambda i: (places[i], names[i]))
-    stats = [(names[i], (folder / names[i]).stat()) for i in order]
+    photos = sorted(zip(_places(labels, names), names, strict=True))
+    stats = [(name, (folder / name).stat()) for _, name in photos]
     files = [File(name, found.st_size, found.st_mtime_ns) for name, found in stats]
-    return Listing(folder, CLASSES, files, np.array([places[i] for i in order], np.int64))
+    return Listing(folder, CLASSES, files, np.array([place for place, _ in photos], np.int64))
 
 
 def _places(labels: Path, names: list[str]) -> list[int]:
