@@ -102,9 +102,9 @@ def test_a_split_within_a_class_is_a_problem(photos, vggrepro):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "there is no folder nowhere"),
-        ((".", "--data", "synthetic"), "no photos of 'synthetic' to check"),
-        ((".", "--data", "mnist"), "no photos of 'mnist' to check"),
+        (("nowhere",), "nowhere does not exist: name the folder that holds the photos"),
+        ((".", "--data", "synthetic"), "a data folder does nothing for synthetic"),
+        ((".", "--data", "mnist"), "Unknown data set 'mnist'"),
     ],
 )
 def test_what_cannot_be_checked(tmp_path, monkeypatch, vggrepro, arguments, message):

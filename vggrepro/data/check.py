@@ -10,7 +10,6 @@ import numpy as np
 
 from vggrepro import UserError
 from vggrepro.data import cache, images, published, sources
-from vggrepro.files import expanded
 
 T = TypeVar("T")
 
@@ -32,12 +31,8 @@ def check(
     CIFAR-10 in the authors' batches is checked by its own checksums, and its photos are decoded
     into the cache. Raises `UserError` if there is no such folder or set.
     """
-    names = [known for known in images.NAMES if known != "synthetic"]
-    if name not in names:
-        raise UserError(f"there are no photos of {name!r} to check; it is one of {names}")
-    data_dir = expanded(data_dir)
-    if not data_dir.is_dir():
-        raise UserError(f"there is no folder {data_dir}")
+    loaded = images.Photos(name, data_dir, cache_dir)
+    data_dir = images.data_root(name, data_dir)
     found = Findings(0, [], [])
     folders = sources.both(sources.root_of(name, data_dir))
     known = f"{name}-160px" if name == "imagenette" else name
@@ -48,9 +43,8 @@ def check(
     elif any(folder.is_dir() for folder in folders):
         _tried(found, lambda: sources.check_class_folders(known, *folders))
     else:  # batches, or nothing at all
-        photos = images.Photos(name, data_dir, cache_dir)
-        count = sum(map(len, (photos.train, photos.minival, photos.val)))
-        return found._replace(photos=count, classes=photos.classes)
+        count = sum(map(len, (loaded.train, loaded.minival, loaded.val)))
+        return found._replace(photos=count, classes=loaded.classes)
     by_folder = [dict(_digests(found, known, folder)) for folder in folders]
     _hold_out(found, folders[0], by_folder[0], counts)
     for folder, photos in zip(folders, by_folder, strict=True):
