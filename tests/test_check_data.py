@@ -121,6 +121,9 @@ def test_parts_under_other_names_are_no_classes(tmp_path, photos, vggrepro):
     assert status == 1 and f"{photos} has the parts of a split in it" in out
     with pytest.raises(UserError, match="call them train and val"):
         load("folder", photos, cache_dir=tmp_path / "cache")
+    (photos / "validation").rename(photos / "dev")
+    with pytest.raises(UserError, match="call them train and val"):
+        load("folder", photos, cache_dir=tmp_path / "cache")
     (photos / "Train").rename(photos / "train")
     with pytest.raises(UserError, match=r"no folder .*val: expected val/<class>"):
         load("folder", photos, cache_dir=tmp_path / "cache")

@@ -139,7 +139,11 @@ def _split_within(names: Iterable[str]) -> list[str]:
         while path:
             path, part = os.path.split(path)
             below.setdefault(path, set()).add(part.lower())
-    return sorted(f for f, parts in below.items() if parts & LIKE_TRAIN and parts & LIKE_VAL)
+    found = {f for f, parts in below.items() if parts & LIKE_TRAIN and parts & LIKE_VAL}
+    # In place of classes one part alone, if it has folders in it, is enough.
+    if any(f.lower() in LIKE_TRAIN | LIKE_VAL and f not in ("train", "val", "test") for f in below):
+        found.add("")
+    return sorted(found)
 
 
 def is_image(name: str) -> bool:
