@@ -261,14 +261,11 @@ def write_arrays(path: Path, **arrays: object) -> None:
     write_atomically(path, content.getvalue())
 
 
-def kept(
-    cache_dir: str | os.PathLike | None, name: str, make: Callable[[], np.ndarray]
-) -> np.ndarray:
+def kept(path: Path, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The array in a small file of the cache; made and kept if that is missing or damaged.
 
     Raises `UserError` if it cannot be written.
     """
-    path = Path(cache_dir or default_cache_dir()) / name
     try:
         return read_arrays(path)["made"]
     except Exception:  # missing, or whatever a damaged file makes NumPy and zipfile raise

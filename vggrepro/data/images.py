@@ -364,11 +364,11 @@ def streamed(listing: sources.Listing, cache_dir: str | os.PathLike | None = Non
     Only their sizes in pixels are kept in the cache. Raises `UserError` for a header that is not
     an image's.
     """
-    whole = _streamed(listing, cache_dir)
+    whole = _streamed(listing, Path(cache_dir or cache.default_cache_dir()))
     return whole.split_off("val", np.arange(len(whole)))
 
 
-def _streamed(listing: sources.Listing, cache_dir: str | os.PathLike | None) -> ImageSet:
+def _streamed(listing: sources.Listing, cache_dir: Path) -> ImageSet:
     paths = [listing.root / file.name for file in listing.files]
 
     def measure() -> np.ndarray:
@@ -378,7 +378,7 @@ def _streamed(listing: sources.Listing, cache_dir: str | os.PathLike | None) -> 
         listing.root,
         np.array([file.name for file in listing.files], object),
         np.array([file.size for file in listing.files]),
-        cache.kept(cache_dir, f"imagenet-{listing.version()[:16]}-sizes.npz", measure),
+        cache.kept(cache_dir / f"imagenet-{listing.version()[:16]}-sizes.npz", measure),
     )
     return ImageSet("imagenet", "", listing.classes, listing.targets, images)
 
@@ -411,8 +411,9 @@ def pixel_statistics(
     Raises:
         UserError: an image cannot be read, or the cache directory cannot be written.
     """
-    name = f"statistics-{image_set.key[:32]}.npz"
-    sums = cache.kept(cache_dir, name, lambda: _pixel_sums(image_set)).tolist()
+    path = Path(cache_dir or cache.default_cache_dir())
+    path = path / f"statistics-{image_set.key[:32]}.npz"
+    sums = cache.kept(path, lambda: _pixel_sums(image_set)).tolist()
     n, total, products = sums[3][3], sums[3][:3], sums[:3]
     mean = np.array([t / n for t in total])
     # In integers until the last division: E[x²] - E[x]² in floats loses digits.
