@@ -102,9 +102,9 @@ def test_a_split_within_a_class_is_a_problem(photos, vggrepro):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("nowhere",), "there is no folder nowhere"),
-        ((".", "--data", "synthetic"), "no photos of 'synthetic' to check"),
-        ((".", "--data", "mnist"), "no photos of 'mnist' to check"),
+        (("nowhere",), "nowhere does not exist: name the folder that holds the photos"),
+        ((".", "--data", "synthetic"), "a data folder does nothing for synthetic"),
+        ((".", "--data", "mnist"), "Unknown data set 'mnist'"),
     ],
 )
 def test_what_cannot_be_checked(tmp_path, monkeypatch, vggrepro, arguments, message):
@@ -118,11 +118,14 @@ def test_parts_under_other_names_are_no_classes(tmp_path, photos, vggrepro):
     for part, other in (("train", "Train"), ("val", "validation")):
         (photos / part).rename(photos / other)
     status, out, _ = vggrepro("check-data", photos)
-    assert status == 1 and "has Train, validation with folders in it, like a part of a split" in out
-    with pytest.raises(UserError, match="must be called train and val"):
+    assert status == 1 and f"{photos} has the parts of a split in it" in out
+    with pytest.raises(UserError, match="call them train and val"):
+        load("folder", photos, cache_dir=tmp_path / "cache")
+    (photos / "validation").rename(photos / "dev")
+    with pytest.raises(UserError, match="call them train and val"):
         load("folder", photos, cache_dir=tmp_path / "cache")
     (photos / "Train").rename(photos / "train")
-    with pytest.raises(UserError, match="has validation with folders in it"):
+    with pytest.raises(UserError, match=r"no folder .*val: expected val/<class>"):
         load("folder", photos, cache_dir=tmp_path / "cache")
 
 

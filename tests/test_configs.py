@@ -109,15 +109,13 @@ def test_unknown_config_names_the_known_ones():
         blocks("F")
 
 
-@pytest.mark.parametrize("cell", ["64-BN", "64x", "64-lrn", "-64", ""])
+@pytest.mark.parametrize(
+    "cell", ["64-BN", "64x", "64-lrn", "-64", "", "2-64", "10-64", "0-64", "0", "1-0", "00"]
+)
 def test_a_cell_that_is_no_layer_is_refused(cell):
-    with pytest.raises(UserError, match="is no layer"):
-        configs._parse_cell(cell)
-
-
-@pytest.mark.parametrize("cell", ["2-64", "0-64", "0", "1-0"])
-def test_a_kernel_is_odd_and_there_is_a_channel(cell):
-    with pytest.raises(UserError, match=r"is no layer: a kernel is odd.*channels >= 1"):
+    with pytest.raises(
+        UserError, match=r"is no layer: write 64, 1-256 \(odd kernel and channels\)"
+    ):
         configs._parse_cell(cell)
 
 
@@ -146,8 +144,6 @@ LAYER = Conv(3, 64)
         ((64,),) * 5,
         (LAYER,) * 5,
         ((Conv(2, 64),),) * 5,
-        ((Conv(3, "64"),),) * 5,
-        ((Conv(3, 0),),) * 5,
     ],
 )
 def test_what_is_no_net_is_named_when_it_is_built(monkeypatch, net):

@@ -214,7 +214,7 @@ def test_bad_protocols_and_scales_are_user_errors():
         evaluate(small_net(), images, "sliding", 256, device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 29 px"):
         evaluate(small_net(), images, "dense", 100, device=CPU, progress=False)
-    with pytest.raises(UserError, match="scales are whole numbers"):
+    with pytest.raises(UserError, match="scales are positive whole numbers"):
         evaluate(small_net(), images, "dense", (), device=CPU, progress=False)
     with pytest.raises(UserError, match="Q = 57 px is smaller than the 64 px crop"):
         evaluate(small_net(), images, "centre-crop", 200, device=CPU, progress=False)
@@ -334,7 +334,7 @@ def test_nets_without_lrn_have_no_denominator():
         ({"protocol": ["dense"]}, "unknown protocol"),
         *(({"scales": scales}, "scales are") for scales in ("256", {256}, None, [[256]], ())),
         *(({"scales": scales}, "scales are") for scales in (math.nan, math.inf, -256, 0)),
-        ({"scales": 64.5, "pixels": True}, "scales are whole"),
+        ({"scales": 64.5, "pixels": True}, "scales are positive whole"),
     ],
     ids=str,
 )

@@ -100,7 +100,7 @@ def test_labels_can_be_elsewhere(tmp_path):
         ("490\n449\n", "has 2 labels for 6 photos"),
         ("1001\n" * 6, "does not say the class"),
         ("ILSVRC2012_val_00000001.JPEG 65\n", "does not say the class"),
-        ("ILSVRC2012_val_00000001.JPEG 1000\n" * 6, "there is no class 1000"),
+        ("ILSVRC2012_val_00000001.JPEG 1000\n" * 6, "does not say the class of each photo: 1000"),
     ],
 )
 def test_labels_that_do_not_fit(tmp_path, text, message):

@@ -15,7 +15,7 @@ from tests.image_sets import CPU, as_input, image_set, noise, small_net
 from vggrepro import UserError, evaluators
 from vggrepro.evaluators import evaluate
 from vggrepro.models import VGG, to_dense
-from vggrepro.windows import PROTOCOLS, Window, box, rescaled_size, scaled
+from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, Window, box, rescaled_size, scaled
 
 CROPPING = {"centre-crop": 1, "multi-crop": 25, "alexnet-10": 5, "googlenet-144": 18}
 COUNTS = {**CROPPING, "dense": 1, "dense-shifted": 4, "overfeat": 1}
@@ -113,12 +113,6 @@ def test_the_papers_numbers_of_crops():
     assert crops("googlenet-144", (256, 288, 320, 352)) == 144
 
 
-@pytest.mark.parametrize("protocol", ["dense", "overfeat", "multi-crop"])
-def test_a_test_scale_below_the_crop_is_refused_before_the_net_sees_it(protocol):
-    with pytest.raises(UserError, match="Q = 223 px is smaller than the 224 px crop"):
-        PROTOCOLS[protocol]((375, 500), 223, 224)
-
-
 # --- boxes of any image -------------------------------------------------------------------
 
 SIDES = st.integers(20, 700)
@@ -178,10 +172,10 @@ def test_a_box_in_pixels_of_the_image():
     assert box((150, 100), Window(200, 10, 5, 32, 40)) == (5, 2.5, 21, 22.5)
 
 
-@pytest.mark.parametrize("protocol", [*CROPPING, "dense-shifted"])
-def test_a_scale_below_the_crop_is_a_user_error(protocol):
+@pytest.mark.parametrize("protocol", [*COUNTS, *OF_TORCHVISION])
+def test_a_scale_below_the_crop_is_refused_before_the_net_sees_it(protocol):
     with pytest.raises(UserError, match="Q = 63 px is smaller than the 64 px crop"):
-        PROTOCOLS[protocol]((80, 80), 63, 64)
+        evaluators.windows(protocol, image_set(1), 63, 64)
 
 
 # --- what a net makes of them -------------------------------------------------------------

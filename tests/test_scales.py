@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.records_by_hand import PROVENANCE, eval_path, eval_record, train_path, train_record
-from vggrepro import UserError
 from vggrepro.models import VGG, initialise, to_dense
 from vggrepro.pages import report, scales
 from vggrepro.pages.page import Chapter
@@ -116,11 +115,6 @@ def test_a_position_is_the_score_of_its_crop(size):
     crops = torch.cat([tensor(window) for window in positions(dense_window(size, 110, 64), 64)])
     assert torch.allclose(scores.flatten(1).T, model(crops), atol=1e-5)
     assert scores.flatten(1).std(1).min() > 1e-3  # the positions do differ
-
-
-def test_an_image_without_room_for_a_crop_has_no_score_map():
-    with pytest.raises(UserError, match="smaller than the 64 px crop"):
-        score_map((480, 640), 63, 64)
 
 
 def test_positions_per_image_are_counted_from_records(column):

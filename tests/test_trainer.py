@@ -384,7 +384,7 @@ def test_what_cannot_be_a_checkpoint_stays_where_it_is(sets, tmp_path):
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name in ("folder", "pipe"):
-        with pytest.raises(UserError, match=f"{name} is no file"):
+        with pytest.raises(UserError, match=f"{name} cannot be read"):
             run(sets, tmp_path / name)
     assert sorted(os.listdir(tmp_path)) == ["folder", "pipe"]
 

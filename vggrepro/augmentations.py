@@ -20,6 +20,7 @@ from vggrepro.windows import (
     Mirrored,
     Window,
     centre_window,
+    check_room,
     cut,
     cut_as_torchvision,
     random_window,
@@ -51,7 +52,7 @@ class Rescaled:
 
     With one S each image is rescaled once and kept, if all of them fit into `LIMIT_BYTES`;
     otherwise each crop is resized from the original. Both ways give the same crops but for
-    roundings: two grey levels at most were seen.
+    roundings: two grey levels at most were seen. Raises `UserError` for an S below the crop.
     """
 
     LIMIT_BYTES = 2**30
@@ -61,6 +62,7 @@ class Rescaled:
     ) -> None:
         self.images, self.pixels, self.train_scale, self.side = images, pixels, train_scale, side
         low, high = train_scale
+        check_room(low, side, "S")
         ratios = low / images.sizes.min(1)
         size = 3 * float((images.sizes.prod(1) * ratios**2).sum())
         fits = low == high and size <= self.LIMIT_BYTES
@@ -84,13 +86,12 @@ class Rescaled:
     def batch(self, indices: np.ndarray, draws: Draws) -> torch.Tensor:
         """Random crops with random flips, one per image: (B, 3, side, side) uint8, channels last.
 
-        Raises `UserError` for an S below the crop, or a photo that cannot be read.
+        Raises `UserError` for a photo that cannot be read.
         """
         batch = np.empty((len(indices), self.side, self.side, 3), np.uint8)
         for row, index in zip(batch, indices, strict=True):
             uniform = draws.uniform[index]
-            height, width = self.images.sizes[index]
-            size = (int(height), int(width))
+            size = self.images.sizes[index].tolist()
             patch = self.crop(index, random_window(size, self.train_scale, self.side, uniform))
             row[:] = patch[:, ::-1] if uniform[3] < 0.5 else patch
         return torch.from_numpy(batch).permute(0, 3, 1, 2)
@@ -113,8 +114,6 @@ class Resident(Rescaled):
         self.starts = np.cumsum([0, *self.sizes.prod(1)])[:-1]
         pixels = np.concatenate([image.reshape(-1, 3) for image in whole])
         self._on_device = torch.from_numpy(pixels).to(device)  # (all pixels, 3)
-        # An S below the crop is refused here, as by `Rescaled.batch`.
-        random_window(tuple(self.sizes[0]), self.train_scale, self.side, np.zeros(3, np.float32))
 
     def batch(self, indices: np.ndarray, draws: Draws) -> torch.Tensor:
         """What `Rescaled.batch` gives, on the device."""

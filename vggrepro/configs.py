@@ -25,7 +25,8 @@ class Conv(NamedTuple):
     lrn: bool = False
 
 
-Blocks = tuple[tuple[Conv, ...], ...]
+class Blocks(tuple[tuple[Conv, ...], ...]):
+    """A net: five blocks of convolutions, as `row` reads them."""
 
 
 def row(table: str) -> Blocks:
@@ -35,7 +36,7 @@ def row(table: str) -> Blocks:
     Raises `UserError` for anything else.
     """
     written = table.split("|") if isinstance(table, str) else ()
-    read = tuple(tuple(map(_parse_cell, block.split())) for block in written)
+    read = Blocks(tuple(map(_parse_cell, block.split())) for block in written)
     if len(read) != 5 or not all(read):
         raise UserError(
             f"{table!r} is no row: write five blocks of at least one layer, with | between"
@@ -44,33 +45,14 @@ def row(table: str) -> Blocks:
 
 
 def _parse_cell(cell: str) -> Conv:
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+)(?:-(LRN|linear))?", cell)
+    # A kernel is odd, to keep the map's size, and there is at least one channel.
+    found = re.fullmatch(r"(?:(\d*[13579])-)?(\d*[1-9]\d*)(?:-(LRN|linear))?", cell)
     if not found:
         raise UserError(
-            f"{cell!r} is no layer: write 64, 1-256 (kernel and channels), 64-LRN or 64-linear"
+            f"{cell!r} is no layer: write 64, 1-256 (odd kernel and channels), 64-LRN or 64-linear"
         )
-    kernel, channels, mark = int(found[1] or 3), int(found[2]), found[3]
-    conv = Conv(kernel, channels, relu=mark != "linear", lrn=mark == "LRN")
-    if not _can_be(conv):
-        raise UserError(
-            f"{cell!r} is no layer: a kernel is odd, to keep the map's size, channels >= 1"
-        )
-    return conv
-
-
-def _can_be(conv: object) -> bool:
-    if not isinstance(conv, Conv) or not all(isinstance(n, Integral) for n in conv[:2]):
-        return False
-    return conv.kernel > 0 and conv.kernel % 2 == 1 and conv.channels > 0
-
-
-def _are_blocks(net: object) -> bool:
-    return (
-        isinstance(net, tuple | list)
-        and len(net) == 5
-        and all(isinstance(block, tuple | list) and block for block in net)
-        and all(_can_be(conv) for block in net for conv in block)
-    )
+    kernel, channels, mark = found.groups()
+    return Conv(int(kernel or 3), int(channels), relu=mark != "linear", lrn=mark == "LRN")
 
 
 # fmt: off
@@ -125,13 +107,13 @@ def blocks(config: str, width: float = 1.0) -> Blocks:
         raise UserError(
             f"unknown config {config!r}: choose one of {known}; VGG-11, 13, 16, 19 are A, B, D, E"
         )
-    if not _are_blocks(CONFIGS[config]):
+    if not isinstance(CONFIGS[config], Blocks):
         raise UserError(
             f"CONFIGS[{config!r}] is no net: put what `vggrepro.configs.row` makes of a text there"
         )
     if not (isinstance(width, Real) and isfinite(width) and width > 0):
         raise UserError(f"width must be a positive number, not {width!r}")
-    return tuple(
+    return Blocks(
         tuple(conv._replace(channels=max(1, round(conv.channels * width))) for conv in block)
         for block in CONFIGS[config]
     )

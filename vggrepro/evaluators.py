@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from vggrepro import UserError, distributed
+from vggrepro import UserError, check_known, distributed
 from vggrepro.augmentations import ahead, cut_batch
 from vggrepro.data import ImageSet
 from vggrepro.device import Machine, choose
 from vggrepro.models import LRN, VGG, check_vgg, evaluating, to_dense
-from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, scaled
+from vggrepro.windows import OF_TORCHVISION, PROTOCOLS, RESIZES, Window, check_room, scaled
 
 # Pixels in one batch: on a CPU 128 windows of 64 px, whose maps mostly fit its cache (twice as
 # many are slower), on a GPU, where it is not measured, 167 windows of 224 px.
@@ -81,19 +81,17 @@ def evaluate(
     images, and a net that is no `VGG` in float32, has another number of classes, or does not know
     its pixel mean.
     """
-    if resize not in RESIZES:
-        raise UserError(f"unknown resize {resize!r}; choose one of: {', '.join(RESIZES)}")
+    check_known("resize", resize, RESIZES)
     device = choose(device)
     check_net(model, images)
     several = isinstance(scales, Sequence | np.ndarray) and not isinstance(scales, str)
     scales = list(scales) if several else [scales]
-    if not scales or not all(isinstance(q, Integral if pixels else Real) for q in scales):
+    kind = Integral if pixels else Real
+    if not scales or not all(isinstance(q, kind) and 0 < q < inf for q in scales):
         raise UserError(
-            f"scales are whole numbers, one such as 256 or several such as (224, 256, 288), "
-            f"not {scales}"
+            f"scales are positive whole numbers, one such as 256 or several such as "
+            f"(224, 256, 288), not {scales}"
         )
-    if not all(0 < q < inf for q in scales):
-        raise UserError(f"scales are positive, not {scales}")
     if not pixels:
         scales = [scaled(q, model.crop) for q in scales]
     model.to(device.device, memory_format=torch.channels_last)
@@ -147,8 +145,8 @@ def windows(protocol: str, images: ImageSet, scale: int, crop: int) -> list[tupl
     Raises `UserError` for an unknown protocol or a scale that is too small.
     """
     known = PROTOCOLS | OF_TORCHVISION
-    if not isinstance(protocol, str) or protocol not in known:
-        raise UserError(f"unknown protocol {protocol!r}; choose one of: {', '.join(known)}")
+    check_known("protocol", protocol, known)
+    check_room(scale, crop)
     return [
         (index, window)
         for index, (height, width) in enumerate(images.sizes.tolist())
@@ -216,9 +214,7 @@ def run_windows(
 
 def combine(tested: list[Tested]) -> Tested:
     """The mean of posteriors, (N, classes) each, over scales (4.2), protocols (4.3), nets (4.4)."""
-    positions: Counter[str] = Counter()
-    for one in tested:
-        positions.update(one.positions)
+    positions = sum((Counter(one.positions) for one in tested), Counter())
     mean = np.mean([one.posteriors for one in tested], axis=0, dtype=np.float64)
     seconds, targets = sum(one.seconds for one in tested), tested[0].targets
     return Tested(mean.astype(np.float32), dict(sorted(positions.items())), seconds, targets)

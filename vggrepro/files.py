@@ -6,6 +6,7 @@ Needs nothing but Python until a lock is asked for: the tools use it before anyt
 import errno
 import os
 import secrets
+import shutil
 import stat
 import tempfile
 import tomllib
@@ -117,5 +118,8 @@ def sweep(folder: Path) -> None:
 
     Who calls it holds the lock that all who write there hold.
     """
-    for left in folder.rglob(f"{WRITING}*"):
-        left.unlink(missing_ok=True)
+    for left in list(folder.rglob(f"{WRITING}*")):
+        if left.is_dir():
+            shutil.rmtree(left)
+        else:
+            left.unlink(missing_ok=True)

@@ -44,16 +44,12 @@ def inputs_named(text: str) -> Inputs:
     """
     if text in INPUTS:
         return INPUTS[text]
-    bgr = text.endswith("/bgr")
+    numbers = text.removesuffix("/bgr").split("/")
     try:
-        mean, *rest = (
-            tuple(map(float, part.split(","))) for part in text.removesuffix("/bgr").split("/")
-        )
-        (deviation,) = rest or [(1.0,)]
-    except ValueError:
-        mean = deviation = ()
-    try:
-        return checked((mean, deviation[0] if len(deviation) == 1 else deviation, bgr))
+        mean, *rest = ([float(number) for number in part.split(",")] for part in numbers)
+        (deviation,) = rest or [[1.0]]
+        one_for_all = len(deviation) == 1
+        return checked((mean, deviation[0] if one_for_all else deviation, text.endswith("/bgr")))
     except ValueError as error:
         raise UserError(
             f"unknown inputs {text!r}: choose one of {', '.join(INPUTS)}, or {_WRITTEN_OUT}"
@@ -63,14 +59,11 @@ def inputs_named(text: str) -> Inputs:
 def checked(inputs: Inputs | tuple) -> Inputs:
     """The inputs as plain numbers. Raises `UserError` for those of pixels from 0 to 1.
 
-    Raises `ValueError` for what can be no inputs.
+    Raises `TypeError` or `ValueError` for what can be no inputs.
     """
-    try:
-        mean, deviation, bgr = Inputs(*inputs)
-        mean = three(mean)
-        deviation = float(deviation) if isinstance(deviation, Real) else three(deviation)
-    except TypeError as error:
-        raise ValueError("a mean, a deviation and whether the order is BGR") from error
+    mean, deviation, bgr = Inputs(*inputs)
+    mean = three(mean)
+    deviation = float(deviation) if isinstance(deviation, Real) else three(deviation)
     deviations = deviation if isinstance(deviation, tuple) else (deviation,)
     if not all(0 < d < inf for d in deviations):
         raise ValueError("deviations are positive")
@@ -83,11 +76,8 @@ def checked(inputs: Inputs | tuple) -> Inputs:
 
 
 def three(numbers: Iterable[float]) -> tuple[float, float, float]:
-    """Red, green and blue as plain numbers. Raises `ValueError` for anything else."""
-    try:
-        red, green, blue = map(float, numbers)
-    except TypeError as error:
-        raise ValueError("no numbers") from error
+    """Red, green and blue as plain numbers. Raises `TypeError` or `ValueError` otherwise."""
+    red, green, blue = map(float, numbers)
     if not all(map(isfinite, (red, green, blue))):
         raise ValueError("a number is not finite")
     return red, green, blue

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vggrepro import UserError
+from vggrepro import UserError, check_known
 from vggrepro.configs import (
     DOWNSAMPLING,
     FROM_NET_A,
@@ -61,13 +61,13 @@ class LRN(nn.Module):
         """Alpha times the sum over neighbouring channels, as a 1x1 convolution (C, C, 1, 1)."""
         dtype = torch.promote_types(images.dtype, torch.float32)
         ones = torch.ones((images.shape[1],) * 2, dtype=dtype, device=images.device)
-        before, after = self.size // 2, (self.size - 1) // 2
-        return self.alpha * ones.triu(-before).tril(after)[:, :, None, None]
+        reach = self.size // 2
+        return self.alpha * ones.triu(-reach).tril(reach)[:, :, None, None]
 
     def forward(self, images: Tensor) -> Tensor:
         """Normalise activations (N, C, H, W); the result has their dtype."""
         base = self.denominator(images.detach())
-        return _Normalise.apply(images, base, self._band(images), self.beta)
+        return _Normalise.apply(images, base, self._band(images))
 
     def extra_repr(self) -> str:
         """Show alpha when the net is printed: it is scaled to the inputs."""
@@ -75,19 +75,19 @@ class LRN(nn.Module):
 
 
 class _Normalise(torch.autograd.Function):
-    """x / base ** beta with its gradient written out, where base = k + band * x^2.
+    """x / base ** beta with its gradient written out, where base = k + band * x^2, beta = 3/4.
 
-    Autograd would keep, and pass through memory, every intermediate map at the resolution of the
-    image; this keeps x and the root of the base.
+    With root = base ** -1/2 that is x root ** 3/2, for which a square root does instead of the
+    several times slower pow. Autograd would keep, and pass through memory, every intermediate map
+    at the resolution of the image; this keeps x and the root of the base.
     """
 
     @staticmethod
-    def forward(ctx, images: Tensor, base: Tensor, band: Tensor, beta: float) -> Tensor:
+    def forward(ctx, images: Tensor, base: Tensor, band: Tensor) -> Tensor:
         root = base.rsqrt()
         ctx.save_for_backward(images, root, band)
-        ctx.beta = beta
         # Converted first: an operation on two dtypes at once is several times slower.
-        return _power(root, 2 * beta).mul_(images.to(root.dtype)).to(images.dtype)
+        return root.sqrt().mul_(root).mul_(images.to(root.dtype)).to(images.dtype)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -96,15 +96,10 @@ class _Normalise(torch.autograd.Function):
         # dx_j = g_j / base_j^beta - 2 beta x_j sum_i band_ij g_i x_i / base_i^(beta + 1)
         images, root, band = ctx.saved_tensors
         wide = images.to(root.dtype)
-        direct = _power(root, 2 * ctx.beta).mul_(grad.to(root.dtype))
+        direct = root.sqrt().mul_(root).mul_(grad.to(root.dtype))
         through = F.conv2d((direct * wide).mul_(root).mul_(root), band.transpose(0, 1))
-        total = direct.addcmul_(through, wide, value=-2 * ctx.beta)
-        return total.to(images.dtype), None, None, None
-
-
-def _power(root: Tensor, exponent: float) -> Tensor:
-    """root ** exponent, a new tensor; for Krizhevsky's 3/2 without the several times slower pow."""
-    return root.sqrt().mul_(root) if exponent == 1.5 else root.pow(exponent)
+        total = direct.addcmul_(through, wide, value=-2 * LRN.beta)
+        return total.to(images.dtype), None, None
 
 
 class MaxPool(nn.MaxPool2d):
@@ -226,7 +221,7 @@ class VGG(nn.Module):
         """
         try:
             mean = three(mean)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"a pixel mean is three numbers from 0 to 255: red, green and blue, not {mean!r}"
             ) from error
@@ -240,7 +235,7 @@ class VGG(nn.Module):
         """
         try:
             found = inputs_named(inputs) if isinstance(inputs, str) else checked(inputs)
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(
                 f"inputs are a name, or Inputs(mean RGB, deviation, bgr) for pixels from 0 to 255, "
                 f"not {inputs!r}: {error}"
@@ -410,10 +405,7 @@ def initialise(
     Raises UserError for an unknown method, a seed that is none, or a parent that does not fit.
     """
     check_seed(seed)
-    if method not in INITIALISATIONS:
-        raise UserError(
-            f"unknown initialisation {method!r}: choose one of {', '.join(INITIALISATIONS)}"
-        )
+    check_known("initialisation", method, INITIALISATIONS)
     generator = torch.Generator().manual_seed(int(seed))
     for layer in named_layers(model).values():
         # Drawn in a plain CPU tensor: filling a channels-last or CUDA weight in place would put

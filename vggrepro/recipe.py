@@ -6,9 +6,10 @@ the net's own crop.
 
 from dataclasses import dataclass
 from math import isfinite
-from numbers import Integral, Real
+from numbers import Real
 
 from vggrepro import UserError
+from vggrepro.configs import check_units
 
 SCHEDULES = ("plateau", "steps")
 
@@ -33,12 +34,11 @@ class Recipe:
     colour_shift: float = 0.1
 
     def __post_init__(self) -> None:
+        check_units(epochs=self.epochs, batch_size=self.batch_size)
         scales = self.train_scale if isinstance(self.train_scale, tuple | list) else ()
         an_interval = len(scales) == 2 and all(map(_finite, scales)) and 0 < scales[0] <= scales[1]
         for name, right, wanted in (
             ("train_scale", an_interval, "the smallest and the largest S, as in the paper"),
-            ("epochs", _whole(self.epochs), "a whole number from 1 up"),
-            ("batch_size", _whole(self.batch_size), "a whole number from 1 up"),
             ("learning_rate", _finite(self.learning_rate) and self.learning_rate > 0, "positive"),
             ("schedule", self.schedule in SCHEDULES, " or ".join(SCHEDULES)),
             ("momentum", _finite(self.momentum) and 0 <= self.momentum < 1, "from 0 to below 1"),
@@ -47,10 +47,6 @@ class Recipe:
         ):
             if not right:
                 raise UserError(f"{name} must be {wanted}, not {getattr(self, name)!r}")
-
-
-def _whole(number: object) -> bool:
-    return isinstance(number, Integral) and number >= 1
 
 
 def _finite(number: object) -> bool:

@@ -43,20 +43,20 @@ def measure(
     if frozen := [name for name, layer in layers.items() if not layer.weight.requires_grad]:
         raise UserError(f"{', '.join(frozen)} cannot be measured frozen: set requires_grad")
 
-    def watch(name: str, last: bool) -> torch.utils.hooks.RemovableHandle:
+    *_, last = layers
+
+    def watch(name: str) -> torch.utils.hooks.RemovableHandle:
         def note(_layer: nn.Module, _inputs: tuple, output: Tensor) -> None:
-            activation[name] = rms(output if last else output.detach().clamp(min=0))
+            activation[name] = rms(output if name == last else output.detach().clamp(min=0))
             # ReLU works in place; this hook still has the gradient of what was there before it.
             output.register_hook(lambda grad: gradient.__setitem__(name, rms(grad)))
 
         return layers[name].register_forward_hook(note)
 
-    names = list(layers)
-    handles = [watch(name, last=name == names[-1]) for name in names]
     with ExitStack() as ends, evaluating(model), torch.inference_mode(False), torch.enable_grad():
         ends.callback(model.zero_grad)
-        for handle in handles:
-            ends.callback(handle.remove)
+        for name in layers:
+            ends.callback(watch(name).remove)
         model.zero_grad()
         # The sum, so that the gradient at an image does not depend on how many there are.
         F.cross_entropy(model(images).float(), targets, reduction="sum").backward()

@@ -56,6 +56,8 @@ class Training:
     reason: str | None = None
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()
 def train(
     model: VGG,
     photos: Photos,
@@ -88,24 +90,7 @@ def train(
     check_room(scaled(recipe.train_scale[0], model.crop), model.crop, "S")
     if not any(weight.requires_grad for weight in model.parameters()):
         raise UserError("nothing of this net is to be trained: every weight is frozen")
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.random.fork_rng([device.device] if device.device.type == "cuda" else []),
-    ):
-        return _train(model, photos, recipe, int(seed), device, checkpoint, progress)
-
-
-def _train(
-    model: VGG,
-    photos: Photos,
-    recipe: Recipe,
-    seed: int,
-    device: Machine,
-    checkpoint: str | Path | None,
-    progress: bool | Told,
-) -> Training:
-    """`train` of what was checked."""
+    seed = int(seed)
     model.set_pixel_mean(photos.pixels.mean)
     model.to(device.device, memory_format=torch.channels_last)
     optimizer = sgd(model, recipe)
@@ -117,7 +102,10 @@ def _train(
         training = _resumed(*state)
     net = device.compiled(distributed.parallel(model))
     cut = rescaled(photos, recipe, model)
-    with counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told:
+    with (
+        torch.random.fork_rng([device.device] if device.device.type == "cuda" else []),
+        counted(progress, recipe.epochs * images_per_epoch(photos), " images") as told,
+    ):
         if training.curve:
             told("resumed", len(training.curve) * images_per_epoch(photos))
         for epoch in range(len(training.curve), recipe.epochs):
@@ -343,8 +331,6 @@ def _read(checkpoint: Path, address: str, parts: dict[str, Any]) -> dict[str, An
     """What the checkpoint holds, nothing if there is none; a damaged one is set aside."""
     if not checkpoint.exists():
         return {}
-    if not checkpoint.is_file():
-        raise UserError(f"{checkpoint} is no file: name one for the checkpoint")
     try:
         return checkpoints.resume(checkpoint, address, parts)
     except checkpoints.DamagedError:

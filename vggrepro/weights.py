@@ -141,10 +141,8 @@ def _built(state: State, config: str, said: Mapping[str, Any], where: str) -> VG
             f"{where} does not hold weights of config {config}: classifier.0.weight has {fc6} "
             f"inputs, fewer than the {last} channels before it"
         )
-    divisor = said.get("input_divisor", (said.get("inputs") or (None, 1.0))[1])
     shape = {"width": width, "crop": crop, "hidden": hidden}
-    if isinstance(divisor, float | int):
-        shape["input_divisor"] = divisor
+    shape["input_divisor"] = said.get("input_divisor", 1.0)
     with torch.device("meta"):
         nets = {name: VGG(name, classes, **shape) for name in CONFIGS}
     model = nets[config]

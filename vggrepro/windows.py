@@ -9,6 +9,7 @@ torch.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -86,16 +87,13 @@ def cut_as_torchvision(image: np.ndarray, windows: list[Window]) -> list[np.ndar
     windows differ from those of `cut` by some grey levels, at edges by tens. Windows of one scale
     share a resize.
     """
-    whole: dict[int, np.ndarray] = {}
-    patches = []
-    for window in windows:
-        if window.scale not in whole:
-            height, width = rescaled_size(*image.shape[:2], window.scale)
-            resized = Image.fromarray(image).resize((width, height), INTERPOLATION)
-            whole[window.scale] = np.asarray(resized)
-        bottom, right = window.top + window.height, window.left + window.width
-        patches.append(whole[window.scale][window.top : bottom, window.left : right])
-    return patches
+
+    @cache
+    def whole(scale: int) -> np.ndarray:
+        height, width = rescaled_size(*image.shape[:2], scale)
+        return np.asarray(Image.fromarray(image).resize((width, height), INTERPOLATION))
+
+    return [whole(w.scale)[w.top : w.top + w.height, w.left : w.left + w.width] for w in windows]
 
 
 def check_room(scale: int, crop: int, letter: str = "Q") -> None:
@@ -115,10 +113,9 @@ def random_window(
     """The training crop: S uniform among the whole numbers of `train_scale`, place uniform.
 
     `size` is (height, width) of the image, scales and crop are in pixels, `uniform` holds four
-    numbers in [0, 1), of which three are used. Raises `UserError` for an S below the crop.
+    numbers in [0, 1), of which three are used.
     """
     low, high = train_scale
-    check_room(low, crop, "S")
     scale = low + int(uniform[0] * (high - low + 1))
     height, width = rescaled_size(*size, scale)
     left = int(uniform[1] * (width - crop + 1))
@@ -130,21 +127,13 @@ def random_window(
 
 
 def centre_window(size: tuple[int, int], scale: int, crop: int) -> Window:
-    """The central crop x crop square of the image rescaled to `scale`.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
-    check_room(scale, crop)
+    """The central crop x crop square of the image rescaled to `scale`."""
     height, width = rescaled_size(*size, scale)
     return Window(scale, (width - crop) // 2, (height - crop) // 2, crop, crop)
 
 
 def dense_window(size: tuple[int, int], scale: int, crop: int) -> Window:
-    """The whole image rescaled to `scale`, trimmed evenly to the crop and whole strides of 32 px.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
-    check_room(scale, crop)
+    """The image rescaled to `scale`, trimmed evenly to the crop and whole strides of 32 px."""
     height, width = rescaled_size(*size, scale)
     # DEVIATION: floor pooling would drop up to 31 px at the right and at the bottom only, which
     # moves the grid off the centre; trimming both sides alike keeps it there.
@@ -154,10 +143,7 @@ def dense_window(size: tuple[int, int], scale: int, crop: int) -> Window:
 
 
 def score_map(size: tuple[int, int], scale: int, crop: int) -> tuple[int, int]:
-    """(rows, columns) of the map of class scores that dense evaluation averages over.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
+    """(rows, columns) of the map of class scores that dense evaluation averages over."""
     window = dense_window(size, scale, crop)
     rows, columns = (side // STRIDE - crop // STRIDE + 1 for side in (window.height, window.width))
     return rows, columns
@@ -182,11 +168,7 @@ def positions(window: Window, crop: int, stride: int = STRIDE) -> list[Window]:
 
 
 def grid_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
-    """VGG's regular 5x5 grid of crops: 50 for a scale with their mirror images.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
-    check_room(scale, crop)
+    """VGG's regular 5x5 grid of crops: 50 for a scale with their mirror images."""
     height, width = rescaled_size(*size, scale)
     # The paper does not say what the grid spans: here the whole rescaled image, its corners
     # included, long sides too.
@@ -202,10 +184,7 @@ def shifted_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window
     to shift in. With fewer than 16 of them the grids are as far apart as the room allows; with
     fewer than 8 the second is half a stride further in and one position shorter, unless it has
     just one.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    check_room(scale, crop)
     height, width = rescaled_size(*size, scale)
     return [
         Window(scale, left, top, kept_width, kept_height)
@@ -226,21 +205,14 @@ def _two_grids(side: int, crop: int) -> list[tuple[int, int]]:
 
 
 def single_crop(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
-    """torchvision's `CenterCrop` of the rescaled image: what the pages of its weights report.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
-    check_room(scale, crop)
+    """torchvision's `CenterCrop` of the rescaled image: what the pages of its weights report."""
     height, width = rescaled_size(*size, scale)
     # It rounds halves to even, where `centre_window` rounds down.
     return [Window(scale, round((width - crop) / 2), round((height - crop) / 2), crop, crop)]
 
 
 def ten_crop(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
-    """torchvision's `TenCrop`: corners and centre of the whole rescaled image and of its mirror.
-
-    Raises `UserError` if the rescaled image is smaller than the crop.
-    """
+    """torchvision's `TenCrop`: corners and centre of the whole rescaled image and of its mirror."""
     (centre,) = single_crop(size, scale, crop)
     height, width = rescaled_size(*size, scale)
     right, bottom = width - crop, height - crop
@@ -257,9 +229,8 @@ def alexnet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Window
     """AlexNet's crops: corners and centre of the central square; 10 with mirror images.
 
     Krizhevsky et al. (2012) cut the central 256 x 256 square out first, so the ends of a long
-    side are not seen. Raises `UserError` if the rescaled image is smaller than the crop.
+    side are not seen.
     """
-    check_room(scale, crop)
     return _corners_and_centre(scale, *_squares(size, scale)[1], crop)
 
 
@@ -268,9 +239,7 @@ def googlenet_windows(size: tuple[int, int], scale: int, crop: int) -> list[Wind
 
     Of the left, central and right square (top, central and bottom in a portrait): corners and
     centre, and the square itself resized to the crop. For a square image the three are the same.
-    Raises `UserError` if the rescaled image is smaller than the crop.
     """
-    check_room(scale, crop)
     found = []
     # DEVIATION: Szegedy et al. (2014) shrink the square cut at `scale`; here the image is rescaled
     # once, to that smaller size. So the resized square is the same at each of the four scales.
@@ -297,14 +266,8 @@ def _corners_and_centre(scale: int, left: int, top: int, crop: int) -> list[Wind
 # --- protocols ----------------------------------------------------------------------------
 
 
-def _overfeat(size: tuple[int, int], scale: int, crop: int) -> list[Window]:
-    """Dense evaluation's window; what differs is the net's last pooling and the maximum."""
-    check_room(scale, crop)
-    # In whole strides: at every offset a crop's own rest would make one more row of scores.
-    return [dense_window(size, scale, crop // STRIDE * STRIDE)]
-
-
 #: (height, width) of the image, Q in pixels, crop in pixels -> as many windows for any image.
+#: Who calls one has seen to it by `check_room` that there is room for a crop.
 PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
     "centre-crop": lambda size, scale, crop: [centre_window(size, scale, crop)],
     "dense": lambda size, scale, crop: [dense_window(size, scale, crop)],
@@ -312,7 +275,9 @@ PROTOCOLS: dict[str, Callable[[tuple[int, int], int, int], list[Window]]] = {
     "multi-crop": grid_windows,
     "alexnet-10": alexnet_windows,
     "googlenet-144": googlenet_windows,
-    "overfeat": _overfeat,
+    # Dense evaluation's window; what differs is the net's last pooling and the maximum. In whole
+    # strides: at every offset a crop's own rest would make one more row of scores.
+    "overfeat": lambda size, scale, crop: [dense_window(size, scale, crop // STRIDE * STRIDE)],
 }
 
 #: What the pages of published weights report. Each window is seen once, as it is.

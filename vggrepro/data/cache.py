@@ -30,7 +30,7 @@ from platformdirs import user_cache_path
 from tqdm import tqdm
 
 from vggrepro import UserError
-from vggrepro.files import WRITING, cores, file_lock, open_regular, write_atomically
+from vggrepro.files import WRITING, cores, file_lock, open_regular, sweep, write_atomically
 
 FORMAT = 2
 """Version of the layout above and of `sources.decode`: another makes every set be decoded again."""
@@ -293,11 +293,7 @@ def alone(cache_dir: Path) -> Iterator[None]:
     Turns a full disk or a missing permission into a `UserError`.
     """
     with writing(cache_dir), file_lock(cache_dir / ".lock"):
-        for left in cache_dir.glob(f"{WRITING}*"):
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        sweep(cache_dir)
         yield
 
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from vggrepro import UserError
 from vggrepro.data import cache, images, published, sources
-from vggrepro.files import expanded
 
 T = TypeVar("T")
 
@@ -32,41 +31,32 @@ def check(
     CIFAR-10 in the authors' batches is checked by its own checksums, and its photos are decoded
     into the cache. Raises `UserError` if there is no such folder or set.
     """
-    names = [known for known in images.NAMES if known != "synthetic"]
-    if name not in names:
-        raise UserError(f"there are no photos of {name!r} to check; it is one of {names}")
-    data_dir = expanded(data_dir)
-    if not data_dir.is_dir():
-        raise UserError(f"there is no folder {data_dir}")
+    loaded = images.Photos(name, data_dir, cache_dir)
+    data_dir = images.data_root(name, data_dir)
     found = Findings(0, [], [])
-    train, val = sources.both(sources.root_of(name, data_dir))
-    if name == "folder":
-        _tried(found, lambda: sources.check_parts(data_dir))
-    if name == "folder" and not sources.is_split(data_dir):
-        classes = _tried(found, lambda: sources.class_names(data_dir)) or ()
-        _tried(found, lambda: classes and sources.check_two(data_dir, classes))
-        every = dict(_digests(found, name, data_dir))
-        _hold_out(found, data_dir, every, images.a_fifth, images.a_tenth)
-        _in_two_classes(found, data_dir, every)
-        return found._replace(photos=len(every), classes=classes)
-    if not (train.is_dir() or val.is_dir()):  # batches, or nothing at all
-        photos = images.Photos(name, data_dir, cache_dir)
-        count = sum(map(len, (photos.train, photos.minival, photos.val)))
-        return found._replace(photos=count, classes=photos.classes)
+    folders = sources.both(sources.root_of(name, data_dir))
     known = f"{name}-160px" if name == "imagenette" else name
-    _tried(found, lambda: sources.check_class_folders(known, train, val))
-    trained, tested = (dict(_digests(found, known, folder)) for folder in (train, val))
-    if name != "imagenet":
-        _hold_out(found, train, trained, images.a_tenth)
-    _in_two_classes(found, train, trained)
-    _in_two_classes(found, val, tested)
-    _compare(found, trained, tested)
-    classes = _tried(found, lambda: sources.class_names(train)) or ()
-    return found._replace(photos=len(trained) + len(tested), classes=classes)
+    counts = [] if name == "imagenet" else [images.a_tenth]
+    if name == "folder" and not sources.is_split(data_dir):
+        folders, counts = (data_dir,), [images.a_fifth, images.a_tenth]
+        _tried(found, lambda: sources.check_two(data_dir, sources.class_names(data_dir)))
+    elif any(folder.is_dir() for folder in folders):
+        _tried(found, lambda: sources.check_class_folders(known, *folders))
+    else:  # batches, or nothing at all
+        count = sum(map(len, (loaded.train, loaded.minival, loaded.val)))
+        return found._replace(photos=count, classes=loaded.classes)
+    by_folder = [dict(_digests(found, known, folder)) for folder in folders]
+    _hold_out(found, folders[0], by_folder[0], counts)
+    for folder, photos in zip(folders, by_folder, strict=True):
+        _in_two_classes(found, folder, photos)
+    if len(folders) > 1:
+        _compare(found, *by_folder)
+    classes = _tried(found, lambda: sources.class_names(folders[0])) or ()
+    return found._replace(photos=sum(map(len, by_folder)), classes=classes)
 
 
 def _hold_out(
-    found: Findings, root: Path, photos: dict[Path, bytes], *counts: Callable[[int], int]
+    found: Findings, root: Path, photos: dict[Path, bytes], counts: list[Callable[[int], int]]
 ) -> None:
     """Note the classes of which too few photos are different to hold so many out, in turn."""
     by_class = itertools.groupby(photos.items(), lambda photo: photo[0].relative_to(root).parts[0])

@@ -21,6 +21,7 @@ CLASSES: tuple[str, ...] = tuple(ILSVRC_NUMBERS)
 _PLACES = {wnid: place for place, wnid in enumerate(CLASSES)}
 #: Number in the development kit, 1 to 1000 -> place among the outputs.
 _BY_NUMBER = {number: _PLACES[wnid] for wnid, number in ILSVRC_NUMBERS.items()}
+_CAFFES = {place: place for place in range(len(CLASSES))}
 
 GROUND_TRUTH = (
     "ILSVRC2012_validation_ground_truth.txt",
@@ -71,11 +72,10 @@ def _found(root: Path, folder: Path) -> Path:
 
 def _flat(folder: Path, labels: Path) -> Listing:
     names = sorted(path.name for path in folder.iterdir() if is_image(path.name))
-    places = _places(labels, names)
-    order = sorted(range(len(names)), key=lambda i: (places[i], names[i]))
-    stats = [(names[i], (folder / names[i]).stat()) for i in order]
+    photos = sorted(zip(_places(labels, names), names, strict=True))
+    stats = [(name, (folder / name).stat()) for _, name in photos]
     files = [File(name, found.st_size, found.st_mtime_ns) for name, found in stats]
-    return Listing(folder, CLASSES, files, np.array([places[i] for i in order], np.int64))
+    return Listing(folder, CLASSES, files, np.array([place for place, _ in photos], np.int64))
 
 
 def _places(labels: Path, names: list[str]) -> list[int]:
@@ -93,22 +93,17 @@ def _places(labels: Path, names: list[str]) -> list[int]:
             if len(places) == len(names):
                 return places
             raise UserError(f"{labels} has {len(places)} labels for {len(names)} photos")
-        named = {Path(name).stem: _place(label, None) for name, label, *_ in lines}
+        named = {Path(name).stem: _place(label, _CAFFES) for name, label, *_ in lines}
         return [named[Path(name).stem] for name in names]
     except (KeyError, ValueError) as error:
         raise UserError(f"{labels} does not say the class of each photo: {error}") from error
 
 
-def _place(label: str, numbers: dict[int, int] | None) -> int:
-    if label in _PLACES:
-        return _PLACES[label]
-    place = int(label) if numbers is None else numbers[int(label)]
-    if not 0 <= place < len(CLASSES):
-        raise ValueError(f"there is no class {label}")
-    return place
+def _place(label: str, numbers: dict[int, int]) -> int:
+    return _PLACES[label] if label in _PLACES else numbers[int(label)]
 
 
-def check_classes(names: Sequence[str], where: Path | str = "this set") -> None:
+def check_classes(names: Sequence[str], where: Path) -> None:
     """Raise `UserError` for a name of a class that is no WordNet id of ILSVRC's."""
     strange = [name for name in names if name not in _PLACES]
     if strange:
@@ -119,11 +114,7 @@ def check_classes(names: Sequence[str], where: Path | str = "this set") -> None:
 
 
 def among_a_thousand(images: ImageSet) -> ImageSet:
-    """The set with ILSVRC's thousand classes in place of the some that it has, by WordNet id.
-
-    Raises `UserError` for a class that is none of ILSVRC's.
-    """
-    check_classes(images.classes)
+    """The set with ILSVRC's thousand classes in place of the some that it has (`check_classes`)."""
     places = np.array([_PLACES[name] for name in images.classes], np.int64)
     return replace(images, classes=CLASSES, targets=places[images.targets])
 

@@ -308,10 +308,7 @@ def data_root(name: str, data_dir: str | os.PathLike | None, download: bool = Fa
     if data_dir is None:
         option = "with --data-dir (data_dir)"
         raise UserError(f"{name} needs a data folder: {what_to_do} {option}{fetched}.")
-    try:
-        root = Path(data_dir).expanduser().resolve()
-    except RuntimeError as error:  # ~nosuchuser, or a cycle of links
-        raise UserError(f"The data folder {data_dir} cannot be: {error}") from error
+    root = Path(os.path.realpath(expanded(data_dir)))  # unlike `resolve`, also of a cycle of links
     if not root.is_dir() and not download:
         state = "is not a folder" if root.exists() else "does not exist"
         raise UserError(f"The data folder {root} {state}: {what_to_do}{fetched}.")

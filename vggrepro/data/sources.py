@@ -27,6 +27,8 @@ PARTS = ("train", "val")  # on disk; minival is held out of train
 SYNTHETIC_SEED = 1409_1556
 CIFAR10_BATCHES = "cifar-10-batches-py"  # the folder in the authors' archive
 IMAGENETTE_FOLDERS = {"160px": "imagenette2-160", "320px": "imagenette2-320", "full": "imagenette2"}
+LIKE_TRAIN = {"train", "training"}
+LIKE_VAL = {"val", "valid", "validation", "test", "testing"}
 SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".webp")
 DEEP = "32-bit pixels; 8 or 16 bits per channel are supported"
 # Of the commands that look for photos not all have the option.
@@ -123,8 +125,8 @@ def look_through(root: Path) -> Listing:
         files += found
         targets += [target] * len(found)
     problems += [
-        f"{root / folder} has the parts of a split in it, which would be mixed: name the folder of "
-        "train and val, with the classes in each, or move the photos out of both"
+        f"{root / folder} has the parts of a split in it, which would be mixed: call them train "
+        "and val, with the classes in each, and name their folder, or move the photos out of both"
         for folder in _split_within(file.name for file in files)
     ]
     return Listing(root, classes, files, np.array(targets, np.int64), passed_over, problems)
@@ -137,11 +139,11 @@ def _split_within(names: Iterable[str]) -> list[str]:
         while path:
             path, part = os.path.split(path)
             below.setdefault(path, set()).add(part.lower())
-    return sorted(
-        folder
-        for folder, parts in below.items()
-        if not (parts.isdisjoint(_LIKE_TRAIN) or parts.isdisjoint(_LIKE_VAL))
-    )
+    found = {f for f, parts in below.items() if parts & LIKE_TRAIN and parts & LIKE_VAL}
+    # In place of classes one part alone, if it has folders in it, is enough.
+    if any(f.lower() in LIKE_TRAIN | LIKE_VAL and f not in ("train", "val", "test") for f in below):
+        found.add("")
+    return sorted(found)
 
 
 def is_image(name: str) -> bool:
@@ -316,38 +318,13 @@ def check_two(root: Path, classes: tuple[str, ...]) -> None:
         raise UserError(f"{root} has one class only: there is nothing to tell apart.")
 
 
-_LIKE_TRAIN = ("train", "training")
-_LIKE_VAL = ("val", "valid", "validation", "test", "testing")
-
-
 def is_split(root: Path) -> bool:
     """Whether a folder has `train`, `val` or `test`: else its folders are taken for classes."""
     return any((root / part).is_dir() for part in ("train", "val", "test"))
 
 
-def check_parts(root: Path) -> None:
-    """Raise UserError for parts of a split under other names, which would be taken for classes."""
-    if not root.is_dir() or all(folder.is_dir() for folder in both(root)):
-        return
-    with _naming(root):
-        folders = [p for p in root.iterdir() if p.is_dir() and not _hidden(p.name)]
-        like = [
-            p.name
-            for p in folders
-            if p.name.lower() in _LIKE_TRAIN + _LIKE_VAL
-            and p.name not in ("train", "val", "test")
-            and any(c.is_dir() and not _hidden(c.name) for c in p.iterdir())
-        ]
-    if like:
-        raise UserError(
-            f"{root} has {', '.join(sorted(like))} with folders in it, like a part of a split: its "
-            "two parts must be called train and val (or test)"
-        )
-
-
 def any_folder(root: Path) -> dict[str, Source]:
     """The photos of `class_folders`, or without a split all that there are, as the part `all`."""
-    check_parts(root)
     if is_split(root):
         return class_folders("folder", root)
     listing = list_images(root)
@@ -438,9 +415,7 @@ def _naming(path: str | os.PathLike) -> Iterator[None]:
         raise
     except Exception as error:  # PIL: OSError, SyntaxError, ValueError, struct.error, zlib.error
         named = getattr(error, "filename", None) or os.fspath(path)
-        if isinstance(error, PermissionError):
-            text = f"{named} cannot be read: give permission"
-        elif isinstance(error, OSError) and error.errno:
+        if isinstance(error, OSError) and error.errno:
             text = _unreadable(named, error)
         else:
             text = (

@@ -181,7 +181,7 @@ def _of_a_run(path: Path, state: State) -> dict[str, Any]:
         return {}
     e = record.declared
     inputs = (record.pixel_mean, e["input_divisor"], False)
-    return {"config": e["config"], "crop": e["crop"], "inputs": inputs}
+    return {name: e[name] for name in ("config", "crop", "input_divisor")} | {"inputs": inputs}
 
 
 def _torchvision(name: str, download: bool) -> tuple[Path, str]:
