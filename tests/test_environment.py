@@ -166,7 +166,7 @@ def test_make_takes_whole_chapters_into_the_book_and_nothing_else(tmp_path):
         (tmp_path / "_build" / "rerun" / f"{name}.ipynb").write_text("rerun")
     for kind in ("9.running", "9.source", "failed"):
         (tmp_path / "_build" / "rerun" / f"01_one.{kind}.ipynb").touch()
-    asked = ["make", "-n", "study"]
+    asked = ["make", "-n", "--no-print-directory", "study"]
     said = subprocess.run(asked, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     recipe = said[said.index("rm -rf _build/book-src") :].splitlines()
     copying = "\n".join(line for line in recipe if "python" not in line)
