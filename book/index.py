@@ -57,7 +57,7 @@ dense, several, crops = (
 Markdown(
     f"""
 {summary.primary_sentence(verdicts)} {summary.counts_sentence(store.frame())}
-{summary.under_way(verdicts)}
+{summary.under_way(verdicts)}{summary.of_scale(verdicts)}
 
 - **Depth**, on CIFAR-10: by the paper's way sixteen layers err
 {found.lower("cifar10", "D-S256", "A-S256")} points less than eleven, but A with D's extra epochs

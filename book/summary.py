@@ -93,7 +93,8 @@ scale differ by many points at a larger one: [test scales](07_test_scales.html),
 
 # %% tags=["remove-input"]
 Markdown(
-    f"{summary.main_claim(verdicts)}\n\n{summary.primary_sentence(verdicts)} "
+    f"{summary.main_claim(verdicts)} {summary.of_scale(verdicts)}\n\n"
+    f"{summary.primary_sentence(verdicts)} "
     f"{summary.counts_sentence(table)}"
 )
 
@@ -113,7 +114,7 @@ Markdown(
     f"{summary.disagreement_sentence(verdicts)}"
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim of the first round about errors: A − D is by how much the error falls from A to D. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Beyond a point the axis is about logarithmic."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval, and its verdict. Most intervals cross zero."}}
+# %% tags=["hide-input"] mystnb={"figure": {"name": "fig-overview", "caption": "Every claim about errors: A − D is by how much the error falls from A to D. Large marks: the photos that decide the claim, their mean, 95 % interval and a dot for each seed. Below them, grey: the other photos. Hollow: the second round, once it is complete. Diamonds: the paper, where it gives a number. Grey fields: differences smaller than what matters. Bold with a star: primary. A verdict takes the interval at the level of its rule, which is not always the one drawn. Beyond a point the axis is about logarithmic."}, "image": {"alt": "A line for each claim, by chapter: the paper's difference in top-1 error as a diamond, the recorded one with its interval, and its verdict. Most intervals cross zero."}}
 summary.overview(verdicts)
 figures.plt.show()
 
@@ -216,13 +217,14 @@ Markdown(summary.other_budgets())
 report.show(summary.cost_table(table), "numbers")
 
 # %% tags=["remove-input"]
-Markdown(f"Made on {summary.joined(sorted(table.processor.unique()))}.")
+later = "" if verdicts.second else " The second round is counted once it is complete."
+Markdown(f"Made on {summary.joined(sorted(table.processor.unique()))}.{later}")
 
 # %% [markdown]
 # A core-hour is an hour of wall time on one thread. A pass over the
 # images that serves several evaluations counts once. A training that was recorded twice has both its
 # times here, and is one training above. Only records are counted: trial runs before the study, and runs
-# that were made again, are not among them. The second round is counted once it is complete.
+# that were made again, are not among them.
 #
 # To check any of it, see [](rerun.md); every record is in `results/`, and `vggrepro verify` counts
 # its errors again from the outcome of every image.

@@ -275,3 +275,47 @@ def test_a_relative_folder_is_refused_nothing(tmp_path, monkeypatch):
     unit(tmp_path, "imagenette", 3)
     monkeypatch.chdir(tmp_path / "reduced")
     assert list(store.frame(Path(".")).run) == []
+
+
+def test_seeds_that_learnt_nothing_do_not_press_the_others_together(tmp_path, monkeypatch):
+    for seed in range(3, 8):
+        idle = {"D-he-50": 89.0} if seed == 4 else {}
+        unit(tmp_path, "cifar10", seed, slow, **idle)
+        unit(tmp_path, "imagenette", seed)
+    column = second_column("cifar10", tmp_path)
+    fig = pages_nets.lengths(("A-he-50", "D-he-50"), [column])
+    (ax,) = fig.axes
+    assert ax.get_ylim()[1] < 25 and [text.get_text() for text in ax.texts] == ["↑ 90"]
+    dots = [len(line.get_xdata()) for line in ax.lines if line.get_marker() == "o"]
+    assert dots == [5, 4]
+    said = summary.depth_and_time(Verdicts(tmp_path))
+    assert "D stalled" in said and figures.plt.gca().get_ylim()[1] < 25
+    figures.plt.close("all")
+
+
+def test_the_figure_of_all_claims_has_both_rounds_on_one_axis(complete):
+    fig = summary.overview(complete)
+    (ax,) = fig.axes
+    said = [text.get_text() for text in ax.texts]
+    asked = [d for d in complete.second.values() if d.claim.again]
+    assert [t for t in said if t.startswith("second: ")].count("second: saturates") == 1
+    assert len([t for t in said if t.startswith("second: ")]) == len(asked)
+    hollow = [line.get_xdata()[0] for line in ax.lines if line.get_markerfacecolor() == "white"]
+    expected = [d.difference * (-1 if d.claim.rule == "saturates" else 1) for d in asked]
+    assert sorted(hollow) == pytest.approx(sorted(expected))
+    figures.plt.close("all")
+
+
+def test_scale_and_testing_in_one_sentence(complete, tmp_path):
+    said = summary.of_scale(complete)
+    assert said.startswith("Of scale and testing, on Imagenette: many training scales against one,")
+    assert said.count("*") == 6 and "n = " not in said
+    assert summary.of_scale(Verdicts(tmp_path)) == ""
+
+
+def test_seeds_that_do_not_begin_at_zero_are_made_in_a_loop(complete):
+    column = second_column("imagenette", complete.study.results_dir)
+    command = page._command(["D-he-100-jitter"], column, (3, 4, 7))
+    end = "--budget reduced --data imagenette --data-dir DATA --seed"
+    assert command == f"for seed in 3 4 7; do vggrepro run D-he-100-jitter {end} $seed; done"
+    assert page._command(["A"], column, (4,)).endswith(" --seed 4")

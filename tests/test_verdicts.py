@@ -259,7 +259,9 @@ def test_the_second_round_is_shown_only_when_it_is_complete(study, monkeypatch):
     monkeypatch.setattr(verdicts.second_round, "complete", lambda folder: True)
     found = Verdicts(study)
     shown = found.board()["second round"]
-    assert shown.iloc[1].endswith("contradicted</span> (primary)<br>-1.0<br>[-1.2, -0.8], n = 5")
+    assert shown.iloc[1].endswith(
+        "contradicted</span> (primary)<br>-1.0<br>[-1.2, -0.8], n&nbsp;=&nbsp;5"
+    )
     assert CLAIM in found.rounds_apart() and "call otherwise" in found.rounds_apart()
     assert "Sixteen layers (D) err less" in found.second_box("03_depth").data
     assert len(found.claims()) == len(CLAIMS) + len(second_round.CLAIMS)
@@ -276,9 +278,7 @@ def test_a_complete_second_round_stands_beside_the_first(study):
     found = Verdicts(study)
     shown = found.board().reset_index(names="verdict").set_index("claim")["second round"]
     (depth,) = [cell for claim, cell in shown.items() if "(A) to 16" in claim]
-    said = (
-        r">holds and matters</span> \(primary\)<br>\+4\.9<br>\[.*\], n = 5<br>by the 98\.8 % inter"
-    )
+    said = r">holds and matters</span> \(primary\)<br>\+4\.9<br>\[.*\], n&nbsp;=&nbsp;5<br>by the 98\.8 %"
     assert re.search(said, depth)
     box = found.second_box("08_multi_crop").data
     assert "** (primary; " in box and "over photos" in box

@@ -48,6 +48,13 @@ WORD_COLOURS = {
     "not so here": "#D55E00",
     "too few seeds": "#A0A0A0",
     "not run": "#A0A0A0",
+    # Of the second round alone.
+    "saturates": "#CC79A7",
+    "still falls": "#0072B2",
+    "rises": "#D55E00",
+    "depends on the length": "#E69F00",
+    "stalled": "#808080",
+    "void": "#808080",
 }
 
 
@@ -252,13 +259,29 @@ def dots_of(ax: Axes, runs: Sequence[str], column: Column, names: Sequence[str],
     A run with a seed that learnt nothing has no mean.
     """
     for place, run in enumerate(runs):
-        if values := list(errors(column, run).values()):
-            ax.plot([place] * len(values), values, "o", color=net_colour(run), alpha=0.7)
-            if not column.idle(run):
-                ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=net_colour(run))
+        values = seeds_of(ax, place, column, run)
+        if values and not column.idle(run):
+            ax.hlines(np.mean(values), place - 0.3, place + 0.3, color=net_colour(run))
     say_not_run(ax)
     ax.set_xticks(range(len(runs)), names, **ticks)
     ax.set_xlim(-0.6, len(runs) - 0.4)
+
+
+def seeds_of(ax: Axes, x: float, column: Column, run: str) -> list[float]:
+    """Errors of a run by centre crop and flip, a dot a seed; returns those that are dots.
+
+    Beside seeds that learnt, those that learnt nothing are numbers at the top: as dots they would
+    press all others together.
+    """
+    found, idle, colour = errors(column, run), column.idle(run), net_colour(run)
+    learnt = [error for seed, error in found.items() if seed not in idle]
+    values = learnt or list(found.values())
+    ax.plot([x] * len(values), values, "o", color=colour, alpha=0.7)
+    if learnt and len(learnt) < len(found):
+        above = "\n".join(f"↑ {found[seed]:.0f}" for seed in idle if seed in found)
+        top = ax.get_xaxis_transform()
+        ax.text(x, 1, above, transform=top, ha="center", va="top", color=ink(colour), size=8.5)
+    return values
 
 
 def error_dots(

@@ -14,7 +14,7 @@ from scipy.stats import bartlett
 
 from vggrepro.pages.figures import WORD_COLOURS, ink, plt
 from vggrepro.pages.report import DATA_NAMES, table_by
-from vggrepro.pages.verdicts import DIRECTED, HOLDS, Verdicts, linked, tested
+from vggrepro.pages.verdicts import DIRECTED, HOLDS, NAMES, Verdicts, linked, test_of, tested
 from vggrepro.study import programme, rules, second_round, store
 from vggrepro.study.budgets import at_budget, data_size
 from vggrepro.study.claims import CLAIMS
@@ -61,7 +61,8 @@ def explained(
 ) -> pd.DataFrame:
     """Rules or tests in words; with `of`, also how many claims of the first round each decides."""
     counts = Counter(map(of, CLAIMS.values())) if of else {}
-    rows = {f"{key} ({counts[key]})" if of else key: text for key, text in texts.items()}
+    names = {key: NAMES.get(key, key) + (f" ({counts[key]})" if of else "") for key in texts}
+    rows = {names[key]: text for key, text in texts.items()}
     marks = {r"`(\w+)`": r"<code>\1</code>", r"\*(.+?)\*": r"<em>\1</em>"}
     table = pd.Series(rows, name="what it is").replace(marks, regex=True).to_frame()
     return table.rename_axis(index=None, columns=f"{name} (claims)" if of else name)
@@ -349,7 +350,7 @@ def second_claims_table() -> pd.DataFrame:
             "claim": linked(claim),
             "kind": f"primary, {claim.family}" if claim.primary else "secondary",
             "sides": _compared(claim),
-            "decided by": f"{claim.rule}, {claim.test}",
+            "decided by": f"{claim.rule}, {test_of(claim)}",
             "matters": f"{claim.matters:g}" + (" nats" if claim.metric == "log_loss" else ""),
             "paper": said(claim),
         }

@@ -23,7 +23,8 @@ ERRORS = "Top-1 errors in percent, mean ± standard deviation over seeds"
 
 def in_lines(name: str) -> str:
     """The name of a difference in short lines, so that beside it there is room for the numbers."""
-    return re.sub(r"(?<=:) |(?<=−) |(?<=,) (?=less )| (?=\(|against )", "<br>", name)
+    ends = r"(?<=[:−]) |(?<=crop,) |(?<=shifted,) |(?<=,) (?=less |each )| (?=\(|against )"
+    return re.sub(ends, "<br>", name)
 
 
 class Chapter:
@@ -220,23 +221,15 @@ class Chapter:
         """What the recorded runs took, and the commands that make exactly them again."""
         needed, commands = {}, []
         for column in report.recorded_columns(self.photos):
-            by_seeds: dict[str, list[str]] = {}
+            by_seeds: dict[tuple[int, ...], list[str]] = {}
             for run in (*self.runs, *self.again):
                 records = _recorded(column, run)
                 for task, wanted in with_needs((run, record.seed) for record in records):
                     made = column.trainings(task).get(wanted)
                     needed |= {(column.data, task, wanted): made} if made else {}
-                seeds = [record.seed for record in records]
-                options = [f"--seed {seed}" for seed in seeds]
-                if seeds and seeds == list(range(len(seeds))):
-                    options = [f"--seeds {len(seeds)}"]
-                for option in options:
-                    by_seeds.setdefault(option, []).append(run)
-            commands += [
-                f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
-                f"--data-dir DATA {seeds}"
-                for seeds, runs in by_seeds.items()
-            ]
+                if records:
+                    by_seeds.setdefault(tuple(record.seed for record in records), []).append(run)
+            commands += [_command(runs, column, seeds) for seeds, runs in by_seeds.items()]
         made = [record.provenance for record in needed.values()]
         hours = sum(one.wall_seconds * one.threads for one in made) / 3600
         papermill = f"papermill book/{self.name}.ipynb out.ipynb"
@@ -250,6 +243,19 @@ class Chapter:
             + "\n".join(commands)
             + "\n```"
         )
+
+
+def _command(runs: Sequence[str], column: report.Column, seeds: tuple[int, ...]) -> str:
+    """What makes these runs with these seeds."""
+    command = (
+        f"vggrepro run {' '.join(runs)} --budget {column.budget} --data {column.data} "
+        "--data-dir DATA"
+    )
+    if seeds == tuple(range(len(seeds))):
+        return f"{command} --seeds {len(seeds)}"
+    if len(seeds) == 1:
+        return f"{command} --seed {seeds[0]}"
+    return f"for seed in {' '.join(map(str, seeds))}; do {command} --seed $seed; done"
 
 
 def _recorded(column: report.Column, run: str) -> list[TrainRecord | EvalRecord]:

@@ -1,5 +1,6 @@
 """The study on a page: counts, deviations from the paper, cost, and the figure of all claims."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from vggrepro.pages.figures import WORD_COLOURS, beside, ink, net_colour, plt
+from vggrepro.pages.figures import WORD_COLOURS, beside, ink, net_colour, plt, seeds_of
 from vggrepro.pages.report import (
     DATA_NAMES,
     Findings,
-    errors,
     recorded_columns,
     second_column,
     table_by,
@@ -63,29 +63,48 @@ STEPS = {
     "saturates": "nineteen layers against sixteen",
 }
 """What the second round asks beside depth, by its claims."""
+SCALE = {
+    "jitter": "many training scales against one, with as many epochs",
+    "several-q": "three test scales against one",
+    "crops": "fifty crops a scale against dense evaluation",
+}
+"""And of scale and testing."""
 
 
 def main_claim(found: Verdicts) -> str:
     """What the paper's main claim is worth, in two sentences; empty before the second round."""
     if not found.second:
         return ""
-    depth, *steps = (found.second[f"2-{key}"] for key in ("depth", *STEPS))
+    depth = found.second["2-depth"]
     long, short = (
         at_budget(sides[0].run, second_round.BUDGET, depth.claim.data).epochs
         for sides in (depth.claim.sides, depth.claim.other_length)
     )
     other = found.of_pair(replace(depth.claim, sides=depth.claim.other_length))
-    here, *others = (found.here(one).split(", n = ")[0] for one in (depth, *steps))
-    parts = [
-        f"{what}, *{one.word}* ({said})"
-        for what, one, said in zip(STEPS.values(), steps, others, strict=True)
-    ]
     return (
         f"**That sixteen layers err less than eleven: {depth.word}.** With {second_round.UNITS} "
         "new seeds, from random weights, by rules fixed beforehand, the difference in points is "
-        f"{here} after {long} epochs and {other.split(', n = ')[0]} after {short}. Of what goes "
-        f"with depth: {'; '.join(parts)}."
+        f"{_short(found, depth)} after {long} epochs and {other.split(', n = ')[0]} after {short}. "
+        f"Of what goes with depth: {_each(found, STEPS)}."
     )
+
+
+def of_scale(found: Verdicts) -> str:
+    """What came out of scale and testing, in a sentence; empty before the second round."""
+    if not found.second:
+        return ""
+    return f"Of scale and testing, on {DATA_NAMES['imagenette']}: {_each(found, SCALE)}."
+
+
+def _each(found: Verdicts, claims: Mapping[str, str]) -> str:
+    """Claims of the second round, by their keys, with word and difference."""
+    decided = {what: found.second[f"2-{key}"] for key, what in claims.items()}
+    return "; ".join(f"{what}, *{d.word}* ({_short(found, d)})" for what, d in decided.items())
+
+
+def _short(found: Verdicts, decision: Decision) -> str:
+    """The difference and its interval, without the number of seeds."""
+    return re.sub(r", n = \d+", "", found.here(decision))
 
 
 def lead(found: Verdicts, findings: Findings) -> str:
@@ -388,14 +407,13 @@ def depth_and_time(found: Verdicts) -> str:
         at = [place - 0.18, place + 0.18]
         shown = []
         for x, run, side in zip(at, runs, ("right", "left"), strict=True):
-            values = list(errors(column, run).values())
+            values = seeds_of(ax, x, column, run)
             # A mean with a net that learnt nothing is that of no net.
             idle = column.idle(run)
             mean = np.mean(values) if values and not idle else np.nan
             name = "stalled" if idle else f"{mean:.1f}" if values else "not run"
             shown.append((f"{run[0]} {name}", mean))
             colour = net_colour(run)
-            ax.plot([x] * len(values), values, "o", alpha=0.7, color=colour)
             beside_it = (x + (0.06 if side == "left" else -0.06), np.mean(values or [np.nan]))
             ax.text(*beside_it, shown[-1][0], ha=side, va="center", color=ink(colour))
         names, means = zip(*shown, strict=True)
@@ -427,11 +445,13 @@ def overview(found: Verdicts) -> Figure:
     """The paper's difference (diamond) and ours for each claim about errors, by chapter.
 
     Ours with its 95 % interval and a dot for each seed; grey below it the photos that decide
-    nothing. The axis is linear within a point and about logarithmic beyond.
+    nothing, and then the second round once it is complete. The axis is linear within a point and
+    about logarithmic beyond.
     """
     by_chapter = sorted(ABOUT_ERRORS, key=lambda claim: claim.chapter)
     groups = [(key, list(group)) for key, group in groupby(by_chapter, lambda c: c.chapter)]
-    rows = len(by_chapter) + len(groups)
+    heights = {c.key: 1.65 if c.key in found.again else 1.0 for c in by_chapter}
+    rows = sum(heights.values()) + len(groups)
     fig, ax = plt.subplots(figsize=(WIDTH, rows * ROW + 1))
     ax.set_xscale("asinh", linear_width=1.0)
     ax.set_xlim(-80, 80)
@@ -442,7 +462,7 @@ def overview(found: Verdicts) -> Figure:
         top -= 1
         for claim in claims:
             _line(ax, top, found, found.decisions[claim.key])
-            top -= 1
+            top -= heights[claim.key]
     ax.axvline(0, color="0.5", linewidth=0.8, zorder=0)
     ax.set_ylim(top, 0)
     ax.set_yticks([])
@@ -467,7 +487,9 @@ def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
     beside(ax, 0, top - 0.3, name + " *" * claim.primary, size=8.5, weight=weight)
     colour = WORD_COLOURS[word]
     beside(ax, 1, top - 0.3, word, ha="right", color=ink(colour), size=8.5)
-    ax.fill_between((-claim.matters, claim.matters), top - 0.95, top - 0.5, color="0.5", alpha=0.2)
+    again = found.again.get(claim.key)
+    low = top - (1.55 if again else 0.95)
+    ax.fill_between((-claim.matters, claim.matters), low, top - 0.5, color="0.5", alpha=0.2)
     other = next(data for data in programme.DATA if data != claim.data)
     for one, y, shade, size in (
         (found.found(claim, other), top - 0.88, "0.6", 3),
@@ -484,3 +506,17 @@ def _line(ax: Axes, top: float, found: Verdicts, decision: Decision) -> None:
             ax.plot(one.mean, y, marker, color=shade, markersize=size)
     if claim.paper.difference is not None:
         ax.plot(claim.paper.difference, top - 0.68, "D", color="black", mfc="none", markersize=8)
+    if again:
+        _second(ax, top, again)
+
+
+def _second(ax: Axes, top: float, decision: Decision) -> None:
+    """What the second round says of a claim: hollow, with its word on the right."""
+    colour, marker = WORD_COLOURS[decision.word], MARKERS.get(decision.word, "o")
+    beside(ax, 1, top - 1.1, f"second: {decision.word}", ha="right", color=ink(colour), size=8.5)
+    if interval := decision.interval:
+        # From D to E it was declared the other way round.
+        sign = -1 if decision.claim.rule == "saturates" else 1
+        ends = sorted((sign * interval.low, sign * interval.high))
+        ax.hlines(top - 1.35, *ends, color=colour, linewidth=2)
+        ax.plot(sign * interval.estimate, top - 1.35, marker, color=colour, mfc="white")

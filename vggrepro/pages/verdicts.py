@@ -35,6 +35,8 @@ SECOND = "method.html#the-second-round"
 REVERSED = "reversed by its control"
 HOLDS = ("holds", "holds and matters")
 DIRECTED = (*HOLDS, "contradicted")
+NAMES = {"welch": "Welch's t"}
+"""Tests that readers know by another name than the claims."""
 ALIKE = {
     "holds and matters": "holds",
     "saturates": "holds",
@@ -107,6 +109,11 @@ def end(value: float, *limits: float, least: int = 1) -> str:
     near = [limit for limit in limits if limit or value]
     decimals = next(n for n in range(least, 5) if n == 4 or round(abs(value), n) not in near)
     return f"{value:+.{decimals}f}"
+
+
+def test_of(claim: Claim) -> str:
+    """The test that decides a claim, as readers know it."""
+    return NAMES.get(claim.test, claim.test)
 
 
 def inside(paper: float | None, interval: Interval | None) -> str:
@@ -222,7 +229,7 @@ class Verdicts:
         return Study.of_second_round(self.study.results_dir)
 
     @cached_property
-    def _again(self) -> dict[str, Decision]:
+    def again(self) -> dict[str, Decision]:
         """Those of the second round that ask a claim of the first again, by its key."""
         return {d.claim.again: d for d in self.second.values()}
 
@@ -391,7 +398,7 @@ class Verdicts:
     def _decided_by(self, decision: Decision) -> str:
         claim, p = decision.claim, decision.step and decision.step.adjusted_p
         second = claim.round == "second"
-        kind = f"[{claim.test}]({SECOND})" if second else f"[{claim.test}]({METHOD})"
+        kind = f"[{test_of(claim)}]({SECOND if second else METHOD})"
         if not claim.sides:
             return f"{kind} at the paper's geometry"
         if not claim.about_errors:
@@ -414,7 +421,7 @@ class Verdicts:
         for decision in (self.decisions[key] for key in keys):
             here, but = self._here_and_by(decision), self.but(decision)
             said_here = (f" ({here})" if here != "–" else "") + (f", {but}" if but else "")
-            if other := self._again.get(decision.claim.key):
+            if other := self.again.get(decision.claim.key):
                 said_here += f"; in the second round **{other.word}** ({self._here_and_by(other)})"
             statement = decision.claim.statement.removesuffix(".")
             parts.append(f"*{statement}*: {self.word(decision)}{said_here}.")
@@ -441,7 +448,7 @@ class Verdicts:
         for claim in (decision.claim for decision in self.of_second(chapter)):
             for what, sides in _pairs_of_second(claim):
                 one = claim if sides == claim.sides else replace(claim, sides=sides, less=None)
-                how = "log-loss" if claim.metric == "log_loss" else tested(sides)
+                how = "log-loss, nats" if claim.metric == "log_loss" else tested(sides)
                 # What a claim above has asked for already is not shown twice.
                 shown.setdefault((minus(sides, one.less), how), (what, one))
         names = [name for name, _ in shown]
@@ -478,7 +485,8 @@ class Verdicts:
             if not claim.less:
                 intervals["pooled"] = difference(self._pooled(claim), by_seed)
         return shown | {
-            how: of_claim(claim, one).split(", n = ")[0].replace(" [", "<br>[")
+            # Nats are named in the row's head: there is little room.
+            how: of_claim(claim, one).split(", n = ")[0].replace(" nats", "").replace(" [", "<br>[")
             for how, one in intervals.items()
             if one
         }
@@ -508,7 +516,7 @@ class Verdicts:
             d
             for key, d in self.decisions.items()
             if d.claim.sides
-            and (shown(d.claim) or (key in self._again and shown(self._again[key].claim)))
+            and (shown(d.claim) or (key in self.again and shown(self.again[key].claim)))
         ]
         chosen.sort(key=lambda d: not d.claim.primary)
         return table_by("verdict", [self._row(d) for d in chosen])
@@ -525,12 +533,13 @@ class Verdicts:
             "paper": self.paper(decision),
         }
         if self.second:
-            other = self._again.get(claim.key)
+            other = self.again.get(claim.key)
             row["second round"] = "–"
             if other:
                 here = self._here_and_by(other, "<br>").replace(" [", "<br>[", 1)
                 primary = " (primary)" if other.claim.primary else ""
-                row["second round"] = f"{marked(other.word)}{primary}<br>{here}"
+                cell = f"{marked(other.word)}{primary}<br>{here}"
+                row["second round"] = cell.replace(" = ", "&nbsp;=&nbsp;")  # in a narrow column
         return row
 
     def paper(self, decision: Decision) -> str:
@@ -581,7 +590,7 @@ class Verdicts:
             f"- {linked(one.claim)} First: {self.word(one)} ({self.here(one)}); second: "
             f"{other.word} ({self.here(other)})."
             for key, one in self.decisions.items()
-            if (other := self._again.get(key))
+            if (other := self.again.get(key))
             and self.word(one) not in ("not run", "too few seeds")
             and ALIKE.get(self.word(one), self.word(one)) != ALIKE.get(other.word, other.word)
         ]
