@@ -276,7 +276,8 @@ def seeds_of(ax: Axes, x: float, column: Column, run: str) -> list[float]:
     found, idle, colour = errors(column, run), column.idle(run), net_colour(run)
     learnt = [error for seed, error in found.items() if seed not in idle]
     values = learnt or list(found.values())
-    ax.plot([x] * len(values), values, "o", color=colour, alpha=0.7)
+    if values:
+        ax.plot([x] * len(values), values, "o", color=colour, alpha=0.7)
     if learnt and len(learnt) < len(found):
         above = "\n".join(f"↑ {found[seed]:.0f}" for seed in idle if seed in found)
         top = ax.get_xaxis_transform()
