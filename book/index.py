@@ -59,6 +59,8 @@ Markdown(
 {summary.primary_sentence(verdicts)} {summary.counts_sentence(store.frame())}
 {summary.under_way(verdicts)}{summary.of_scale(verdicts)}
 
+{"The first round, in words:" if verdicts.second else ""}
+
 - **Depth**, on CIFAR-10: by the paper's way sixteen layers err
 {found.lower("cifar10", "D-S256", "A-S256")} points less than eleven, but A with D's extra epochs
 beats D by {found.lower("cifar10", "A-from-A", "D-S256")}. Of the paper's own nets B, with thirteen

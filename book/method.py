@@ -256,7 +256,9 @@ report.show(method.second_claims_table(), "words wrapped leading")
 # %% [markdown]
 # The primary claims about nets are one family for Holm's procedure, those about scale another.
 # Secondary claims are not corrected. *Saturates* is two questions at half the level each: are the
-# two nets the same within what matters, and does one err less than the other?
+# two nets the same within what matters, and does one err less than the other? Where both are so,
+# they are the same. *Two lengths* is asked of the primary claims about nets alone: the code of that
+# commit has it so, its words do not say it. Of the others the shorter trainings are shown beside.
 
 # %% tags=["remove-input"]
 report.show(method.explained(second_round.TESTS | second_round.RULES, "rule"), "words wrapped")

@@ -165,7 +165,7 @@ def test_the_main_claim_in_two_sentences(complete):
     assert said.startswith("**That sixteen layers err less than eleven: holds and matters.**")
     apart = [errors(f"A-he-{n}").mean() - errors(f"D-he-{n}").mean() for n in (50, 25)]
     long, short = (rf"\+{mean:.1f} \[.*\]" for mean in apart)
-    assert re.search(rf"in points is {long} after 50 epochs and {short} after 25\.", said)
+    assert re.search(rf"A − D in points: after 50 epochs {long}, after 25 {short}\.", said)
     assert "nineteen layers against sixteen, *" in said and "None" not in said
     assert "In the second round, 7 primary claims: " in summary.primary_sentence(complete)
 
@@ -230,9 +230,7 @@ def test_a_diverged_net_is_named_and_has_no_mean(tmp_path):
     assert all(
         "diverged: seed 5" in cell and "±" not in cell and "<b>" not in cell for cell in cells
     )
-    assert (
-        "learnt nothing: seed 5" in scales.gains_table(runs, [column]).loc["D, S = 384"].to_list()
-    )
+    assert "stalled: seed 5" in scales.gains_table(runs, [column]).loc["D, S = 384"].to_list()
     rows = found.second_table("07_test_scales")
     (less,) = [row for name, row in rows.iterrows() if "less that of" in name]
     assert less["by its test"] == "D-he-100-S384 stalled in 1 of 5"
@@ -319,3 +317,21 @@ def test_seeds_that_do_not_begin_at_zero_are_made_in_a_loop(complete):
     end = "--budget reduced --data imagenette --data-dir DATA --seed"
     assert command == f"for seed in 3 4 7; do vggrepro run D-he-100-jitter {end} $seed; done"
     assert page._command(["A"], column, (4,)).endswith(" --seed 4")
+
+
+def test_every_net_that_stalled_is_named_once(tmp_path):
+    """Of a claim of two pairs, whose second side is the same."""
+    for data in second_round.RUNS:
+        for seed in range(3, 8):
+            idle = {"D-he-100-jitter": 89.0} if seed == 4 else {}
+            idle |= {"D-he-100-S256": 89.0, "A-he-25": 89.0} if seed == 5 else {}
+            unit(tmp_path, data, seed, **idle)
+    found = Verdicts(tmp_path)
+    jitter = found.second["2-jitter"]
+    both = "D-he-100-jitter stalled in 1 of 5; D-he-100-S256 stalled in 1 of 5"
+    assert (jitter.word, jitter.reason, jitter.p) == ("stalled", both, 1.0)
+    assert found.second["2-depth"].word == "depends on the length"
+    said = summary.main_claim(found)
+    assert re.search(r"after 50 epochs \+4\.9 \[.*\], after 25 A-he-25 stalled in 1 of 5\.", said)
+    csv = found.claims().set_index("claim")
+    assert np.isnan(csv.loc["2-saturates"].p) and csv.loc["2-depth"].p < 0.001

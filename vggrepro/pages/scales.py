@@ -111,7 +111,7 @@ def gains_table(runs: Sequence[str], columns: Sequence[Column]) -> pd.DataFrame:
             means = f"{found.one.mean():.1f} → {found.three.mean():.1f}"
             ours = f"{means}<br>{points.mean():+.1f}{spread}, n = {len(points)}"
             if idle := column.idle(run):
-                ours = f"learnt nothing: seed {', '.join(map(str, idle))}"
+                ours = f"stalled: seed {', '.join(map(str, idle))}"
             cells[column.title] = ours if len(points) or idle else "not run"
         rows[name_of(run)] = cells
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -83,8 +83,8 @@ def main_claim(found: Verdicts) -> str:
     other = found.of_pair(replace(depth.claim, sides=depth.claim.other_length))
     return (
         f"**That sixteen layers err less than eleven: {depth.word}.** With {second_round.UNITS} "
-        "new seeds, from random weights, by rules fixed beforehand, the difference in points is "
-        f"{_short(found, depth)} after {long} epochs and {other.split(', n = ')[0]} after {short}. "
+        "new seeds, from random weights, by rules fixed beforehand, A − D in points: after "
+        f"{long} epochs {_short(found, depth)}, after {short} {other.split(', n = ')[0]}. "
         f"Of what goes with depth: {_each(found, STEPS)}."
     )
 
@@ -162,7 +162,8 @@ def under_way(found: Verdicts) -> str:
 
 
 SECOND_WORDS = {
-    "depends on the length": "lies beyond zero, and the mean after half the epochs does not",
+    "depends on the length": "lies beyond zero, but after half the epochs the mean has the other "
+    "sign, or a net stalled",
     "stalled": "is not read: a net learnt nothing in some seed",
     "void": "is not read: jitter had not changed the net",
     "saturates": "of two depths lies within plus and minus what matters",

@@ -575,7 +575,7 @@ class Verdicts:
                 "low": d.interval and d.interval.low,
                 "high": d.interval and d.interval.high,
                 "n": d.n or None,
-                "p": d.p,
+                "p": None if d.claim.rule == "saturates" else d.p,  # of two questions
                 # Of two pairs it is said of the first.
                 "paper": d.claim.paper.difference if d.pair in (None, d.claim.sides) else None,
                 "matters": d.claim.matters,

@@ -7,7 +7,7 @@ decided by them. Both rounds go the same way; before the second is complete all 
 run", whatever is recorded.
 """
 
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -188,8 +188,8 @@ class Study:
             return rules.paired(found)
         return rules.difference(self.spread(claim.data, claim.metric), found)
 
-    def stalled(self, claim: Claim, sides: Sides) -> str:
-        """The runs of a pair that learnt nothing or diverged, and in how many seeds, in words."""
+    def stalled(self, claim: Claim, sides: Iterable[Side]) -> str:
+        """The runs that learnt nothing or diverged, and in how many seeds, in words."""
         found, seeds = [], self.seeds(claim)
         for run in dict.fromkeys(side.run for side in sides):
             trained = store.trainings(self.results_dir, at_budget(run, self.budget, claim.data))
@@ -316,9 +316,9 @@ def _void(study: Study, claim: Claim) -> Verdict | None:
     """Why the second round cannot decide a claim: a net stalled, or its treatment did nothing."""
     if claim.round == "first":
         return None
-    for sides in (*_pairs(claim), *([claim.less] if claim.less else [])):
-        if stalled := study.stalled(claim, sides):
-            return Verdict("stalled", stalled)
+    compared = [side for sides in (*_pairs(claim), claim.less or ()) for side in sides]
+    if stalled := study.stalled(claim, compared):
+        return Verdict("stalled", stalled)
     for sides in claim.alive:
         if np.mean(list(study.gains(claim, sides).values())) <= 0:
             first, second = sides

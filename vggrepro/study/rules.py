@@ -87,7 +87,8 @@ class Claim:
 
     `less` is a second pair whose difference is subtracted; `also` one that has to hold as well: the
     larger p counts. `other_length` is the same pair trained for another length: without the same
-    sign there (mean of at least `FEWEST_SEEDS`), nothing is decided. `alive` are pairs whose mean
+    sign there (mean of at least `FEWEST_SEEDS`), no side is better. In the second round that is
+    asked of primary claims alone; beside the others it is shown. `alive` are pairs whose mean
     difference must be above zero for the claim to mean anything.
 
     `controls` are the same comparison with one advantage taken away: if the claim is right, they
