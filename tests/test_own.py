@@ -22,7 +22,7 @@ import vggrepro as vgg
 from vggrepro import evaluators
 from vggrepro.data import Photos, ilsvrc, synthetic
 from vggrepro.device import choose
-from vggrepro.study import own, starts, store
+from vggrepro.study import own, own_training, starts, store
 from vggrepro.study.budgets import at_budget
 from vggrepro.weights import load_weights
 
@@ -534,10 +534,12 @@ def test_two_commands_train_and_test(vggrepro, drawn, tmp_path):
 
 def test_the_usual_rate_is_one_at_which_such_nets_were_seen_to_train():
     wide = {name.split("-", 1)[1] for name in starts.LEARNED if "-he-" in name}
-    assert {starts.STARTS[name].learning_rate for name in wide} == {own.usual_rate("he", 1.0)}
+    assert {starts.STARTS[name].learning_rate for name in wide} == {
+        own_training.usual_rate("he", 1.0)
+    }
     narrow = at_budget("D-he", "reduced", "imagenette")
-    assert own.usual_rate("he", narrow.width) == narrow.learning_rate
-    assert own.usual_rate("glorot", 1.0) == at_budget("A-glorot", "full").learning_rate
+    assert own_training.usual_rate("he", narrow.width) == narrow.learning_rate
+    assert own_training.usual_rate("glorot", 1.0) == at_budget("A-glorot", "full").learning_rate
 
 
 def test_a_split_of_ones_own_is_kept(vggrepro, tmp_path):
@@ -603,7 +605,7 @@ def test_what_ends_after_the_weights_goes_on(vggrepro, drawn, tmp_path, monkeypa
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(own, "_train_record", stopped)
+        patch.setattr(own_training, "_train_record", stopped)
         assert vggrepro(*to_train(drawn, out))[0] == 130
     assert out.exists() and not (tmp_path / "d.json").exists()
     assert vggrepro(*to_train(drawn, out))[0] == 0
@@ -681,14 +683,14 @@ def test_other_photos_of_the_same_names_and_sizes_are_other_photos(vggrepro, tmp
 def test_a_training_that_ends_at_chance_says_so(
     vggrepro, drawn, tmp_path, monkeypatch, minival_error, said
 ):
-    whole = own._train_record
+    whole = own_training._train_record
 
     def ended(asked, model, training):
         record = whole(asked, model, training)
         last = replace(record.curve[-1], minival_error=minival_error)
         return record.model_copy(update={"curve": (*record.curve[:-1], last)})
 
-    monkeypatch.setattr(own, "_train_record", ended)
+    monkeypatch.setattr(own_training, "_train_record", ended)
     status, out, err = vggrepro(*to_train(drawn, tmp_path / "d.safetensors", "--epochs", "1"))
     assert status == 0, err
     assert ("no better than chance" in out) == said
@@ -701,10 +703,10 @@ def test_a_training_that_diverges_leaves_its_record(vggrepro, drawn, tmp_path):
     assert store.read(tmp_path / "d.json").status == "diverged"
 
     assert vggrepro(*to_train(drawn, out, "--fresh"))[0] == 0
-    before = [(tmp_path / f"d{suffix}").read_bytes() for suffix in own.WRITTEN]
+    before = [(tmp_path / f"d{suffix}").read_bytes() for suffix in own_training.WRITTEN]
     status, _, err = vggrepro(*to_train(drawn, out, "--learning-rate", "1e6", "--fresh"))
     assert status == 1 and f"{out} stays as it was" in err
-    assert [(tmp_path / f"d{suffix}").read_bytes() for suffix in own.WRITTEN] == before
+    assert [(tmp_path / f"d{suffix}").read_bytes() for suffix in own_training.WRITTEN] == before
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from vggrepro import UserError
 from vggrepro.configs import layer_names
 from vggrepro.pages import report
 from vggrepro.pages import starts as page
-from vggrepro.study import first_steps, own, store
+from vggrepro.study import first_steps, own_training, store
 from vggrepro.study import starts as declared
 from vggrepro.study.budgets import at_budget
 from vggrepro.study.experiments import Evaluation
@@ -154,7 +154,7 @@ def test_the_command_that_is_advised_trains_from_that_start(name):
     if e.input_divisor == 1:  # `train` divides the pixels
         assert command is None and "pixels from 0 to 255, rate 0.01" in said
         return
-    assert e.input_divisor == own.INPUT_DIVISOR
+    assert e.input_divisor == own_training.INPUT_DIVISOR
     wanted = (
         f"train {e.config} PHOTOS --start {e.init} --learning-rate {e.learning_rate} --out FILE"
     )

@@ -41,7 +41,7 @@ from vggrepro import cli
 from vggrepro.bench import speed
 from vggrepro.files import cores
 from vggrepro.process import in_order
-from vggrepro.study import first_steps, own, run, store
+from vggrepro.study import first_steps, own, own_training, run, store
 from vggrepro.study.budgets import BUDGETS
 from vggrepro.study.records import NOT_REPEATABLE
 
@@ -531,7 +531,13 @@ def given(bench: Bench, command: list[str], parameter: Any, value: str) -> Trial
         os.chdir(here)
         os.environ["XDG_CACHE_HOME"] = str(here / "cache")
         for module, name in (
-            *((run, "train"), (speed, "lrn"), (speed, "speed"), (own, "train"), (own, "evaluate")),
+            *(
+                (run, "train"),
+                (speed, "lrn"),
+                (speed, "speed"),
+                (own_training, "train"),
+                (own, "evaluate"),
+            ),
             (first_steps.FirstSteps, "measured"),
         ):
             setattr(module, name, reached)

@@ -469,7 +469,7 @@ def train(
     its curves. Ctrl-C loses at most one epoch: the same command goes on. On a laptop take
     `--width 0.25 --crop 64 --hidden 256`.
     """
-    from vggrepro.study import own
+    from vggrepro.study import own, own_training
 
     try:
         low, *high = map(int, train_scale.split("-"))
@@ -481,7 +481,9 @@ def train(
             f"--train-scale: S such as 256, or 256-512 for jitter, from {PAPER_CROP} to "
             f"{own.MOST_Q}, not {train_scale!r}; for smaller crops it shrinks with them"
         )
-    asked = own.ToTrain(
+    if learning_rate is None:
+        learning_rate = own_training.usual_rate(start, width)
+    asked = own_training.ToTrain(
         config=config,
         start=start,
         size={"width": width, "crop": crop, "hidden": hidden, "dropout": dropout},
@@ -489,7 +491,7 @@ def train(
             train_scale=scale,
             epochs=epochs,
             batch_size=batch_size,
-            learning_rate=own.usual_rate(start, width) if learning_rate is None else learning_rate,
+            learning_rate=learning_rate,
             schedule=schedule,
             weight_decay=weight_decay,
         ),
@@ -499,7 +501,7 @@ def train(
         machine=where.machine(),
         fresh=where.fresh,
     )
-    say(own.train_lines(asked))
+    say(own_training.train_lines(asked))
 
 
 @app.command()
