@@ -21,7 +21,7 @@ PARTS = ("library", "study", "bench", "pages")
 ABOVE_ALL = ("vggrepro", "vggrepro.__main__", "vggrepro.cli")
 
 #: Modules of the study that train or test, and so bring torch.
-TRAIN = {"run", "runner", "first_steps", "provenance", "own"}
+TRAIN = {"run", "runner", "first_steps", "provenance", "own", "own_training"}
 
 
 def modules() -> dict[str, Path]:
