@@ -241,6 +241,14 @@ def test_what_stops_a_pool_ends_what_is_in_work_and_begins_nothing(tmp_path):
     assert left == {"0.begun", "0.ended", "1.begun", "1.ended"}
 
 
+def test_a_process_that_is_killed_is_one_message_and_ends_the_others():
+    before = multiprocessing.active_children()
+    killed = pytest.raises(UserError, match="was killed, perhaps for lack of memory")
+    with killed, render.mapping(2) as each:
+        list(each(children.be_killed, "ab"))
+    assert multiprocessing.active_children() == before
+
+
 def test_ctrl_c_is_one_line_and_leaves_no_copy(chapter, tmp_path, monkeypatch, capsys):
     def stopped(source, running, **_):
         nbformat.write(nbformat.v4.new_notebook(), running)

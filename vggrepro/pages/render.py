@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from functools import partial
 from multiprocessing import active_children, get_context
@@ -224,7 +225,8 @@ def mapping(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
     """`map`, by so many processes; a `UserError` is what is given for the chapter that fails.
 
     Whatever leaves the context, such as Ctrl-C, ends what is in work and begins nothing more. Not
-    by threads: papermill changes the working directory of its whole process.
+    by threads: papermill changes the working directory of its whole process. Raises `UserError` if
+    a process is killed.
     """
     if processes < 2:
         yield lambda work, *of: map(partial(_outcome, work), *of)
@@ -238,10 +240,15 @@ def mapping(processes: int) -> Iterator[Callable[..., Iterator[Any]]]:
 
     try:
         yield each
-    except BaseException:
+    except BaseException as end:
         for process in active_children():
             if process not in others:
                 process.terminate()
+        if isinstance(end, BrokenProcessPool):
+            raise UserError(
+                "A process that executed chapters was killed, perhaps for lack of memory. Name one "
+                "chapter at a time: those that were finished are kept."
+            ) from end
         raise
     finally:
         pool.shutdown(cancel_futures=True)
