@@ -194,7 +194,7 @@ def test_a_stalled_net_has_no_mean_anywhere(tmp_path, shown, monkeypatch):
             unit(tmp_path, data, seed, slow, **idle)
     found = Verdicts(tmp_path)
     table = found.second_table("03_depth")
-    assert table.iloc[0]["by its test"] == "D-he-50 stalled in 1 of 5"
+    assert table.iloc[0]["by its test"] == "D-he-50<br>stalled in 1 of 5"
     assert found.here(found.second["2-depth"]) == "D-he-50 stalled in 1 of 5"
     pooled = table.loc[["A-he-50 − B-he-50"]].iloc[0].pooled
     low, high = map(float, re.search(r"\[(.*), (.*)\]", pooled).groups())
@@ -233,7 +233,7 @@ def test_a_diverged_net_is_named_and_has_no_mean(tmp_path):
     assert "stalled: seed 5" in scales.gains_table(runs, [column]).loc["D, S = 384"].to_list()
     rows = found.second_table("07_test_scales")
     (less,) = [row for name, row in rows.iterrows() if "less that of" in name]
-    assert less["by its test"] == "D-he-100-S384 stalled in 1 of 5"
+    assert less["by its test"] == "D-he-100-S384<br>stalled in 1 of 5"
 
 
 def test_of_two_pairs_the_one_that_decides_is_named(tmp_path):

@@ -337,7 +337,7 @@ def test_no_two_rows_of_a_chapter_have_one_name(chapter, columns):
 
 def test_a_name_is_broken_where_it_may_be():
     less = "D-jitter: Q = 384 − 3 Q, less that of D-S384-longer"
-    assert in_lines(less) == "D-jitter:<br>Q = 384 −<br>3 Q,<br>less that of D-S384-longer"
+    assert in_lines(less) == "D-jitter:<br>Q = 384 −<br>3 Q,<br>less that of<br>D-S384-longer"
     ways = "D − D-jitter (dense, Q = 256 against dense, Q = 384)"
     assert in_lines(ways) == "D −<br>D-jitter<br>(dense, Q = 256<br>against dense, Q = 384)"
 

@@ -23,8 +23,9 @@ ERRORS = "Top-1 errors in percent, mean ± standard deviation over seeds"
 
 def in_lines(name: str) -> str:
     """The name of a difference in short lines, so that beside it there is room for the numbers."""
-    ends = r"(?<=[:−]) |(?<=crop,) |(?<=shifted,) |(?<=,) (?=less |each )| (?=\(|against )"
-    return re.sub(ends, "<br>", name)
+    after = r"(?<=[:−]) |(?<=crop,) |(?<=shifted,) |(?<=that of) "
+    before = r"(?<=,) (?=less |each )| (?=\(|against )"
+    return re.sub(f"{after}|{before}", "<br>", name)
 
 
 class Chapter:

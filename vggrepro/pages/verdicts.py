@@ -1,5 +1,6 @@
 """Differences and decisions into what a reader sees: a chapter's tables, the board of claims."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -477,7 +478,7 @@ class Verdicts:
     def _analyses(self, claim: Claim) -> dict[str, str]:
         by_test, shown = self._of_pair(claim), {"by its test": "–", "pooled": "–", "paired": "–"}
         if isinstance(by_test, str):
-            return shown | {"by its test": by_test}
+            return shown | {"by its test": re.sub(r" (?=stalled)|(?<=;) ", "<br>", by_test)}
         intervals = {"by its test": by_test}
         if claim.test == "welch":
             by_seed = self._second_study.differences(claim).values()
